@@ -1,60 +1,61 @@
--- admit: one question, one verdict.
+-- admit: answers the one question that begins every request: is there a value, does another load it, is there a slot?
 --
 -- KEYS  window       (see state.lua)
 --       entry        STRING  {"f":<fresh until, 16 digits, us>,"b":<birth, 16 digits>,"v":<JSON>}
 --       lease        HASH    token, until (us), length (us): who loads the key, until when,
 --                            and for how long from when that was written (see lease.lua);
 --                            since: the last clear when the load began, its value's birth;
---                            waiters: how many joined;
---                            failure, retry_at (us), failures: what the last load met
+--                            waiters: how many wait for the load;
+--                            failure, retry_at (us), failures: how the last load failed, until
+--                            when that is the answer, and how many loads failed in a row
 --       usage        HASH    of the source's UTC day
 --       clears       STRING, the log of clears (see clear.lua)
---       purses       HASH    of the same day: process -> what of the budget it may spend
---                            without Redis (millionths of a dollar; see purse.lua)
+--       purses       HASH    of the same day: process -> the part of the budget that it may
+--                            spend without Redis (millionths of a dollar; see purse.lua)
 --       timeline     STRING  the symbol's timeline, in the form of an entry (see hours_of in envelope.lua)
---       timeline_lease   HASH    of the timeline, like a lease; hours: for how many it is being asked
+--       timeline_lease   HASH    the lease of the timeline; hours: for how many hours it is being asked for
 -- ARGV  limits       "count:span_us,..."
 --       fraction     of each limit that the lane may fill (0..1]
 --       charge       "fetch" | "request"
 --       hold_us
---       needed_us    the freshness still needed; 0 for an ordinary ask
+--       needed_us    for how long the value must stay fresh; 0 for an ordinary ask
 --       deadline_us  of the ask, by the server's time; 0: none
 --       worker
 --       id           of the slot, also the lease's token
 --       cost         in slots
---       is_held      the slot is held already
+--       is_held      the queue holds the slot already
 --       seen_before  what the process was replied of the epoch before, "" for none (see check_in in epoch.lua)
---       patience_us  a slot that comes free within it is promised at once
---       budget       the day's (millionths of a dollar; 0: none)
---       page_price   at most
+--       patience_us  a slot that comes free within this time is promised at once
+--       budget       of the day (millionths of a dollar; 0: none)
+--       page_price   the most that a page costs
 --       log_head     the log's first 16 bytes, as the asker knows it
 --       cleared      the last clear in it that matches the key: its sequence; 0: none
 --       process
---       hours        of the symbol's timeline that the answer is made of; 0: it is made of none
---       timeline_cleared   as `cleared`, of the timeline
+--       hours        of the symbol's timeline from which the answer is made; 0: it is made from none
+--       timeline_cleared   the same as `cleared`, for the timeline
 -- Replies  (moments as us of the server's time)
 --       hit: now, entry                             fresh
---       stale: now, entry, failure                  old; someone else refreshes, or must wait
+--       stale: now, entry, failure                  old; another refreshes it, or nobody may yet
 --       derive: now, timeline                       the timeline is fresh, and was asked for as many hours
---       go: now, entry, seen, start, timeline       the slot is held, the lease is yours; send
+--       go: now, entry, seen, start, timeline       the asker has the slot and the lease; it must send
 --                                                   nothing before start; entry and timeline may be ""
---       join: now, token, ends_at                   someone else loads it
---       wait: now, retry_at, code, reason, seen     no slot before retry_at; why: see window.lua;
---                                                   seen: what check_in replies
---       failed: now, failure                        the last load failed; not yet again
---       late: now                                   the deadline has passed; nothing was done
---       cleared: now, log                           the asker does not know the log; nothing was done
+--       join: now, token, ends_at                   another loads it
+--       wait: now, retry_at, code, reason, seen     there is no slot before retry_at; window.lua has
+--                                                   the codes; seen: what check_in replies
+--       failed: now, failure                        the last load failed, and it is too early for another
+--       late: now                                   the deadline has passed, and nothing was done
+--       cleared: now, log                           the asker does not know this log, and nothing was done
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
--- A frozen server that thaws must not act for askers who have gone.
+-- A server that was frozen must not act for askers that have given up by now.
 if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 
--- A key of another type is nobody's, here and below.
+-- A key of another type counts as missing, here and below: it was not written by tbcache.
 local read = redis.pcall('MGET', clears, entry)
 if read.err then
-    -- The right to one of them may be missing.
+    -- The user may lack the right to one of the two keys.
     for at, key in ipairs({clears, entry}) do
         local text = redis.pcall('GET', key)
         read[at] = type(text) == 'string' and text or false
@@ -69,7 +70,8 @@ end
 local is_fresh = found and fresh_until(found) > now + needed_us
 local is_hit = is_fresh and charge == 'fetch'
 
--- Who looks at the window reads when all were heard (see members_of): that is read here, and its own time is there.
+-- Where the window is looked at below, all members of the fleet are needed anyway (see members_of). So they are read
+-- once, and the time of this process is taken from them.
 local fleet_entries = not is_unknown and not is_hit and not is_held and redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 local last_seen
 if fleet_entries then
@@ -80,8 +82,8 @@ if fleet_entries then
 else
     last_seen = redis.call('ZSCORE', fleet, process)
 end
--- Whatever is answered below, the process was heard: the asker reckons with that. Where an older record of it
--- than it knows of says that Redis lost data, that stays to be seen (see check_in in epoch.lua).
+-- Whatever the reply will be, the process has been heard of, and it relies on that. But where the record is older than
+-- the process remembers, Redis has lost data. Then the record stays as it is, so that check_in sees it (epoch.lua).
 if last_seen and tonumber(last_seen) >= tonumber(string.match(seen_before, ' (%d+)$') or 0) then
     last_seen = math.max(now, tonumber(last_seen))
     redis.call('ZADD', fleet, last_seen, process)
@@ -90,7 +92,7 @@ if is_unknown then
     return reply_cleared(now, log)
 end
 
--- Most asks end here: what only the others need comes below.
+-- Most asks end here, so all that only the other asks need comes below.
 if is_hit then
     if is_held then
         for unit = 1, cost do
@@ -103,15 +105,15 @@ if is_hit then
     return reply_hit(now, found)
 end
 
--- Mostly nobody loads the key, or a timeline, and neither lease is there. An error says that the right to ask is
--- missing.
+-- Mostly nobody loads the key or a timeline, so neither lease is there, and one command tells so. An error means that
+-- the user lacks the right to it.
 local is_new
 if hours > 0 then
     is_new = redis.pcall('EXISTS', lease, timeline_lease, timeline) == 0
 else
     is_new = redis.pcall('EXISTS', lease) == 0
 end
--- Any number of hours is answered by one timeline. An error is a key of another type.
+-- One timeline serves answers for any number of hours up to its own. An error means a key of another type.
 local timeline_head = hours > 0 and not is_new and redis.pcall('GETRANGE', timeline, 0, HOURS_BYTES - 1) or ''
 timeline_head = type(timeline_head) == 'string' and birth_of(timeline_head) >= timeline_cleared and timeline_head or ''
 local function read_timeline()
@@ -127,7 +129,8 @@ local window = {slots = slots, state = state, fleet = fleet, process = process, 
     is_for_new = not is_held}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
--- Every verdict from here on leaves by this. What becomes of the slot that the queue held for this ask follows from it:
+-- Every verdict from here on goes through this function. The verdict decides what becomes of the slot that the queue
+-- held for this ask:
 --
 --   verdict                        charge "fetch"   charge "request": the ask itself is what is charged
 --   hit, derive                    given back       committed, by whoever replies so
@@ -157,7 +160,7 @@ if charge == 'request' then
         return leave('wait', reply_wait(now, retry_at, code, reason, seen))
     end
     if is_fresh or serves then
-        -- The ask itself is what is charged, and it is over now.
+        -- The ask itself is charged, and it is over now.
         if has_slot then
             commit(slots, now, id, cost)
         else
@@ -172,7 +175,7 @@ end
 local load = is_new and {}
     or redis.pcall('HMGET', lease, 'token', 'until', 'failure', 'retry_at', 'since', 'generation', 'length')
 if load.err or cleared > 0 and (tonumber(load[5]) or 0) < cleared then
-    -- A load from before the clear: nobody joins it, its failure is no news, its value is dropped.
+    -- This load began before the clear: nobody joins it, its failure counts no more, and its value will be dropped.
     redis.call('UNLINK', lease)
     load = {}
 end
@@ -183,8 +186,8 @@ if failure and moment(load[4]) > now then
     end
     return leave('failed', reply_failed(now, failure))
 end
--- A job taken back from a worker that died goes on with the lease that one had: the queue
--- names the slots of a job by its id.
+-- A job that was taken back from a dead worker goes on with the lease that the worker had. The names of a job's slots
+-- begin with its id, by which the job is recognised here.
 local job = has_slot and string.match(id, '^.+/')
 local is_heir = job and load[1] and string.sub(load[1], 1, #job) == job
 local ends_at = load[1] and lease_until(lease, load[2], load[7], now) or 0
@@ -195,7 +198,7 @@ if ends_at > now and load[1] ~= id and not is_heir then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return leave('join', reply_join(now, load[1], ends_at))
 end
--- Another loads the timeline, for as many hours or more, under the key of another answer.
+-- Another may be loading the timeline for as many hours or more, under the key of another answer.
 local other = hours > 0 and not is_new
     and redis.pcall('HMGET', timeline_lease, 'token', 'until', 'hours', 'since', 'length') or {}
 if other.err or other[1] and timeline_cleared > 0 and (tonumber(other[4]) or 0) < timeline_cleared then
@@ -234,7 +237,7 @@ renew_lease(lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since)
 if load[6] then
     redis.call('HDEL', lease, 'generation')
 end
--- Outlives the lease, so that failures in a row are remembered between loads.
+-- The key outlives the lease, so that failures in a row are remembered from load to load.
 local kept_ms = int((start + hold_us - now) / 1000 + 600000)
 redis.call('PEXPIRE', lease, kept_ms)
 if hours > 0 then

@@ -6,12 +6,12 @@
 -- ARGV  token
 --       lease_us
 --       birth    of the value: the last clear that the asker knows   (see clear.lua)
---       cleared  the last clear that matches the key: its sequence; 0: none
+--       cleared  the sequence of the last clear that matches the key; 0: none
 -- Replies
 --       present:                  there is a value by now
 --       leased: generation        the lease is the asker's
 --       loading: holder, left_us  another loads it, for that long at most
-local KEPT_MS = 3600000  -- a load may take longer than its lease, if nobody else asks
+local KEPT_MS = 3600000  -- the key stays for so long, as a load may outlast its lease where nobody else asks
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -26,7 +26,7 @@ if (tonumber(load[4]) or 0) < cleared then
     load = {}
 end
 local left = lease_until(lease, load[2], load[5], now) - now
--- A lease that would hold for longer than its key lives is damaged.
+-- A lease that would hold for longer than its key lives is damaged, so it is taken over.
 if load[1] and left > 0 and left < KEPT_MS * 1000 then
     redis.pcall('HINCRBY', lease, 'waiters', 1)
     return reply_loading(load[1], left)

@@ -1,11 +1,12 @@
 --@include budget
--- billed: bills what was read away from Redis of what is billed once a day, exactly once.
+-- billed: bills items that a process has read while Redis was away, and that are billed once a day. Each batch counts
+-- exactly once, even if it is sent twice.
 --
 -- KEYS  usage   HASH of the source's UTC day
---       batch   STRING, a mark that it has come
---       billed  SET     ids billed on that day
+--       batch   STRING, which marks that the batch has come
+--       billed  SET     of the ids that were billed on that day
 -- ARGV  worker
---       budget  the day's (millionths of a dollar; 0: none)
+--       budget  of the day (millionths of a dollar; 0: none)
 --       once    id, price (millionths of a dollar), ...
 -- Replies 1, or 0 when this batch was billed before.
 if not redis.call('SET', batch, '1', 'NX', 'EX', 86400) then

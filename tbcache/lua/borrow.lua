@@ -1,14 +1,16 @@
--- borrow: what the pre-warm lane may take of a limit, beside the interactive asks.
+-- borrow: how much of a limit the pre-warm lane may take without delaying the interactive asks.
 --
--- Included where it is needed, by window.lua.
+-- window.lua includes it where it is needed.
 
-local PACES_AHEAD = 2  -- the pre-warm lane makes good what it was late
-local EXPECTED = 0.2  -- of a limit: interactive asks that are reckoned with before there are any
+local PACES_AHEAD = 2  -- by so many slots the pre-warm lane may be ahead of its pace, to make up for delays
+local EXPECTED = 0.2  -- this part of a limit is expected to be asked for interactively, before anything is known
 
--- When the pre-warm lane may take `cost` of a limit that has room (0: now). It borrows of
--- the reserve what the interactive asks do not need: at each of some times ahead, what is
--- free and what will have come free is to last for them, who come at random (two deviations
--- more than their mean). One request fits beside the reserve whatever the fraction is.
+-- Replies when the pre-warm lane may take `cost` slots of a limit that has room (0: now).
+--
+-- The lane may use the reserve as far as the interactive asks do not need it. At each of some times ahead, the slots
+-- that are free now and those that come free until then have to suffice for the interactive asks. These come at random,
+-- so two standard deviations are added to their mean. Whatever the fraction is, one request fits beside the reserve:
+-- otherwise the lane of a small limit would never get a slot.
 local function borrow(slots_key, limit, now, free, cost, fraction, rate)
     local count, span = limit[1], limit[2]
     local reserve = count - math.max(cost, math.floor(count * fraction))

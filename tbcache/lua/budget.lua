@@ -1,7 +1,6 @@
 --@include member
 --@include usage
--- budget: what a source's day has cost, and whether its budget has room for more. Money is in millionths of a
--- dollar.
+-- budget: what a source has cost today, and whether its budget has room for more. Money is in millionths of a dollar.
 
 local BUDGET = 'budget'
 local BUDGET_POLL_US = 100000
@@ -12,7 +11,7 @@ local function next_midnight(now)
     return (math.floor(now / DAY_US) + 1) * DAY_US
 end
 
--- What the day has cost so far. A bill that cannot be read counts as nothing.
+-- What the day has cost so far. A bill that cannot be read counts as 0.
 local function spent_of(usage_key)
     return tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
 end
@@ -21,7 +20,7 @@ local function flying_of(slots_key, now)
     return redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf')
 end
 
--- The purses (see purse.lua) of the others: of those that are absent or over, and of all.
+-- The sums of the purses (see purse.lua) of the other processes: of those that are absent or gone, and of all.
 local function purses_of(window, purses_key, now)
     local purses, absent, all = redis.pcall('HGETALL', purses_key), 0, 0
     for i = 1, #purses, 2 do
@@ -36,17 +35,16 @@ local function purses_of(window, purses_key, now)
     return absent, all
 end
 
--- Keeps when a budget was first found to be spent, in the figures of its day.
+-- Records when the budget was first found to be spent, in the figures of the day.
 local function record_spent(usage_key, now, budget)
     if budget > 0 and spent_of(usage_key) >= budget then
         redis.pcall('HSETNX', usage_key, 'spent_at.' .. int(budget), int(now))
     end
 end
 
--- Whether the day's budget (0: none) has room for a page more, those under way counted
--- at `page_price` for each slot: so it is overshot by one page at most. What may be spent by those who
--- are absent is reserved for them. `mine` are slots of the asker.
--- Replies the moment to ask again (0: now), and why.
+-- Whether the day's budget (0: none) has room for one more page. The pages that are under way count as `page_price` for
+-- each slot, so the budget is exceeded by one page at most. The purses of absent processes are reserved for them.
+-- `mine` is how many slots the asker itself holds. Replies when to ask again (0: there is room), and why.
 local function look_at_budget(window, usage_key, purses_key, now, budget, page_price, mine)
     if budget == 0 then
         return 0
@@ -67,18 +65,18 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page_p
     return 0
 end
 
--- Adds to the day's bill, of which `budget` (0: none) is the most.
+-- Adds an amount to the day's bill, which is to stay within `budget` (0: none).
 local function pay(usage_key, now, worker, budget, amount)
     count(usage_key, worker, 'cost', amount)
     redis.pcall('HINCRBY', usage_key, 'spent', amount)
     record_spent(usage_key, now, budget)
 end
 
--- Adds what an answer costs: `amount`, and of `once`, ids each with a price (millionths of a dollar) behind it,
--- what was not billed before today.
+-- Adds the cost of an answer: `amount`, and the prices of the items that were not billed earlier today. `once` has the
+-- id of each such item, followed by its price (millionths of a dollar).
 local function bill(usage_key, billed_key, now, worker, budget, amount, once)
     for i = 1, #once, 2 do
-        -- Where the set cannot be written, nobody knows what was billed before: the id is counted once more.
+        -- Where the set cannot be written, nobody knows what was billed before, so the item is billed once more.
         local is_new = redis.pcall('SADD', billed_key, once[i])
         amount = amount + (type(is_new) == 'number' and is_new or 1) * tonumber(once[i + 1])
     end

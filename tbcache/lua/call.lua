@@ -1,9 +1,9 @@
 --@include notice
--- call: slots are free, and others are to give them back.
+-- call: asks the other processes for their allowances, where slots are free but kept for them.
 --
--- Included where it is needed, by those who take.
+-- The scripts that take slots include it where they need it.
 
--- Asks all for their allowances, once.
+-- Asks all processes for their allowances of the source, once until `wanted_until`.
 local function call_for_allowances(window, now)
     if tonumber(redis.call('HGET', window.state, 'wanted_until') or 0) <= now then
         redis.call('HSET', window.state, 'wanted_until', int(now + ABSENT_US))

@@ -1,30 +1,30 @@
--- clear: what matches a pattern is gone, for everyone, from now on.
+-- clear: hides all values whose keys match a pattern, for everyone and at once.
 --
 -- A log of clears, $ns:clears:{source}, is a STRING:
---     <sequence>            16 digits: that of the last clear
---     <sequence> <pattern>  a line for each pattern whose sweep is not over, oldest first
--- A sequence is the server's time (us), or one more than the last where that is later: a
--- log that was lost does not count backwards. An entry carries its birth, the sequence
--- that its writer knew when the load of its value began; it is hidden where a pattern
--- with a higher sequence matches its key. Who knew of no clear writes the least number of
--- 16 digits: JSON knows no leading zeros.
+--     <sequence>            16 digits: the sequence of the last clear
+--     <sequence> <pattern>  a line for each pattern whose sweep is not over, the oldest first
+--
+-- The sequence of a clear is the server's time (us), or one more than the last sequence where that is later. So it does
+-- not go backwards, even after the log was lost. An entry has a birth: the last sequence that its writer knew when the
+-- load of its value began. The entry is hidden where its key matches a pattern with a higher sequence. A writer that
+-- knew of no clear writes the smallest number of 16 digits, because a number in JSON has no leading zeros.
 --
 -- KEYS  log
 -- ARGV  cleared  the pattern, without line breaks
 -- Replies the log as it is now.
-local PENDING_TTL_S = 4000 * 86400  -- longer than any entry lives: it must not outlive its clear
+local PENDING_TTL_S = 4000 * 86400  -- longer than any entry lives, as no entry may outlive the clear that hides it
 
--- An error: a key of another type, which is no log.
+-- An error means that the key has another type, so that it is no log.
 local written = redis.pcall('GET', log)
 written = type(written) == 'string' and written or ''
 local time = redis.call('TIME')
--- A sequence that begins with a 9 would not be exact: such a log was damaged.
+-- Lua would not read a sequence that begins with 9 exactly. No clear writes one, so such a log is damaged.
 local last = tonumber(string.match(written, '^[1-8]%d*') or 0)
 local sequence = string.format('%016.0f', math.max(time[1] * 1000000 + time[2], last + 1))
 
 local lines = {sequence}
 for line, pattern in string.gmatch(written, '\n(%d+ ([^\n]+))') do
-    -- The same pattern once more hides all that it hid before.
+    -- The new line hides all that an older line with the same pattern hides.
     if pattern ~= cleared then
         lines[#lines + 1] = line
     end

@@ -1,5 +1,5 @@
 --@include slot
--- commit: the answer to a held slot is in.
+-- commit: the answer to what was sent with a held slot has come.
 -- KEYS  slots   (see state.lua)
 -- ARGV  id, cost   in slots
 -- Replies nothing.

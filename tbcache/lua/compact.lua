@@ -1,6 +1,6 @@
--- compact: takes the patterns off a log of clears whose sweep is over.
+-- compact: removes those patterns from a log of clears whose sweep is over.
 -- KEYS  log    (see clear.lua)
--- ARGV  swept  the lines that go; a pattern cleared again meanwhile has a new one, which stays
+-- ARGV  swept  the lines to remove; a pattern that was cleared again meanwhile has a new line, which stays
 -- Replies nothing. The sequence stays as it is.
 local SWEPT_TTL_S = 86400
 

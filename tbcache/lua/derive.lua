@@ -1,12 +1,12 @@
 --@include envelope
--- derive: keeps an answer that was made of a symbol's timeline, for as long as that is fresh.
+-- derive: stores an answer that was made from a symbol's timeline. It is fresh for as long as the timeline is.
 --
 -- KEYS  entry, timeline, outbox   (see admit.lua, settle.lua)
--- ARGV  head      the first bytes of the timeline that it was made of: fresh until, birth
---       payload   the answer's JSON
---       stale_us  for how long it is stale after that
---       answer    for the outbox, ""
--- Replies whether that timeline is still there, and the answer with it: a clear takes both.
+-- ARGV  head      the first bytes of the timeline from which it was made: fresh until, birth
+--       payload   the JSON of the answer
+--       stale_us  for how long the answer is stale after that
+--       answer    for the outbox; "" for none
+-- Replies whether that timeline was still there, and so the answer was stored. A clear removes both.
 local OUTBOX_TTL_S = 7 * 86400
 local found = redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
 if found ~= head then

@@ -1,8 +1,8 @@
 --@include member
--- fleet: what the processes of a source have in common, and the end of one.
+-- fleet: the limits on which the processes of a source agree, and how a process leaves.
 
--- Makes the limits in force those of all processes together, the strictest of each span. What
--- was learned of others who use the key was measured against the old limit, and goes with it.
+-- Sets the limits in force: of the limits of all processes, the strictest of each span. What was learned of other users
+-- of the same API key was measured against the old limit, so it is dropped together with that.
 local function agree(state_key, fleet_key)
     local fields = {}
     for i, process in ipairs(redis.call('ZRANGE', fleet_key, 0, -1)) do
@@ -31,7 +31,7 @@ local function agree(state_key, fleet_key)
     end
 end
 
--- Takes a process out of the fleet; a slot of it may be in a window until `gone_at` (us).
+-- Removes a process from the fleet. One of its slots may be in a window until `gone_at` (us).
 local function forget(state_key, fleet_key, process, gone_at)
     if gone_at > tonumber(redis.call('HGET', state_key, 'left_until') or 0) then
         redis.call('HSET', state_key, 'left_until', int(gone_at))
@@ -42,9 +42,9 @@ local function forget(state_key, fleet_key, process, gone_at)
     end
 end
 
--- The moment from which on nothing that a process sent can be in a window (us). All of it
--- arrived within `hold` of `last`, the last moment at which it may have sent. It may be the first
--- to send: so the windows of the limits in force count, and not only those that a slot was taken in.
+-- The moment (us) from which on nothing that a process has sent can be in a window. `last` is the last moment at which
+-- it may have sent something, which has arrived within `hold` of that. It may have been the first of all to send. So
+-- the windows of all limits in force count, and not only those in which a slot was taken.
 local function clear_at(state_key, last, hold)
     local stored = redis.call('HMGET', state_key, 'horizon', 'limits')
     return last + hold + math.max(tonumber(stored[1] or 0), longest(parse_limits(stored[2] or '')))

@@ -1,11 +1,12 @@
 --@include number
--- headroom: what others use of a limit with the same key.
+-- headroom: how much of a limit is used by others with the same API key.
 
 local OTHERS_POLL_US = 100000
 local WINDOWS_BEFORE_LESS = 4
 
--- What refusals have taught that others use of a window. It fades by itself, by a fiftieth of the limit each few
--- windows: a lane that waits for it to be less cannot show that it is. What upstreams told in figures does not fade.
+-- How much of a window others use, as refusals have shown. This fades with time, by a fiftieth of the limit every few
+-- windows: a lane that waits for room sends nothing, so it cannot find out that there is room again. Figures that an
+-- upstream has stated do not fade.
 local function learned_of(state_key, limit, span, now)
     local stored = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
     local known, less_at = tonumber(stored[1] or 0) or 0, tonumber(stored[2] or nil)
@@ -16,8 +17,8 @@ local function learned_of(state_key, limit, span, now)
     return math.max(0, known - steps * math.max(1, math.floor(limit / 50)))
 end
 
--- What others use of a window with the same key, as the upstream's headers told or its
--- refusals taught, and until when that holds. `ours` are our slots in it.
+-- How much of a window others with the same key use, by the headers of the upstream or by its refusals, and until when
+-- that holds. `ours` is how many slots of the fleet are in the window.
 local function others_use(slots_key, state_key, limit, span, now, ours)
     local name = int(span)
     local stored = redis.call('HMGET', state_key,
@@ -32,7 +33,8 @@ local function others_use(slots_key, state_key, limit, span, now, ours)
     if learned or not others then
         return learned and learned_of(state_key, limit, span, now) or 0, now + span
     end
-    -- The time that the upstream named is past: its windows may reset, or slide. One request may go to learn which.
+    -- The time that the upstream named has passed. Its windows may be reset then, or they may slide. One request may be
+    -- sent to find out which.
     others = tonumber(others)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
         others = math.max(0, math.min(others, limit - ours - 1))

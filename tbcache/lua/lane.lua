@@ -1,7 +1,7 @@
 --@include limit
--- lane: how many interactive asks there were of late, for the pre-warm lane's sake.
+-- lane: how many interactive asks there were lately, which tells how much the pre-warm lane has to leave for them.
 
--- Interactive slots taken per us, of late: counted with a memory of one shortest window.
+-- The rate at which interactive slots were taken lately (per us). It is an exponential mean over one shortest window.
 local function demand_of(rate, at, now, memory)
     return tonumber(rate or 0) * math.exp(-math.max(0, now - tonumber(at or now)) / memory)
 end

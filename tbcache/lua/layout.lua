@@ -1,12 +1,12 @@
--- layout: which layout what is in Redis has, and who wrote it.
+-- layout: tells which layout the data in Redis has, and which version of tbcache wrote it; or takes it over.
 -- KEYS  layout      HASH  layout -> its number   version -> the tbcache that wrote it
 -- ARGV  ours        the asker's layout
 --       version     its version of tbcache
 --       ttl_ms
---       takes_over  from an earlier layout, or from none
--- Replies  number, version, seconds, micros   what is in force after that, 0 and "" where Redis says of
---            none; and the server's time, which is thus known without an ask of its own
--- An error: a key of another type, which says nothing.
+--       takes_over  the asker may take over from an earlier layout, or from none
+-- Replies  number, version, seconds, micros   the layout in force after that, or 0 and "" where there is none;
+--            and the server's time, so that it need not be asked for separately
+-- An error means that the key has another type, and says nothing of a layout.
 local clock = redis.call('TIME')
 local held = redis.pcall('HMGET', layout, 'layout', 'version')
 local found = tonumber(held[1] or 0) or 0

@@ -1,8 +1,8 @@
 --@include number
--- lease: who loads a key, and until when.
+-- lease: until when the load of a key holds its lease.
 
--- The end of a lease (us). Its length is known from when it was taken or renewed, and it never ends later than so
--- long from now: where the server's clock was set back, those who wait for a dead loader would wait for as much more.
+-- The end of a lease (us). Its length was stored when it was taken or renewed, and it ends no later than that long from
+-- now. Otherwise, after the server's clock was set back, whoever waits for a dead loader would wait for as much longer.
 local function lease_until(lease_key, stored_until, length, now)
     local ends_at = moment(stored_until)
     local latest = now + (tonumber(length or nil) or ends_at)
@@ -13,7 +13,7 @@ local function lease_until(lease_key, stored_until, length, now)
     return ends_at
 end
 
--- Records until when it holds, and for how long from now, and whatever else is to be written with it.
+-- Records until when the lease holds and for how long that is from now, together with other fields of it.
 local function renew_lease(lease_key, ends_at, length, ...)
     redis.call('HSET', lease_key, 'until', ends_at, 'length', length, ...)
 end

@@ -1,19 +1,19 @@
 --@include epoch
 --@include fleet
--- leave: a process that is over gives its share of the source's limits back.
+-- leave: gives back the share of a process that has ended.
 --
 -- KEYS  state, fleet   (see state.lua)
 -- ARGV  process
---       is_clean    all that it sent is known here; else it was found dead and may have sent more, without Redis
+--       is_clean    Redis knows all that it has sent; else it was found dead, and may have sent more without Redis
 --       hold_us
---       gone_in_us  for how long a slot of it stays in a window; -1 where that is not known
--- Replies 0 when it is forgotten, or the moment (us) until which its share is reserved.
+--       gone_in_us  for how long one of its slots may stay in a window; -1 where that is unknown
+-- Replies 0 where the process is forgotten now, or until when (us) its share is reserved.
 local now, hold = server_time(), longest_hold(state, hold_us)
 local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, hold)
--- A process without a share sends nothing without Redis.
+-- A process without a share sends nothing while Redis is away, so nothing of it can be unknown.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
     local died_at = tonumber(redis.call('HGET', state, 'died:' .. process) or -1)
-    -- A process that was heard since then was not dead, and may have sent more.
+    -- A process that was heard of since then was not dead, and may have sent more.
     if died_at < tonumber(redis.call('ZSCORE', fleet, process) or 0) then
         died_at = now
         redis.call('HSET', state, 'died:' .. process, int(now))

@@ -1,5 +1,5 @@
 --@include number
--- limit: a limit is {count, span (us)}; in text "count:span_us,...".
+-- limit: reads and compares limits. A limit is {count, span (us)}, and several are written "count:span_us,...".
 
 -- "300:900000000,10000:86400000000" -> {{300, 900000000, "900000000"}, ...}
 local function parse_limits(text)
@@ -10,7 +10,8 @@ local function parse_limits(text)
     return limits
 end
 
--- The limits that hold: the asker's and the fleet's; where both have a span, the smaller count.
+-- The limits that hold: those of the asker and those of the fleet. Where both have the same span, the smaller count is
+-- taken.
 local function in_force(limits, fleet)
     local by_span, merged = {}, {}
     for _, some in ipairs({limits, parse_limits(fleet)}) do

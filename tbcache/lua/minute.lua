@@ -1,12 +1,12 @@
 --@include number
--- minute: keeps what the day's figures of a source were when a minute began, so that those of the
--- last minutes can be told without a second count of everything.
+-- minute: records the figures of a source's day as they are when a minute begins. The figures of the last minutes are
+-- differences of these, so that nothing has to be counted twice.
 --
 -- KEYS  usage    HASH  of the source's UTC day, "worker:metric" -> count
 --       minutes  HASH  minute since the Unix epoch -> "day metric=count,...", the sums over the workers
--- ARGV  day      since the Unix epoch, that `usage` is of
+-- ARGV  day      of `usage`, since the Unix epoch
 --       kept     how many minutes are kept
--- Replies 1; 0 where this minute is there already.
+-- Replies 1; 0 where this minute was recorded before.
 local minute = math.floor(server_time() / 60000000)
 if redis.call('HEXISTS', minutes, int(minute)) == 1 then
     return 0

@@ -1,12 +1,12 @@
 --@include number
--- name: gives a place among the names that are shown to one that is no configured source.
+-- name: makes room for a name among those that views show, of a source that is not configured.
 --
 -- KEYS  names     ZSET  name -> when it was last used (us)
 -- ARGV  name
 --       most      how many names there may be
---       kept_us   for how long a name that is not used keeps its place where others want it
---       shown_us  for how long it keeps it where nobody does
--- Replies 1; 0 where every place is taken.
+--       kept_us   for how long an unused name keeps its place where another needs it
+--       shown_us  for how long it keeps the place where no other does
+-- Replies 1; 0 where all places are taken.
 local now = server_time()
 redis.call('ZREMRANGEBYSCORE', names, '-inf', int(now - shown_us))
 if not redis.call('ZSCORE', names, name) and redis.call('ZCARD', names) >= most then

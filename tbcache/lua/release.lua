@@ -1,5 +1,5 @@
 --@include slot
--- release: the slots were not used.
+-- release: gives slots back with which nothing was sent.
 -- KEYS  slots   (see state.lua)
 -- ARGV  id, cost   in slots
 -- Replies nothing.

@@ -1,8 +1,8 @@
 --@include number
 --@include notice
--- reopen: a source that its upstream closed is asked again. Every slot stays.
+-- reopen: opens a source that its upstream has closed. All slots stay in the window.
 -- KEYS  state   (see state.lua)
--- Replies 1 when it was closed, else 0.
+-- Replies 1 where it was closed, else 0.
 local was_closed = moment(redis.call('HGET', state, 'closed_until')) > server_time()
 redis.call('HDEL', state, 'closed_until', 'closed_reason', 'strikes')
 tell(state, ' 0 ')

@@ -1,14 +1,14 @@
 --@include number
--- slot: the end of one.
+-- slot: ends a slot, or has it held for longer.
 
--- Lowers the stamps of a slot to now; never raises one.
+-- Lowers the stamps of a slot to now. It never raises one.
 local function commit(slots_key, now, id, cost)
     for unit = 1, cost do
         redis.call('ZADD', slots_key, 'XX', 'LT', int(now), unit == 1 and id or id .. '#' .. unit)
     end
 end
 
--- Has a slot that is held be held until then; never lowers a stamp.
+-- Raises the stamps of a held slot to `stamp`, the new end of its hold. It never lowers one.
 local function extend(slots_key, stamp, id, cost)
     for unit = 1, cost do
         redis.call('ZADD', slots_key, 'XX', 'GT', int(stamp), unit == 1 and id or id .. '#' .. unit)
@@ -21,8 +21,9 @@ local function release(slots_key, id, cost)
     end
 end
 
--- Has a key live for at least so long: who knows of shorter windows alone must not end it before its time.
--- (PEXPIRE with GT leaves a new key without an end.) It lives a little longer, so that not each of many has to do this.
+-- Has a key live for at least `ms`. A process that knows of shorter windows only must not shorten its life. (PEXPIRE
+-- with GT would leave a new key without a TTL.) It lives a little longer than that, so that of many asks in a row only
+-- the first has to set it.
 local KEPT_MS = 2000
 local function expire_after(key, ms)
     if redis.call('PTTL', key) < ms then

@@ -1,10 +1,10 @@
 -- state: the keys of a source's window.
 --
 -- $ns:{source}:slots   ZSET  slot id -> stamp (server time, microseconds).
---                            A held slot is stamped with the end of its hold; its commit
---                            lowers the stamp to the moment the answer was in. Every arrival
---                            upstream is at or before its slot's stamp, so no window
---                            holds more arrivals than stamps.
+--                            The stamp of a held slot is the end of its hold. Its commit
+--                            lowers the stamp to the moment at which the answer had come. Every
+--                            request arrives upstream no later than the stamp of its slot, so no
+--                            window holds more arrivals than stamps.
 -- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
 --                            when it did first (us);
 --                            strikes: refusals in a row; horizon: the longest window
@@ -53,9 +53,9 @@
 --                            slides:<span>: 1 where the upstream's window was seen to
 --                            slide, and what was told last holds on beyond its end
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
---                            One with a share that is absent for longer than ABSENT_US may
---                            be cut off and sending on its own: its share is reserved until
---                            it is back, or forgotten. A process says with each ask what it finds
---                            there when Redis has lost nothing (see check_in).
+--                            A process with a share that is absent for longer than ABSENT_US may
+--                            be cut off from Redis, and send without it. So its share is reserved
+--                            until it is back, or is forgotten. With each ask a process says what its
+--                            record here is if Redis has lost nothing (see check_in).
 
-local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a month's quota stays closed
+local STATE_TTL_MS = 32 * 86400 * 1000  -- longer than a monthly quota can stay used up

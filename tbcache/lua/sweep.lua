@@ -1,12 +1,12 @@
 --@include envelope
--- sweep: removes what is older than a clear, and nothing that has come since.
+-- sweep: removes the entries and leases that are older than a clear, and none that are newer.
 -- KEYS  names      entries or leases of one cluster slot   (see admit.lua)
 -- ARGV  kind       "cache" | "lease"
---       sequences  of each key, that of its clear   (see clear.lua)
--- Replies how many went.
+--       sequences  for each key, the sequence of the clear   (see clear.lua)
+-- Replies how many were removed.
 local swept = 0
 for position, key in ipairs(names) do
-    -- An error: a key of another type, which is nobody's.
+    -- An error means a key of another type, which is removed as well.
     local birth
     if kind == 'cache' then
         local head = redis.pcall('GETRANGE', key, 0, STAMPS_BYTES - 1)

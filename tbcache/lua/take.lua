@@ -1,23 +1,23 @@
 --@include window
--- take: the rate limiter on its own, without a cache.
+-- take: takes a slot for the rate limiter on its own, without a cache, or looks whether there is one.
 --
 -- KEYS  window       (see state.lua)
 -- ARGV  limits
---       is_take      else it only looks, and nothing is taken
+--       is_take      0: the script only looks, and takes nothing
 --       id           of the slot
 --       cost         in slots
---       held_us      for how long; 0: stamped now
+--       held_us      for how long the slot is held; 0: it is stamped with the present time
 --       deadline_us  0: none
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
---       patience_us  a slot that comes free within it is promised at once
+--       patience_us  a slot that comes free within this time is promised at once
 --       process
---       ignores_fleet   these limits hold alone, and not the fleet's as well
+--       ignores_fleet   only these limits hold, and not those of the fleet
 -- Replies
 --       taken: now, is_allowed, limit, span, used, retry_at, code, reason, seen, start
---                    the figures are the tightest limit's, after the take; retry_at (us) is when the oldest
---                    slot in its window leaves (now, if it is empty), or when the ask can be granted;
+--                    the figures are those of the tightest limit after the take; retry_at (us) is when the oldest
+--                    slot leaves its window (now, if there is none), or when the ask can be granted;
 --                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
---       late: now    past the deadline: nothing was done
+--       late: now    the deadline has passed, and nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
 local now = server_time()
@@ -28,7 +28,7 @@ end
 local asked = parse_limits(limits)
 local seen = is_take and check_in(window, now, seen_before, id) or ''
 open_window(window, limits, asked, ignores_fleet)
--- The figures are the asker's to know: they are counted.
+-- The asker wants the figures, so the slots are counted even where there is plenty of room (see has_plenty).
 window.stamps = nil
 local status = look(window, now, cost, 1)
 local retry_at, start = status.retry_at, math.max(now, status.retry_at)

@@ -1,31 +1,31 @@
 --@include window
 --@include budget
 --@include lease
--- turn: between two pages of one answer. Commits the slot of the page that came and
--- takes one for the next, in one round trip. Whatever lane the answer is of, its pages
--- may fill the limit: an answer that has begun is finished. But what nobody asked for, older hours
--- that are filled in the background, leaves the others their part.
+-- turn: between two pages of one answer, commits the slot of the page that has come and takes one for the next, in one
+-- round trip. Whichever lane the answer belongs to, its pages may fill the limit, so that an answer that was begun is
+-- finished. Only where older hours are filled in the background, for which nobody waits, something is left for the
+-- others.
 --
 -- KEYS  window, lease, usage, billed, purses, timeline_lease   (see admit.lua, settle.lua)
 -- ARGV  limits
 --       hold_us
 --       fraction     of each limit that the next page may fill (0..1]
---       id           of the slot of the page that came
+--       id           of the slot of the page that has come
 --       next_id      of the slot of the next page
 --       cost         in slots
 --       deadline_us  0: none
 --       token        the lease's
 --       worker
---       budget       the day's
---       page_price   at most
+--       budget       of the day
+--       page_price   the most that a page costs
 --       amount       the bill (millionths of a dollar)
 --       process
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       once         what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies
---       turned: now, seen                        the next slot is held and the lease prolonged; seen: what
+--       turned: now, seen                        the next slot is held, and the lease is prolonged; seen: what
 --                                                check_in replies
---       wait: now, retry_at, code, reason, seen  no slot, and why (see window.lua)
+--       wait: now, retry_at, code, reason, seen  there is no slot; window.lua has the codes
 --       late: now                                see admit.lua
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 

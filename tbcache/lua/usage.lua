@@ -2,17 +2,17 @@
 --@include state
 -- usage: the figures of a source, and how its last fetches ended.
 
--- Counts in the usage figures: field "worker:metric" of the source's day.
+-- Adds to a usage figure, which is the field "worker:metric" of the source's day.
 local USAGE_TTL_S = 31 * 86400
 local function count(usage_key, worker, metric, by)
-    -- A figure that cannot be counted is worth no answer, nor the slot that was taken for it.
+    -- An error is ignored: a figure that cannot be counted must not cost the answer, or the slot that was taken.
     if redis.pcall('HINCRBY', usage_key, worker .. ':' .. metric, by or 1) == (by or 1) then
         redis.call('EXPIRE', usage_key, USAGE_TTL_S)
     end
 end
 
--- Records how `many` fetches ended: `kind` of failure, '' where they went well. A failure stays on record
--- until one goes well; that there is no such symbol is an answer like any other.
+-- Records how `many` fetches ended: with a failure of that `kind`, or well where it is ''. Failures stay on record
+-- until a fetch goes well. That a symbol does not exist is an answer like any other.
 local MOST_KINDS = 200  -- characters
 local function record_end(state_key, now, kind, many)
     if kind == '' or kind == 'not_found' then
