@@ -2,14 +2,14 @@
 --@include state
 --@include notice
 --@include stop
--- order: an operator has a source or a queue paused, or drained, or go on.
+-- order: pauses or drains a source or a queue, or lets it go on, as an operator has said.
 --
 -- KEYS  state     (see state.lua)
 --       bell      of the queue of the same name (see queue.lua)
 -- ARGV  what      "pause" | "drain" | "resume"
 --       who
 --       why       "" for no reason
--- Replies  before   what was said until now, "" for nothing (see state.lua)
+-- Replies  before   the order that held until now, "" for none (see state.lua)
 local before = redis.call('HGET', state, 'order') or ''
 if what == 'resume' then
     redis.call('HDEL', state, 'order')

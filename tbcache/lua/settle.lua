@@ -5,41 +5,41 @@
 --@include budget
 --@include wake
 --@include envelope
--- settle: the end of a load, good or bad.
+-- settle: ends a load, whether it has succeeded or failed.
 --
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
---       woken         LIST    one element once the load is over; joiners look at it
---       outbox        STREAM  answers accepted for the database: field "answer"
---       billed        SET     ids billed today, of what is billed once a day
---       timeline, timeline_lease   the symbol's timeline and its lease; where the answer is made of none, any keys
+--       woken         LIST    which has one element once the load is over; those who joined wait for it
+--       outbox        STREAM  of answers for the database: field "answer"
+--       billed        SET     of the ids that were billed today, of items that are billed once a day
+--       timeline, timeline_lease   the symbol's timeline and its lease; any keys where the answer is made from none
 -- ARGV  id            of the slot of the last page
 --       cost          in slots
 --       worker
 --       kind          "value" | "failure" | "abandon" (nothing was sent: the slot is given back) |
 --                     "interrupted" (a request may still be on its way: the slot stays held)
---       payload       the value's JSON, or the failure's
+--       payload       the JSON of the value, or of the failure
 --       fresh_us, stale_us   for how long the value is fresh, and stale after that
 --       amount        the bill (millionths of a dollar)
 --       latency       its bucket, "" for none
 --       error_kind    "" for none
---       backoff_us    the first of a failure; 0: do not remember it
---       closed_until  (us), 0: not; -1: by our own back-off
---       reason        why it is closed
---       answer        for the outbox, ""
---       pages         fetched
---       token         the lease's
---       hints         what the upstream says is left, "span_us:left:until_us,..." by limit
+--       backoff_us    for how long a first failure stands; 0: the failure is not remembered
+--       closed_until  (us); 0: the source is not closed; -1: it is, by a back-off of our own alone
+--       reason        why the source is closed
+--       answer        for the outbox; "" for none
+--       pages         how many were fetched
+--       token         of the lease
+--       hints         what the upstream says is left of each limit, "span_us:left:until_us,..."
 --       limits        "count:span_us,..."
 --       deadline_us   0: none
---       budget        the day's (millionths of a dollar; 0: none)
---       has_timeline   the answer is made of a timeline
---       timeline_payload   its value's JSON, ""
---       timeline_us   for how long it is kept
---       once          what is billed once a day: id, price (millionths of a dollar), ...
+--       budget        of the day (millionths of a dollar; 0: none)
+--       has_timeline   the answer is made from a timeline
+--       timeline_payload   the JSON of the timeline's value; "" for none
+--       timeline_us   for how long the timeline is kept
+--       once          the items that are billed once a day: id, price (millionths of a dollar), ...
 -- Replies
---       settled: now, is_stored, is_ours   the value is in Redis; the lease was the asker's still
---       late: now                          past the deadline: the slot is dealt with
---                                          and that is all; the asker has kept and counted the rest himself
+--       settled: now, is_stored, is_ours   whether the value was stored, and whether the asker still had the lease
+--       late: now                          the deadline has passed: only the slot was ended, as the asker has
+--                                          kept and counted everything else itself
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_BACKOFF_US = 300000000
 local ROOM_TO_GROW = 12
@@ -56,8 +56,8 @@ if deadline_us > 0 and now > deadline_us then
     return reply_late(now)
 end
 
--- The upstream refuses all what it refuses one. Refusals of requests that were
--- under way together are one strike, not many.
+-- What the upstream refuses to one process it refuses to all. Several requests that were under way together may all be
+-- refused: they count as one refusal, so the back-off does not double with each of them.
 local was_closed_until = moment(redis.call('HGET', state, 'closed_until'))
 local is_same_strike = was_closed_until > now
 if closed_until ~= 0 then
@@ -76,16 +76,16 @@ elseif kind == 'value' then
     redis.call('HDEL', state, 'strikes')
 end
 
--- A request of ours must fit beside what others use: a source that none can be sent to would never learn that
--- they use less.
+-- The most that others can be taken to use of a limit. One request of ours must always fit beside it: if none could be
+-- sent, we would never learn that the others use less.
 local function most_for_others(limit)
     return math.max(0, limit - cost)
 end
 
--- Headroom: a refusal that names no figures teaches that others use the key as well. The
--- first says nothing of how much, and a third of the limit is left to them: to find out step
--- by step would cost a refusal a step. From then on that part grows by a tenth, and shrinks
--- by a fiftieth each few windows (learned_of), so that one refusal costs little.
+-- Learns from a refusal without figures that others use the key as well. The first refusal does not say how much they
+-- use, so a third of the limit is left to them: smaller steps would each cost a refusal. With each further refusal this
+-- part grows by a tenth of the limit. Every few windows it shrinks by a fiftieth (learned_of), so one refusal costs
+-- little.
 local function learn(limit, span)
     if error_kind ~= 'throttled' or hints ~= '' or is_same_strike then
         return
@@ -101,12 +101,11 @@ if kind ~= 'abandon' and all_limits[1] then
     learn(all_limits[1][1], all_limits[1][2])
 end
 
--- The upstream's own count lowers what is left, and never raises it: what it has seen
--- beyond our slots is somebody else's, and they may come a little more often. While slots
--- are held, or about to leave the window, it may have seen fewer of ours: then others have
--- used at least so much. Where they use less than they did, half of the difference is
--- believed, as they may only be between two bursts. What they still use beyond the end of
--- the time that was named shows whether windows slide there, or are reset.
+-- Learns from the upstream's own count of a limit, which may lower what is left but never raises it. What it has seen
+-- beyond our slots was used by others, and they may need a little more later. While slots of ours are held or about to
+-- leave the window, the upstream may not have counted all of them: then the others have used at least the difference.
+-- Where the others use less than before, only half of the change is believed, as they may just be between two bursts.
+-- What they still use after the end of the named time shows whether the windows of this upstream slide or are reset.
 local function heed(limit, span, left, resets_at)
     local seen = limit - left - redis.call('ZCOUNT', slots, '(' .. int(now - span), '+inf')
     local others = seen > 0 and math.min(most_for_others(limit), seen + math.floor(limit / ROOM_TO_GROW)) or 0
@@ -131,8 +130,8 @@ local function heed(limit, span, left, resets_at)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, resets_at)
 end
--- The limit in force counts, whatever the reader of the answer goes by: what the upstream leaves to a
--- larger limit is no less room for a smaller one.
+-- The count is compared with the limit in force, and not with the limit that the reader of the answer goes by: where an
+-- upstream counts by a larger limit, that takes nothing from a smaller one.
 for span, left, resets_at in string.gmatch(hints, '(%d+):(%d+):(%d+)') do
     for _, limit in ipairs(all_limits) do
         if limit[2] == tonumber(span) then
@@ -148,8 +147,8 @@ local is_ours = load[1] == token
 local is_stored = false
 if is_ours then
     if kind == 'value' then
-        -- Its birth hides it where a clear has come since: a clear that has been swept as well
-        -- has taken the lease.
+        -- Where a clear has come since the load began, the birth of the value hides it. A clear whose sweep is over
+        -- has removed the lease, so that nothing is stored here.
         local value = seal(int(now + fresh_us), load[4] or UNCLEARED, payload)
         redis.call('SET', entry, value, 'PX', int((fresh_us + stale_us) / 1000))
         redis.call('DEL', lease)
@@ -168,7 +167,7 @@ if is_ours then
     end
 end
 
--- Of two loads of one timeline, the one that was granted last, for more hours, has its lease.
+-- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
 local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
 if timeline_load[1] == token then
     if kind == 'value' and timeline_payload ~= '' then

@@ -1,12 +1,12 @@
--- stop: whether an operator has said that nothing is to be done, see `order` in state.lua.
+-- stop: tells whether an operator has paused or drained a source (see `order` in state.lua).
 --
 -- Included; it has no KEYS of its own.
 
--- How soon to look again: it may be over at any moment.
+-- How soon to look again, as the order may be taken back at any moment.
 local STOP_POLL_US = 1000000
 
--- Why nothing is done, as a code and in words for people: "paused", or "drained" where it is for something new. nil where
--- no order is against it. `order` is the field's text, false for none.
+-- Why nothing is done, as a code and in words for people: "paused", or "drained" where it is for something new. nil
+-- where no order is against it. `order` is the field's text, false for none.
 local function stopped_by(order, is_for_new)
     local what, who, why = string.match(order or '', '^(%a+) %d+ (%S+) ?(.*)$')
     local code = what == 'pause' and 'paused' or what == 'drain' and is_for_new and 'drained' or nil

@@ -4,20 +4,20 @@
 --@include lane
 --@include epoch
 --@include stop
--- window: the held sliding window, shared by every script that takes or looks; state.lua describes its keys.
+-- window: the sliding window of held slots, for all scripts that take slots or look. state.lua describes its keys.
 --
--- A window is a table {slots, state, fleet: the keys; process: who takes, nil to look only; is_behind: it has yet
--- to put its slots back (see check_in); is_for_new: it is taken from for what was not accepted before; limits: those
--- in force; and what the state says of it}.
+-- A window is a table {slots, state, fleet: the keys; process: who takes, nil for a look; is_behind: the process has
+-- not put its slots back yet (see check_in); is_for_new: the slot is for work that was not accepted before; limits:
+-- those in force; and what the state says of it}.
 --
--- Why a slot cannot be had is a code beside a text for people: "limit" it is used up, "closed"
--- the upstream said stop (the text is the upstream's), GIVING_BACK it is about to be given
--- back by others, "budget" the day's money is spent, "paused" and "drained" an operator said so (see stop.lua).
+-- Why there is no slot is told by a code and a text for people. The codes are "limit": the limit is used up; "closed":
+-- the upstream said stop, and the text is its own; GIVING_BACK: other processes are about to give slots back; "budget":
+-- the day's budget is spent; "paused" and "drained": an operator said so (see stop.lua).
 
 local GIVING_BACK_POLL_US = 5000
 
--- What mostly stands in the state, read at once: the rest is read by those who need it. Of each of the asker's limits
--- there are two fields more, which tell whether anything is known of others that use it.
+-- Reads the fields of the state that every ask needs, in one command. Two fields of each of the asker's limits tell
+-- whether anything is known of others that use the same key. All other fields are read where they are needed.
 local STORED_AHEAD = 8
 local function read_state(window, asked)
     local fields = {'epoch', 'limits', 'closed_until', 'lost_at', 'horizon', 'demand', 'demand_at', 'order'}
@@ -27,13 +27,13 @@ local function read_state(window, asked)
     window.stored = redis.call('HMGET', window.state, unpack(fields))
 end
 
--- Opens the window for an asker with these limits. The fleet's hold as well, unless `ignores_fleet`.
+-- Opens the window for an asker with these limits. The limits of the fleet hold as well, unless `ignores_fleet`.
 local function open_window(window, limits, asked, ignores_fleet)
     if not window.stored then
         read_state(window, asked)
     end
     local stored = window.stored
-    -- The fleet's limits are mostly the asker's.
+    -- Mostly the limits of the fleet are written as the asker's are, and need not be compared.
     window.limits = stored[2] and stored[2] ~= limits and not ignores_fleet and in_force(asked, stored[2]) or asked
     window.closed_until, window.lost_at = moment(stored[3]), tonumber(stored[4] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(stored[5] or 0), stored[6], stored[7]
@@ -46,7 +46,7 @@ local function open_window(window, limits, asked, ignores_fleet)
     return window
 end
 
--- The process is heard (see check_in), and the window is opened.
+-- Records that the process was heard of (see check_in), and opens the window.
 local function enter(window, now, limits, seen_before, name, joins, last_seen)
     local asked = parse_limits(limits)
     read_state(window, asked)
@@ -55,8 +55,8 @@ local function enter(window, now, limits, seen_before, name, joins, last_seen)
     return seen
 end
 
--- Whether there is room for `cost` beside all stamps that there are, in each limit: whoever knows that needs to count
--- none of them, as no more of them are in a window than there are. False says nothing.
+-- True where each limit has room for `cost` beside all stamps that exist. Then none has to be counted, as no window
+-- holds more than all of them. False means only that they have to be counted.
 local function has_plenty(window, now, cost)
     if not (window.stamps and window.is_unshared) then
         return false
@@ -73,8 +73,8 @@ local function has_plenty(window, now, cost)
     return true
 end
 
--- The moment at which enough slots have left (`over` more are wanted than there are), and whether that is
--- certain. A slot still held cannot leave before it is committed, so that now + span is the earliest.
+-- The moment at which `over` slots have left the window, and whether that is certain. A slot that is still held leaves
+-- one span after its commit, which is one span from now at the earliest.
 local function freed_at(window, span, now, over)
     local gone = redis.call('ZCOUNT', window.slots, '-inf', int(now - span))
     local oldest = redis.call('ZRANGE', window.slots, gone + over - 1, gone + over - 1, 'WITHSCORES')
@@ -82,8 +82,9 @@ local function freed_at(window, span, now, over)
     return math.min(stamp, now) + span, stamp <= now
 end
 
--- Of one limit: {free_at: when `cost` more could be had, 0 for now; code, text: why not; used: how much of it is;
--- is_certain: a slot that starts then can be promised; paced_at: when the pre-warm lane may go on after it}.
+-- Looks at one limit. Replies {free_at: when there is room for `cost`, 0 for now; code, text: why not now; used: how
+-- many slots are used; is_certain: a slot that starts at free_at can be promised; paced_at: when the pre-warm lane may
+-- take the next after this one}.
 local function look_at_limit(window, limit, now, cost, fraction)
     local count, span = limit[1], limit[2]
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
@@ -106,8 +107,8 @@ local function look_at_limit(window, limit, now, cost, fraction)
 --@include borrow
         local demand = demand_of(window.demand, window.demand_at, now, shortest(window.limits))
         found.free_at = borrow(window.slots, limit, now, -over, cost, fraction, demand)
-        -- Slots taken in a burst come free in a burst, and an interactive ask in between
-        -- finds none: beyond half of the limit the lane goes at the limit's pace.
+        -- Slots that are taken in a burst come free in a burst, and an interactive ask in between finds none. So once
+        -- half of the limit is used, the lane takes its slots evenly, at the rate that the limit allows.
         if 2 * found.used > count then
             local paced_at = tonumber(redis.call('HGET', window.state, 'paced:' .. int(span)) or 0)
             found.free_at = math.max(found.free_at, paced_at - PACES_AHEAD * span / count)
@@ -116,12 +117,12 @@ local function look_at_limit(window, limit, now, cost, fraction)
     end
     found.text = found.free_at > 0 and 'limit ' .. count or ''
     if reserved > 0 and found.free_at > now + LOST_POLL_US then
-        -- The absent may be back, or be forgotten, at any moment.
+        -- Absent processes may come back or be forgotten at any moment, so the asker looks again soon.
         found.free_at, found.is_certain = now + LOST_POLL_US, false
         found.text = found.text .. ', ' .. reserved .. ' of it kept for processes that are absent'
     end
     if allowances > 0 and over + allowances > 0 then
-        -- They are given back within a few milliseconds; until then nothing can be promised.
+        -- The others give these slots back within a few milliseconds. Until then nothing can be promised.
         found.free_at, found.is_certain, found.code = now + GIVING_BACK_POLL_US, false, GIVING_BACK
         found.text = 'others are giving back what was kept for them'
     end
@@ -140,15 +141,16 @@ local function look_at_limit(window, limit, now, cost, fraction)
     return found
 end
 
--- What stands against `cost` more slots. `fraction` below 1 is the pre-warm lane's: the part of each limit that it
--- may fill whatever the interactive asks do. Replies {retry_at: when to ask again, 0 for now; code, text: why;
--- count, span, used: of the tightest limit, where any were counted; is_certain: a slot that starts at retry_at can be
--- promised; paced: of the pre-warm lane, span -> when it may go on after it}.
+-- Looks whether there is room for `cost` more slots. `fraction` is below 1 for the pre-warm lane, which may fill this
+-- part of each limit whatever the interactive asks do. Replies {retry_at: when to ask again, 0 where there is room now;
+-- code, text: why not; count, span, used: of the tightest limit, where slots were counted; is_certain: a slot that
+-- starts at retry_at can be promised; paced: for the pre-warm lane, span -> when it may take the next slot after this
+-- one}.
 local function look(window, now, cost, fraction)
-    -- An absent process may take again what leaves of its slots: nothing is promised then.
+    -- An absent process may take what leaves of its slots again without asking, so nothing is promised meanwhile.
     local status = {retry_at = 0, code = '', text = '', paced = fraction < 1 and {} or nil,
         is_certain = fraction == 1 and #members_of(window, now).absent == 0}
-    -- The pre-warm lane goes by how many leave when as well.
+    -- The pre-warm lane also needs to know how many slots leave when, so for it they are counted.
     if fraction == 1 and has_plenty(window, now, cost) then
         return status
     end
@@ -172,14 +174,14 @@ local function look(window, now, cost, fraction)
     end
     local stop, words = stopped_by(window.order, window.is_for_new)
     if stop then
-        -- Nobody knows until when.
+        -- Nobody knows until when this holds, so the asker looks again soon.
         status.retry_at, status.code, status.text = now + STOP_POLL_US, stop, words
         status.is_certain = false
     end
     return status
 end
 
--- Records what was taken for the sake of those who come: by a lane of its own pace, or as demand.
+-- Records what was taken, for the asks to come: the pace of the pre-warm lane, or the demand of the interactive one.
 local function record_lane(window, now, slots, status)
     if status.paced then
         for span, paced_at in pairs(status.paced) do
@@ -193,23 +195,24 @@ local function record_lane(window, now, slots, status)
     redis.call('HSET', window.state, 'demand', string.format('%.9g', window.demand), 'demand_at', int(now))
 end
 
--- Whether an interactive slot was taken in the same period of so many us, and whoever took the first of it was here.
+-- True where an interactive slot was taken in the present period of so many us. Then the first ask of the period has
+-- done what has to be done once in each.
 local HOUR_US = 3600000000
 local function is_lately(window, now, period)
     return math.floor((tonumber(window.demand_at) or 0) / period) == math.floor(now / period)
 end
 
--- Holds, for each of `ids`, `cost` slots named id, id#2, ... from `start` (now, or a moment
--- promised by look) until start + held. A slot promised for later keeps the bound as well: at
--- its taking, every other stamp younger than start - window was counted. `status`: what look said; nil where the
--- ask was counted in its lane before.
+-- For each of `ids`, holds `cost` slots named id, id#2, ... from `start` until start + held. `start` is now, or a
+-- moment that look has promised. A slot that was promised for later keeps to the limit as well, because every other
+-- stamp that is younger than start - window was counted as it was taken. `status` is what look has replied, or nil
+-- where the ask was counted in its lane before.
 local function hold_all(window, now, ids, cost, held, start, status)
     local span = longest(window.limits)
     if span > window.horizon then
         window.horizon = span
         redis.call('HSET', window.state, 'horizon', span)
     end
-    -- Upkeep that nothing depends on is done now and then: by the first who comes after a sixteenth of the window.
+    -- Old stamps are removed now and then, by the first ask in each sixteenth of the window. Nothing depends on it.
     if not is_lately(window, now, window.horizon / 16) then
         redis.call('ZREMRANGEBYSCORE', window.slots, '-inf', now - window.horizon)
     end
@@ -225,7 +228,7 @@ local function hold_all(window, now, ids, cost, held, start, status)
             redis.call('ZADD', window.slots, stamp, unit == 1 and id or id .. '#' .. unit)
         end
     end
-    -- There are more than were known.
+    -- There are more stamps now than were counted.
     window.stamps = nil
     expire_after(window.slots, math.ceil((start - now + window.horizon + held) / 1000) + 1000)
     spend(window, #ids * cost)
