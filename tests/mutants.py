@@ -51,6 +51,7 @@ SUITES = {
     "commit": LIMITER,
     "release": LIMITER,
     "reopen": [*STORE, "core/test_fleet_limits.py", "core/test_member.py", "cli/test_fleet.py"],
+    "backlog": ["core/test_scale.py"],
     "purge": DEAD,
     "cancel": DEAD,
     "promote": DEAD,

@@ -40,6 +40,7 @@ def collect(status: FleetStatus) -> Iterator[Family]:
         yield from usage(status.sources)
         yield from slots(status.sources)
         yield queue(status.sources)
+        yield from load(status)
         yield from workers(status)
     yield troubles(status)
 
@@ -127,6 +128,24 @@ def queue(sources: Iterable[SourceStatus]) -> Family:
         for state in ("interactive", "prewarm", "suspects", "delayed", "running", "dead"):
             jobs.add(getattr(depth, state), source=depth.source, state=state)
     return jobs
+
+
+def load(status: FleetStatus) -> list[Family]:
+    """What an autoscaler needs: a job that waits for its source's limit wants no worker."""
+    wanted = Family(
+        "tbcache_workers_wanted", "gauge", "Workers for what may run: none where only a limit is waited for."
+    )
+    runnable = Family("tbcache_queue_runnable_jobs", "gauge", "Jobs that may begin within 30 s.")
+    oldest = Family(
+        "tbcache_queue_oldest_seconds", "gauge", "Age of the oldest job that is next; 0: none waits."
+    )
+    if status.scale is not None:
+        wanted.add(status.scale.workers_wanted)
+    for source in status.sources:
+        if source.load is not None:
+            runnable.add(source.load.runnable, source=source.name)
+            oldest.add(source.load.oldest_seconds or 0.0, source=source.name)
+    return [wanted, runnable, oldest]
 
 
 def workers(status: FleetStatus) -> list[Family]:

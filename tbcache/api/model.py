@@ -316,6 +316,26 @@ class Covered(Schema):
     hours: int
 
 
+class QueueLoad(Schema):
+    """What waits in a source's queue, and how fast it may go."""
+
+    waiting: int
+    runnable: int = Field(description="How many of them may begin within 30 s by the limits.")
+    running: int
+    oldest_seconds: float | None = Field(description="The age of the oldest of those that are next.")
+    arrivals_per_second: float
+    admissible_per_second: float | None = Field(description="By the limits; null for any rate.")
+    job_seconds: float = Field(description="How long a job takes, on average.")
+
+
+class Scale(Schema):
+    """How many workers the fleet needs; a job that waits for its source's limit needs none."""
+
+    workers_wanted: int
+    runnable: int
+    oldest_seconds: float | None
+
+
 class SourceState(Schema):
     """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `paused`, `off`, `unknown`."""
 
@@ -333,6 +353,7 @@ class SourceState(Schema):
     common: int
     busiest: Covered | None = Field(description="The common symbol of which most items come.")
     shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
+    load: QueueLoad | None
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
 
 
@@ -344,5 +365,6 @@ class FleetState(Schema):
     is_told: bool = Field(description="False: no process has said how it was started; it is as the API was.")
     troubles: list[Trouble] = Field(description="The worst first; empty when all is well.")
     server: Server
+    scale: Scale | None = Field(description="Null while Redis is away.")
     sources: list[SourceState]
     workers: list[Worker]

@@ -20,6 +20,7 @@ from tbcache.fleet.model import (
     when,
 )
 from tbcache.fleet.operator import LimitsInForce, Operator
+from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
@@ -44,7 +45,9 @@ __all__ = [
     "LimitsInForce",
     "Operator",
     "Order",
+    "QueueLoad",
     "Requeued",
+    "Scale",
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",

@@ -24,6 +24,7 @@ class Agreed:
 
     ``configured`` are the sources that have settings, and are not only declared in code or used by name.
     ``is_told`` is False where no process has reported anything, and all settings are those of this process.
+    ``pace`` is how many seconds a job of a queue takes on average.
     """
 
     sources: dict[str, Source]
@@ -32,6 +33,7 @@ class Agreed:
     symbols: tuple[str, ...]
     hours: int
     is_told: bool
+    pace: dict[str, float]
 
 
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
@@ -58,6 +60,7 @@ def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerSta
         symbols=common.common_symbols if common else settings.common_symbols,
         hours=common.common_hours if common else settings.common_hours,
         is_told=bool(reports),
+        pace=_pace(workers),
     )
 
 
@@ -82,6 +85,15 @@ def _source(ours: Source, reports: Iterable[Mapping[str, SourceProfile]]) -> Sou
         delay_hours=min(one.delay_hours for one in said),
         daily_budget=min((one.daily_budget for one in said if one.daily_budget is not None), default=None),
     )
+
+
+def _pace(workers: Iterable[WorkerStatus]) -> dict[str, float]:
+    """By the word of all workers, also of those that are gone: a fleet without workers has a pace as well."""
+    said: dict[str, list[float]] = {}
+    for one in workers:
+        for queue, seconds in one.pace.items():
+            said.setdefault(queue, []).append(seconds)
+    return {queue: sum(each) / len(each) for queue, each in said.items()}
 
 
 def _missing(said: Sequence[SourceProfile]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
+from tbcache.fleet.scale import JOB_SECONDS, TARGET_SECONDS, QueueLoad, scale_of
 from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.fleet.warm_sets import WarmSets, listed_of
@@ -25,7 +26,7 @@ from tbcache.models import FetchRequest, Limit
 from tbcache.models.untrusted import moment, whole_number
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
-from tbcache.settings import Settings, Source, get_sources
+from tbcache.settings import Settings, Source, get_sources, is_name, unconfigured
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.refusal import Refusal
@@ -153,7 +154,11 @@ class Look:
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,
         )
-        return replace(status, troubles=troubles(status, self._deaths(status)))
+        loads = [source.load for source in status.sources if source.load is not None]
+        loads += self._plain_loads(goes_by)
+        return replace(
+            status, scale=scale_of(loads, workers), troubles=troubles(status, self._deaths(status))
+        )
 
     def _missing_rights(self) -> tuple[str, ...]:
         """Where none is missing they are looked for once a minute: that is as much work as all the rest."""
@@ -222,6 +227,12 @@ class Look:
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
         is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
         answers = covering(snapshot.kept[source.name])
+        usage, depth = (
+            self._sure(self._monitor.get_source_metrics(source.name)),
+            self._queue.depth(source.name),
+        )
+        pace = goes_by.pace.get(source.name)
+        seconds = pace or recent.latency_mean or usage.latency_mean or JOB_SECONDS
         return SourceStatus(
             name=source.name,
             state=_state(source, limits, recent, state, refused, is_spent=is_spent),
@@ -240,8 +251,9 @@ class Look:
             common=0 if is_shut else len(common),
             delay_hours=source.delay_hours if is_shut else 0.0,
             recent=recent,
-            usage=self._sure(self._monitor.get_source_metrics(source.name)),
-            queue=self._queue.depth(source.name),
+            usage=usage,
+            queue=depth,
+            load=self._load(source, depth.running, seconds, may_run=source.is_enabled and not is_spent),
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
@@ -265,6 +277,33 @@ class Look:
         bound = replace(source, limits=state.limits or source.limits)
         warm, share = self._warm.of(bound, common), self._settings.prewarm_share
         return tuple(shortages_of(bound, len(common), warm, share))
+
+    def _plain_loads(self, goes_by: Agreed) -> Iterator[QueueLoad]:
+        """Of the queues that are no source's."""
+        for name, seconds in goes_by.pace.items():
+            if name not in goes_by.sources and is_name(name):
+                running = self._queue.depth(name).running
+                load = self._load(unconfigured(name), running, seconds, may_run=True)
+                if load is not None:
+                    yield load
+
+    def _load(self, source: Source, running: int, seconds: float, *, may_run: bool) -> QueueLoad | None:
+        try:
+            found = self._queue.backlog(source, TARGET_SECONDS)
+        except Refused:
+            # A damaged key tells nothing.
+            return None
+        most = found.admissible if may_run else 0
+        age = found.now / MICROS - found.oldest_ms / 1000
+        return QueueLoad(
+            waiting=found.waiting,
+            runnable=found.waiting if most < 0 else min(found.waiting, most),
+            running=running,
+            oldest_seconds=max(0.0, age) if found.oldest_ms else None,
+            arrivals_per_second=found.arrived / (found.arrived_us / MICROS),
+            admissible_per_second=None if most < 0 else most / TARGET_SECONDS,
+            job_seconds=seconds,
+        )
 
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._sources[name].limits)) if name in self._sources else ()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
+from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.models import Charge
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
@@ -90,7 +91,8 @@ class SourceStatus:
     where no budget bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common
     symbol of which most items come, with how much of its hours is known. ``order`` is that an operator has
     paused or drained it, ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it
-    cannot be kept warm. While Redis is away, ``warm`` and the figures are None.
+    cannot be kept warm. ``load`` is what waits in its queue, and how fast it may go. While Redis is away,
+    ``warm`` and the figures are None.
     """
 
     name: str
@@ -126,6 +128,7 @@ class SourceStatus:
     kept: tuple[Kept, ...] = ()
     #: The last slots of its window, the oldest first: each by its stamp, which lies ahead while it is held.
     slots: tuple[datetime, ...] = ()
+    load: QueueLoad | None = None
 
     @property
     def is_enabled(self) -> bool:
@@ -198,6 +201,7 @@ class FleetStatus:
     is_told: bool = False
     common_symbols: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    scale: Scale | None = None
 
     @property
     def today(self) -> Totals:

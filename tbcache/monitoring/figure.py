@@ -48,6 +48,7 @@ class SourceMetrics:
     cost_today: float = 0.0
     #: The part of the cost that is only a bound: the requests were sent, and their answers lost or not read.
     uncertain_cost_today: float = 0.0
+    latency_mean: float | None = None
     latency_p50: float | None = None
     latency_p95: float | None = None
 
@@ -112,6 +113,7 @@ class RecentMetrics:
     errors_by_kind: Mapping[str, int] = field(default_factory=dict)
     cache_hit_rate: float = 0.0
     cost: float = 0.0
+    latency_mean: float | None = None
     latency_p95: float | None = None
     last: Failing | None = None
     plain: int = 0
@@ -158,6 +160,7 @@ def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
         cache_hit_rate=(hits + stale) / requests if requests else 0.0,
         cost_today=figures["cost"] / MICROS,
         uncertain_cost_today=figures["uncertain"] / MICROS,
+        latency_mean=_mean(figures),
         latency_p50=_percentile(figures, 0.50),
         latency_p95=_percentile(figures, 0.95),
     )
@@ -182,12 +185,20 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         errors_by_kind=day.errors_by_kind,
         cache_hit_rate=day.cache_hit_rate,
         cost=day.cost_today,
+        latency_mean=day.latency_mean,
         latency_p95=day.latency_p95,
         plain=figures["plain"],
         pages=day.pages_today,
         naive_cost=figures["naive"] / MICROS,
         naive_pages=figures["naive_pages"],
     )
+
+
+def _mean(figures: Counter[str]) -> float | None:
+    """By the upper ends of the buckets: an eighth too long at most, on average."""
+    buckets = [(int(name[2:]), n) for name, n in figures.items() if _LATENCY.fullmatch(name)]
+    total = sum(n for _, n in buckets)
+    return sum(n * _FIRST_MS * _GROWTH**bucket / 1000 for bucket, n in buckets) / total if total else None
 
 
 def _percentile(figures: Counter[str], part: float) -> float | None:

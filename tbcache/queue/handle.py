@@ -20,9 +20,12 @@ from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result, message
 from tbcache.queue.script import (
+    BACKLOG,
     CANCEL,
     PROMOTE,
     Ask,
+    Backlog,
+    BacklogReply,
     Cancel,
     Moved,
     Promote,
@@ -34,7 +37,7 @@ from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import value_of
-from tbcache.store.wire import MICROS, to_time
+from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
 
 J = TypeVar("J", bound="QueuedJob")
 
@@ -298,6 +301,19 @@ class Queue:
             # A key of another type counts as empty.
             counts = [whole_number(count) or 0 for count in pipe.execute(raise_on_error=False)]
             return QueueDepth(source, *counts)
+
+    def backlog(self, source: Source, seconds: float) -> BacklogReply:
+        """What waits in the queue of ``source``, and how much of it may go within so many seconds.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        keys, name = self._store.keys, source.name
+        limits, horizon = pack_limits(source.limits), to_micros(seconds)
+        ask = Backlog(
+            queue_keys(keys, name), keys.slots(name), keys.state(name), limits, source.cost, horizon
+        )
+        return self._store.run(BACKLOG, ask)
 
     def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
         return [self.depth(source) for source in sources]

@@ -32,6 +32,7 @@ class QueueKeys(NamedTuple):
     dead: Key
     dead_jobs: Key
     reasons: Key
+    arrivals: Key
     bell: Key
     asked: Key
     called: Key
@@ -207,6 +208,29 @@ class Explained(NamedTuple):
     jobs: tuple[Stand, ...]
 
 
+class Backlog(NamedTuple):
+    """Learn what waits in a queue, and how much of it may go within ``horizon_us``."""
+
+    queue: QueueKeys
+    slots: Key
+    state: Key
+    limits: str
+    cost: int
+    horizon_us: int
+
+
+class BacklogReply(NamedTuple):
+    """What waits. ``arrived`` jobs came in ``arrived_us``; ``admissible`` of them may go, -1 for any number;
+    ``oldest_ms`` is since 1970."""
+
+    now: int
+    waiting: int
+    oldest_ms: int
+    arrived: int
+    arrived_us: int
+    admissible: int
+
+
 class Look(NamedTuple):
     """Learn when queues are to be asked for jobs, though nobody rings; look.lua has the five keys of each."""
 
@@ -237,4 +261,5 @@ LOOK = Script("look", Look, record(Looked))
 PURGE = Script("purge", Purge, number)
 CANCEL = Script("cancel", Cancel, record(MovedReply))
 PROMOTE = Script("promote", Promote, record(MovedReply))
+BACKLOG = Script("backlog", Backlog, record(BacklogReply))
 FINISH = Script("finish", FinishJobs, texts)

@@ -267,3 +267,18 @@ def test_numbers_are_written_as_prometheus_reads_them(value: float, written: str
 def test_a_metric_without_samples_is_not_mentioned() -> None:
     """A type without samples is noise."""
     assert render([Family("a_total", "counter", "a")]) == ""
+
+
+def test_the_workers_that_are_wanted_are_one_figure(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """An autoscaler reads one number without labels, for the whole fleet."""
+    assert get(scrape(client), "tbcache_workers_wanted") == 0
+    Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
+    samples = scrape(client)
+    assert get(samples, "tbcache_workers_wanted") == 1
+    assert get(samples, "tbcache_queue_runnable_jobs", source="stocktwits") == 1
+    status = client.get("/api/monitoring/status").json()
+    assert status["scale"]["workers_wanted"] == 1
+    (load,) = (one["load"] for one in status["sources"] if one["name"] == "stocktwits")
+    assert (load["waiting"], load["runnable"], load["running"]) == (1, 1, 0)

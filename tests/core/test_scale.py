@@ -1,0 +1,129 @@
+"""How many workers are wanted: for what may run, and not for what waits for a limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import dramatiq
+import pytest
+
+from tbcache.fleet import Fleet, QueueLoad
+from tbcache.fleet.scale import TARGET_SECONDS, scale_of
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, Limit
+from tbcache.monitoring import UsageMonitor, Workload
+from tbcache.queue import PacingBroker, Queue
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings, get_source
+from tbcache.store import Store
+
+IDLE = QueueLoad(0, 0, 0, None, 0.0, None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("load", "wanted"),
+    [
+        (IDLE, 0),
+        # One in a thousand of a worker's time is one worker.
+        (replace(IDLE, arrivals_per_second=0.001), 1),
+        (replace(IDLE, arrivals_per_second=8.0), 1),
+        (replace(IDLE, arrivals_per_second=8.1), 2),
+        (replace(IDLE, waiting=2400), 10),
+        (replace(IDLE, waiting=2400, job_seconds=0.1), 1),
+        (replace(IDLE, waiting=2400, admissible_per_second=16.0), 2),
+        (replace(IDLE, waiting=2400, arrivals_per_second=100.0, admissible_per_second=0.0), 0),
+        (replace(IDLE, waiting=2400, running=1, admissible_per_second=0.0), 1),
+    ],
+)
+def test_as_many_workers_are_wanted_as_have_something_to_do(load: QueueLoad, wanted: int) -> None:
+    """By Little's law: jobs a second, times how long one takes, is how many threads are busy."""
+    assert scale_of([load], []).workers_wanted == wanted
+
+
+def test_the_loads_of_all_sources_share_workers() -> None:
+    """Two halves of a worker are one."""
+    half = replace(IDLE, arrivals_per_second=4.0, waiting=3, runnable=2, oldest_seconds=5.0)
+    found = scale_of([half, replace(half, oldest_seconds=7.0), IDLE], [])
+    assert found.workers_wanted == 2
+    assert (found.runnable, found.oldest_seconds) == (4, 7.0)
+
+
+def load_of(settings: Settings, store: Store, name: str = "stocktwits") -> QueueLoad:
+    sources = Fleet(settings, store).status().sources
+    (found,) = (source.load for source in sources if source.name == name)
+    assert found is not None
+    return found
+
+
+def test_what_waits_and_comes_is_counted(settings: Settings, store: Store) -> None:
+    """The signal for an autoscaler comes from Redis, for the whole fleet."""
+    queue = Queue(store, settings)
+    before = load_of(settings, store)
+    assert (before.waiting, before.arrivals_per_second, before.oldest_seconds) == (0, 0.0, None)
+    queue.enqueue_many([FetchRequest("stocktwits", f"S{number}") for number in range(90)])
+    queue.enqueue(FetchRequest("stocktwits", "S0"))
+    found = load_of(settings, store)
+    assert (found.waiting, found.running) == (90, 0)
+    # In this minute and the last one.
+    assert 90 / 120 <= found.arrivals_per_second <= 90 / 60
+    # 60 in any minute: those of half of a minute at least, and no more than all.
+    assert found.runnable == 60
+    assert found.admissible_per_second == 60 / TARGET_SECONDS
+    assert found.oldest_seconds is not None
+    assert 0 <= found.oldest_seconds < 100
+    status = Fleet(settings, store).status()
+    assert status.scale is not None
+    assert status.scale.workers_wanted == 1
+
+
+def test_no_worker_is_wanted_where_only_the_limit_is_waited_for(settings: Settings, store: Store) -> None:
+    """A hundred workers would wait as long as one."""
+    source = replace(get_source("stocktwits", settings), limits=(Limit(60, 3600.0),))
+    assert RateLimiter(source, store).check_rate_limit(cost=60)[0]
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("stocktwits", "AAPL"))
+    found = queue.backlog(source, TARGET_SECONDS)
+    assert (found.waiting, found.admissible) == (1, 0)
+    # As soon as some come free within the time in which a worker starts, one is.
+    slots = store.keys.slots("stocktwits")
+    for slot in store.client.zrange(slots, 0, 4):  # type: ignore[union-attr]
+        store.client.zincrby(slots, -3580e6, slot)
+    assert queue.backlog(source, TARGET_SECONDS).admissible == 5
+
+
+def test_no_worker_is_wanted_for_a_source_that_is_paused(settings: Settings, store: Store) -> None:
+    """What an operator has stopped wakes nobody up."""
+    Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL"))
+    fleet = Fleet(settings, store)
+    fleet.as_operator("ada").pause("stocktwits")
+    assert load_of(settings, store).runnable == 0
+    scale = fleet.status().scale
+    assert scale is not None
+    assert scale.workers_wanted == 0
+
+
+def test_damaged_keys_of_a_queue_hide_no_status(settings: Settings, store: Store) -> None:
+    """The status is most wanted when something is wrong."""
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("stocktwits", "AAPL"))
+    arrivals = store.keys.queue("stocktwits", "arrivals")
+    store.client.set(arrivals, "damaged", ex=60)
+    assert load_of(settings, store).arrivals_per_second == 0.0
+    assert queue.enqueue(FetchRequest("stocktwits", "GME")).is_new
+
+
+def test_queues_of_a_users_own_count_as_well(settings: Settings, store: Store) -> None:
+    """A worker that has run a job of one says how long such jobs take."""
+    broker = PacingBroker(store, settings, [])
+    actor: Any = dramatiq.actor(actor_name="note", broker=broker)(lambda: None)
+    for _ in range(240):
+        actor.send()
+    monitor = UsageMonitor(store, settings)
+    workload = Workload(threads=2, pace={"default": 0.5})
+    monitor.beat("worker", started_at=utc_now(), workload=workload)
+    scale = Fleet(settings, store).status().scale
+    assert scale is not None
+    # 8 a second and those that come, half a second each, on workers of two threads.
+    assert scale.workers_wanted in (3, 4, 5)
+    assert scale.runnable == 240
