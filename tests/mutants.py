@@ -45,6 +45,7 @@ SUITES = {
     "derive": ["core/test_derive.py"],
     "restore": ADMISSION,
     "lose": ["core/test_jump.py"],
+    "summary": ["core/test_rest.py"],
     "beat": [*MEMBER, "core/test_admission.py"],
     "leave": ["core/test_machine.py", *MEMBER],
     "take": LIMITER,

@@ -96,7 +96,7 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            is_hit_enough = not ask.needed and ask.slot is None
+            is_hit_enough = not ask.needed and not ask.slot
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
             return await self._shared.admit(ask, token) if hit is None else hit
         except Unavailable:
@@ -196,7 +196,7 @@ class Admission:
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``, which does not need it."""
-        if ask.slot is not None:
+        if ask.slot:
             await self._take_back(ask, ask.slot)
 
     def count_hit(self, source: Source) -> None:

@@ -122,7 +122,7 @@ class SharedAdmission:
                 max(log.cleared_at(key), log.cleared_at(timeline)),
             )
 
-        want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.slot is None)
+        want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.can_fall_back)
         return await self._limiter.take(script.ADMIT, want, call, tries=2)
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:

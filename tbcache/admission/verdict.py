@@ -17,8 +17,9 @@ class Ask(NamedTuple):
     """One question: what is to be done for this request?
 
     ``needed`` is for how many seconds more a value has to stay fresh: one that expires sooner counts as
-    expired. ``slot`` is a slot that the queue holds for this ask already. ``patience`` is how long (seconds)
-    the asker would wait for a slot.
+    expired. ``slot`` is a slot that the queue holds for this ask already, "" for a job that came with none.
+    ``patience`` is how long (seconds) the asker would wait for a slot. ``can_fall_back``: without Redis
+    the process goes by its own part of the limit; False for whatever is asked for a job of the queue.
     """
 
     source: Source
@@ -27,6 +28,7 @@ class Ask(NamedTuple):
     needed: float = 0.0
     slot: str | None = None
     patience: float = 0.0
+    can_fall_back: bool = True
 
     @property
     def timeline_key(self) -> str:

@@ -1,4 +1,6 @@
-"""Looks at the fleet twice a second, beside the supervisor, which must never wait for Redis."""
+"""Looks at the fleet, beside the supervisor, which must never wait for Redis: twice a second as long as it
+does something, and seldom while it rests.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from tbcache.settings import Settings
 
 LOOK_SECONDS = 0.5
 FIRST_LOOK_SECONDS = 0.1
+IDLE_LOOK_SECONDS = 3.0
 
 
 class Milestones:
@@ -40,6 +43,10 @@ class Milestones:
     def is_cold(self) -> bool:
         return "first" not in self._said
 
+    @property
+    def is_all_said(self) -> bool:
+        return "all" in self._said
+
     def _is_new(self, name: str) -> bool:
         if name in self._said:
             return False
@@ -55,6 +62,7 @@ class Watcher:
         self._display = display
         self._milestones = Milestones(started)
         self._simulator = simulator
+        self._seen: FleetStatus | None = None
         self._client = httpx2.Client(timeout=0.5, trust_env=False)
         self._thread = BackgroundThread("tbcache-watch", self._round)
         self._thread.start(after=FIRST_LOOK_SECONDS)
@@ -65,11 +73,20 @@ class Watcher:
         self._fleet.close()
 
     def _round(self) -> float:
-        self._look()
-        return FIRST_LOOK_SECONDS if self._milestones.is_cold else LOOK_SECONDS
+        before, self._seen = self._seen, self._fleet.status()
+        self._show(self._seen)
+        if self._milestones.is_cold:
+            return FIRST_LOOK_SECONDS
+        return IDLE_LOOK_SECONDS if self._is_idle(before, self._seen) else LOOK_SECONDS
 
-    def _look(self) -> None:
-        status = self._fleet.status()
+    def _is_idle(self, before: FleetStatus | None, seen: FleetStatus) -> bool:
+        """Whether nothing is under way, and nothing was asked since."""
+        if before is None or not self._milestones.is_all_said:
+            return False
+        is_busy = seen.busy or any(source.queued for source in seen.sources)
+        return not is_busy and before.today == seen.today
+
+    def _show(self, status: FleetStatus) -> None:
         for line in self._milestones.new(status):
             self._display.say(line)
         self._display.show(status, self._refused())

@@ -109,11 +109,12 @@ class Pipeline:
     ) -> Outcome:
         """:meth:`run`, in the world that it is awaited in."""
         patience = wait_seconds("patience", patience)
-        if not needed and slot is None:
+        if not needed and not slot:
             known = self.recall(upstream.source, request) or await self.find(upstream.source, request)
             if known is not None:
                 return self._outcome(request, Answered(known, "cache"))
-        return await self.fetch(upstream, Ask(upstream.source, request, lane, needed, slot, patience))
+        ask = Ask(upstream.source, request, lane, needed, slot, patience, can_fall_back=slot is None)
+        return await self.fetch(upstream, ask)
 
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
         """:meth:`answer`, for what the process itself has not in memory."""

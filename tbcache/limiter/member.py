@@ -1,8 +1,8 @@
 """This process's place among those that share a source's limits.
 
-A member says a few times a second that it is there, and learns the limits in force, its
-share, the part of each that is its own while Redis is away, and its allowances, what it may take
-of that at once (slot.py). One that only takes what the queue gives it can do nothing without
+A member says a few times a second that it is there, or every few seconds where it rests (rest.py), and learns
+the limits in force, its share, the part of each that is its own while Redis is away, and its allowances,
+what it may take of that at once (slot.py). One that only takes what the queue gives it can do nothing without
 Redis, and has no share. One that becomes absent has its share kept free (member.lua), until it is
 back, or known to be dead and all that it may have sent is old, or forgotten.
 
@@ -30,6 +30,7 @@ from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.purse import Purse
+from tbcache.limiter.rest import REST_SECONDS, Rest
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Allotted, Beat, Fill, Leave
 from tbcache.models import Limit
 from tbcache.store import Refused, Store, Unavailable
@@ -58,6 +59,7 @@ class Membership:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._limiter = limiter_of(store)
+        self._rest = Rest(store)
         self._asked_at: dict[str, float] = {}
         #: Until when the shares of dead processes are reserved (us), by source, its epoch and process. In
         #: another epoch Redis may know the share again, and not that the process was found dead.
@@ -168,6 +170,7 @@ class Membership:
     async def _on_allotment(
         self, source: str, window: ProcessWindow, allotted: Allotted, asked_at: float
     ) -> None:
+        self._rest.on_beat(source)
         self._check_limits(source, window)
         if allotted.closed_until > allotted.now:
             self._limiter.on_closure(source, allotted.closed_until, allotted.reason)
@@ -220,13 +223,26 @@ class Membership:
                 await self.beat(source)
 
     def _round(self) -> float:
+        self._beat_where_due()
+        self._listen(io.now() + BEAT_SECONDS)
+        return 0.0
+
+    def _beat_where_due(self) -> None:
         for source in self._limiter.sources_in_use:
             # A source whose keys are damaged must not keep this process from beating for the others.
             with contextlib.suppress(Unavailable):
                 if self._is_due(source):
                     io.run(self.beat(source))
-        self._listen(io.now() + BEAT_SECONDS)
-        return 0.0
+        io.run(self._beat_for_news())
+
+    async def _beat_for_news(self) -> None:
+        """Beat where this process rests, and a beat would tell something new."""
+        news: list[str] = []
+        with contextlib.suppress(Unavailable):
+            news = await self._rest.news()
+        for source in news:
+            with contextlib.suppress(Unavailable):
+                await self.beat(source)
 
     def _listen(self, until: float) -> None:
         """Hear what is told to all, until it is time for the next beat."""
@@ -265,9 +281,12 @@ class Membership:
     def _is_due(self, source: str) -> bool:
         """True when a beat is due: other asks of the process say as well that it is there."""
         now, window = io.now(), self._limiter.process_window(source)
-        is_overdue = now - window.last_seen_at >= BEAT_SECONDS or window.promises.need_beat(BEAT_SECONDS)
+        is_promised, age = window.promises.need_beat(BEAT_SECONDS), now - self._asked_at.get(source, 0.0)
+        if self._rest.is_at(source):
+            return is_promised or age >= REST_SECONDS
+        is_overdue = is_promised or now - window.last_seen_at >= BEAT_SECONDS
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
-        return is_overdue or now - self._asked_at.get(source, 0.0) >= left
+        return is_overdue or age >= left
 
     async def _remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
         """Give back the shares of those that were processes of this machine and are no more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from tbcache.limiter.ask import NOTHING, Given, Late, SlotScript, WindowKeys
-from tbcache.store.reply import flag, nothing, number, one_of
+from tbcache.store.reply import flag, nothing, number, one_of, record
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, Seen, read_seen
 
@@ -80,6 +80,21 @@ class Allotted(NamedTuple):
     absent: tuple[str, ...]
     is_whole: bool
     left_us: int
+
+
+class Summarize(NamedTuple):
+    """Learn whether a beat would tell anything new; summary.lua has the three keys of each source."""
+
+    windows: tuple[Key, ...]
+    process: str
+    seen: tuple[int, ...]
+
+
+class Summed(NamedTuple):
+    """The server's time, and for each source all that a beat would tell; "" where a beat is wanted anyhow."""
+
+    now: int
+    summaries: tuple[bytes, ...]
 
 
 class Leave(NamedTuple):
@@ -172,6 +187,7 @@ def _taken(ask: Take, reply: Taken) -> Given:
 TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)
 BEAT: SlotScript[Beat, Allotted] = SlotScript("beat", Beat, one_of(Allotted, Late))
 RESTORE: SlotScript[Restore, Restored] = SlotScript("restore", Restore, one_of(Restored, Late))
+SUMMARY = Script("summary", Summarize, record(Summed))
 LEAVE = Script("leave", Leave, number)
 LOSE = Script("lose", Lose, flag)
 FILL = Script("purse", Fill, number)

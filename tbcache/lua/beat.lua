@@ -73,7 +73,7 @@ if can_fall_back then
         share = math.min(share, going_by)
     end
     -- Until it has read this it goes by the old one: the larger of the two is taken.
-    redis.call('HSET', window.state, 'share:' .. process, math.max(share, math.min(going_by, 1 - given)))
+    put(window.state, 'share:' .. process, string.format('%.9f', math.max(share, math.min(going_by, 1 - given))))
 else
     redis.call('HDEL', window.state, 'share:' .. process)
 end
@@ -96,8 +96,8 @@ for _, limit in ipairs(window.limits) do
     end
 end
 write_allowances(window, reserved)
-redis.call('PEXPIRE', window.fleet, 86400000)
-redis.call('PEXPIRE', window.state, STATE_TTL_MS)
+renew(window.fleet, 86400000)
+renew(window.state, STATE_TTL_MS)
 
 local closed_until = moment(stored[2]) > now and moment(stored[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))

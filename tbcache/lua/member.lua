@@ -88,7 +88,7 @@ local function write_allowances(window, allowances)
         end
     end
     if parts[1] then
-        redis.call('HSET', window.state, 'rooms:' .. window.process, table.concat(parts, ','))
+        put(window.state, 'rooms:' .. window.process, table.concat(parts, ','))
     else
         redis.call('HDEL', window.state, 'rooms:' .. window.process)
     end

@@ -12,6 +12,20 @@ local function moment(text)
     return found > 0 and found < 2.5e17 and found or 0
 end
 
+-- Writes a field of a hash where it is another: what is written goes to the disk, and to the replicas.
+local function put(key, field, value)
+    if redis.call('HGET', key, field) ~= tostring(value) then
+        redis.call('HSET', key, field, value)
+    end
+end
+
+-- Has a key live for so long, within an hour.
+local function renew(key, ttl_ms)
+    if redis.call('PTTL', key) < ttl_ms - 3600000 then
+        redis.call('PEXPIRE', key, ttl_ms)
+    end
+end
+
 local function server_time()
     local clock = redis.call('TIME')
     return clock[1] * 1000000 + clock[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -26,6 +27,8 @@ from tbcache.store.layout import ALIVE_SECONDS, LAYOUT, TTL_MS
 log = get_logger("tbcache.fleet")
 
 HEARTBEAT_SECONDS = 1.0
+#: What a process says of itself, and has said before, is written so often: twice while it counts as alive.
+REPEAT_SECONDS = 4.0
 
 
 def process_name(settings: Settings) -> str:
@@ -48,6 +51,8 @@ class Presence:
         self._look_at = 0.0
         self._profiles: dict[tuple[tuple[str, ...] | None, int], msgspec.Raw] = {}
         self._reported: set[str] = set()
+        #: What was written last, but for its moment, and when (monotonic).
+        self._written: tuple[Heartbeat | None, float] = None, -math.inf
 
     @property
     def is_kept(self) -> bool:
@@ -93,22 +98,36 @@ class Presence:
         )
 
     def _tell(self, heartbeat: Heartbeat) -> None:
-        keys = self._store.keys
+        keys, at = self._store.keys, time.monotonic()
+        is_due = self._is_new(heartbeat, at)
         with self._store.guard():
             pipe = self._store.client.pipeline(transaction=False)
-            pipe.hset(keys.workers, self.name, msgspec.json.encode(heartbeat))
-            pipe.expire(keys.workers, int(MISSED_SECONDS))
             # Redis may have lost what it holds, or another layout may have come.
             pipe.hsetnx(keys.layout, "layout", LAYOUT)
             pipe.hsetnx(keys.layout, "version", __version__)
-            pipe.pexpire(keys.layout, TTL_MS)
+            if is_due:
+                pipe.hset(keys.workers, self.name, msgspec.json.encode(heartbeat))
+                pipe.expire(keys.workers, int(MISSED_SECONDS))
+                pipe.pexpire(keys.layout, TTL_MS)
+            pipe.hexists(keys.workers, self.name)
             pipe.hget(keys.layout, "layout")
-            answers = pipe.execute(raise_on_error=False)
+            *answers, is_listed, layout = pipe.execute(raise_on_error=False)
             # This comes first: a damaged list of workers must not hide that another layout has come.
-            if answers[-1] != str(LAYOUT).encode():
+            if layout != str(LAYOUT).encode():
                 self._store.breaker.greet_again()
-            for error in (answer for answer in answers if isinstance(answer, Exception)):
-                raise error
+            for answer in (*answers, is_listed, layout):
+                if isinstance(answer, Exception):
+                    raise answer
+        if is_due:
+            self._written = heartbeat, at
+        elif not is_listed:
+            self._written = None, -math.inf
+            self._tell(heartbeat)
+
+    def _is_new(self, heartbeat: Heartbeat, at: float) -> bool:
+        written, written_at = self._written
+        is_other = written is None or msgspec.structs.replace(written, beat_at=heartbeat.beat_at) != heartbeat
+        return is_other or at - written_at >= REPEAT_SECONDS
 
     def _profile(self, serves: tuple[str, ...] | None) -> msgspec.Raw:
         """What this process was started with; it stays as it is, but for the sources that code declares."""

@@ -297,7 +297,7 @@ class PacingConsumer(Consumer):
             message = read_message(handed_out.message, self._source.name)
             if self._is_paced and message.actor_name.startswith(FETCH):
                 message = read_fetch(message, self._shared.actors)
-                slot, caller = name if handed_out.is_held else None, caller_in(message.options)
+                slot, caller = name if handed_out.is_held else "", caller_in(message.options)
                 options = {"slot": slot} | ({"caller": caller} if caller else {})
                 job_id = name.rpartition("/")[0]
                 return Job(message.copy(message_id=job_id, options=options), claim, is_fetch=True)

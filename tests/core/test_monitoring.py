@@ -17,6 +17,7 @@ from tbcache.io import fork, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor, Workload, latency_bucket, recorder
+from tbcache.monitoring.presence import REPEAT_SECONDS, Presence
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
@@ -301,3 +302,25 @@ def test_what_was_paid_is_told_before_redis_takes_note_of_the_return(
     private_server.start()
     wait_until(lambda: "restore" in done)
     assert done.index("_flush") < done.index("restore")
+
+
+def test_a_process_that_has_nothing_new_to_say_writes_nothing(server: Server, settings: Settings) -> None:
+    """What it says each second, its settings included, would fill the disk of an idle fleet's Redis."""
+    store = Store(settings)
+    presence, started_at = Presence(store, settings, "w"), datetime.now(UTC)
+
+    def writes(busy: int = 0) -> int:
+        before = server.client.info("persistence")["rdb_changes_since_last_save"]
+        presence.beat("api", started_at, Workload(threads=8, busy=busy))
+        return int(server.client.info("persistence")["rdb_changes_since_last_save"]) - int(before)
+
+    assert writes() > 0
+    assert writes() == 0
+    assert writes(busy=1) > 0
+    server.client.delete(store.keys.workers)
+    assert writes(busy=1) > 0
+    assert server.client.hexists(store.keys.workers, "w")
+    written, at = presence._written
+    presence._written = written, at - REPEAT_SECONDS
+    assert writes(busy=1) > 0
+    store.close()

@@ -10,6 +10,7 @@ import pytest
 
 from tbcache.admission import Ask, Go
 from tbcache.fetch import Pipeline
+from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page
 from tbcache.models.error import UpstreamBadRequest, UpstreamThrottled, UpstreamUnavailable
 from tbcache.monitoring import UsageMonitor
@@ -75,6 +76,16 @@ def counts(pipeline: Pipeline, upstream: Packing) -> dict[str, int]:
     assert {outcome.origin for outcome in found.values()} == {"cache"}
     assert all(outcome.complete for outcome in found.values()), found
     return {symbol: outcome.sentiment.count for symbol, outcome in found.items()}
+
+
+@pytest.mark.parametrize("slot", ["held", ""])
+def test_what_is_asked_for_a_job_gives_its_worker_no_share(
+    pipeline: Pipeline, store: Store, slot: str
+) -> None:
+    """It does nothing without the queue: what was kept for it would be kept from the others. So it rests."""
+    page = Page((post("new", 0, *ALL),), exhausted=True)
+    pipeline.run(Packing(pages=lambda symbols: page), request(*ALL), lane="prewarm", needed=9.0, slot=slot)
+    assert not limiter_of(store).process_window("twitter").can_fall_back
 
 
 def test_one_request_refreshes_all_and_each_gets_its_own(

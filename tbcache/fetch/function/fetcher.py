@@ -175,13 +175,14 @@ class _Function(Generic[P, R]):
         setup, pipeline = self._setup, self._tools.pipeline
         if self._tools.registration.is_due:
             await world().offload(self._tools.registration)
-        if not needed and slot is None:
+        if not needed and not slot:
             found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
             if found is not None:
                 return self._outcome(Answered(found, "cache"))
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
         patience = setup.patience if lane == "interactive" else 0.0
-        ask = Ask(setup.source, job.request, lane, needed, slot, patience)
+        can_fall_back = slot is None
+        ask = Ask(setup.source, job.request, lane, needed, slot, patience, can_fall_back)
         try:
             return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
@@ -281,7 +282,7 @@ class Fetcher(_Function[P, R]):
             with until(send_by):
                 return _ready(self._function(*given, **kwargs))
 
-        if not needed and slot is None and (kept := self._recall(key)) is not None:
+        if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
         return _successful(run(self._travel(key, call, lane, needed, slot)))
 
@@ -367,7 +368,7 @@ class AsyncFetcher(_Function[P, R]):
             async with asyncio.timeout(max(0.0, send_by - now())):
                 return await self._function(*given, **kwargs)
 
-        if not needed and slot is None and (kept := self._recall(key)) is not None:
+        if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
 
         def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:

@@ -1,0 +1,76 @@
+"""When a process rests at a source: it beats seldom, and asks in between whether there is news.
+
+So does one that can do nothing without Redis, as a worker: nobody keeps a share for it, and nobody has to
+know at once that it is absent. It rests once every other process has been told that it is there. What it asks
+is one question for all sources, and writes nothing: Redis would keep each beat on its disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tbcache.io as io
+from tbcache.limiter.limiter import limiter_of
+from tbcache.limiter.script import SUMMARY, Summarize
+from tbcache.store import Store
+
+#: A process that rests beats at least so often, and asks so often whether there is news.
+REST_SECONDS, NEWS_SECONDS = 5.0, 1.0
+#: A process rests when it has been in an epoch for so long: the others beat at least twice in that time.
+SETTLED_SECONDS = 2 * REST_SECONDS
+
+
+class Rest:
+    """Of which sources this process rests, and what it has heard of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._limiter = limiter_of(store)
+        self._asked_at = 0.0
+        self._renew()
+        store.on_fork(self._renew)
+
+    def _renew(self) -> None:
+        """Rest nowhere: at the start, and after a fork, as nobody has been told of the child."""
+        #: By source: the epoch in force, and since when this process has known it (monotonic).
+        self._since: dict[str, tuple[str, float]] = {}
+        self._summaries: dict[str, bytes] = {}
+
+    def on_beat(self, source: str) -> None:
+        """Redis has answered a beat for ``source``."""
+        epoch = self._limiter.epochs.of(source)
+        if self._since.get(source, ("", 0.0))[0] != epoch:
+            self._since[source] = epoch, io.now()
+
+    def is_at(self, source: str) -> bool:
+        """Whether this process rests at ``source``."""
+        window, (_, since) = self._limiter.process_window(source), self._since.get(source, ("", io.now()))
+        return not window.can_fall_back and io.now() - since >= SETTLED_SECONDS
+
+    async def news(self) -> list[str]:
+        """The sources that this process rests at, and of which a beat would tell something new.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        at = io.now()
+        resting = [source for source in self._limiter.sources_in_use if self.is_at(source)]
+        if not resting or at - self._asked_at < NEWS_SECONDS:
+            return []
+        self._asked_at = at
+        # The keys of two sources may be on two nodes.
+        together = [[source] for source in resting] if self._store.settings.redis_cluster else [resting]
+        return [source for some in together for source in await self._ask(some)]
+
+    async def _ask(self, sources: Sequence[str]) -> list[str]:
+        asked_at = io.now()
+        windows = [key for source in sources for key in self._limiter.window_keys(source)]
+        seen = tuple(self._limiter.epochs.last_seen_us(source) for source in sources)
+        found = await self._store.ask(SUMMARY, Summarize(tuple(windows), self._limiter.member, seen))
+        await self._store.clock.learn(found.now, asked_at, sources[0])
+        summaries = zip(sources, found.summaries, strict=True)
+        return [source for source, summary in summaries if self._is_new(source, summary)]
+
+    def _is_new(self, source: str, summary: bytes) -> bool:
+        before, self._summaries[source] = self._summaries.get(source), summary
+        return not summary or summary != before
