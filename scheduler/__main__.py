@@ -13,7 +13,7 @@ from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
-from tbcache.settings import get_settings, shortages
+from tbcache.settings import get_settings, get_sources, shortages
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -43,21 +43,22 @@ def main() -> int:
         return 3 if isinstance(error, ConnectionError) else 2
     store, monitor = get_store(), get_usage_monitor()
     monitor.keep_beating("scheduler")
-    leader = Leader(store, monitor.worker)
+    leader = Leader(store, monitor.worker, [*get_sources(settings)])
     prewarm = Prewarm(store, get_queue(), settings, monitor, market)
     deepening = Deepening(store, get_queue(), settings, monitor)
-
-    def tick() -> None:
-        if leader.is_mine():
-            prewarm.run()
-            deepening.run()
 
     # It is imported here, because it comes with an extra: need() says in one line that it is missing.
     from apscheduler.schedulers.background import BackgroundScheduler
 
     jobs = BackgroundScheduler(timezone="UTC")
     jobs.add_job(
-        tick, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1, next_run_time=utc_now()
+        leader.work,
+        "interval",
+        args=(prewarm.run, deepening.run),
+        seconds=TICK_SECONDS,
+        coalesce=True,
+        max_instances=1,
+        next_run_time=utc_now(),
     )
     jobs.add_job(get_cache_manager().resume, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1)
     for line in shortages(settings):

@@ -42,12 +42,16 @@ class Deepening:
         self._checked: dict[str, dict[str, float]] = {}
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
-    def run(self) -> int:
-        """Queue at most one load for each source; return how many. It is 0 while Redis is away."""
+    def run(self, token: int) -> int:
+        """Queue at most one load for each source; return how many. It is 0 while Redis is away.
+
+        Raises:
+          Fenced: ``token`` is that of a leader that another has followed.
+        """
         queued = 0
         for source in self._sources:
             try:
-                queued += self._fill(source)
+                queued += self._fill(source, token)
             except (Unavailable, Paused) as error:
                 log.warning("deepening.waits", source=source.name, reason=error.reason)
         return queued
@@ -69,13 +73,13 @@ class Deepening:
         is_free = not status.is_limited and has_room(status, self._settings.prewarm_share)
         return found if is_free else None
 
-    def _fill(self, source: Source) -> int:
+    def _fill(self, source: Source, token: int) -> int:
         found = self.next(source)
         if found is None:
             return 0
         # No answer stays fresh for longer than its TTL. So the job loads, even where there is a fresh answer.
         request, needed = replace(found.request, is_deep=True), source.cache_ttl + 1.0
-        handle = self._queue.enqueue(request, "prewarm", needed=needed)
+        handle = self._queue.enqueue(request, "prewarm", needed=needed, token=token)
         # Such a load asks for the known items again too, once no hours are missing.
         self._checked.setdefault(source.name, {})[request.key] = now()
         return int(handle.is_new)

@@ -54,15 +54,19 @@ class Prewarm:
         self._delay = PlanDelay(store)
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
-    def run(self) -> int:
-        """Queue every fetch that is due; return how many were new. It is 0 while Redis is away."""
+    def run(self, token: int) -> int:
+        """Queue every fetch that is due; return how many were new. It is 0 while Redis is away.
+
+        Raises:
+          Fenced: ``token`` is that of a leader that another has followed.
+        """
         queued = 0
         for source in self._sources:
             # An error with the keys of one source must not leave the others cold.
             try:
                 for due in self._due(source):
                     handle = self._queue.enqueue(
-                        due.request, "prewarm", needed=due.needed, delay_seconds=due.delay
+                        due.request, "prewarm", needed=due.needed, delay_seconds=due.delay, token=token
                     )
                     queued += handle.is_new
             except (Unavailable, Paused) as error:

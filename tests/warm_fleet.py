@@ -123,11 +123,10 @@ class WarmFleet:
         store, queue, settings = get_store(), get_queue(), get_settings()
         monitor = get_usage_monitor()
         monitor.keep_beating("scheduler")
-        leader = self.leaders[name] = Leader(store, name)
+        leader = self.leaders[name] = Leader(store, name, [NAME])
         prewarm = Prewarm(store, queue, settings, monitor)
         while True:
-            if leader.is_mine():
-                prewarm.run()
+            leader.work(prewarm.run)
             self.fleet.sleep(TICK_SECONDS)
 
     def _ask(self, rates: Mapping[str, float]) -> None:

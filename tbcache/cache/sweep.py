@@ -111,7 +111,7 @@ class Sweeper:
                     await self._store.ask(LEAD, Lead(self._store.keys.sweeper, claim, 0))
 
     async def _renew(self, claim: str) -> bool:
-        return await self._store.ask(LEAD, Lead(self._store.keys.sweeper, claim, CLAIM_MS))
+        return await self._store.ask(LEAD, Lead(self._store.keys.sweeper, claim, CLAIM_MS)) > 0
 
     # --- sweeping ----------------------------------------------------------------------
 

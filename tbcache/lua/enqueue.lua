@@ -4,6 +4,7 @@
 --@include queue
 --@include usage
 --@include stop
+--@include token
 -- enqueue: queues jobs, or joins those that are queued for the same fetches. What is in the cache is replied, and
 -- nothing is queued for it; an answer that is too big for that is left to a worker, and its job goes before all
 -- others: it needs no slot. Who joins a job has it at the better of two places: where it is, or where a job of their
@@ -13,13 +14,16 @@
 -- A fetch has one job while it waits and while it runs. An ask that a running job does not serve, as it began too
 -- early, joins the one that comes after it; see `pending` in queue.lua.
 --
--- A queue that an operator drains accepts no further job.
+-- A queue that an operator drains accepts no further job. Of a leader that another has followed nothing is accepted,
+-- and nothing is done.
 --
 -- KEYS  queue      (see queue.lua)
 --       state      of the source or the queue (see state.lua)
 --       clears     the log of clears (see clear.lua)
 --       usage      HASH of the source's UTC day
--- ARGV  lane       "interactive" | "prewarm"
+--       fence      the highest token of a leader (see token.lua)
+-- ARGV  token      the leader's who asks (see lead.lua); 0 for whoever leads nothing
+--       lane       "interactive" | "prewarm"
 --       delay_us
 --       charge     "fetch" | "request": then an answer that is in the cache needs a slot all the same
 --       needed     for how many seconds more the answers must be fresh; 0 for any that is
@@ -31,7 +35,7 @@
 --       is_follow_up   a job that runs sends them, as part of what was accepted before
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
 -- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead
---                    letter), and the entry of a hit (see envelope.lua), or why it is refused
+--                    letter) | "fenced", and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 local MINUTE_US, KEPT_MINUTES = 60000000, 5
@@ -197,7 +201,13 @@ local function follow(id, message, key, next_id)
     return reply_queued(id, 'queued', '')
 end
 
+-- That of a leader that has followed the asker; 0 for none.
+local later = token > 0 and later_token(fence, token) or 0
+
 local function ask(id, message, key)
+    if later > 0 then
+        return reply_queued(id, 'fenced', int(later))
+    end
     if is_requeued then
         if is_drained then
             return reply_queued(id, 'refused', refusal)

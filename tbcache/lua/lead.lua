@@ -1,15 +1,24 @@
--- lead: takes or renews a lease, or gives it back.
--- KEYS  lease     STRING, the holder's name
+--@include number
+-- lead: takes or renews a lease, or gives it back. Each time that it is taken it comes with a higher token, which
+-- whatever the holder writes is to carry: so the writes of one that stood still, and is followed by another, are told
+-- from those of the other.
+-- KEYS  lease     STRING, the token and the holder's name
 -- ARGV  name
 --       lease_ms  for how long; 0: give it back
--- Replies 1 when the lease is the asker's, else 0.
-local holder = redis.call('GET', lease)
-if holder and holder ~= name then
+--       above     the token is to be higher: there was one of a later moment, before the clock was set back
+-- Replies the token when the lease is the asker's, else 0.
+local found = redis.call('GET', lease)
+local token, holder = string.match(found or '', '^(%d+) (.*)$')
+if found and holder ~= name then
     return 0
 end
 if lease_ms == 0 then
     redis.call('UNLINK', lease)
     return 0
 end
-redis.call('SET', lease, name, 'PX', lease_ms)
-return 1
+token = tonumber(token) or 0
+if token <= above then
+    token = math.max(server_time(), above + 1)
+end
+redis.call('SET', lease, int(token) .. ' ' .. name, 'PX', lease_ms)
+return int(token)

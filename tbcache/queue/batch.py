@@ -12,6 +12,7 @@ from tbcache.models import Lane
 from tbcache.models.error import Paused
 from tbcache.models.untrusted import printable
 from tbcache.queue.account import Account
+from tbcache.queue.fence import Fenced
 from tbcache.queue.script import ENQUEUE, Ask, Enqueue, Queued, queue_keys
 from tbcache.store import Store
 from tbcache.store.script import Argument
@@ -27,6 +28,7 @@ class Wants(NamedTuple):
     load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
     ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
     ``is_requeued``: they are dead letters, by the same ids.
+    ``token`` is that of a leader who asks, 0 for anybody else.
     """
 
     account: Account
@@ -37,6 +39,7 @@ class Wants(NamedTuple):
     charge: str = "fetch"
     is_follow_up: bool = False
     is_requeued: bool = False
+    token: int = 0
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
@@ -51,6 +54,8 @@ async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wa
         some = await store.ask(ENQUEUE, _call(store, worker, queue, chunk, wants))
         queued.extend(some)
     for one in queued:
+        if one.state == "fenced":
+            raise Fenced(queue, int(one.entry))
         if one.state == "refused":
             raise Paused(queue, utc_now() + timedelta(seconds=PAUSE_SECONDS), printable(one.entry))
     return queued
@@ -63,6 +68,8 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
         state=store.keys.state(queue),
         clears=store.keys.clears(queue),
         usage=store.keys.usage(queue, store.clock.today),
+        fence=store.keys.fence(queue),
+        token=wants.token,
         lane=wants.lane,
         delay_us=to_micros(wants.delay_seconds),
         charge=wants.charge,

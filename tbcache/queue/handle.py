@@ -145,16 +145,19 @@ class Queue:
         needed: float = 0.0,
         fresh_after: datetime | None = None,
         caller: str | None = None,
+        token: int = 0,
     ) -> Handle:
         """Queue one fetch, or join the one that is queued for the same answer; none where that is cached.
 
         The answer must be fresh for ``needed`` seconds more, and its load must have begun after the moment
         ``fresh_after``: where a job of the same fetch runs that began before it, one more runs after that.
 
-        ``caller`` is in whose name; the thread's, or the process's own, where it is None.
+        ``caller`` is in whose name; the thread's, or the process's own, where it is None. ``token`` is that
+        of a leader, whose jobs are refused once another leads (fence.py).
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
+          Fenced: another leads by now.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
         return run(
@@ -165,6 +168,7 @@ class Queue:
                 needed=needed,
                 fresh_after=fresh_after,
                 caller=caller,
+                token=token,
             )
         )
 
@@ -177,6 +181,7 @@ class Queue:
         needed: float = 0.0,
         fresh_after: datetime | None = None,
         caller: str | None = None,
+        token: int = 0,
     ) -> Handle:
         """:meth:`enqueue`, in the world that it is awaited in."""
         (handle,) = await self.put_many(
@@ -186,6 +191,7 @@ class Queue:
             needed=needed,
             fresh_after=fresh_after,
             caller=caller,
+            token=token,
         )
         return handle
 
@@ -216,11 +222,12 @@ class Queue:
         fresh_after: datetime | None = None,
         caller: str | None = None,
         is_estimated: bool = False,
+        token: int = 0,
     ) -> list[Handle]:
         """:meth:`enqueue_many`, in the world that it is awaited in. ``is_estimated``: each says when it
         starts, which takes one more call of Redis for each source."""
         name, found = caller_name(caller, self._settings), dict[int, Handle]()
-        wants = Wants(account_for(name, self._settings), lane, delay_seconds, needed)
+        wants = Wants(account_for(name, self._settings), lane, delay_seconds, needed, token=token)
         for source, places in _by_source(requests).items():
             after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
             charge = get_source(source, self._settings).charge

@@ -54,6 +54,8 @@ class Enqueue(NamedTuple):
     state: Key
     clears: Key
     usage: Key
+    fence: Key
+    token: int
     lane: Lane
     delay_us: int
     charge: str
@@ -76,12 +78,14 @@ class Ask(NamedTuple):
 
 
 #: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, an
-#: operator drains the queue, or the dead letter that it was is none any more.
-State = Literal["hit", "joined", "queued", "refused", "gone"]
+#: operator drains the queue, the dead letter that it was is none any more, or its leader leads no more.
+State = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
 
 
 class Queued(NamedTuple):
-    """The job in force of an ask, and the cache's entry of a hit, or why it is refused."""
+    """The job in force of an ask, and the cache's entry of a hit, or why it is refused, or the token of a
+    later leader.
+    """
 
     id: str
     state: Annotated[State, lambda word: word.decode()]

@@ -131,6 +131,10 @@ class Keys:
         """One part of a source's queue; queue.lua has the list of parts."""
         return f"{self.namespace}:{{{source}}}:queue:{part}"
 
+    def fence(self, source: str) -> str:
+        """STRING, see token.lua."""
+        return f"{self.namespace}:{{{source}}}:fence"
+
     def result(self, source: str, message_id: str) -> str:
         return f"{self.namespace}:{{{source}}}:result:{message_id}"
 

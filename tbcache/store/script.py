@@ -7,9 +7,10 @@ in the order in which they travel. So are its replies (reply.py).
         lease: Key
         name: str
         lease_ms: int
+        above: int = 0
 
-    LEAD = Script("lead", Lead, flag)
-    is_leader = store.run(LEAD, Lead(keys.sweeper, name, 10_000))
+    LEAD = Script("lead", Lead, number)
+    token = store.run(LEAD, Lead(keys.sweeper, name, 10_000))
 
 The script's text is ``tbcache/lua/lead.lua`` behind a prologue that is made of the declaration. There each
 key and argument is a local variable of its name, a number where it is declared as one, and

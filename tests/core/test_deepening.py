@@ -161,7 +161,7 @@ def test_what_became_of_items_is_asked_for_each_hour(
     assert deepening.next(source) is None
     clock[0] = 3600.0
     assert deepening.next(STOCKTWITS) is None
-    first = deepening._fill(source)
+    first = deepening._fill(source, 0)
     found = deepening.next(source)
     assert (first, found) == (1, None)
     assert deepening._checked["stocktwits"]["stocktwits:AAPL:24"] == 3600.0
@@ -193,8 +193,8 @@ def test_a_plan_whose_items_come_late_is_not_filled(deepening: Deepening, admiss
 def test_one_load_is_queued_while_nothing_else_waits(deepening: Deepening, admission: Admission) -> None:
     """It has the lease of its symbol, and older hours are what can wait longest."""
     keep(admission, answer("NVDA", 1.5))
-    assert deepening.run() == 1
-    assert deepening.run() == 0
+    assert deepening.run(0) == 1
+    assert deepening.run(0) == 0
 
 
 def test_a_window_that_is_nearly_full_is_left_to_others(

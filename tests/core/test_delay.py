@@ -212,7 +212,7 @@ def test_what_the_plan_has_too_late_is_not_kept_warm_nor_called_so(
     prewarm = Prewarm(store, queue, settings, UsageMonitor(store, settings))
     delay._record("news", delay_module.LATE, 60.0)
     assert "news" not in {due.request.source for due in prewarm.due()}
-    prewarm.run()
+    prewarm.run(0)
     assert queue.depth("news").waiting == 0
     status = Fleet(settings, store).status()
     (found,) = (source for source in status.sources if source.name == "news")

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.leader import Leader
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Go, Settlement
 from tbcache.models import Failure
@@ -17,7 +16,6 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.blocking import Admission
 from tests.core.conftest import ask
-from tests.server import wait_until
 
 pytestmark = pytest.mark.every_server
 
@@ -88,24 +86,10 @@ def test_what_failed_lately_is_left_alone(prewarm: Prewarm, admission: Admission
 
 def test_two_runs_queue_once(prewarm: Prewarm, store: Store, warm_settings: Settings) -> None:
     """The second finds the first's jobs."""
-    assert prewarm.run() == 4
-    assert prewarm.run() == 0
+    assert prewarm.run(0) == 4
+    assert prewarm.run(0) == 0
     depth = Queue(store, warm_settings).depth("twitter")
     assert (depth.prewarm, depth.interactive) == (2, 0)
-
-
-def test_one_of_two_schedulers_leads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two on one Redis warm once; when the leader goes, the other takes over."""
-    one, two = Leader(store, "one"), Leader(store, "two")
-    assert one.is_mine()
-    assert not two.is_mine()
-    assert one.is_mine()
-    one.resign()
-    assert two.is_mine()
-    two.resign()
-    monkeypatch.setattr("scheduler.leader.LEASE_MS", 100)
-    assert one.is_mine()
-    wait_until(two.is_mine)
 
 
 def test_what_is_damaged_in_one_source_leaves_no_other_cold(prewarm: Prewarm, store: Store) -> None:
@@ -117,5 +101,5 @@ def test_what_is_damaged_in_one_source_leaves_no_other_cold(prewarm: Prewarm, st
     first = prewarm._sources[0].name
     broken = store.keys.queue(first, "jobs")
     store.client.set(broken, "no hash", ex=60)
-    assert prewarm.run() > 0
+    assert prewarm.run(0) > 0
     store.client.unlink(*queue_keys(store.keys, first))

@@ -81,7 +81,7 @@ class Process(Host):
         if self.kind == "worker":
             self._work()
         if self.kind == "scheduler":
-            self.leader = Leader(self.store, self.name)
+            self.leader = Leader(self.store, self.name, [world.source.name])
             self.spawn("schedule", self._schedule)
 
     def _monitor(self) -> Any:
@@ -312,7 +312,7 @@ class Process(Host):
 
     def _schedule(self) -> None:
         while not self.world.is_calm:
-            if self.leader.is_mine():
+            if self.leader.take():
                 for number in range(2):
                     try:
                         self.queue.enqueue(FetchRequest(self.world.source.name, f"W{number}"), "prewarm")
