@@ -11,13 +11,14 @@ local PARTS = 3
 local function summary_of(slots, state, fleet, last_seen)
     local known = redis.pcall('ZSCORE', fleet, process)
     local newest = redis.pcall('ZRANGE', slots, -1, -1, 'WITHSCORES')
-    local stored = redis.pcall('HMGET', state, 'epoch', 'limits', 'closed_until', 'lost_at', 'whole_at', 'left_until')
+    local stored = redis.pcall('HMGET', state, 'epoch', 'limits', 'closed_until', 'lost_at', 'whole_at', 'left_until',
+        'order', 'bound')
     if (tonumber(known or nil) or 0) < last_seen or newest.err or stored.err then
         return ''
     end
     -- A slot that was taken has another stamp than those before: what is known of it is known to one process more then.
     local parts = {redis.call('ZCARD', fleet), newest[2] or ''}
-    for at = 1, 6 do
+    for at = 1, 8 do
         parts[#parts + 1] = tostring(stored[at])
     end
     return table.concat(parts, ' ')

@@ -100,6 +100,32 @@ def test_one_that_rests_hears_of_others_within_a_second(clock: Clock) -> None:
     assert worker.window().census.left_until > worker.window().census.told_at
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    {
+        "closed_until": "2000000000000000",
+        "limits": "2:2000000",
+        "left_until": "2000000000000000",
+        "lost_at": "1",
+        "whole_at": "1",
+        "order": "pause 1 somebody why",
+        "bound": "2:2000000 1 somebody why",
+        "epoch": "another",
+    }.items(),
+)
+def test_one_that_rests_hears_of_whatever_a_beat_tells_within_a_second(
+    clock: Clock, field: str, value: str
+) -> None:
+    """A source that is closed or paused, and limits that are lowered, hold for all at once."""
+    world, worker = begin(clock)
+    changed_at = clock.now
+    worker.membership._asked_at = dict.fromkeys(SOURCES, changed_at)
+    world.redis.hset("ns:{reddit}:state", field, value)
+    worker.live(clock, NEWS_SECONDS + BEAT_SECONDS)
+    heard = {source for source in SOURCES if worker.membership._asked_at[source] > changed_at}
+    assert heard == {"reddit"}
+
+
 def test_what_was_taken_is_missed_by_one_that_rests_a_second_later(clock: Clock) -> None:
     """Redis and whoever took it are gone together, as with a machine; Redis comes back a little behind."""
     world, worker = begin(clock)
