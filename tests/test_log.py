@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 from collections.abc import Iterator
@@ -128,3 +129,20 @@ def test_what_commands_a_terminal_is_not_written(
     said = capsys.readouterr().err
     assert [one for one in said if not (one.isprintable() or one == "\n")] == []
     assert "a b ?[2J?2J?k" in said or form == "json"
+
+
+def test_no_event_has_a_field_that_logging_keeps_for_itself() -> None:
+    """It raises a KeyError where the event is written, which is where somebody has set up logging."""
+    reserved = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+    root = Path(__file__).parents[1]
+    found = [
+        f"{path.name}:{call.lineno} {keyword.arg}"
+        for folder in ("tbcache", "workers", "scheduler")
+        for path in (root / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        if isinstance(call.func.value, ast.Name) and call.func.value.id == "log"
+        for keyword in call.keywords
+        if keyword.arg in reserved - {"exc_info", "stack_info"}
+    ]
+    assert found == []

@@ -48,7 +48,7 @@ class Audit:
         Raises:
           Unavailable: Redis is away; the log has the line all the same.
         """
-        log.info("operator.acted", who=who, what=what, name=name, detail=detail, count=count)
+        log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count)
         line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
