@@ -118,6 +118,16 @@ class LimitsInForce(Schema):
     is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
 
 
+class Weight(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"caller": "desk/vip", "weight": 4}]}
+    )
+
+    caller: str = Field(max_length=64)
+    weight: Annotated[float | None, Field(description="0.001 to 1000; null takes it back.")]
+    why: Annotated[str, Field(max_length=200)] = ""
+
+
 class Moved(Schema):
     name: str
     job: str

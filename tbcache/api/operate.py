@@ -20,6 +20,7 @@ from tbcache.api.model import (
     Ordered,
     Reason,
     Reopened,
+    Weight,
 )
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import DeadFilter
@@ -68,6 +69,22 @@ def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> 
 def promote(operator: Op, name: Name, job: JobId) -> Moved:
     """Put a job that waits in front of its lane."""
     return Moved(name=name, job=job, state=operator.promote(name, job))
+
+
+@router.get("/weights")
+def weights(context: Ctx) -> dict[str, float]:
+    """The weights of callers that operators have set; those of the programs' settings are not among them."""
+    return context.fleet.weights()
+
+
+@write_router.post("/weights")
+def weigh(operator: Op, body: Weight) -> Weight:
+    """Set the weight of a caller for what is queued from now on, or take it back (null)."""
+    if body.weight is None:
+        operator.unset_weight(body.caller)
+    else:
+        operator.set_weight(body.caller, body.weight, body.why)
+    return body
 
 
 @router.get("/dead")

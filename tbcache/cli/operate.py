@@ -21,6 +21,7 @@ DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
 LIMITS_EXAMPLE = "Example: tbcache limits set twitter 100/15m --why 'others need the rest'"
 CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter 0a1b2c3d-0000-4000-8000-000000000000"
 PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
+WEIGHT_EXAMPLE = "Example: tbcache queue weight desk/vip 4"
 AUDIT_EXAMPLE = "Example: tbcache audit --most 20"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A source, like twitter, or a queue.")]
@@ -54,6 +55,37 @@ def cancel(name: Name, job: JobId, why: Why = "", who: Who = None, data_dir: Dat
 def promote(name: Name, job: JobId, who: Who = None, data_dir: DataDir = None) -> int:
     """Have a job that waits be the next of its lane."""
     return _say_moved(job, act_as(who).promote(name, job), "is the next of its lane")
+
+
+def weight(
+    caller: Annotated[
+        str | None, typer.Argument(metavar="CALLER", help="A caller, like desk/bot-1; none: list them.")
+    ] = None,
+    value: Annotated[float | None, typer.Argument(metavar="WEIGHT", help="0.001 to 1000.")] = None,
+    unset: Annotated[bool, typer.Option("--unset", help="Take the weight back.")] = False,
+    why: Why = "",
+    who: Who = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
+    if caller is not None and unset:
+        was_set = act_as(who).unset_weight(caller)
+        say(f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set")
+    elif caller is not None and value is not None:
+        act_as(who).set_weight(caller, value, why)
+        say(f"{caller} has the weight {value:g}, for what is queued from now on")
+    else:
+        _show_weights(caller, as_json)
+
+
+def _show_weights(caller: str | None, as_json: bool) -> None:
+    found = require_redis(quiet_settings()).weights()
+    chosen = {name: weight for name, weight in found.items() if caller in (None, name)}
+    if wants_json(as_json):
+        print_json(chosen)
+    else:
+        print_table(rows_table(("caller", ">weight"), ((name, f"{one:g}") for name, one in chosen.items())))
 
 
 def _say_moved(job: str, state: str, done: str) -> int:

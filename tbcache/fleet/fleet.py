@@ -23,6 +23,7 @@ from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreac
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, Queue
+from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
@@ -177,6 +178,14 @@ class Fleet:
           InvalidRequest: ``pattern`` cannot match a key. RedisUnreachable: Redis is away.
         """
         return run(count_matching(self._store, pattern))
+
+    def weights(self) -> dict[str, float]:
+        """The weights of callers that operators have set.
+
+        Raises:
+          RedisUnreachable: they stand in Redis.
+        """
+        return run(weights_of(self._store).read())
 
     def audit(self, most: int = 100) -> list[AuditLine]:
         """What operators have done, the last first.

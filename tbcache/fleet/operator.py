@@ -11,16 +11,20 @@ from tbcache.fleet.audit import Audit
 from tbcache.fleet.look import Look
 from tbcache.io import run
 from tbcache.models import Limit
+from tbcache.models.caller import check_caller
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Queue, Requeued
 from tbcache.queue.script import Moved
+from tbcache.queue.weight import check_weight
 from tbcache.settings import Settings, get_sources, is_name, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
 
 MOST_LIMITS = 4
+#: A weight that nobody has set anew is forgotten after a year.
+WEIGHTS_SECONDS = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,35 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
         """
         return self._order(name, "resume", "")
+
+    # Callers
+
+    def set_weight(self, caller: str, weight: float, why: str = "") -> None:
+        """Have a caller get that part of each queue, beside 1 for the others, for the jobs that are queued
+        from now on. It goes before what the settings of the programs say.
+
+        Raises:
+          InvalidRequest: no name of a caller, or a weight that is not 0.001 to 1000.
+          RedisUnreachable: it stands in Redis.
+        """
+        check_caller(caller)
+        key, detail = (
+            self._store.keys.weights,
+            f"{check_weight(weight):g}{f': {_reason(why)}' if why else ''}",
+        )
+        self._store.call("HSET", key, caller, f"{weight:g}")
+        self._store.call("EXPIRE", key, WEIGHTS_SECONDS)
+        self._audit.write(self.who, "caller.weight", caller, detail)
+
+    def unset_weight(self, caller: str) -> bool:
+        """Take back the weight of a caller; True where one was set.
+
+        Raises:
+          RedisUnreachable: it stands in Redis.
+        """
+        was_set = bool(self._store.call("HDEL", self._store.keys.weights, caller))
+        self._audit.write(self.who, "caller.unweight", caller)
+        return was_set
 
     # One job
 

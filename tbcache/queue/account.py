@@ -38,7 +38,7 @@ def caller_in(options: Mapping[str, Any]) -> str | None:
         return None
 
 
-def account_for(name: str, settings: Settings) -> Account:
+def account_for(name: str, weights: Mapping[str, float]) -> Account:
     """The account of the caller ``name``."""
-    account = account_of(name, settings.caller_weights)
-    return Account(account, round(STRIDE / settings.caller_weights.get(account, 1.0)))
+    account = account_of(name, weights)
+    return Account(account, round(STRIDE / weights.get(account, 1.0)))

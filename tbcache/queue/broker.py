@@ -14,7 +14,7 @@ from tbcache.io import now, run, world
 from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
 from tbcache.monitoring.presence import process_name
-from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
@@ -23,6 +23,7 @@ from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import Ask, queue_keys
 from tbcache.queue.thread import Threads
+from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
@@ -203,7 +204,8 @@ class PacingBroker(Broker):
         key = message.options.get("cache_key", "") if is_joining else ""
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
-        account, charge = account_for(name, self.settings), self.source_of(message.queue_name).charge
+        charge = self.source_of(message.queue_name).charge
+        account = run(weights_of(self.store).account(name, self.settings))
         wants = Wants(account, lane, charge=charge, is_follow_up=is_follow_up)
         return _Part(message.queue_name, wants, Ask(message.message_id, message.encode(), key))
 

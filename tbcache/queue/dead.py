@@ -12,10 +12,11 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from tbcache.io import run
-from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import DeadLetter
 from tbcache.queue.script import PURGE, Ask, Purge, queue_keys
+from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
 from tbcache.store.wire import to_time
@@ -122,7 +123,9 @@ class DeadLetters:
         message, asked = letter.anew(), letter.asked()
         if message is None:
             return None
-        account = account_for(caller_name(letter.caller, self._settings), self._settings)
+        account = run(
+            weights_of(self._store).account(caller_name(letter.caller, self._settings), self._settings)
+        )
         if asked is None:
             wants = Wants(account, is_requeued=True)
             return None if letter.is_fetch else (wants, Ask(letter.job_id, message, ""))

@@ -14,7 +14,7 @@ from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.history import past
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.monitoring.presence import process_name
-from tbcache.queue.account import account_for, caller_name
+from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
@@ -33,6 +33,7 @@ from tbcache.queue.script import (
     State,
     queue_keys,
 )
+from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
@@ -227,7 +228,8 @@ class Queue:
         """:meth:`enqueue_many`, in the world that it is awaited in. ``is_estimated``: each says when it
         starts, which takes one more call of Redis for each source."""
         name, found = caller_name(caller, self._settings), dict[int, Handle]()
-        wants = Wants(account_for(name, self._settings), lane, delay_seconds, needed, token=token)
+        account = await weights_of(self._store).account(name, self._settings)
+        wants = Wants(account, lane, delay_seconds, needed, token=token)
         for source, places in _by_source(requests).items():
             after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
             charge = get_source(source, self._settings).charge

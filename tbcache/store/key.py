@@ -190,6 +190,11 @@ class Keys:
         return f"{self.namespace}:sweeper"
 
     @property
+    def weights(self) -> str:
+        """HASH caller -> the weight that an operator has set: queue/weight.py."""
+        return f"{self.namespace}:weights"
+
+    @property
     def audit(self) -> str:
         """LIST, a line of JSON for each thing that an operator did: fleet/audit.py."""
         return f"{self.namespace}:audit"

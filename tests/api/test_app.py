@@ -34,6 +34,7 @@ PATHS = {
     "/api/history",
     "/api/audit",
     "/api/dead",
+    "/api/weights",
     *(f"/api/dead/{{name}}/{verb}" for verb in ("requeue", "purge")),
     *(f"/api/queue/{{name}}/jobs/{{job}}/{verb}" for verb in ("cancel", "promote")),
     *(f"/api/queue/{{name}}/{verb}" for verb in ("pause", "drain", "resume")),

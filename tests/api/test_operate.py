@@ -76,3 +76,13 @@ def test_dead_letters_and_jobs_over_http(client: TestClient, store: Store) -> No
     assert client.post("/api/queue/twitter/jobs/job-0/promote").json()["state"] == "done"
     assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "done"
     assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "gone"
+
+
+def test_a_weight_is_set_over_http(client: TestClient) -> None:
+    """And taken back by null, as nothing else says that."""
+    heavy = {"caller": "desk/vip", "weight": 4}
+    assert client.post("/api/weights", json=heavy).json()["weight"] == 4
+    assert client.get("/api/weights").json() == {"desk/vip": 4.0}
+    assert client.post("/api/weights", json={"caller": "desk/vip", "weight": None}).status_code == 200
+    assert client.get("/api/weights").json() == {}
+    assert client.post("/api/weights", json={"caller": "desk", "weight": 0}).status_code == 422

@@ -86,3 +86,14 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert cli("queue", "cancel", "twitter", "job-2", **url).code == 0
     again = cli("queue", "cancel", "twitter", "job-2", **url)
     assert (again.code, again.err) == (1, "tbcache: job-2 is not there\n")
+
+
+def test_a_weight_is_set_by_hand(server: Server, cli: Callable[..., Done]) -> None:
+    """Who shares a queue with a backtest gets more of it at once."""
+    url = {"REDIS_URL": server.url}
+    done = cli("queue", "weight", "desk/vip", "4", **url)
+    assert done.err == "tbcache: desk/vip has the weight 4, for what is queued from now on\n"
+    assert cli("queue", "weight", **url).data == {"desk/vip": 4.0}
+    cli("queue", "weight", "desk/vip", "--unset", **url)
+    assert cli("queue", "weight", **url).data == {}
+    assert cli("queue", "weight", "desk", "0", **url).code == 2

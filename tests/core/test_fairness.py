@@ -111,9 +111,9 @@ def test_names_below_one_caller_are_on_its_account(line: Line) -> None:
 def test_a_name_below_a_caller_has_an_account_of_its_own_where_it_has_a_weight(line: Line) -> None:
     """Whoever is in charge says who is who: by the weights."""
     settings = line.queue._settings
-    assert account_for("desk/vip/one", settings) == Account("desk/vip", STRIDE // 4)
-    assert account_for("desk/other", settings) == Account("desk", STRIDE)
-    assert account_for("half/x", settings) == Account("half", STRIDE * 2)
+    assert account_for("desk/vip/one", settings.caller_weights) == Account("desk/vip", STRIDE // 4)
+    assert account_for("desk/other", settings.caller_weights) == Account("desk", STRIDE)
+    assert account_for("half/x", settings.caller_weights) == Account("half", STRIDE * 2)
 
 
 def test_equals_get_equal_parts(line: Line) -> None:

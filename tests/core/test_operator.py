@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,6 +274,36 @@ def test_limits_that_cannot_be_meant_are_refused(operator: Operator, limits: lis
     """A mistake here stops a fleet."""
     with pytest.raises(InvalidRequest, match=words):
         operator.set_limits("twitter", limits)
+
+
+# Callers
+
+
+def test_a_weight_that_is_set_counts_for_all_who_queue(
+    server: Server, settings: Settings, store: Store, store_for: Callable[..., Store], operator: Operator
+) -> None:
+    """Without a restart of any of them: the desk needs its answers now."""
+    queues = [Queue(store, settings), Queue(store_for(server), settings)]
+    numbers = itertools.count()
+
+    def stride(queue: Queue) -> bytes:
+        handle = queue.enqueue(FetchRequest("twitter", f"S{next(numbers)}"), caller="desk/vip")
+        account: Any = store.client.hget(store.keys.queue("twitter", "lanes"), handle.job_id)
+        return account
+
+    assert [stride(queue) for queue in queues] == [b"interactive 1000000 desk"] * 2
+    operator.set_weight("desk/vip", 4.0, "earnings")
+    assert Fleet(settings, store).weights() == {"desk/vip": 4.0}
+    for queue in queues:
+        wait_until(lambda queue=queue: stride(queue) == b"interactive 250000 desk/vip")
+    assert operator.unset_weight("desk/vip")
+    assert not operator.unset_weight("desk/vip")
+    for queue in queues:
+        wait_until(lambda queue=queue: stride(queue) == b"interactive 1000000 desk")
+    with pytest.raises(InvalidRequest, match="a weight is"):
+        operator.set_weight("desk", 0.0)
+    with pytest.raises(InvalidRequest, match="is no caller"):
+        operator.set_weight("a desk", 1.0)
 
 
 # Who, what, when

@@ -1,0 +1,68 @@
+"""The weights of callers: those of the settings, and before them those that an operator has set."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable
+
+from tbcache.io import now
+from tbcache.models.caller import check_caller
+from tbcache.models.error import InvalidRequest
+from tbcache.queue.account import Account, account_for
+from tbcache.settings import Settings
+from tbcache.settings.caller import LEAST_WEIGHT, MOST_WEIGHT
+from tbcache.store import Store, Unavailable
+
+#: So old may be what a process knows of them.
+READ_SECONDS = 0.5
+
+
+def weights_of(store: Store) -> Weights:
+    """The weights of ``store``, of which there is one."""
+    return store.beside(Weights)
+
+
+class Weights:
+    """What an operator has set, as this process has read it last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._set: dict[str, float] = {}
+        self._read_at = -math.inf
+
+    async def account(self, name: str, settings: Settings) -> Account:
+        """The account of the caller ``name``. Where Redis is away, by what was read before."""
+        if now() - self._read_at >= READ_SECONDS:
+            self._read_at = now()
+            with contextlib.suppress(Unavailable):
+                self._set = await self.read()
+        return account_for(name, {**settings.caller_weights, **self._set})
+
+    async def read(self) -> dict[str, float]:
+        """What is set.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        found = await self._store.command("HGETALL", self._store.keys.weights)
+        return dict(_sound(zip(found[::2], found[1::2], strict=True)))
+
+
+def _sound(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, float]]:
+    """What is damaged is left out."""
+    for name, text in pairs:
+        with contextlib.suppress(InvalidRequest, ValueError):
+            weight = float(text)
+            if LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+                yield check_caller(name.decode(errors="replace")), weight
+
+
+def check_weight(weight: float) -> float:
+    """
+    Raises:
+      InvalidRequest: it is no weight.
+    """
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise InvalidRequest(f"a weight is {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, and not {weight:g}")
+    return weight
