@@ -1,7 +1,7 @@
-"""What an answer says about itself: its JSON, its error, its rate-limit headers.
+"""Reads what an HTTP answer says besides its items: its JSON, its error, its rate-limit headers.
 
-The five upstreams speak dialects of the same few headers. All of them are read
-here, told apart by name and magnitude, so that a provider only reads its items.
+The five upstreams use the same few headers with different names and units. All of them are read here, where
+the name and the size of a value tell its meaning, so that a provider only has to read its items.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from tbcache.models.error import (
 from tbcache.models.untrusted import NotJson, read_json
 
 _MESSAGE_LENGTH = 200
-#: How much of an error, and of each of its words, is read: it may be as long as an answer may be.
+#: Of an error text at most so many characters are read, and of an error at most so many texts, because an
+#: error may be as long as any answer.
 _MOST_READ = 8192
 _MOST_WORDS = 32
-#: The most values in a whole answer; the largest that is known has 8,314.
+#: An answer may have at most so many values. The largest that is known has 8,314.
 _MOST_VALUES = 500_000
 _FIRST_TIMESTAMP = 1e9
 _LONGEST_WAIT = 366 * 86400.0
@@ -65,7 +66,10 @@ _UW_RESET = "x-uw-req-per-minute-reset"
 
 
 class ErrorMeaning(NamedTuple):
-    """What an upstream's own error code means, where it says more than the status."""
+    """What the error code of an upstream means, where that says more than the HTTP status.
+
+    ``until`` is the moment until which the error holds, where the code tells it.
+    """
 
     kind: type[UpstreamError]
     until: datetime | None = None
@@ -75,12 +79,12 @@ Judge = Callable[[Any, RawResponse], ErrorMeaning | None]
 
 
 def page(source: str, response: RawResponse, judge: Judge | None = None) -> Any:
-    """The JSON of a success.
+    """The JSON of a successful answer.
 
-    ``judge`` is asked first, with the body (None where it is no JSON).
+    ``judge`` is asked first what the answer means. It gets the body, which is None where that is not JSON.
 
     Raises:
-      UpstreamError: the one that the answer means.
+      UpstreamError: the answer is an error; the class is that of its meaning.
     """
     body = decode(response.body)
     verdict = judge(body, response) if judge else None
@@ -97,13 +101,15 @@ def page(source: str, response: RawResponse, judge: Judge | None = None) -> Any:
 def failure(
     source: str, response: RawResponse, kind: type[UpstreamError], until: datetime | None = None
 ) -> UpstreamError:
-    """The error of ``kind`` that ``response`` is, with its own words and its hint when to come back."""
+    """``response`` as an error of ``kind``, with the message of the upstream and the moment to ask again."""
     words = message(decode(response.body), response)
     return kind(source, words, status=response.status, retry_at=until or _hint(response, kind))
 
 
 def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
-    """What a success is that is no page: the error it names, or else a payload error."""
+    """The error for a successful answer that cannot be read as a page: the one that its text names, or else a
+    payload error.
+    """
     body = decode(response.body)
     kind = named(body)
     if kind is not None:
@@ -113,12 +119,14 @@ def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
 
 
 def complains(body: Any) -> bool:
-    """True where an error stands in the answer beside its items: what it says of its end is then no word."""
+    """True where the answer has an error beside its items. Then it may end early, and it does not show that
+    there are no more items.
+    """
     return any(record(body).get(name) for name in ("error", "errors"))
 
 
 def named(body: Any) -> type[UpstreamError] | None:
-    """The error that an answer names in words only, where it names one."""
+    """The error that the text of an answer names; None where it names none."""
     for words in _words(body):
         for pattern, kind in _BY_WORDS:
             if re.search(pattern, words, re.IGNORECASE):
@@ -127,7 +135,7 @@ def named(body: Any) -> type[UpstreamError] | None:
 
 
 def kind_of(status: int) -> type[UpstreamError]:
-    """The error that an HTTP status means, where the body says nothing else."""
+    """The error that an HTTP status means, if the body does not say anything else."""
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= 500:
@@ -136,7 +144,7 @@ def kind_of(status: int) -> type[UpstreamError]:
 
 
 def decode(body: bytes) -> Any:
-    """The JSON in ``body``; None where there is none, or far more of it than a page has."""
+    """The JSON in ``body``; None where it is not JSON, or has far more values than any page."""
     if _is_too_much(body):
         return None
     try:
@@ -146,12 +154,14 @@ def decode(body: bytes) -> Any:
 
 
 def _is_too_much(body: bytes) -> bool:
-    # Each value takes up to a hundred times the bytes that it came in, and the collector's time.
+    # Once read, a value takes up to a hundred times as many bytes as in the answer, and time of the garbage
+    # collector.
     return sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
 def _decode_leniently(body: bytes) -> Any:
-    # The strict reader refuses a byte order mark, and half a surrogate pair, which cut texts end in.
+    # The strict reader refuses a byte order mark. It also refuses half of a surrogate pair, with which a text
+    # may end that the upstream has cut off.
     try:
         return json.loads(body.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
@@ -183,13 +193,13 @@ def _why_unreadable(body: bytes) -> str:
 
 
 def message(body: Any, response: RawResponse) -> str:
-    """One short line, in the upstream's own words where it has any."""
+    """One short line that says what is wrong, from the upstream's text where there is one."""
     words = line(next(_words(body), "") or _plain(response.body))
     return words or _moved(response) or _phrase(_stated_status(body) or response.status)
 
 
 def _words(body: Any) -> Iterator[str]:
-    """What an error says in words, the most telling first."""
+    """The texts of an error, the most specific first."""
     return itertools.islice(_all_words(body), _MOST_WORDS)
 
 
@@ -214,14 +224,14 @@ def _plain(body: bytes) -> str:
 
 
 def line(words: str) -> str:
-    """``words`` as one short line for people: no tags, no control characters."""
+    """``words`` as one short line for people, without tags and control characters."""
     plain = re.sub(r"<[^<>]*>", " ", text(words[:_MOST_READ]))
     plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     return plain if len(plain) <= _MESSAGE_LENGTH else plain[: _MESSAGE_LENGTH - 1] + "…"
 
 
 def _moved(response: RawResponse) -> str:
-    """Where a redirect leads; none is followed."""
+    """Where a redirect leads. No redirect is followed."""
     where = response.headers.get("location", "") if 300 <= response.status < 400 else ""
     return line(f"redirected to {where.partition('?')[0]}") if where else ""
 
@@ -237,16 +247,18 @@ def _phrase(status: int) -> str:
 
 
 def upstream_now(response: RawResponse) -> datetime:
-    """The upstream's clock when ``response`` was received, to the second; ours where it does not say."""
+    """The time of the upstream's clock when ``response`` was received, to the second; that of our clock where
+    the answer does not tell it.
+    """
     said = _http_date(response.headers.get("date", ""))
     return response.received_at if said is None else said + _age(response)
 
 
 def by_our_clock(response: RawResponse, moment: datetime | None) -> datetime | None:
-    """A moment of the upstream's clock, by ours; None where there is none.
+    """A moment of the upstream's clock in the time of our clock; None where there is none.
 
-    Date is cut to whole seconds and the answer has been under way, so that what comes out is at
-    most that much too late (about 1 s), and never too early.
+    The Date header has whole seconds only, and the answer was under way for a while. So the result may be too
+    late by that much (about 1 s), and it is never too early.
     """
     try:
         return moment and moment + (response.received_at - upstream_now(response))
@@ -255,20 +267,22 @@ def by_our_clock(response: RawResponse, moment: datetime | None) -> datetime | N
 
 
 def after(response: RawResponse, seconds: float) -> datetime | None:
-    """``seconds`` after ``response`` was received; None where that is no sensible wait.
+    """The moment ``seconds`` after ``response`` was received; None where that is no plausible wait.
 
-    No clock but ours is asked: a wait that an upstream states does not depend on its own.
+    Only our clock is used, because a wait in seconds does not depend on the clock of the upstream.
     """
     return response.received_at + timedelta(seconds=seconds) if 0 <= seconds <= _LONGEST_WAIT else None
 
 
 def renewal(response: RawResponse, rule: Callable[[datetime], datetime]) -> datetime | None:
-    """When an allowance starts anew, by our clock: ``rule`` says it by the upstream's, as its midnight."""
+    """When an upstream counts anew, by our clock. ``rule`` tells it by the clock of the upstream, like its
+    next midnight.
+    """
     return by_our_clock(response, rule(upstream_now(response)))
 
 
 def _age(response: RawResponse) -> timedelta:
-    """How long a cache on the way has kept the answer since its Date."""
+    """For how long a cache on the way has kept the answer, as the Age header says."""
     seconds = number(response.headers.get("age"))
     return timedelta(seconds=seconds) if seconds is not None and 0 <= seconds <= _LONGEST_AGE else timedelta()
 
@@ -286,22 +300,23 @@ def next_month(start: datetime) -> datetime:
 
 
 def retry_after(response: RawResponse) -> datetime | None:
-    """``Retry-After``, in seconds or as a date."""
+    """The moment that ``Retry-After`` names, in seconds or as a date."""
     value = response.headers.get("retry-after", "")
     seconds = number(value)
     return by_our_clock(response, _http_date(value)) if seconds is None else after(response, seconds)
 
 
 def _hint(response: RawResponse, kind: type[UpstreamError]) -> datetime | None:
-    # The reset of a rate window says nothing of a quota or an outage, so only
-    # Retry-After is believed there.
+    # The reset of a rate window says nothing about a quota or an outage. There only Retry-After counts.
     if kind in (UpstreamQuotaExhausted, UpstreamUnavailable):
         return retry_after(response)
     return _window_end(response) if kind is UpstreamThrottled else None
 
 
 def _window_end(response: RawResponse) -> datetime | None:
-    """When to ask again: the first hint that lies ahead, so that ``Retry-After: 0`` does not win."""
+    """When to ask again: the first of the hints that is in the future, so that ``Retry-After: 0`` is passed
+    over.
+    """
     hints = [retry_after(response), *(_reset(response, name) for name in (*_RESETS, _UW_RESET))]
     known = [hint for hint in hints if hint is not None]
     return next((hint for hint in known if hint > response.received_at), known[0] if known else None)
@@ -329,7 +344,7 @@ def _http_date(value: str) -> datetime | None:
 
 
 def hints(response: RawResponse) -> tuple[RateHint, ...]:
-    """What the headers say is left of the upstream's windows."""
+    """How many requests are left in each window of the upstream, by the headers."""
     names = [
         (f"{prefix}-remaining", f"{prefix}-reset", f"{prefix}-limit", f"{prefix}-used")
         for prefix in ("x-rate-limit", "x-ratelimit", "x-app-limit-24hour", "x-user-limit-24hour")

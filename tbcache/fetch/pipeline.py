@@ -1,8 +1,8 @@
-"""What one request goes through, top to bottom.
+"""What one request goes through, from top to bottom.
 
 Request -> admit -> [hit | stale | derive | go | join | wait] -> load -> settle
 
-What is loaded is a job's own: the sentiment of a symbol (``sentiment.py``), or what a function returns
+A job says what is loaded and how: the sentiment of a symbol (``sentiment.py``), or what a function returns
 (``tbcache.fetch.function``).
 """
 
@@ -67,14 +67,15 @@ log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
 
-#: How often those who joined ask again at least: another may have taken over a dead loader's job.
+#: Those who joined a load ask again at least so often (seconds), because another may have taken over the load
+#: of a process that died.
 JOIN_SECONDS = 2.0
-#: How soon to look again at a damaged value that could not be removed.
+#: After so many seconds a damaged value that could not be removed is looked at again.
 REMOVAL_SECONDS = 0.25
 
 
 class Pipeline:
-    """Runs requests through admission, an upstream and back."""
+    """Answers requests: from the cache, or from an upstream where admission allows it."""
 
     def __init__(self, admission: Admission, outbox: Callable[[], AnswerSink] = get_outbox) -> None:
         self.admission = admission
@@ -107,7 +108,7 @@ class Pipeline:
         needed: float = 0.0,
         slot: str | None = None,
     ) -> Outcome:
-        """:meth:`run`, in the world that it is awaited in."""
+        """Do what :meth:`run` does, as a coroutine."""
         patience = wait_seconds("patience", patience)
         if not needed and not slot:
             known = self.recall(upstream.source, request) or await self.find(upstream.source, request)
@@ -117,7 +118,7 @@ class Pipeline:
         return await self.fetch(upstream, ask)
 
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
-        """:meth:`answer`, for what the process itself has not in memory."""
+        """Do what :meth:`answer` does, for a request whose answer is not in the memory of this process."""
         request = cast("FetchRequest", ask.request)
         if ask.lane == "interactive":
             self._popularity.record(request.key)
@@ -129,20 +130,20 @@ class Pipeline:
         return self._outcome(request, await self.travel(job, ask))
 
     async def travel(self, job: Job[T], ask: Ask) -> Answered[T]:
-        """What ``ask`` is about, from the cache or by ``job``.
+        """The value that ``ask`` asks for, from the cache or loaded by ``job``.
 
-        ``ask.patience`` is how many seconds to wait for a slot or for another's load;
-        ``ask.needed`` how many seconds the answer must still be fresh for; ``ask.slot`` one
-        that the queue holds for this request.
+        ``ask.patience`` is how many seconds to wait for a slot, or for the load of another. ``ask.needed`` is
+        for how many seconds more the answer must be fresh. ``ask.slot`` is a slot that the queue holds for
+        this request.
 
         Raises:
-          RateLimited: no slot within the patience. BudgetExhausted: none today.
-          UpstreamError: the upstream answered with no value, and nothing old is kept.
+          RateLimited: there is no slot within the patience. BudgetExhausted: there is none today.
+          UpstreamError: the upstream has answered without a value, and there is no old one.
 
-        Any other exception is a bug, in a parser or a scorer mostly. Those who wait for the same
-        load get it as an UpstreamError, and nobody tries for some seconds: the same answer would
-        meet the same bug again, and each try costs a slot. A load that is interrupted (Ctrl-C, a
-        worker's time limit) is no failure: whoever waits for it loads instead.
+        Any other exception is a bug, mostly in a parser or a scorer. Those who wait for the same load get it
+        as an UpstreamError, and nobody tries again for some seconds: the same answer would meet the same bug,
+        and each try costs a slot. A load that is interrupted (by Ctrl-C, or by the time limit of a worker) is
+        no failure. Whoever waits for it loads instead.
         """
         try:
             answered = await self._travel(job, ask)
@@ -154,7 +155,8 @@ class Pipeline:
 
     async def _travel(self, job: Job[T], ask: Ask) -> Answered[T]:
         name, key = job.source.name, job.request.key
-        # A load within a load ends before the outer one's slot does: what that sends after is in no window.
+        # A load within another load must end before the slot of the outer one does. What the outer load sends
+        # later would count in no window.
         if (left := seconds_left()) < ask.patience:
             ask = ask._replace(patience=max(0.0, left))
         give_up = now() + ask.patience
@@ -208,26 +210,28 @@ class Pipeline:
         return Outcome(request, sentiment, origin, 0.0 if origin == "live" else max(0.0, age), failure)
 
     async def _discard(self, job: Job[Any], ask: Ask, give_up: float) -> None:
-        """Remove an entry that is damaged."""
+        """Remove a damaged entry."""
         log.warning("cache.corrupt", source=job.source.name, key=job.request.key)
         if not await self.admission.discard(ask):
             await self._await_removal(job.source.name, give_up)
 
     async def _await_removal(self, source: str, give_up: float) -> None:
-        """Let somebody else remove a damaged value that Redis does not let us remove."""
+        """Wait for another process to remove a damaged value, as Redis does not let this one do so."""
         if now() + REMOVAL_SECONDS > give_up:
             raise RateLimited(source, utc_now(), "its cached answer is damaged and cannot be removed")
         await world().sleep(REMOVAL_SECONDS)
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
-        """This process's own copy while it is known to be fresh: a hit without a round trip."""
+        """The answer that this process has in memory, while it is known to be fresh: a hit without a round
+        trip.
+        """
         kept = self.recall_kept(source, request.key, SymbolSentiment)
         if kept is not None:
             self._popularity.record(request.key)
         return kept
 
     def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
-        """What a job of ``source`` has had kept, if it is of ``kind``."""
+        """What a job of ``source`` has put into memory under ``key``, if it is a ``kind``."""
         if source.charge == "request":
             return None
         kept = self._memory.get(key)
@@ -237,8 +241,10 @@ class Pipeline:
         return kept
 
     async def find(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
-        """What Redis has for ``request``, where a fresh value is expected there: a hit for the price of a
-        GET. Whatever may come of it instead is for :meth:`fetch` to say."""
+        """The answer in Redis, where a fresh one is expected there. Such a hit costs one MGET.
+
+        None where there is none. Then :meth:`fetch` finds out what is to be done.
+        """
         if request.hours <= source.delay_hours:
             return None
         found = await self.find_kept(source, request.key, decode_sentiment, _as_it_is)
@@ -249,7 +255,7 @@ class Pipeline:
     async def find_kept(
         self, source: Source, key: str, read: Callable[[bytes], T], kept: Callable[[T, bytes], object]
     ) -> T | None:
-        """:meth:`find`, of any job: ``read`` and ``kept`` are its own."""
+        """Do what :meth:`find` does for any job, whose ``read`` and ``kept`` are given."""
         memory = self._memory
         token = memory.begin(key) if memory.is_tracking else None
         try:
@@ -265,13 +271,14 @@ class Pipeline:
         return value
 
     def close(self) -> None:
-        """Wait for refreshes in the background."""
+        """Wait until the refreshes in the background are over."""
         BLOCKING.close()
 
     async def _load(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
-        """Load and settle; ``stale`` is what stands in where that fails, or MISSING.
+        """Load and settle. ``stale`` is the value to answer with where that fails, or MISSING.
 
-        Raises TooLate, with everything given back, when nothing was sent.
+        Raises:
+          TooLate: nothing was sent. The slot and the lease were given back.
         """
         await self._await_start(grant)
         attempt, started = Attempt(grant), now()
@@ -309,7 +316,7 @@ class Pipeline:
             failure=failure, closed_by=closing(error), seconds=seconds, pages=attempt.sent, bill=attempt.bill
         )
         await self.admission.settle(attempt.grant, settlement)
-        # Whoever asked sleeps until then: it is no moment that the closure itself does not go by.
+        # The caller may sleep until this moment, so it must be the one that the closure itself goes by.
         error.retry_at = failure.retry_at
         log.warning(
             "fetch.failed", source=job.source.name, **job.names, kind=failure.kind, reason=failure.message
@@ -321,13 +328,14 @@ class Pipeline:
 
         async def settle() -> Settled:
             where = await self.admission.settle(loaded.grant, settlement)
-            # It is billed, and counted: what breaks after this owes nothing.
+            # The load is billed and counted now. An error after this must not bill it again.
             attempt.bill, attempt.sent = NOTHING, 0
             return where
 
         where = await finish(settle)
         if where != "fallback":
-            # This comes before the server tells us, or this process would read its own old value.
+            # This process forgets the old value now. Otherwise it would read that until Redis tells it of the
+            # change.
             self._memory.discard(job.request.key)
         await world().offload(lambda: job.settled(loaded, where))
         log.info(
@@ -340,7 +348,7 @@ class Pipeline:
         )
 
     async def _await_start(self, grant: Grant) -> None:
-        """Sleep until the promised slot begins; give it back if that is interrupted."""
+        """Sleep until the promised slot begins. Where the sleep is interrupted, the slot is given back."""
         try:
             while (left := grant.starts_at - now()) > 0:
                 await world().sleep(left)
@@ -354,7 +362,7 @@ def _as_it_is(value: T, payload: bytes) -> T:
 
 
 def _peek(job: Job[T], payload: bytes | None) -> Any:
-    """The value that a payload is; MISSING where there is none, or it is damaged."""
+    """The value in a payload; MISSING where there is no payload, or it is damaged."""
     if payload is None:
         return MISSING
     try:

@@ -1,4 +1,4 @@
-"""Any function as what fetches from a source: cached, loaded once for the fleet, inside the limits."""
+"""Lets any function fetch from a source: cached, loaded once for the fleet, and within the limits."""
 
 from tbcache.fetch.function.fetcher import AsyncFetcher, Fetcher
 from tbcache.fetch.function.function_source import FunctionSource, source

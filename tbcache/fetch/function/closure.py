@@ -1,16 +1,19 @@
-"""What a function holds of the call that made it."""
+"""Compares the values that functions close over, of functions that the same factory has made."""
 
 from __future__ import annotations
 
 from types import CodeType
 from typing import Any
 
-#: It stands for a name that is not bound yet, as the function's own name is while it is being decorated.
+#: Stands for a name that is not bound yet, like the name of the function itself while that is being
+#: decorated.
 _UNBOUND = object()
 
 
 def is_twin(one: object, other: object) -> bool:
-    """True for functions of the same code that calls of one factory have made around different values."""
+    """True where two calls of one factory have made the functions, so that they have the same code, but close
+    over different values.
+    """
     return _code(one) is not None and _code(one) is _code(other) and not _is_alike(one, other, set())
 
 
@@ -20,7 +23,7 @@ def _is_alike(one: object, other: object, met: set[tuple[int, int]]) -> bool:
         return True
     if _code(one) is None or _code(one) is not _code(other):
         return _is_equal(one, other)
-    # Functions hold each other, and themselves.
+    # Functions may close over each other, and over themselves.
     met.add(pair)
     return all(_is_alike(mine, theirs, met) for mine, theirs in zip(_held(one), _held(other), strict=True))
 
@@ -28,7 +31,7 @@ def _is_alike(one: object, other: object, met: set[tuple[int, int]]) -> bool:
 def _is_equal(one: object, other: object) -> bool:
     try:
         return type(one) is type(other) and bool(one == other)
-    except Exception:  # as of two arrays
+    except Exception:  # the comparison of two arrays, for one, has no truth value
         return False
 
 

@@ -49,8 +49,12 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Setup(NamedTuple):
-    """How a function fetches: its source, with the figures that are its own; its name in keys; for how many
-    seconds a call waits; and what stands for its arguments."""
+    """How a function fetches.
+
+    ``source`` has the figures of the source, or those of the function where it has its own. ``name`` is its
+    name in keys. ``patience`` is how many seconds a call waits, and ``key`` makes the part of a key from the
+    arguments.
+    """
 
     tools: FunctionTools
     source: Source
@@ -60,13 +64,13 @@ class Setup(NamedTuple):
 
 
 class _Function(Generic[P, R]):
-    """What sync and async fetchers have in common."""
+    """The common part of sync and async fetchers."""
 
     __wrapped__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any], setup: Setup) -> None:
         if _source_of(function) == setup.source.name:
-            # The load would wait for its own end.
+            # Such a load would wait for its own end.
             raise InvalidRequest(f"{function!r} fetches from {setup.source.name} already")
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
         self._function = function
@@ -75,23 +79,23 @@ class _Function(Generic[P, R]):
         self._values: Values[R] = Values(function)
         self._key = CallKey(function, f"{setup.source.name}:{setup.name}", setup.key)
         self._key.wrapped = self
-        #: The instance, of a method that was looked up on one.
+        #: For a method that was looked up on an instance: that instance.
         self._owner: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._setup.source.name}:{self._setup.name}>"
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """The key that the value for these arguments is cached by."""
+        """The key under which the value for these arguments is cached."""
         return self._shaped(self._key.of(*self._owner, *args, **kwargs))
 
     def _shaped(self, key: str) -> str:
-        """``key``, of values that are read as this function's are."""
+        """``key``, for values that are read as those of this function are (see shape.py)."""
         return f"{key}@{self._values.shape}" if self._values.shape else key
 
     @property
     def source(self) -> Source:
-        """Its source, with the figures that are its own."""
+        """Its source, with the figures of this function."""
         return self._setup.source
 
     @property
@@ -100,7 +104,7 @@ class _Function(Generic[P, R]):
         return f"call.{self._setup.source.name}.{self._setup.name}"
 
     def _send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message[None]:
-        # It takes long to load, and whoever enqueues nothing need not wait for it.
+        # dramatiq takes long to import, and whoever enqueues nothing need not wait for that.
         import dramatiq
 
         job = self._message(args, kwargs)
@@ -125,7 +129,7 @@ class _Function(Generic[P, R]):
         return dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # It is pickled by its name, as any function is: another process has its own.
+        # It is pickled by its name, as any function is, because another process has a fetcher of its own.
         if self._owner:
             return getattr, (*self._owner, self._function.__name__)
         return self._function.__qualname__
@@ -136,7 +140,7 @@ class _Function(Generic[P, R]):
         return bound
 
     def _recall(self, key: str) -> FetcherOutcome[R] | None:
-        """This process's own copy, while it is known to be fresh."""
+        """The outcome from the memory of this process, while its value is known to be fresh."""
         kept = self._tools.pipeline.recall_kept(self._setup.source, key, Packed)
         if kept is None:
             return None
@@ -166,11 +170,11 @@ class _Function(Generic[P, R]):
         needed: float,
         slot: str | None = None,
     ) -> FetcherOutcome[R]:
-        """What one call comes to; without a value, its ``error`` is what the function raised, or an
-        UpstreamError where another ran it.
+        """The outcome of one call. Without a value, its ``error`` is what the function raised, or an
+        UpstreamError where the function ran elsewhere.
 
         Raises:
-          RateLimited: no slot in time.
+          RateLimited: there is no slot in time.
         """
         setup, pipeline = self._setup, self._tools.pipeline
         if self._tools.registration.is_due:
@@ -186,7 +190,7 @@ class _Function(Generic[P, R]):
         try:
             return self._outcome(await pipeline.travel(job, ask))
         except UpstreamError as error:
-            # It is returned, because in a coroutine a raised StopIteration would become a RuntimeError.
+            # The exception is returned, because a StopIteration raised in a coroutine becomes a RuntimeError.
             return FetcherOutcome(None, None, None, as_raised(job, error))
 
 
@@ -290,7 +294,7 @@ class Fetcher(_Function[P, R]):
         try:
             return self._ask(*arguments, lane="prewarm").origin == "live"
         except Exception:
-            return False  # The pipeline has said why.
+            return False  # The pipeline has logged why.
 
 
 class AsyncFetcher(_Function[P, R]):
@@ -374,7 +378,7 @@ class AsyncFetcher(_Function[P, R]):
         def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:
             return drive(self._travel(key, call, lane, needed, slot))
 
-        # Two calls are the same load when they wait for the same, and for as long.
+        # Two calls share a load where they ask for the same value in the same way.
         found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {slot} {key}", travel)
         return _successful(found)
 
@@ -382,7 +386,7 @@ class AsyncFetcher(_Function[P, R]):
         try:
             return (await self._ask(*arguments, lane="prewarm")).origin == "live"
         except Exception:
-            return False  # The pipeline has said why.
+            return False  # The pipeline has logged why.
 
 
 def _packed(value: Timed[Any], payload: bytes) -> Packed:

@@ -1,8 +1,9 @@
-"""Whether a value is still itself after its way through JSON.
+"""Whether a value is still the same after it was written as JSON and read back.
 
-JSON has no keys but strings, and makes a list of a tuple, and text of a time. An annotation like
-``dict[date, Bar]`` says how each is read back. Where it leaves that open, as ``dict`` and ``Any`` do, nothing
-may change: who wrote ``prices[1]`` would look for a key that is ``"1"`` now.
+JSON has no keys other than strings, turns a tuple into a list, and has no times, which become text. An
+annotation like ``dict[date, Bar]`` says how each of these is read back. An annotation like ``dict`` or
+``Any`` leaves that open. Then nothing may change: code that reads ``prices[1]`` would not find the key, which
+is ``"1"`` now.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ _ABSENT = object()
 
 
 def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
-    """True where ``found``, read as a ``kind``, is ``value``, wherever ``kind`` leaves that open."""
+    """True where ``found``, which was read as a ``kind``, equals ``value`` in all parts that ``kind`` leaves
+    open.
+    """
     if _is_open(kind):
         return _is_same(found, value)
     match kind, found:
         case kinds.UnionType(types), _:
-            # The types that it is not of have nothing to say.
+            # For the types that the value does not have, this is always true.
             return all(is_kept(one, found, value) for one in types)
         case kinds.DictType(key, item), dict():
-            # JSON keeps their order.
+            # The items are in the same order in both, as JSON keeps it.
             return _has_keys(key, found, value) and _are_kept(repeat(item), found.values(), value.values())
         case kinds.ListType(item) | kinds.VarTupleType(item), list() | tuple():
             return _are_kept(repeat(item), found, value)
@@ -47,12 +50,12 @@ def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
 
 
 def _is_open(kind: kinds.Type) -> bool:
-    """True for Any, and for object, which says as little."""
+    """True for Any and for object, which say nothing about the value."""
     return isinstance(kind, kinds.AnyType) or (isinstance(kind, kinds.CustomType) and kind.cls is object)
 
 
 def _has_keys(kind: kinds.Type, found: dict[Any, Any], value: object) -> bool:
-    """Whether the keys are what was written, unless the annotation has them read as something else."""
+    """Whether the keys are the same as before, unless the annotation says that they are read as another type."""
     is_text = _is_open(kind) or isinstance(kind, kinds.StrType)
     return isinstance(value, dict) and (found.keys() == value.keys() or not is_text)
 
@@ -71,7 +74,7 @@ def _part(whole: object, name: str) -> Any:
 
 
 def _is_same(found: object, value: object) -> bool:
-    """True where what was read is what was written, through and through."""
+    """True where both are equal, and all of their parts have equal types."""
     if type(found) is not type(value):
         return False
     if isinstance(found, list) and isinstance(value, list):

@@ -25,7 +25,7 @@ MAX_NAME_CHARS = 128
 
 
 class Decorator(Protocol):
-    """What ``@quotes.fetcher(...)`` is: it keeps the signature of the function."""
+    """The type of ``@quotes.fetcher(...)``, which keeps the signature of the function."""
 
     @overload  # The first that fits counts.
     def __call__(  # type: ignore[overload-overlap]
@@ -37,10 +37,10 @@ class Decorator(Protocol):
 
 
 class FunctionSource:
-    """An upstream that functions fetch from; made by :func:`tbcache.source`."""
+    """An upstream from which functions fetch. :func:`tbcache.source` makes it."""
 
     def __init__(self, source: Source) -> None:
-        #: The figures of the source, those of the environment before those of the code.
+        #: The figures of the source. Those of the environment go before those of the code.
         self.source = source
         self._tools = FunctionTools(source.name)
         self._modules: dict[str, str] = {}
@@ -115,7 +115,7 @@ class FunctionSource:
         )
 
     def _named(self, function: Callable[..., Any], name: str | None) -> str:
-        """What stands for the function in its keys: the same whatever its module is called."""
+        """The name of the function in its keys. The name of its module is no part of it."""
         found = getattr(function, "__qualname__", "<unknown>") if name is None else name
         if not isinstance(found, str) or not 0 < len(found) <= MAX_NAME_CHARS or found.endswith(">"):
             raise InvalidRequest(

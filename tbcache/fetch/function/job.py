@@ -1,4 +1,4 @@
-"""One call of a function, as a job of the pipeline."""
+"""A call of a function, as a job of the pipeline."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ log = get_logger("tbcache.fetch.function")
 
 T = TypeVar("T")
 
-#: Calls the function, which is done by the moment (monotonic) that is given, where it can be made to.
+#: Calls the function. It is given the moment (monotonic) by which the call has to be over, and ends it then
+#: if it can.
 Call = Callable[[float], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A call, by the key that its value is cached by."""
+    """A call, named by the key under which its value is cached."""
 
     source: str
     key: str
 
 
 class FunctionJob(Generic[T]):
-    """A call with its arguments bound. ``raised`` is what the function raised for it, if it did."""
+    """A call with its arguments. ``raised`` is the exception that the function raised, if it did."""
 
     def __init__(
         self,
@@ -71,14 +72,16 @@ class FunctionJob(Generic[T]):
             raise TooLate
         payload = self._values.encode(await self._ask(attempt), self._admission.now)
         settlement = Settlement(payload=payload, pages=attempt.sent, bill=attempt.bill)
-        # The caller gets what all others will read: a value of the same kind, decoded for it alone.
+        # The caller gets the value as all others will read it: decoded, and an object of its own.
         return Loaded(self._values.decode(payload), attempt.grant, settlement)
 
     def settled(self, loaded: Loaded[Timed[T]], where: Settled) -> None:
         return
 
     async def _ask(self, attempt: Attempt) -> Any:
-        """What the function returns. Until that is known, it may have cost what a request costs."""
+        """What the function returns. Until it has, the bill is uncertain: the call may cost what a request
+        costs.
+        """
         attempt.sent, attempt.bill = attempt.sent + 1, self.source.price.uncertain
         try:
             returned = await self._call(attempt.grant.send_by)
@@ -88,7 +91,7 @@ class FunctionJob(Generic[T]):
                 attempt.bill = NOTHING
             refused = self._refused(attempt, refusal(self.source.name, self._name, error))
             if refused is error:
-                raise  # Its cause is its own: `from` would make it the cause of itself.
+                raise  # `from` would make the exception the cause of itself.
             raise refused from error
         finally:
             self._look_at_the_clock(attempt.grant)
@@ -98,17 +101,17 @@ class FunctionJob(Generic[T]):
         return returned
 
     def _refused(self, attempt: Attempt, error: UpstreamError) -> UpstreamError:
-        """``error``, for which nothing is owed where the upstream stated it."""
+        """``error``. Where it is an answer of the upstream, nothing is billed for the call."""
         if error.status:
             attempt.bill = NOTHING
         return error
 
     def _look_at_the_clock(self, grant: Grant) -> None:
-        """The hold of its slot is over: what the function sends after that, no window counts."""
+        """Log where the call has outlasted the hold of its slot: what it sent after that counts in no window."""
         if (late := now() - grant.send_by) > 0:
             log.warning("fetch.overran", source=self.source.name, function=self._name, seconds=round(late, 3))
 
 
 def as_raised(job: FunctionJob[Any], error: UpstreamError) -> Exception:
-    """The failure as whoever called the function knows it: its own exception, where it raised one."""
+    """The failure as the caller of the function knows it: the exception of the function, where it raised one."""
     return error if job.raised is None else job.raised

@@ -1,4 +1,4 @@
-"""What came of a call of a fetcher."""
+"""The outcome of a call of a fetcher."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T_co = TypeVar("T_co", covariant=True)
 class FetcherOutcome(Generic[T_co]):
     """The value of a call, and where it comes from.
 
-    ``origin`` is None where there is no value, and so is ``age``, which is in seconds since the value was
-    loaded. ``error`` is why there is no value: the exception of the function where it ran for this call, else
-    an :class:`tbcache.UpstreamError` with what is known of the failure, or a :class:`tbcache.RateLimited`. Of
-    an old value it is an :class:`tbcache.UpstreamError`, where the last refresh failed.
+    ``age`` is in seconds since the value was loaded. Both it and ``origin`` are None where there is no value.
+    Then ``error`` says why: it is the exception of the function where that ran for this call, else an
+    :class:`tbcache.UpstreamError` with what is known of the failure, or a :class:`tbcache.RateLimited`. With
+    an old value, ``error`` is an :class:`tbcache.UpstreamError` if the last refresh failed.
     """
 
     value: T_co | None

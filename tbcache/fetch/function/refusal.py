@@ -1,7 +1,8 @@
-"""What a call's failure means for the others: read off the response of httpx, httpx2 or requests.
+"""What the failure of a call means for the whole source, by the response of httpx, httpx2 or requests.
 
-Their classes are known by what they have, ``status_code`` and ``headers``: none of them need be installed.
-Nothing of their text is passed on, since it holds the URL, and that may hold a key.
+The responses are recognised by their attributes ``status_code`` and ``headers``, so none of these libraries
+has to be installed. Their error texts are not passed on, because they contain the URL, which may contain a
+key.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tbcache.io import utc_now
 from tbcache.models import RawResponse
 from tbcache.models.error import UpstreamError, UpstreamUnavailable
 
-#: The errors of httpx, aiohttp and urllib3 that say that nothing was sent, as nobody was there.
+#: These errors of httpx, aiohttp and urllib3 mean that there was no connection, so nothing was sent.
 _UNSENT = {
     "ClientConnectorError",
     "ConnectError",
@@ -27,7 +28,7 @@ _UNSENT = {
 
 
 def refusal(source: str, function: str, error: Exception) -> UpstreamError:
-    """The failure that an exception of a function is; itself, where it is one already."""
+    """The exception of a function as an UpstreamError; the exception itself where it is one already."""
     if isinstance(error, UpstreamError):
         return error
     refused = refused_by(source, _attribute(error, "response"))
@@ -38,7 +39,7 @@ def refusal(source: str, function: str, error: Exception) -> UpstreamError:
 
 
 def refused_by(source: str, response: object) -> UpstreamError | None:
-    """The refusal that ``response`` is; None where it is a success, or no response."""
+    """The error that ``response`` means; None where it is a success, or no response at all."""
     status, headers = _attribute(response, "status_code"), _attribute(response, "headers")
     if not isinstance(status, int) or not isinstance(headers, Mapping) or status < 400:
         return None
@@ -48,16 +49,18 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
 
 
 def is_unsent(error: Exception) -> bool:
-    """True where there was no connection: an error that says so itself, not one that came before it."""
+    """True where the error says that there was no connection. An error that it was raised from does not
+    count.
+    """
     if isinstance(error, ConnectionRefusedError | socket.gaierror):
         return True
-    # An error of requests holds the one of urllib3.
+    # An error of requests contains the error of urllib3.
     inner = _attribute(error.args[0], "reason") if error.args else None
     return any(kind.__name__ in _UNSENT for one in (error, inner) for kind in type(one).__mro__)
 
 
 def _attribute(thing: object, name: str) -> Any:
-    """None where there is none, and where it is a property that raises."""
+    """The attribute; None where there is none, or where it is a property that raises."""
     try:
         return getattr(thing, name, None)
     except Exception:
@@ -65,6 +68,6 @@ def _attribute(thing: object, name: str) -> Any:
 
 
 def _is_of_the_way(error: Exception) -> bool:
-    """True where no answer came: of sockets, and of httpx, whose errors are no OSError."""
+    """True for an error of the connection: an OSError, or one of httpx, whose errors are no OSErrors."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, OSError) or "TransportError" in names

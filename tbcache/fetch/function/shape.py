@@ -1,7 +1,9 @@
-"""How an annotation has a value read, in a few digits: the same in each process that has the same code.
+"""A short hash of how an annotation says that a value is read. Processes with the same code have the same
+hash.
 
-Versions of a program that run side by side, as while it is being deployed, would each remove what the other
-has loaded, and load it anew at every call, until no slot is left.
+It is a part of the cache key. Two versions of a program may run side by side, as during a deployment. Without
+the hash, each would remove what the other has loaded because it cannot read it, and would load it again at
+every call, until no slot is left.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ from typing import Any
 import msgspec
 
 DIGITS = 6
-#: The parts of a schema that are not about how a value is read. A default may be a set, which has no order.
+#: These parts of a schema do not say how a value is read. Besides, a default may be a set, whose order is
+#: random.
 _REMARKS = {"title", "description", "default", "examples"}
 
 
 def shape(annotation: Any) -> str:
-    """The digits; empty where the annotation leaves all open, or has no schema."""
+    """The hash; "" where the annotation says nothing, or has no schema."""
     try:
         schema = msgspec.json.schema(annotation, schema_hook=_schema)
         text = msgspec.json.encode(_bare(schema), order="sorted")
-    except Exception:  # a model of the user's may raise anything
+    except Exception:  # code of the user's model runs here, and may raise anything
         return ""
     return hashlib.blake2b(text).hexdigest()[:DIGITS] if schema else ""
 
@@ -32,7 +35,7 @@ def _schema(kind: Any) -> dict[str, Any]:
 
 
 def _bare(schema: Any) -> Any:
-    """The schema without remarks; a field that is called as one is none."""
+    """The schema without remarks. A field of the user's that has the name of a remark stays."""
     if isinstance(schema, list):
         return [_bare(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""One load at a time in an event loop: tasks who want the same share it."""
+"""One load per key in an event loop: tasks that want the same value share its load."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ class _SharedLoad:
 
 
 class SharedLoads:
-    """Loads under way by key, in each loop. One for which nobody waits any more is cancelled."""
+    """The loads under way in each loop, by key. A load is cancelled once nobody waits for it any more."""
 
     def __init__(self) -> None:
         self.renew()
         renew_in_child(self)
 
     def renew(self) -> None:
-        """Forget all loads: at the start, and in a forked child, whose loops are not those of the parent."""
-        # Loops of other threads come and go; the loads of each loop are its own.
+        """Forget all loads, at the start and in a forked child, which has loops of its own."""
+        # The loads are kept by loop, because each thread may have a loop of its own. A loop that is gone is
+        # dropped.
         self._lock = threading.Lock()
         self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedLoad]] = (
             weakref.WeakKeyDictionary()
         )
 
     async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """What ``load`` gives, or what it gives to another task; its exception is everyone's."""
+        """What ``load`` returns, here or in another task that loads the same. All of them get its exception."""
         with self._lock:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
@@ -41,7 +42,7 @@ class SharedLoads:
             shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
         elif shared.task is asyncio.current_task():
-            # A load that asks for its own key would wait for itself.
+            # A load that asks for its own key must not wait for itself.
             return await load()
         shared.waiting += 1
         try:

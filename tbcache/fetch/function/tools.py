@@ -1,4 +1,4 @@
-"""What the fetchers of a source stand on in this process."""
+"""The objects of this process that the fetchers of a source use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbcache.store import get_store
 
 
 class FunctionTools:
-    """Made at the first call: to declare a source opens nothing."""
+    """Each is made when it is first used, so that declaring a source opens nothing."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -25,8 +25,11 @@ class FunctionTools:
 
     @process_property
     def registration(self) -> Registration:
-        """Makes this process known to the fleet; to be called before a request, where it is due. It may raise
-        InvalidRequest: the source's name is one too many."""
+        """Makes this process known to the fleet, and is to be called before a request where it is due.
+
+        Raises:
+          InvalidRequest: the name of the source is one name too many.
+        """
         store = get_store()
         store.keys = store.keys.knowing(self._source)
         return Registration(registering(self._source))

@@ -1,7 +1,7 @@
-"""What a function returns, as JSON and back: its return annotation says how it is read.
+"""Writes what a function returns as JSON, and reads it back as the return annotation says.
 
-A process reads what another has written, with other classes perhaps, or an older version of them. So
-nothing of a class is written down, and what does not fit the annotation is as good as not there.
+A process reads what another process has written, perhaps with other classes or an older version of them. So
+nothing about classes is written, and a value that does not fit the annotation counts as missing.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Timed(NamedTuple, Generic[T]):
-    """A value, and when it was loaded (UTC, by the server's clock)."""
+    """A value, and the time at which it was loaded (UTC, by the server's clock)."""
 
     value: T
     at: datetime
 
 
 class _Entry(msgspec.Struct):
-    """``at`` is in microseconds since the Unix epoch."""
+    """What is stored. ``at`` is in microseconds since the Unix epoch."""
 
     at: int
     v: msgspec.Raw
 
 
 class Values(Generic[T]):
-    """Encodes and decodes what one function returns."""
+    """Encodes and decodes the values that one function returns."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -52,34 +52,34 @@ class Values(Generic[T]):
 
     @property
     def shape(self) -> str:
-        """A few digits for how a value is read; empty without an annotation, or where it cannot be read."""
+        """A short hash of how the values are read; "" without an annotation, or where that cannot be read."""
         try:
             return self._shape
         except TypeError:
-            return ""  # The caller that loads a value is told.
+            return ""  # The error is raised later, to the caller for whom a value is loaded.
 
     @cached_property
     def _shape(self) -> str:
         return shape(self._annotation)
 
     def encode(self, value: Any, at: datetime) -> bytes:
-        """``value``, loaded ``at``, as a payload.
+        """``value``, which was loaded ``at`` that time, as a payload.
 
         Raises:
-          TypeError: it cannot be cached; says what can.
+          TypeError: it cannot be cached; the message says what can.
         """
         return b'{"at":%d,"v":%b}' % (to_micros((at - _EPOCH).total_seconds()), self._encode(value))
 
     def decode(self, payload: bytes) -> Timed[T]:
-        """What was given to :meth:`encode`, as the annotation has it.
+        """The value that was given to :meth:`encode`, read as the annotation says.
 
         Raises:
-          DecodeError: it is nothing that fits the annotation.
+          DecodeError: it does not fit the annotation.
         """
         try:
             entry = _ENTRIES.decode(payload)
             return Timed(self._decoder.decode(entry.v), _EPOCH + timedelta(microseconds=entry.at))
-        except Exception as error:  # a validator of the user's may raise anything
+        except Exception as error:  # validators of the user's run here, and may raise anything
             raise DecodeError(f"no value of {self._name}() ({type(error).__name__})") from error
 
     def _encode(self, value: Any) -> bytes:
@@ -128,14 +128,16 @@ _ENTRIES = json_decoder(_Entry)
 
 
 def _plain(value: Any) -> Any:
-    """A pydantic model as plain data, by the names of its fields. Known by its methods, without pydantic."""
+    """A pydantic model as plain data, by the names of its fields. It is recognised by its methods, so that
+    pydantic need not be installed.
+    """
     if not (hasattr(type(value), "model_validate_json") and hasattr(value, "model_dump")):
         raise TypeError(f"{type(value).__qualname__} is not supported")
     return value.model_dump(mode="json", round_trip=True, by_alias=False)
 
 
 def _built(kind: Any, plain: object) -> Any:
-    """A value of a class that is not msgspec's to read."""
+    """A value of a class that msgspec does not know how to read."""
     if kind is object:
         return plain
     if not hasattr(kind, "model_validate_json"):
