@@ -55,7 +55,7 @@ def _is_open(kind: kinds.Type) -> bool:
 
 
 def _has_keys(kind: kinds.Type, found: dict[Any, Any], value: object) -> bool:
-    """Whether the keys are the same as before, unless the annotation says that they are read as another type."""
+    """Whether the keys are the same as before, unless the annotation has them read as another type."""
     is_text = _is_open(kind) or isinstance(kind, kinds.StrType)
     return isinstance(value, dict) and (found.keys() == value.keys() or not is_text)
 

@@ -107,11 +107,11 @@ class FunctionJob(Generic[T]):
         return error
 
     def _look_at_the_clock(self, grant: Grant) -> None:
-        """Log where the call has outlasted the hold of its slot: what it sent after that counts in no window."""
+        """Log where the call has outlasted the hold of its slot: what it sent then counts in no window."""
         if (late := now() - grant.send_by) > 0:
             log.warning("fetch.overran", source=self.source.name, function=self._name, seconds=round(late, 3))
 
 
 def as_raised(job: FunctionJob[Any], error: UpstreamError) -> Exception:
-    """The failure as the caller of the function knows it: the exception of the function, where it raised one."""
+    """The failure as the caller of the function knows it: the function's exception, if it raised one."""
     return error if job.raised is None else job.raised

@@ -34,7 +34,7 @@ class SharedLoads:
         )
 
     async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """What ``load`` returns, here or in another task that loads the same. All of them get its exception."""
+        """What ``load`` returns, here or in another task that loads the same; all get its exception."""
         with self._lock:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
