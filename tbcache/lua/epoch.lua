@@ -1,11 +1,11 @@
 --@include number
 --@include state
--- epoch: whether Redis has lost data, and from when on a window is known again.
+-- epoch: notices that Redis has lost data, and tells from when on a window is known again.
 
 local LOST_POLL_US = 250000
-local CLOCK_SLACK_US = 2000000  -- an answer's way, and the drift of clocks in FORGET_US
+local CLOCK_SLACK_US = 2000000  -- allows for the time an answer takes, and for how far clocks drift apart in FORGET_US
 
--- For how long a request of any process may be under way (us), that of the asker with `hold` included.
+-- For how long (us) a request of any process may be under way, the asker's own with its `hold` included.
 local function longest_hold(state_key, hold)
     local longest_yet = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
     if tonumber(hold) > longest_yet then
@@ -14,29 +14,29 @@ local function longest_hold(state_key, hold)
     return math.max(tonumber(hold), longest_yet)
 end
 
--- From when on a window is known again after a loss (us): once all have put back what they sent, or else
--- once whatever was sent has arrived and left the window.
+-- From when on (us) a window is known again after a loss: once all processes have put their slots back, or else once
+-- all that was sent before has arrived and left the window.
 local function whole_from(lost_at, whole_at, span, hold)
     lost_at = tonumber(lost_at or 0)
     return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + hold) or 0
 end
 
--- A loss of data is noticed: the epoch of before is over.
+-- Records that a loss of data was noticed, which ends the epoch `past`.
 local function lose(state_key, now, past)
     redis.call('HSET', state_key, 'lost_at', int(now), 'past', past)
     redis.call('HDEL', state_key, 'whole_at')
 end
 
--- True where something else was written over the slots of a window: those that were there are lost. Else the window
--- knows from then on how many stamps there are, those that have left included.
+-- True where something else was written over the slots of a window, so that these are lost. Otherwise the window knows
+-- how many stamps there are, including those that have left it.
 local function is_overwritten(window)
     local found = redis.pcall('ZCARD', window.slots)
     window.stamps = tonumber(found)
     return not window.stamps and string.find(tostring(found.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
--- Whether Redis has lost data besides, in an epoch that began as its clock was set: the process has heard something
--- that was not known before.
+-- Whether Redis has also lost data, in an epoch that began because its clock was set. It has where the process was told
+-- something that is later than what Redis noted of it then.
 local function has_lost_besides(window, current, seen_us)
     local stored = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
     return stored[1] == current and seen_us > tonumber(stored[2] or 0)
@@ -68,13 +68,13 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
     local seen_epoch, seen_us = string.match(seen_before, '^(%S+) ?(%d*)$')
     seen_us = tonumber(seen_us or 0) or 0
     local epoch = (window.stored or redis.call('HMGET', window.state, 'epoch'))[1]
-    -- A look of 0.1.0 wrote down an empty one: what is not printable is as good as missing.
+    -- A look of version 0.1.0 wrote an empty epoch. One that is empty or not printable counts as missing.
     local current = epoch and string.match(epoch, '^[%w%p]+$')
     if last_seen == nil then
         last_seen = redis.call('ZSCORE', window.fleet, window.process)
     end
     last_seen = tonumber(last_seen or nil)
-    -- A process that was absent for so long was forgotten; it is to put back its slots as well.
+    -- A process that was absent for this long was forgotten. It has to put its slots back as well.
     local is_forgotten = seen_us > 0 and not last_seen and now - seen_us >= FORGET_US
     local are_lost = is_overwritten(window)
     if not current then
@@ -87,7 +87,7 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
             window.is_behind = true
         end
     elseif seen_epoch and seen_epoch ~= current then
-        -- The epoch in force may be that of one who knew of no loss, or of long ago.
+        -- The epoch in force may be one that a process has begun which knew of no loss, or one of long ago.
         local past = redis.call('HGET', window.state, 'past')
         if past == seen_epoch and is_set_forward(window, current, now, seen_us, seen_ago or -1) then
             -- Stamps of those who have put theirs back in it are too early: everyone is to do that once more.
@@ -107,13 +107,13 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
     end
     window.is_behind = window.is_behind or is_forgotten
     if window.is_behind or current ~= epoch then
-        -- The state that was read before is not the one that is there now.
+        -- The state has changed since it was read, so it is read again where it is needed.
         window.stored = nil
     end
-    -- The clock was set back then, and no record says how long ago it is that its process was heard.
+    -- A record from the future means that the clock was set back. It does not tell how long ago the process was heard.
     window.is_set_back = (last_seen or 0) > now
     if (last_seen or joins) and (last_seen or 0) < now then
-        -- The moment is never earlier than the one before: a clock that was set back has lost nothing.
+        -- The moment never becomes earlier, because that would look like a loss after the clock was set back.
         redis.call('ZADD', window.fleet, now, window.process)
     end
     if are_lost then

@@ -1,11 +1,11 @@
 --@include epoch
 --@include member
 --@include slot
--- restore: puts back the slots a process took while Redis was away, or that Redis lost.
+-- restore: puts back the slots that a process took while Redis was away, and those that Redis has lost.
 --
--- A slot whose answer is in gets the process's stamp, which is at or after its arrival. One that is known may be
--- later: it is still held. Or it is earlier: the answer to the ask was lost, and the request was sent after that,
--- without Redis. One that is under way is held.
+-- A slot whose request was answered gets the process's stamp, which is no earlier than its arrival. The stamp that
+-- Redis has may be later, where it still holds the slot. Or it may be earlier, where the answer to the ask was lost,
+-- and the process has sent the request without Redis after that. A slot whose request is under way is held.
 --
 -- KEYS  window       (see state.lua)
 --       back         HASH  process -> "EPOCH WHOLE MEMBERS LEFT_UNTIL TOLD_AT": for which epoch it has put its
@@ -57,7 +57,7 @@ end
 redis.call('HSET', state, 'returned_at', int(now))
 longest_hold(state, hold_us)
 if is_member then
-    -- Redis may have lost what it goes by: should it be cut off again now, that is reserved for it.
+    -- Redis may have lost the share that the process goes by. It must be reserved in case the process is cut off again.
     write_parts(window, going_by, allowances)
     redis.call('PEXPIRE', window.fleet, 86400000)
 end
@@ -78,14 +78,14 @@ local known_horizon = tonumber(redis.call('HGET', state, 'horizon') or 0)
 local ttl_ms = math.ceil((math.max(horizon, known_horizon) + longest_hold(state, hold_us)) / 1000) + 60000
 expire_after(slots, ttl_ms)
 
--- The window is whole again once all have put back what they sent, and what was sent by those who
--- had left by then is old. A process that joined after the loss stands for nobody.
+-- The window is whole again once all processes have put their slots back, and the slots of those that had left by then
+-- are old. A process that joined after the loss has nothing to put back, and counts for none.
 if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') == 1 then
     local left_until, told_at = int(now + left_us), int(now - census_age_us)
     redis.call('HSET', back, process, table.concat({current, whole, int(members), left_until, told_at}, ' '))
     expire_after(back, ttl_ms)
     local moments, latest, returned, awaited = {}, 0, 0, 0
-    -- The processes that joined later may be heard of as late as the first that is absent.
+    -- Processes that joined later may still be heard of, until the first of them would be absent.
     local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
     for _, text in ipairs(redis.call('HVALS', back)) do
         local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
@@ -95,7 +95,7 @@ if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') 
             whole_at = math.max(whole_at, tonumber(left))
         end
     end
-    -- A process that was forgotten when the others were last told was not among those they were told of.
+    -- A process that had been forgotten when the others were last told of the fleet was not counted there.
     for _, at in ipairs(moments) do
         returned = returned + (latest - at < FORGET_US - CLOCK_SLACK_US and 1 or 0)
     end

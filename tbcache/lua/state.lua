@@ -5,25 +5,25 @@
 --                            lowers the stamp to the moment at which the answer had come. Every
 --                            request arrives upstream no later than the stamp of its slot, so no
 --                            window holds more arrivals than stamps.
--- $ns:{source}:state   HASH  closed_until, closed_reason: the upstream said stop; closed_at:
---                            when it did first (us);
---                            strikes: refusals in a row; horizon: the longest window
---                            seen (us); failing: "since (us) count kind,...", the failures
---                            since a fetch last went well; epoch: set once, missing after a loss of data, and
---                            another one after each loss; past: the epoch before;
+-- $ns:{source}:state   HASH  closed_until (us), closed_reason: the upstream said stop; closed_at:
+--                            when it first did (us);
+--                            strikes: how many refusals there were in a row; horizon: the longest
+--                            window so far (us); failing: "since (us) count kind,...", the failures
+--                            since the last fetch that went well; epoch: set once, missing after a loss of
+--                            data, and a new one after each loss; past: the epoch before;
 --                            lost_at: when the last loss was noticed (us); whole_at: from when on
---                            all that it took is known again (us), where that is known;
+--                            all that was lost is known again (us), where that is known;
 --                            lease: for how long a slot is held at most (us): the longest
---                            that a process has named;
+--                            that any process has named;
 --                            stepped: the epoch that began as the server's clock was set, if
 --                            nothing was lost; stepped_at: when that was noticed (us); stepped_by: by how much it was
 --                            set, at most (us; below 0: back);
---                            left_until: when the last slot of those who are members no more
+--                            left_until: when the last slot of processes that have left the fleet
 --                            leaves the longest window (us);
 --                            returned_at: when a process last came back from an outage
 --                            and put its slots here (us);
 --                            noted:<process>: when it was last heard of before the clock
---                            was set, by the clock of then (us);
+--                            was set, by the clock as it was then (us);
 --                            died:<process>: when others of its machine found it dead (us);
 --                            limits:<process>: the limits that a process was started with,
 --                            "count:span_us,..."; limits: those in force for all of them,
@@ -32,26 +32,26 @@
 --                            process's own while Redis is away from it; only of a process
 --                            that can go on without Redis;
 --                            rooms:<process>: "count:span=allowance,...", how many slots of
---                            each limit it may take at once then: reserved for it;
---                            wanted_until: nobody is given allowances until then (us), as
---                            somebody had need of them;
+--                            each limit it may take at once then: they are reserved for it;
+--                            wanted_until: no process is given allowances until then (us),
+--                            because another needed the slots;
 --                            order: what an operator has said, "WHAT SINCE WHO WHY": "pause" is to send
 --                            nothing and to hand out nothing, "drain" is to accept nothing new; since when
 --                            (us), who said so, and why (see order.lua). Of a queue that is no source's there
 --                            is only this;
 --                            bound: the limits that an operator has set, "LIMITS SINCE WHO WHY": they hold
 --                            beside those of the processes (see bound.lua);
---                            demand, demand_at: interactive slots taken per us, of
---                            late, and as of when (us);
---                            paced:<span>: when the pre-warm lane may go on (us), once
---                            it fills more than half of a limit;
---                            foreign:<span>, foreign_until:<span>: what the upstream
---                            has seen in a window beyond our slots, and until when;
+--                            demand, demand_at: how many interactive slots were taken per us
+--                            lately, and when that was computed (us);
+--                            paced:<span>: when the pre-warm lane may take its next slot (us),
+--                            once more than half of a limit is used;
+--                            foreign:<span>, foreign_until:<span>: how much others use of a window,
+--                            by the upstream's own count, and until when that holds (us);
 --                            learned:<span>, learned_next:<span>: the same, learned from
---                            refusals without figures, and when to try a little less; or
+--                            refusals without figures, and when to try a little less (us); or
 --                            what was told first after the end of a foreign_until;
 --                            slides:<span>: 1 where the upstream's window was seen to
---                            slide, and what was told last holds on beyond its end
+--                            slide, so that what was told last holds beyond its end
 -- $ns:{source}:fleet   ZSET  process -> last heard of (us): every process that takes slots.
 --                            A process with a share that is absent for longer than ABSENT_US may
 --                            be cut off from Redis, and send without it. So its share is reserved
