@@ -64,9 +64,15 @@ class Prewarm:
         for source in self._sources:
             # An error with the keys of one source must not leave the others cold.
             try:
-                for due in self._due(source):
+                dues = list(self._due(source))
+                for due in dues:
                     handle = self._queue.enqueue(
-                        due.request, "prewarm", needed=due.needed, delay_seconds=due.delay, token=token
+                        due.request,
+                        "prewarm",
+                        needed=due.needed,
+                        delay_seconds=due.delay,
+                        token=token,
+                        valid_seconds=self._valid_seconds(source, len(dues)),
                     )
                     queued += handle.is_new
             except (Unavailable, Paused) as error:
@@ -97,6 +103,12 @@ class Prewarm:
             rest = max(0.0, settings.off_hours_ttl - source.cache_ttl)
             looks = [look._replace(rest=rest if look.request in warm.idle else 0.0) for look in looks]
         yield from due_of(source, looks, now_us, HORIZON_SECONDS, pace)
+
+    def _valid_seconds(self, source: Source, count: int) -> float:
+        """For how long a refresh may wait: twice a TTL, or the time in which all ``count`` that are due have
+        their turn. It is queued again where it is still wanted.
+        """
+        return 2 * max(source.cache_ttl, count * pace_of(source, self._settings.prewarm_share))
 
     def _is_at_rest(self, source: Source, now_us: int, seconds: float) -> bool:
         """Whether the market is closed, and does not open within ``seconds``: all is fetched anew by then."""

@@ -27,8 +27,8 @@ class Wants(NamedTuple):
     """What the asks of one call have in common. The answer must be fresh for ``needed`` seconds more, and its
     load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
     ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
-    ``is_requeued``: they are dead letters, by the same ids.
-    ``token`` is that of a leader who asks, 0 for anybody else.
+    ``is_requeued``: they are dead letters, by the same ids. ``token`` is that of a leader who asks, 0 for
+    anybody else. After ``valid_until`` (as ``after``; 0: never) a pre-warm is not run any more.
     """
 
     account: Account
@@ -40,6 +40,7 @@ class Wants(NamedTuple):
     is_follow_up: bool = False
     is_requeued: bool = False
     token: int = 0
+    valid_until: float = 0.0
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:

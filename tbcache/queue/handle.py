@@ -147,6 +147,7 @@ class Queue:
         fresh_after: datetime | None = None,
         caller: str | None = None,
         token: int = 0,
+        valid_seconds: float = 0.0,
     ) -> Handle:
         """Queue one fetch, or join the one that is queued for the same answer; none where that is cached.
 
@@ -154,7 +155,8 @@ class Queue:
         ``fresh_after``: where a job of the same fetch runs that began before it, one more runs after that.
 
         ``caller`` is in whose name; the thread's, or the process's own, where it is None. ``token`` is that
-        of a leader, whose jobs are refused once another leads (fence.py).
+        of a leader, whose jobs are refused once another leads (fence.py). A pre-warm that has waited for more
+        than ``valid_seconds`` after its delay is not run (0: it always is).
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
@@ -170,6 +172,7 @@ class Queue:
                 fresh_after=fresh_after,
                 caller=caller,
                 token=token,
+                valid_seconds=valid_seconds,
             )
         )
 
@@ -183,6 +186,7 @@ class Queue:
         fresh_after: datetime | None = None,
         caller: str | None = None,
         token: int = 0,
+        valid_seconds: float = 0.0,
     ) -> Handle:
         """:meth:`enqueue`, in the world that it is awaited in."""
         (handle,) = await self.put_many(
@@ -193,6 +197,7 @@ class Queue:
             fresh_after=fresh_after,
             caller=caller,
             token=token,
+            valid_seconds=valid_seconds,
         )
         return handle
 
@@ -224,12 +229,16 @@ class Queue:
         caller: str | None = None,
         is_estimated: bool = False,
         token: int = 0,
+        valid_seconds: float = 0.0,
     ) -> list[Handle]:
         """:meth:`enqueue_many`, in the world that it is awaited in. ``is_estimated``: each says when it
         starts, which takes one more call of Redis for each source."""
         name, found = caller_name(caller, self._settings), dict[int, Handle]()
         account = await weights_of(self._store).account(name, self._settings)
         wants = Wants(account, lane, delay_seconds, needed, token=token)
+        if valid_seconds:
+            until = self._store.clock.today.timestamp() + delay_seconds + valid_seconds
+            wants = wants._replace(valid_until=until)
         for source, places in _by_source(requests).items():
             after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
             charge = get_source(source, self._settings).charge
@@ -398,7 +407,7 @@ async def estimated(store: Store, source: Source, placed: Sequence[J]) -> list[J
 
 
 def _ask(request: FetchRequest, wants: Wants, name: str) -> Ask:
-    job = message(request, wants.lane, wants.needed, wants.after, name)
+    job = message(request, wants.lane, wants.needed, wants.after, name, wants.valid_until)
     return Ask(job.message_id, job.encode(), request.key)
 
 

@@ -200,8 +200,11 @@ def message(
     needed: float = 0.0,
     after: float = 0.0,
     caller: str | None = None,
+    valid_until: float = 0.0,
 ) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``; enqueued by the actor's name.
+
+    As a pre-warm it is not run after ``valid_until`` (s since 1970, by the server's clock; 0: it always is).
 
     enqueue.lua reads ``lane``, ``needed`` and ``after`` in it, and writes them where an ask joins the job.
     """
@@ -211,10 +214,13 @@ def message(
         more["deep"] = True
     if after:
         more["after"] = after
+    options: dict[str, Any] = {"caller": caller} if caller else {}
+    if valid_until:
+        options["valid_until"] = valid_until
     return dramatiq.Message(
         queue_name=request.source,
         actor_name=actor_name(request.source),
         args=(),
         kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **more},
-        options={"caller": caller} if caller else {},
+        options=options,
     )

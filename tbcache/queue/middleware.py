@@ -38,6 +38,11 @@ class JobMiddleware(Middleware):
             message.finish = UNBEGUN
             message.options["store_results"] = False
             raise SkipMessage("it was in hand for longer than its claim held")
+        if (until := _valid_until(message)) and broker.store.clock.today.timestamp() > until:  # type: ignore[attr-defined]
+            # Nobody waits for it, and whoever queued it queues it again where it is still wanted.
+            message.finish = Finish("done", is_begun=False)
+            message.options["store_results"] = False
+            raise SkipMessage("it is a pre-warm whose time is past")
         message.is_begun = True
         current_slot.set(message.slot)
         # What it asks and queues itself is in the same name.
@@ -62,6 +67,14 @@ class JobMiddleware(Middleware):
                 message.finish = _not_loaded(result)
             else:
                 message.finish = finish_of(result, exception, is_awaited)
+
+
+def _valid_until(message: Job) -> float:
+    """After which moment (s since 1970) a pre-warm is not to be run; 0: it always is, as whatever is none."""
+    until = message.options.get("valid_until")
+    if not isinstance(until, int | float) or not message.is_fetch or message.kwargs.get("lane") != "prewarm":
+        return 0.0
+    return until
 
 
 def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: bool = True) -> Finish:

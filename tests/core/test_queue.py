@@ -426,6 +426,21 @@ def test_a_prewarm_that_fails_is_not_buried(fleet: Fleet, queue: Queue) -> None:
     assert (len(fleet.ran), depth.dead, depth.delayed) == (1, 0, 0)
 
 
+def test_a_prewarm_whose_time_is_past_is_not_run(fleet: Fleet, queue: Queue, store: Store) -> None:
+    """Whoever has queued it queues it again where it is still wanted; one that somebody waits for is run."""
+    for symbol in ("AAPL", "GME", "AMD"):
+        queue.enqueue(job("news", symbol), "prewarm", valid_seconds=60.0 if symbol == "AMD" else 1e-6)
+    queue.enqueue(job("news", "GME"))
+    queued_at = store.clock.today
+    wait_until(lambda: store.clock.today > queued_at)
+    fleet.start()
+    wait_until(lambda: len(fleet.ran) == 2 and queue.depth("news").running == 0)
+    assert sorted(fleet.ran) == [("news", "AMD"), ("news", "GME")]
+    assert queue.depth("news").waiting == queue.depth("news").dead == 0
+    # Its slot is free for another: the jobs that ran have theirs.
+    wait_until(lambda: store.client.zcard(store.keys.slots("news")) == 2)
+
+
 def test_what_cannot_pass_is_told_at_once(fleet: Fleet, queue: Queue) -> None:
     """An unknown symbol does not get known by asking again."""
 
