@@ -25,7 +25,7 @@ ADMISSION = [f"core/test_{name}.py" for name in ("admission", "member", "headroo
 LIMITER = [
     f"core/test_{name}.py" for name in ("rate_limiter", "slots", "member", "interleaving", "allowances")
 ]
-QUEUE = ["core/test_queue.py"]
+QUEUE = ["core/test_queue.py", "core/test_fairness.py"]
 MEMBER = [f"core/test_{name}.py" for name in ("member", "allowances")]
 LOSS = [f"core/test_{name}.py" for name in ("loss", "fleet_limits", "admission", "member", "allowances")]
 WAITER = ["core/test_waiter.py"]

@@ -91,7 +91,7 @@ def line(store: Store, settings: Settings) -> Line:
 @pytest.mark.parametrize("lane", ["interactive", "prewarm"])
 def test_who_comes_late_with_little_does_not_wait_for_who_has_much(line: Line, lane: Lane) -> None:
     """A backtest that queues thousands of jobs must not hold up the bot that trades."""
-    line.put("backtest", 200, lane)
+    line.put("backtest", 40, lane)
     assert line.serve(5) == ["backtest"] * 5
     line.put("bot", 10, lane)
     served = line.serve(22)
