@@ -21,6 +21,7 @@ from bench import (
     day,
     decision,
     exactness,
+    fairness,
     fleet,
     foreign,
     hit,
@@ -310,3 +311,9 @@ def test_the_lock_names_no_index() -> None:
     assert "--hash=sha256:" in lock
     assert "://" not in lock
     assert "-index" not in lock
+
+
+def test_callers_share_a_queue(disposable: Server) -> None:
+    """Who has few jobs is measured beside who has many; the figures are for a quiet machine."""
+    assert fairness.wait_of_few(disposable, Limit(16, 0.4), 100, lambda number: f"a/{number}") > 0
+    assert fairness.jain([5, 5, 5]) == 1 > fairness.jain([5, 5, 0])

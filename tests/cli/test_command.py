@@ -192,6 +192,16 @@ def test_a_wrong_symbol_among_many_queues_none(cli: Cli, fleet: dict[str, str], 
     assert not list(server.client.scan_iter("*queue*"))
 
 
+def test_fetches_are_queued_in_the_name_that_the_command_says(
+    cli: Cli, fleet: dict[str, str], server: Server
+) -> None:
+    """An operator who queues by hand for somebody else does it on their account."""
+    assert cli("enqueue", "news", "AAPL", "--caller", "desk/bot-1", **fleet).code == 0
+    assert [one.split()[2] for one in server.client.hvals("trading_bot:{news}:queue:lanes")] == [b"desk"]
+    refused = cli("enqueue", "news", "AAPL", "--caller", "a b", **fleet)
+    assert (refused.code, "'a b' is no caller" in refused.err) == (2, True)
+
+
 def test_a_wait_for_workers_that_are_not_there_ends_with_1(cli: Cli, fleet: dict[str, str]) -> None:
     """The job goes on, and the line says where to look."""
     done = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", **fleet)

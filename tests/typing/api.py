@@ -108,6 +108,8 @@ assert_type(handle, tbcache.Handle)
 assert_type(handle.is_new, bool)
 assert_type(handle.result(timeout=5), tbcache.Outcome)
 assert_type(handle.explain(), tbcache.Explanation)
+with tbcache.caller("desk/bot-1"):
+    handle = tbcache.enqueue("reddit", "GME", caller="desk/bot-2")
 handle = tbcache.enqueue("reddit", "GME", fresh_after=datetime.now(UTC))
 handles = tbcache.enqueue_many([tbcache.FetchRequest("reddit", "GME")])
 assert_type(handles, list[tbcache.Handle])

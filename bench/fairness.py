@@ -1,0 +1,145 @@
+"""Who gets how much of a queue at its limit: a caller with few jobs beside one with many, equals, weights."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import dramatiq
+
+from bench.table import Bar, Table
+from tbcache.io import run
+from tbcache.models import Limit
+from tbcache.queue import PacingBroker
+from tbcache.queue.account import account_for
+from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.script import Ask
+from tbcache.settings import BUILT_IN, Settings
+from tbcache.store import Store
+from tests.server import PATIENT, Server
+
+BACKLOG, QUICK_BACKLOG, FEW, NAMES = 10_000, 1_000, 10, 50
+LIMIT = Limit(50, 2.0)
+EQUALS, WINDOWS, QUICK_WINDOWS = 8, 7, 3
+MOST_TIMES, LEAST_JAIN, MOST_OFF, LEAST_USED = 1.2, 0.99, 0.03, 0.95
+GIVE_UP_SECONDS = 120.0
+
+
+class Line:
+    """One worker and one queue. ``begun`` has the caller of each job that began, and when."""
+
+    def __init__(self, store: Store, settings: Settings, limit: Limit) -> None:
+        self._store, self._settings = store, settings
+        broker = PacingBroker(store, settings, [replace(BUILT_IN["news"], limits=(limit,))])
+        self.begun: list[tuple[float, str]] = []
+        self._actor = dramatiq.actor(self._act, actor_name="act", source="news", broker=broker)
+        self.worker = dramatiq.Worker(broker, worker_threads=8)
+
+    def _act(self, caller: str) -> None:
+        self.begun.append((time.monotonic(), caller))
+
+    def put(self, caller: str, count: int, name: str = "") -> None:
+        """Queue ``count`` jobs of ``caller``, in the name of ``name`` where there is one."""
+        messages = [self._actor.message(caller) for _ in range(count)]
+        asks = [Ask(one.message_id, one.encode(), "") for one in messages]
+        run(put_all(self._store, "bench", "news", asks, Wants(account_for(name or caller, self._settings))))
+
+    def begin(self, caller: str, count: int) -> float:
+        """Wait for ``count`` jobs of ``caller``; when the last of them began."""
+        give_up = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < give_up:
+            moments = [moment for moment, who in self.begun if who == caller]
+            if len(moments) >= count:
+                return moments[count - 1]
+            time.sleep(0.001)
+        raise TimeoutError(f"{caller}: no {count} jobs within {GIVE_UP_SECONDS:g} s")
+
+
+@contextmanager
+def line(server: Server, limit: Limit, weights: str = "") -> Iterator[Line]:
+    server.flush()
+    settings = Settings.load({"REDIS_URL": server.url, "TBCACHE_CALLER_WEIGHTS": weights, **PATIENT})
+    store = Store(settings)
+    found = Line(store, settings, limit)
+    try:
+        yield found
+    finally:
+        found.worker.stop()
+        store.close()
+
+
+def wait_of_few(server: Server, limit: Limit, backlog: int, name: Callable[[int], str]) -> float:
+    """For how long the last of B's few jobs waits (s), once A has used up the window and has a backlog."""
+    with line(server, limit) as queue:
+        queue.put("a", limit.count)
+        for number in range(NAMES if backlog else 0):
+            queue.put("a", backlog // NAMES, name(number))
+        queue.worker.start()
+        used_up = queue.begin("a", limit.count)
+        queue.put("b", FEW)
+        return queue.begin("b", FEW) - used_up
+
+
+def parts(
+    server: Server, limit: Limit, windows: int, callers: Sequence[str], weights: str = ""
+) -> tuple[list[int], float]:
+    """How many jobs of each caller began in so many windows while all had enough, and how much of the limit
+    was used."""
+    with line(server, limit, weights) as queue:
+        for caller in callers:
+            queue.put(caller, limit.count * windows)
+        queue.worker.start()
+        began = min(queue.begin(caller, 1) for caller in callers)
+        time.sleep(max(0.0, began + (windows - 0.5) * limit.window_seconds - time.monotonic()))
+        counts = Counter(caller for _, caller in list(queue.begun))
+    found = [counts[caller] for caller in callers]
+    return found, sum(found) / (limit.count * windows)
+
+
+def jain(counts: Sequence[int]) -> float:
+    """1 where all have the same."""
+    return sum(counts) ** 2 / (len(counts) * sum(count * count for count in counts))
+
+
+def table(*, is_quick: bool) -> Table:
+    """The table, in about a minute."""
+    server = Server().start()
+    try:
+        backlog, windows = (QUICK_BACKLOG, QUICK_WINDOWS) if is_quick else (BACKLOG, WINDOWS)
+        return measure(server, LIMIT, backlog, windows)
+    finally:
+        server.close()
+
+
+def measure(server: Server, limit: Limit, backlog: int, windows: int) -> Table:
+    found = Table(
+        "Callers share a queue",
+        f"One worker with 8 threads at {limit.count} per {limit.window_seconds:g} s, in real time. A has "
+        f"used up the window, and has {backlog} jobs more; then B queues {FEW}. Parts: in {windows} windows, "
+        "while every caller has enough.",
+        ["case", "measured", "compared"],
+    )
+    alone = wait_of_few(server, limit, 0, str)
+    times = []
+    for case, name in (
+        ("one name", lambda number: "a"),
+        (f"{NAMES} names below a", lambda number: f"a/{number}"),
+    ):
+        waited = wait_of_few(server, limit, backlog, name.format)
+        times.append(waited / alone)
+        found.rows.append([f"B's last beside A, {case}", f"{waited:.2f} s", f"{times[-1]:.2f} x alone"])
+    equal, used = parts(server, limit, windows, [f"c{number}" for number in range(EQUALS)])
+    found.rows.append([f"{EQUALS} equals", " ".join(map(str, equal)), f"Jain {jain(equal):.4f}"])
+    (two, one), also_used = parts(server, limit, windows, ["two", "one"], "two=2")
+    found.rows.append(["weights 2:1", f"{two} {one}", f"{two / one:.3f}"])
+    off, used = abs(two / one / 2 - 1), min(used, also_used)
+    found.bars += [
+        Bar(f"B's last within {MOST_TIMES:g} x alone", f"{max(times):.2f}", max(times) <= MOST_TIMES),
+        Bar(f"Jain index >= {LEAST_JAIN:g}", f"{jain(equal):.4f}", jain(equal) >= LEAST_JAIN),
+        Bar(f"2:1 within {MOST_OFF:.0%}", f"{off:.1%}", off <= MOST_OFF),
+        Bar(f"use >= {LEAST_USED:g}", f"{used:.3f}", used >= LEAST_USED),
+    ]
+    return found
