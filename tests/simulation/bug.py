@@ -169,7 +169,7 @@ _LOSS = (
     _bug(
         "a clock that jumped changes nothing",
         f"{CLOCK}._compare",
-        "if known is None or gap <= self._timeout:",
+        "if known is None or gap <= self.timeout:",
         "if True:",
         "set the clock",
     ),
@@ -227,8 +227,8 @@ _JOBS = (
     _bug(
         "whoever had a job may say what became of it",
         "finish.lua",
-        "if not redis.call('ZSCORE', claims, claim) or redis.call",
-        "if redis.call",
+        "if not is_claimed or what ~= 'done' and",
+        "if what ~= 'done' and",
         "freeze in a job",
     ),
     _bug(
