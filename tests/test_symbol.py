@@ -67,6 +67,25 @@ def test_each_part_is_shown_and_none_without_a_score_counts() -> None:
     assert found.as_dict()["parts"][0]["sentiment"]["covered_hours"] == 24.0
 
 
+def test_a_part_without_a_share_says_why() -> None:
+    """Three sources with 0 items and not a word look like three that are broken."""
+    delayed = replace(answer("news", covered=0), reason="plan_delay", since=None)
+    parts = {
+        "twitter": answer("twitter"),
+        "news": delayed,
+        "reddit": replace(answer("reddit"), since=None, complete=False),
+        "stocktwits": replace(answer("stocktwits", 0.5), score=None),
+        "options": answer("options", 0.5),
+    }
+    assert [part.missing for part in combine("ZZZZ", 24, parts).parts] == [
+        "no items in 24 hours",
+        "the 24 hours lie within the delay of its plan",
+        "nothing of the 24 hours is known",
+        "none of its items counts and has a score",
+        None,
+    ]
+
+
 scores = st.lists(st.floats(-1, 1), max_size=12)
 
 

@@ -13,8 +13,8 @@ from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.models import Origin
 from tbcache.models.error import InvalidRequest
 
-#: As many moments are answered at once.
-MOST_POINTS = 5_000
+#: As many moments are answered at once: each may take 0.1 s of a busy symbol, and nobody can stop it.
+MOST_POINTS = 1_000
 
 # To ask may cost a request upstream, and money: whoever may not change anything may not ask either.
 router = APIRouter(
@@ -112,6 +112,7 @@ class History(BaseModel):
     source: str
     symbol: str
     hours: int
+    reason: str | None = Field(None, description="Why nothing was known at any of the moments.")
     points: list[Row]
 
 
@@ -171,7 +172,13 @@ def history(asked: Annotated[HistoryQuery, Query()]) -> History:
     found = get_provider(asked.source).history(
         asked.symbol, asked.start, asked.end, asked.every, asked.hours, hindsight=asked.hindsight
     )
-    return History(source=found.source, symbol=found.symbol, hours=found.hours, points=_rows(found))
+    return History(
+        source=found.source,
+        symbol=found.symbol,
+        hours=found.hours,
+        reason=found.reason,
+        points=_rows(found),
+    )
 
 
 def _payload(found: Any) -> Any:

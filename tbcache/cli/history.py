@@ -11,7 +11,7 @@ from rich.table import Table
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.moment import duration, moment
 from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.output import print_json, print_note, print_table, wants_json
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.settings import get_source
@@ -43,6 +43,8 @@ def history(
         print_json(found.rows())
     else:
         print_table(history_table(found))
+    if found.reason is not None:
+        print_note(found.reason)
 
 
 def history_table(found: History) -> Table:

@@ -41,6 +41,11 @@ def print_line(text: str) -> None:
     sys.stdout.write(printable(text, LINE) + "\n")
 
 
+def print_note(text: str) -> None:
+    """Print beside the output, on stderr, what explains it."""
+    sys.stderr.write(printable(text, LINE) + "\n")
+
+
 def shown(text: str, style: str = "", most: int = SHOWN) -> Text:
     """``text`` as it may be shown on a terminal: what others wrote neither commands it nor is markup.
 

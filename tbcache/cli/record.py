@@ -92,5 +92,10 @@ def _print(report: Report) -> None:
     cost = f", billed at ${report.dollars:.3f}" if report.dollars else ""
     print_line(
         f"{report.source}: {len(report.rules) - len(wrong)} of {len(report.rules)} rules kept, by "
-        f"{report.recordings} recordings: {report.pages} pages, {report.items} items{cost}"
+        f"{_counted(report.recordings, 'recording')}: {_counted(report.pages, 'page')}, "
+        f"{_counted(report.items, 'item')}{cost}"
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -80,4 +80,14 @@ def _part(source: str, answer: SymbolSentiment | str, counted: Sequence[_Counted
         return Part(source, 0.0, None, answer)
     total = math.fsum(each.confidence for each in counted)
     share = next((each.confidence / total for each in counted if each.source == source), 0.0)
-    return Part(source, round(share, 4), answer, error=error)
+    return Part(source, round(share, 4), answer, None if share else _why_none(answer), error)
+
+
+def _why_none(answer: SymbolSentiment) -> str | None:
+    """Why ``answer``, which has no share, says nothing."""
+    hours = f"{answer.hours} hours"
+    if answer.reason == "plan_delay" and not answer.count:
+        return f"the {hours} lie within the delay of its plan"
+    if not answer.count:
+        return f"no items in {hours}" if answer.coverage else f"nothing of the {hours} is known"
+    return "none of its items counts and has a score" if answer.score is None else None

@@ -12,6 +12,7 @@ from tbcache.fetch.reader import Upstream
 from tbcache.fetch.record import sentiment_of
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.scoring import name_of, score_items
+from tbcache.scoring.voices.memory import remembering
 from tbcache.timeline import RETOLD, Load, Past, Read, Record, Scored, Span, Timeline, tally_of
 from tbcache.timeline.load import AHEAD, LIFE, between, looked_at
 from tbcache.timeline.tally import KEPT
@@ -41,7 +42,8 @@ def answered(
         return [None] * len(at)
     reads = repository.reads(*symbol, first - back, at[-1])
     all_versions = Versions(repository.versions(*symbol, first - back, at[-1]), upstream, request)
-    return list(_answers(Past(loads, reads), lasts, all_versions, upstream, request))
+    with remembering():
+        return list(_answers(Past(loads, reads), lasts, all_versions, upstream, request))
 
 
 def _answers(
@@ -60,6 +62,22 @@ def _answers(
             answer = sentiment_of(past.record(last, versions, request.hours), request, upstream.voices)
         known = last
         yield None if last is None else answer
+
+
+def unknown(repository: SentimentRepository, request: FetchRequest, *, hindsight: bool) -> str:
+    """Why nothing was known of ``request`` at the moments that were asked for.
+
+    Raises:
+      RepositoryUnavailable: the database does not answer.
+    """
+    about = f"{request.symbol} in {request.source}"
+    first = repository.first_load(request.source, request.symbol)
+    if first is not None:
+        return f"what the database has of {about} begins at {first.read_at:%Y-%m-%d %H:%M} UTC"
+    if repository.is_read(request.source, request.symbol):
+        else_ = "of other hours" if hindsight else "and counts with hindsight alone"
+        return f"{about} was never asked for: what there is was read by a backfill, {else_}"
+    return f"nothing is recorded of {about}: it was never asked for, or longer ago than TBCACHE_KEEP_DAYS"
 
 
 def looked_back(
@@ -82,16 +100,18 @@ def looked_back(
     scorer = name_of(upstream.analyzer)
     timeline = Timeline.of(all_versions.scored_by(scorer), reads)
     tally, latest = tally_of(timeline), timeline.since(start)
-    answers: list[SymbolSentiment | None] = []
-    for moment in at:
+
+    def answer(moment: datetime) -> SymbolSentiment | None:
         window = Span(moment - hours, moment)
         covered = timeline.coverage.within(window).spans
         items = _of_time(latest, Span(window.start - RETOLD, moment))
         known = Timeline.of(items, (Read(span, moment) for span in covered))
         record = Record(known, moment, moment, request.hours, scorer, None, tally)
         is_known = bool(covered or _of_time(items, window))
-        answers.append(sentiment_of(record, request, upstream.voices) if is_known else None)
-    return answers
+        return sentiment_of(record, request, upstream.voices) if is_known else None
+
+    with remembering():
+        return [answer(moment) for moment in at]
 
 
 def _of_time(versions: Sequence[Scored], window: Span) -> Sequence[Scored]:

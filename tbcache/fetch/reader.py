@@ -371,6 +371,10 @@ def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawR
         # The answer has another shape than its parser was written for.
         what = f"the answer is not as expected ({type(error).__name__}: {_message(error)})"
         raise UpstreamPayloadError(source, what[:200], status=response.status) from error
+    except SystemExit as error:
+        # Else somebody's parser would end a worker, or a command without a word.
+        what = f"parse() ended the program ({error.code!r}): it should raise what is wrong"
+        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
 
 
 def _message(error: Exception) -> str:

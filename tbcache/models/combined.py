@@ -13,8 +13,8 @@ from tbcache.models.answer import SymbolSentiment
 class Part:
     """What one source says: its answer, and its ``share`` (0..1) in the score.
 
-    ``missing`` is why it has none; None where it has one. ``error`` is why the answer is an older one, which
-    could not be refreshed.
+    ``missing`` is why it has no answer, or none with a score; None where it has. ``error`` is why the answer
+    is an older one, which could not be refreshed.
     """
 
     source: str

@@ -61,7 +61,12 @@ class UnknownSource(ConfigurationError):
         self.source = source
         self.known = tuple(sorted(known))
         listed = ", ".join(self.known) or "none"
-        super().__init__(f"unknown source {source!r}{nearest(source, self.known)} (known: {listed})")
+        super().__init__(f"unknown source {source!r}{self._hint()} (known: {listed})")
+
+    def _hint(self) -> str:
+        if ":" not in self.source:
+            return nearest(self.source, self.known)
+        return f": give the class a name, with TBCACHE_SOURCES=mine={self.source}, and ask for 'mine'"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.known)

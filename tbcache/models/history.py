@@ -29,12 +29,16 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class History(Sequence[Point]):
-    """The answers over ``hours`` of one symbol in one source, one a moment, the oldest first."""
+    """The answers over ``hours`` of one symbol in one source, one a moment, the oldest first.
+
+    ``reason`` is why nothing was known at any of its moments; None where something was.
+    """
 
     source: str
     symbol: str
     hours: int
     points: tuple[Point, ...]
+    reason: str | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -56,6 +60,9 @@ class History(Sequence[Point]):
     def frame(self) -> Any:
         """:meth:`rows` as a DataFrame of pandas, or of polars where that is not installed.
 
+        Where nothing was known, figures are NaN in pandas and null in polars: a column can be reckoned with
+        even where none of it was known.
+
         Raises:
           ConfigurationError: neither is.
         """
@@ -63,7 +70,21 @@ class History(Sequence[Point]):
         for row in self.rows():
             for name, value in row.items():
                 columns[name].append(value)
-        return _frames().DataFrame(columns)
+        name, frames = _frames()
+        return _pandas(frames, columns) if name == "pandas" else _polars(frames, columns)
+
+
+def _pandas(frames: Any, columns: dict[str, list[Any]]) -> Any:
+    nan = float("nan")
+    numbers = {name: [nan if value is None else value for value in columns[name]] for name in _NUMBERS}
+    moments = {name: frames.to_datetime(columns[name], utc=True) for name in _MOMENTS}
+    return frames.DataFrame({**columns, **numbers, **moments})
+
+
+def _polars(frames: Any, columns: dict[str, list[Any]]) -> Any:
+    types = {name: frames.Int64 if name in _COUNTS else frames.Float64 for name in _NUMBERS}
+    moments = dict.fromkeys(_MOMENTS, frames.Datetime("us", "UTC"))
+    return frames.DataFrame(columns, schema_overrides={**types, **moments})
 
 
 #: What a row has: the moment, and these figures of the answer. ``change`` are those of the volume.
@@ -85,6 +106,9 @@ _FIGURES = (
     "scorer",
 )
 COLUMNS = ("at", *_FIGURES, "change", "baseline_change")
+_MOMENTS = ("at", "as_of")
+_COUNTS = ("count", "authors", "bullish", "bearish", "neutral")
+_NUMBERS = tuple(name for name in COLUMNS if name not in (*_MOMENTS, "complete", "scorer"))
 
 
 def _row(point: Point) -> dict[str, Any]:
@@ -94,10 +118,10 @@ def _row(point: Point) -> dict[str, Any]:
     return dict(zip(COLUMNS, (point.at, *figures.values(), *volume), strict=True))
 
 
-def _frames() -> Any:
+def _frames() -> tuple[str, Any]:
     for name in ("pandas", "polars"):
         try:
-            return importlib.import_module(name)
+            return name, importlib.import_module(name)
         except ImportError:
             continue
     raise ConfigurationError(

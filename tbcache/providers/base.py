@@ -16,7 +16,7 @@ import httpx2
 
 from tbcache.fetch import http_response
 from tbcache.fetch.backfill import Filled, Hole, fill, fill_all, reachable, require_budget
-from tbcache.fetch.history import answered, looked_back
+from tbcache.fetch.history import answered, looked_back, unknown
 from tbcache.fetch.tools import Tools
 from tbcache.io import run, world
 from tbcache.models import (
@@ -251,7 +251,10 @@ class Provider(Tools, ABC):
         at = moments(start, past("end", end, self.pipeline.admission.now), every)
         make = looked_back if hindsight else answered
         found = await world().offload(lambda: make(self.repository, self, request, at))
-        return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)))
+        reason = None
+        if not any(found):
+            reason = await world().offload(lambda: unknown(self.repository, request, hindsight=hindsight))
+        return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)), reason)
 
     async def sentiment_then(self, request: FetchRequest, as_of: datetime) -> SymbolSentiment | None:
         """What would have been answered to a checked request at ``as_of``."""

@@ -76,8 +76,10 @@ class RedditProvider(Provider):
         return tuple(packed)
 
     def is_of(self, item: Item, symbol: str) -> bool:
-        """Reddit says of no post which word of a search it was found by."""
-        return _named(symbol).stands_in(item.text)
+        """Reddit says of no post which word of a search it was found by. Among those of others most have a
+        word like ON in them: of such a symbol are those that mean it."""
+        named = _named(symbol)
+        return named.is_meant(item.text) if named.is_word else named.stands_in(item.text)
 
     def recheck(self, ids: Sequence[str]) -> HttpRequest:
         url = f"{self.source.base_url.rstrip('/')}/api/info"

@@ -52,6 +52,7 @@ from tbcache.timeline import Load, Read, Scored
 
 T = TypeVar("T")
 
+_BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Of so many answers the newest that is not damaged is the latest.
 LATEST_TRIED = 10
 _VARIABLE = "TBCACHE_DATABASE_URL"
@@ -256,6 +257,16 @@ class SentimentRepository:
     def loads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Load]:
         """The loads of that time, the oldest first."""
         return self._made(_of(table.loads, source, symbol, since, until), table.to_load)
+
+    def first_load(self, source: str, symbol: str) -> Load | None:
+        """The oldest load of all; None where there is none."""
+        query = _of(table.loads, source, symbol, _BEGINNING, _END).limit(1)
+        return next(iter(self._made(query, table.to_load)), None)
+
+    def is_read(self, source: str, symbol: str) -> bool:
+        """Whether anything was read of the symbol, by a load or a backfill."""
+        query = _of(table.reads, source, symbol, _BEGINNING, _END).limit(1)
+        return bool(self._made(query, table.to_read))
 
     def reads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Read]:
         """What was read in that time, the oldest first."""

@@ -74,6 +74,9 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     first, last = found.json()["points"]
     # An hour ago nobody had asked, but what is known now tells of then as well.
     looked_back = asked.get("/api/history", params={**asks, "hindsight": True}).json()["points"]
+    nothing = asked.get("/api/history", params={**asks, "symbol": "GME"}).json()
+    assert (found.json()["reason"], [point["score"] for point in nothing["points"]]) == (None, [None, None])
+    assert "nothing is recorded of GME in stocktwits: it was never asked for" in nothing["reason"]
     assert looked_back[0]["count"] > 0
     assert (first["score"], last["score"], last["covered_hours"]) == (
         None,
@@ -95,7 +98,7 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
         (
             "/api/history?source=stocktwits&symbol=AAPL&start=2026-01-01T00:00Z&end=2026-07-28T12:00Z&every=1",
             422,
-            "at most 5000",
+            "at most 1000",
         ),
     ],
 )

@@ -235,6 +235,8 @@ def test_a_source_in_the_working_folder_is_found(cli: Cli, server: Server, tmp_p
     (tmp_path / "my_own_source.py").write_text("")
     done = cli("fetch", "mine", "AAPL", REDIS_URL=server.url, TBCACHE_SOURCES="mine=my_own_source:Mine")
     assert "module 'my_own_source' has no attribute 'Mine'" in done.err
+    done = cli("fetch", "my_own_source:Mine", "AAPL", REDIS_URL=server.url)
+    assert "TBCACHE_SOURCES=mine=my_own_source:Mine, and ask for 'mine'" in done.err
 
 
 def test_the_past_is_shown_as_it_was_answered(cli: Cli, fleet: dict[str, str]) -> None:
@@ -250,6 +252,10 @@ def test_the_past_is_shown_as_it_was_answered(cli: Cli, fleet: dict[str, str]) -
     table = cli("history", "reddit", "AAPL", "--since", "1h", "--every", "30m", is_terminal=True, **fleet)
     assert "score" in table.out
     assert "none" in table.out
+    assert "what the database has of AAPL in reddit begins at" not in table.err
+    before = cli("history", "reddit", "AAPL", "--since", "9h", "--until", "8h", **fleet)
+    assert "what the database has of AAPL in reddit begins at" in before.err
+    assert "nothing is recorded of GME in reddit" in cli("history", "reddit", "GME", *then, **fleet).err
 
 
 @pytest.mark.parametrize(

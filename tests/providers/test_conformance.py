@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -141,6 +142,7 @@ def _by_first_character(self: Chirps, symbols: Sequence[str]) -> tuple[str, ...]
 
 BROKEN: dict[str, tuple[str, type[Provider]]] = {
     "a success that is not read": ("parses", variant(item=lambda self, row: Item(row["uid"], None, ""))),
+    "a parser that ends the program": ("parses", item_with(text=lambda row: sys.exit(3))),
     "a parser with a bug": ("parses", item_with(text=lambda row: str(1 / 0))),
     "a bug where nothing is expected": ("garbage", reading(_bug_for_garbage)),
     "a request that cannot be built": ("cursor moves", asking(lambda _, params: {"q": params["nothing"]})),
@@ -206,6 +208,14 @@ def test_what_recordings_show_is_found(
         finding.rule for finding in checked(recordings=recordings, **figures) if finding.level == "wrong"
     }
     assert wrong == {rule}
+
+
+def test_one_mistake_is_said_once() -> None:
+    """Of eight recordings it was eight lines, and a second mistake was lost among them."""
+    (found,) = [one for one in checked(item_with(score=lambda row: 5.0)) if one.rule == "bounds"]
+    assert (found.recording, found.also) == ("first", ("second", "refresh"))
+    assert "in first: " in str(found)
+    assert "(and in 2 others); " in str(found)
 
 
 def test_what_recordings_do_not_show_is_said_and_is_no_failure() -> None:

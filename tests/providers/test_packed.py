@@ -69,6 +69,22 @@ def test_each_symbol_gets_what_it_would_have_found(
     assert {symbol for symbol in SYMBOLS if provider(source).is_of(item, symbol)} == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "of"),
+    [
+        ("AAPL is on fire, and all of it is earned", ("AAPL",)),
+        ("Short interest in $ON is up", ("ON",)),
+        ("ON Semiconductor guides lower", ("ON",)),
+    ],
+)
+def test_a_post_of_another_symbol_is_of_no_symbol_that_is_a_word_in_it(
+    text: str, of: tuple[str, ...]
+) -> None:
+    """Asked for by itself ON had ten posts, and sixteen in one request with others."""
+    item = Item("1", NOW, text)
+    assert tuple(name for name in ("AAPL", "ON", "ALL") if provider("reddit").is_of(item, name)) == of
+
+
 def test_a_plan_without_cashtags_is_asked_for_each_by_itself() -> None:
     """A word says too little of whose a post is; and the refusal is one, for the pipeline to see."""
 

@@ -6,6 +6,7 @@ them, and what would be right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,19 +15,31 @@ from tbcache.providers.conformance import error_rule, page_rule, request_rule
 from tbcache.providers.conformance.checked import Checked, Found, Level, Rule
 from tbcache.providers.recording import Recording
 
+#: What differs between two recordings with the same mistake: ids, values and counts.
+_NAMED = re.compile(r"'[^']*'|\d+")
+
 
 class Finding(NamedTuple):
-    """What a rule found, in which recording (none: in what it made up), and what would be right."""
+    """What a rule found, in which recording (none: in what it made up), and what would be right.
+
+    ``also`` are the other recordings in which it found the same kind of mistake.
+    """
 
     level: Level
     rule: str
     recording: str
     what: str
     right: str
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f" in {self.recording}" if self.recording else ""
-        return f"{self.rule}{where}: {self.what}; {self.right}"
+        more = f" (and in {_some(self.also)})" if self.also else ""
+        return f"{self.rule}{where}: {self.what}{more}; {self.right}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} others"
 
 
 class Report(NamedTuple):
@@ -75,6 +88,20 @@ def _findings(rule: Rule, checked: Checked) -> Sequence[Found]:
         return [Found("", what[:200], "request(), packs() and is_of() may raise nothing")]
 
 
+def _once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Each kind of mistake once: it is one, in however many recordings it shows."""
+    alike = dict[tuple[str, ...], list[Finding]]()
+    for finding in findings:
+        kind = _NAMED.sub("", finding.what)
+        alike.setdefault((finding.level, finding.rule, finding.right, kind), []).append(finding)
+    return tuple(first._replace(also=_others(first, more)) for first, *more in alike.values())
+
+
+def _others(first: Finding, more: Sequence[Finding]) -> tuple[str, ...]:
+    names = dict.fromkeys(finding.recording for finding in more)
+    return tuple(name for name in names if name and name != first.recording)
+
+
 def check(provider: Provider, recordings: Sequence[Recording]) -> Report:
     """Hold ``provider`` against every rule."""
     checked = Checked(provider, recordings)
@@ -93,7 +120,7 @@ def check(provider: Provider, recordings: Sequence[Recording]) -> Report:
     return Report(
         provider.source.name,
         tuple(RULES),
-        tuple(findings),
+        _once(findings),
         len(recordings),
         len(checked.read),
         len(items),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from tbcache.scoring.voices.memory import remembered
+
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _NOISE = re.compile(r"(?:https?://|www\.)\S+|[$@#]\w+")
 #: The names that X has for texts without a language: links, tickers, pictures.
@@ -35,6 +37,7 @@ _OTHERS = frozenset(
 _FOREIGN = _OTHERS - _ENGLISH
 
 
+@remembered
 def is_english(text: str) -> bool | None:
     """Whether ``text`` is English; None where it says too little."""
     words = [word.lower() for word in _WORD.findall(_NOISE.sub(" ", text))]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tbcache.models import Item
 from tbcache.models.names import Named, named
+from tbcache.scoring.voices.memory import remembered
 from tbcache.scoring.voices.rule import Shares, Voice
 
 
@@ -23,4 +24,9 @@ def _is_about(item: Item, symbol: Named) -> bool:
     # An item that an upstream files under a symbol, or states in figures, is about it.
     if symbol.symbol in item.symbols or item.score is not None or not item.text.strip():
         return True
-    return symbol.is_meant(item.text)
+    return _is_meant(symbol, item.text)
+
+
+@remembered
+def _is_meant(symbol: Named, text: str) -> bool:
+    return symbol.is_meant(text)

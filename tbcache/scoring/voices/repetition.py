@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tbcache.models import Item
+from tbcache.scoring.voices.memory import remembered
 from tbcache.scoring.voices.rule import Voice
 from tbcache.scoring.voices.sketch import Shelf, Sketch, form_of, sketch_of, words_of
 
@@ -45,10 +46,15 @@ def _sketches(item: Item) -> tuple[Sketch | None, Sketch | None]:
     """The sketch by which a text is told from all others, and that by which from others of its author's."""
     if item.kind == "trade":
         return None, None
-    headline = _headline(item.text)
-    words = words_of(headline if item.kind == "article" else item.text)
+    return _sketched(item.text, item.kind == "article", bool(person(item)))
+
+
+@remembered
+def _sketched(text: str, is_article: bool, has_author: bool) -> tuple[Sketch | None, Sketch | None]:
+    headline = _headline(text)
+    words = words_of(headline if is_article else text)
     sketch = _sketch(words)
-    if not person(item):
+    if not has_author:
         return sketch, None
     form = form_of(headline)
     # Many texts have neither number nor ticker nor headline, and most of the time goes into sketches.
