@@ -151,6 +151,16 @@ class Fleet:
         """
         return self._look.answers(symbol, hours)
 
+    def waiting(self, symbol: str, hours: int) -> list[Explanation]:
+        """Where the queued fetches of a symbol's hours stand, of each source that has one.
+
+        Raises:
+          InvalidRequest: it cannot be a symbol. RedisUnreachable: there is no queue without Redis.
+        """
+        jobs = self._look.queued(symbol, hours)
+        found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
+        return [one for one in found if one.is_there]
+
     def dead(self, most: int, name: str | None = None, where: DeadFilter = DeadFilter()) -> list[DeadLetter]:
         """The queued jobs that died, of one queue or of each source, the last of each first; at most so many
         of each.

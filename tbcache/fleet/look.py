@@ -113,17 +113,32 @@ class Look:
         """
         return list(self._agreed(self._sure(self._monitor.get_workers())).sources)
 
+    def queued(self, symbol: str, hours: int) -> dict[str, str]:
+        """The job of each source that fetches a symbol's hours, if one is queued or runs.
+
+        Raises:
+          InvalidRequest: it cannot be a symbol. Unavailable: Redis is away.
+        """
+        requests = self._requests(symbol, hours)
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for request in requests:
+                pipe.hget(self._store.keys.queue(request.source, "pending"), request.key)
+            found = self._store.execute(pipe)
+        pairs = zip(requests, found, strict=True)
+        return {one.source: job.decode(errors="replace") for one, job in pairs if isinstance(job, bytes)}
+
+    def _requests(self, symbol: str, hours: int) -> list[FetchRequest]:
+        sources = self._sources.items()
+        return [FetchRequest(name, symbol, min(hours, source.max_hours)) for name, source in sources]
+
     def answers(self, symbol: str, hours: int) -> list[Kept]:
         """What each source's cache has of a symbol's hours.
 
         Raises:
           InvalidRequest: it cannot be a symbol. Unavailable: Redis is away.
         """
-        keys = self._store.keys
-        requests = [
-            FetchRequest(source.name, symbol, min(hours, source.max_hours))
-            for source in self._sources.values()
-        ]
+        keys, requests = self._store.keys, self._requests(symbol, hours)
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
             for request in requests:

@@ -348,3 +348,16 @@ def test_every_button_has_its_twin_on_the_command_line(settings: Settings) -> No
             found = found.commands[words.pop(0)]
         options = {one for option in found.params for one in option.opts}
         assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_why_a_symbol_waits_is_said_with_its_place_and_its_moment(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """It is asked for first when something does not come."""
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("reddit", "AAPL"))
+    queue.enqueue(FetchRequest("reddit", "MSFT"))
+    seen = text_of(client.get("/symbol/MSFT").text)
+    assert "number 2 of the lane interactive" in seen
+    assert "nobody knows when it starts. 0 workers" in seen
+    assert "tbcache queue explain" in seen

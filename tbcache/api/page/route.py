@@ -86,10 +86,18 @@ async def symbol(request: Request, context: Ctx, symbol: str) -> HTMLResponse:
 async def _symbol(request: Request, context: Ctx, symbol: str) -> HTMLResponse:
     status = await live_of(request).status()
     found = await asyncio.to_thread(context.fleet.answers, symbol, DAY_HOURS)
+    waiting = await asyncio.to_thread(context.fleet.waiting, symbol, DAY_HOURS)
+    jobs = {one.queue: one for one in waiting}
     answers = [row.answer(one, status.at) for one in found]
     name = found[0].request.symbol if found else symbol
     return page(
-        "symbol.html", parts=_drawn(status, "head"), status=status, symbol=name, answers=answers, live="head"
+        "symbol.html",
+        parts=_drawn(status, "head"),
+        status=status,
+        symbol=name,
+        answers=answers,
+        jobs=jobs,
+        live="head",
     )
 
 
