@@ -49,10 +49,61 @@ local hits, is_changed, is_moved, is_for_workers = 0, false, false, false
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
 local is_drained = stop == 'drained'
 
+-- Of each fetch what `pending` has: {its job, when that was handed out, the one after it}; and the ids of other jobs
+-- that are taken.
+local known, taken, is_accounted = {}, {}, {}
+-- False where none of the fetches has an entry in the cache: so it is of most who queue many.
+local is_any_cached = false
+
+local function is_one_there(fetches)
+    local entries = {}
+    for _, key in ipairs(fetches) do
+        entries[#entries + 1] = entry_of(key)
+    end
+    return entries[1] and redis.call('EXISTS', unpack(entries)) > 0
+end
+
+local function read_known()
+    local names, ids = {}, {}
+    for at = 1, #asks, PARTS do
+        local key = asks[at + 2]
+        if key == '' then
+            ids[#ids + 1] = asks[at]
+        elseif not known[key] then
+            known[key] = {}
+            names[#names + 1] = key
+        end
+    end
+    local parts = {}
+    for i, key in ipairs(names) do
+        parts[3 * i - 2], parts[3 * i - 1], parts[3 * i] = key, '@' .. key, '+' .. key
+    end
+    local found = parts[1] and redis.call('HMGET', pending, unpack(parts)) or {}
+    for i, key in ipairs(names) do
+        known[key] = {found[3 * i - 2], found[3 * i - 1], found[3 * i]}
+    end
+    is_any_cached = charge == 'fetch' and is_one_there(names)
+    if ids[2] then
+        local accounts = redis.call('HMGET', lanes, unpack(ids))
+        for i, id in ipairs(ids) do
+            taken[id] = accounts[i] and true or false
+        end
+    end
+end
+
+local function is_taken(id)
+    if taken[id] == nil then
+        -- Of one alone that is found out as its account is written.
+        is_accounted[id] = redis.call('HSETNX', lanes, id, account) == 1
+        taken[id] = not is_accounted[id]
+    end
+    return taken[id]
+end
+
 -- Until when the answer of a fetch is fresh (us), and its entry; 0 where there is none, or the ask is charged all the
 -- same.
 local function answer_of(key)
-    local entry = charge == 'fetch' and key ~= '' and entry_of(key)
+    local entry = is_any_cached and key ~= '' and entry_of(key)
     if not entry then
         return 0
     end
@@ -154,13 +205,40 @@ local function join_waiting(id, key, words, other)
     end
 end
 
+-- Jobs are written together: of each hash the fields that it is to have, and who are to have places in the lane.
+-- Nothing but what is written here is asked about them before.
+local hashes, fields, newcomers, is_new = {jobs, lanes, keys, pending}, {}, {}, {}
+for _, hash in ipairs(hashes) do
+    fields[hash] = {}
+end
+
+local function write_all()
+    for _, hash in ipairs(hashes) do
+        if fields[hash][1] then
+            redis.call('HSET', hash, unpack(fields[hash]))
+            is_there[hash], fields[hash] = true, {}
+        end
+    end
+    if newcomers[1] then
+        give_places(in_lane, newcomers, stride, caller)
+        newcomers = {}
+    end
+end
+
+local function set(hash, field, value)
+    local some = fields[hash]
+    some[#some + 1] = field
+    some[#some + 1] = value
+end
+
 local function write(id, message, key, pending_as)
-    redis.call('HSET', jobs, id, message)
-    redis.call('HSET', lanes, id, account)
+    set(jobs, id, message)
+    if not is_accounted[id] then
+        set(lanes, id, account)
+    end
     if key ~= '' then
-        redis.call('HSET', keys, id, key)
-        redis.call('HSET', pending, pending_as, id)
-        is_there[keys] = true
+        set(keys, id, key)
+        set(pending, pending_as, id)
     end
     is_changed = true
 end
@@ -170,18 +248,20 @@ local function queue(id, message, key, is_first)
     if is_drained then
         return reply_queued(id, 'refused', refusal)
     end
-    while key == '' and redis.call('HEXISTS', jobs, id) == 1 do
+    while key == '' and (is_new[id] or is_taken(id)) do
         id = id .. '+'
     end
+    is_new[id] = true
     write(id, message, key, key)
     if delay_us > 0 then
         put_off(id, now + delay_us)
         return reply_queued(id, 'queued', '')
     end
     if is_first then
+        write_all()
         put_in_front(id)
     else
-        give_place(in_lane, id, stride, caller)
+        newcomers[#newcomers + 1] = id
     end
     is_for_workers = true
     return reply_queued(id, 'queued', '')
@@ -198,6 +278,7 @@ local function follow(id, message, key, next_id)
         return reply_queued(id, 'refused', refusal)
     end
     write(id, message, key, '+' .. key)
+    write_all()
     return reply_queued(id, 'queued', '')
 end
 
@@ -218,9 +299,12 @@ local function ask(id, message, key)
         -- Who waited for it has been told that it died: whoever waits from now on must not be.
         redis.call('DEL', result_of(id))
     end
+    local found = known[key] or {}
+    if is_new[found[1]] then
+        return reply_queued(found[1], 'joined', '')
+    end
     local fresh_until_us, name = answer_of(key)
     local entry = name and not is_requeued and hit_of(fresh_until_us, name)
-    local found = key ~= '' and redis.call('HMGET', pending, key, '@' .. key, '+' .. key) or {}
     local words = found[1] and redis.call('HGET', jobs, found[1])
     if words and not found[2] then
         join_waiting(found[1], key, words, message)
@@ -230,6 +314,7 @@ local function ask(id, message, key)
         return reply_queued(words and found[1] or id, 'hit', entry)
     end
     if not words then
+        found[1] = not is_drained and id
         return queue(id, message, key, after == 0 and fresh_until_us > now + needed * 1000000)
     end
     if not found[2] then
@@ -240,9 +325,12 @@ local function ask(id, message, key)
         strengthen(found[1], words, message)
         return reply_queued(found[1], 'joined', '')
     end
-    return follow(id, message, key, found[3])
+    local followed = follow(id, message, key, found[3])
+    found[3] = followed[1]
+    return followed
 end
 
+read_known()
 local queued, arrived = {}, 0
 for at = 1, #asks, PARTS do
     local reply = ask(asks[at], asks[at + 1], asks[at + 2])
@@ -261,6 +349,7 @@ if arrived > 0 then
         redis.call('EXPIRE', arrivals, KEPT_MINUTES * 60)
     end
 end
+write_all()
 if is_for_workers then
     notify_worker()
 end

@@ -58,15 +58,18 @@ local function begun_at(id)
     return key and moment(redis.call('HGET', pending, '@' .. key)) or 0
 end
 
+-- Most wait in the first of them.
+local PLACES = {{'interactive', interactive}, {'prewarm', prewarm}, {'suspects', suspects}}
+
 local function stand(id)
+    for _, lane in ipairs(PLACES) do
+        local place = redis.call('ZRANK', lane[2], id)
+        if place then
+            return {lane[1], place, 0}
+        end
+    end
     if redis.call('HEXISTS', jobs, id) == 0 then
         return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0}
-    end
-    for name, lane in pairs({interactive = interactive, prewarm = prewarm, suspects = suspects}) do
-        local place = redis.call('ZRANK', lane, id)
-        if place then
-            return {name, place, 0}
-        end
     end
     local due = redis.call('ZSCORE', delayed, id)
     if due then

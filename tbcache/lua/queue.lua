@@ -137,12 +137,13 @@ end
 
 -- The name of the entry that a fetch writes into the cache (see admit.lua). It is made of the fetch key, where its tag
 -- is the queue's own: so it lies in the same hash slot, and a cluster finds it. nil for any other key.
+local namespace, tag = string.match(interactive, '^(.-):{(.-)}')
+local entry_head, key_head = namespace .. ':cache:{' .. tag .. '}', tag .. ':'
 local function entry_of(key)
-    local namespace, source = string.match(interactive, '^(.-):{(.-)}')
-    if string.sub(key, 1, #source + 1) ~= source .. ':' then
+    if string.sub(key, 1, #key_head) ~= key_head then
         return nil
     end
-    return namespace .. ':cache:{' .. source .. '}' .. string.sub(key, #source + 1)
+    return entry_head .. string.sub(key, #key_head)
 end
 
 -- Until when an entry is fresh (us); 0 for none. One that is older than a clear that is not swept yet does not count,
@@ -205,19 +206,37 @@ local function next_place(lane, caller)
     return math.max(time + STEP, tonumber(caller ~= '' and found[2] or 0)), time
 end
 
--- Gives a job a place in a lane on a caller's account. This is start-time fair queueing: the places of a caller
--- lie its stride apart, the least is handed out first, and so callers get their parts whatever each has queued.
-local function give_place(lane, id, stride, caller)
-    local tags, place, time = tags_of(lane), next_place(lane, caller)
-    if place == time + STEP then
+-- Gives jobs their places in a lane on a caller's account, one after the other. This is start-time fair queueing: the
+-- places of a caller lie its stride apart, the least is handed out first, and so callers get their parts whatever each
+-- has queued.
+local function give_places(lane, ids, stride, caller)
+    local tags, placed, before, finish, ends = tags_of(lane), {}, nil, 0, {}
+    local place, time = next_place(lane, caller)
+    for i, id in ipairs(ids) do
+        if place == time + STEP then
+            before, time = time, place
+        end
+        placed[2 * i - 1], placed[2 * i] = int(place), id
+        finish = place + stride
+        place = math.max(time + STEP, caller ~= '' and finish or 0)
+    end
+    if before then
         -- Who has used up nothing beyond that time comes again as one who is new.
-        redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(time))
-        redis.call('ZADD', tags, int(place), '')
+        redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(before))
+        ends = {int(time), ''}
     end
     if caller ~= '' then
-        redis.call('ZADD', tags, int(place + stride), caller)
+        ends[#ends + 1] = int(finish)
+        ends[#ends + 1] = caller
     end
-    redis.call('ZADD', lane, int(place), id)
+    if ends[1] then
+        redis.call('ZADD', tags, unpack(ends))
+    end
+    redis.call('ZADD', lane, unpack(placed))
+end
+
+local function give_place(lane, id, stride, caller)
+    give_places(lane, {id}, stride, caller)
 end
 
 -- Puts a job in its lane, or behind the suspects.

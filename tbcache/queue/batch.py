@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from tbcache.io import utc_now
 from tbcache.limiter.closure import PAUSE_SECONDS
-from tbcache.models import Lane
+from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import Paused
 from tbcache.models.untrusted import printable
 from tbcache.queue.account import Account
 from tbcache.queue.fence import Fenced
+from tbcache.queue.job import encoded
 from tbcache.queue.script import ENQUEUE, Ask, Enqueue, Queued, queue_keys
 from tbcache.store import Store
 from tbcache.store.script import Argument
@@ -41,6 +42,12 @@ class Wants(NamedTuple):
     is_requeued: bool = False
     token: int = 0
     valid_until: float = 0.0
+
+
+def ask_for(request: FetchRequest, wants: Wants, name: str) -> Ask:
+    """The ask for a fetch in the name of a caller."""
+    id, data = encoded(request, wants.lane, wants.needed, wants.after, name, wants.valid_until)
+    return Ask(id, data, request.key)
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:

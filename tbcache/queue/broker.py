@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import dramatiq
@@ -18,7 +18,7 @@ from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
-from tbcache.queue.handle import QueuedJob, estimated
+from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import Ask, queue_keys
@@ -29,12 +29,18 @@ from tbcache.settings import Settings, Source, get_declared, unconfigured
 from tbcache.store import Store
 
 
-class _Part(NamedTuple):
-    """What Redis is told of a message, and of which queue."""
+class _Route(NamedTuple):
+    """What messages have in common that Redis is told of in one call."""
 
     queue: str
-    wants: Wants
-    ask: Ask
+    lane: Lane
+    caller: str | None
+
+
+def _route_of(message: dramatiq.Message[Any]) -> _Route:
+    is_fetch = message.actor_name == actor_name(message.queue_name)
+    lane: Lane = message.kwargs.get("lane", "interactive") if is_fetch else "interactive"
+    return _Route(message.queue_name, lane, message.options.get("caller"))
 
 
 class PacingBroker(Broker):
@@ -170,44 +176,62 @@ class PacingBroker(Broker):
 
     async def put_many(self, messages: Sequence[dramatiq.Message[Any]]) -> list[QueuedJob]:
         """:meth:`enqueue_many`, in the world that it is awaited in."""
-        for message in messages:
-            self.emit_before("enqueue", message, None)
+        self._emit_all("before_enqueue", self.emit_before, messages)
+        routes: dict[_Route, tuple[str, Wants]] = {}
+        places: dict[_Route, list[int]] = {}
+        asks = []
+        for place, message in enumerate(messages):
+            route = _route_of(message)
+            if route not in routes:
+                routes[route] = await self._wants(route)
+            asks.append(self._ask(message, routes[route][0]))
+            places.setdefault(route, []).append(place)
         found: dict[int, QueuedJob] = {}
-        parts = [self._part(message, is_joining=True) for message in messages]
-        for key in dict.fromkeys((queue, wants) for queue, wants, _ in parts):
-            places = [place for place, part in enumerate(parts) if part[:2] == key]
-            placed = await self._put_all(*key, [parts[place].ask for place in places])
-            found.update(zip(places, placed, strict=True))
-        for message in messages:
-            self.emit_after("enqueue", message, None)
+        for route, some in places.items():
+            placed = await self._put_all(route.queue, routes[route][1], [asks[place] for place in some])
+            found.update(zip(some, placed, strict=True))
+        self._emit_all("after_enqueue", self.emit_after, messages)
         return [found[place] for place in range(len(messages))]
+
+    def _emit_all(
+        self, name: str, emit: Callable[..., None], messages: Iterable[dramatiq.Message[Any]]
+    ) -> None:
+        """Emit the signal for each message, where any middleware hears it: mostly none does."""
+        if any(getattr(type(one), name) is not getattr(Middleware, name) for one in self.middleware):
+            for message in messages:
+                emit("enqueue", message, None)
 
     async def _put_all(self, queue: str, wants: Wants, asks: Sequence[Ask]) -> list[QueuedJob]:
         queued = await put_all(self.store, self._worker, queue, asks, wants)
-        placed = [QueuedJob(queue=queue, job_id=one.id, state=one.state, _store=self.store) for one in queued]
-        return await estimated(self.store, self.source_of(queue), placed)
+        moments = await starts_of(self.store, queue, queued)
+        return [
+            QueuedJob(queue=queue, job_id=one.id, state=one.state, starts_at=moment, _store=self.store)
+            for one, moment in zip(queued, moments, strict=True)
+        ]
 
     def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
-        queue, wants, ask = self._part(message, is_joining=is_joining)
+        route = _route_of(message)
+        name, wants = run(self._wants(route))
+        ask = self._ask(message, name)
+        ask = ask if is_joining else ask._replace(key="")
         wants = wants._replace(delay_seconds=delay_ms / 1000)
-        run(put_all(self.store, self._worker, queue, [ask], wants))
+        run(put_all(self.store, self._worker, route.queue, [ask], wants))
 
-    def _part(self, message: dramatiq.Message[Any], *, is_joining: bool) -> _Part:
-        """What Redis is told of a message; ``is_joining``: a fetcher's call joins the one that is queued."""
-        is_fetch = message.actor_name == actor_name(message.queue_name)
-        lane: Lane = message.kwargs.get("lane", "interactive") if is_fetch else "interactive"
-        name = caller_name(message.options.get("caller"), self.settings)
-        # Who carries it out learns in whose name, where that is not the name of the process that queued it.
-        is_said = name != self.settings.own_caller and "caller" not in message.options
-        if is_said:
-            message = message.copy(options={**message.options, "caller": name})
-        key = message.options.get("cache_key", "") if is_joining else ""
+    async def _wants(self, route: _Route) -> tuple[str, Wants]:
+        """The name of the caller, and what Redis is told of such messages."""
+        name = caller_name(route.caller, self.settings)
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
-        charge = self.source_of(message.queue_name).charge
-        account = run(weights_of(self.store).account(name, self.settings))
-        wants = Wants(account, lane, charge=charge, is_follow_up=is_follow_up)
-        return _Part(message.queue_name, wants, Ask(message.message_id, message.encode(), key))
+        charge = self.source_of(route.queue).charge
+        account = await weights_of(self.store).account(name, self.settings)
+        return name, Wants(account, route.lane, charge=charge, is_follow_up=is_follow_up)
+
+    def _ask(self, message: dramatiq.Message[Any], name: str) -> Ask:
+        # Who carries it out learns in whose name, where that is not the name of the process that queued it.
+        if name != self.settings.own_caller and "caller" not in message.options:
+            message = message.copy(options={**message.options, "caller": name})
+        # The call of a fetcher joins the one that is queued.
+        return Ask(message.message_id, message.encode(), message.options.get("cache_key", ""))
 
     def _put_off(self, job: Job, delay_ms: int) -> None:
         if job.is_fetch:

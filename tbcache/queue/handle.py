@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from tbcache.io import now, run, utc_now
 from tbcache.io.singleton import singleton
@@ -15,15 +16,14 @@ from tbcache.models.history import past
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import Wants, ask_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
-from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result, message
+from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result
 from tbcache.queue.script import (
     BACKLOG,
     CANCEL,
     PROMOTE,
-    Ask,
     Backlog,
     BacklogReply,
     Cancel,
@@ -40,7 +40,8 @@ from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import value_of
 from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
 
-J = TypeVar("J", bound="QueuedJob")
+#: In place of an outcome that cannot be read.
+DAMAGED: Any = object()
 
 #: How often a caller who waits looks whether there is still a job to wait for.
 LOOK_SECONDS = 5.0
@@ -243,48 +244,47 @@ class Queue:
             after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
             charge = get_source(source, self._settings).charge
             some = [requests[place] for place in places]
-            handles = await self._put_all(source, some, name, wants._replace(after=after, charge=charge))
-            if is_estimated:
-                handles = await self._estimated(source, handles)
+            wanted = wants._replace(after=after, charge=charge)
+            handles = await self._put_all(source, some, name, wanted, is_estimated=is_estimated)
             found.update(zip(places, handles, strict=True))
         return [found[place] for place in range(len(requests))]
 
     async def _put_all(
-        self, source: str, requests: Sequence[FetchRequest], name: str, wants: Wants
+        self, source: str, requests: Sequence[FetchRequest], name: str, wants: Wants, *, is_estimated: bool
     ) -> list[Handle]:
-        asks = [_ask(request, wants, name) for request in requests]
+        asks = [ask_for(request, wants, name) for request in requests]
         queued = await put_all(self._store, self._worker, source, asks, wants)
-        handles = [self._handle(request, one) for request, one in zip(requests, queued, strict=True)]
-        if damaged := [place for place, handle in enumerate(handles) if handle is None]:
+        outcomes = [self._outcome(*one) for one in zip(requests, queued, strict=True)]
+        if damaged := [place for place, found in enumerate(outcomes) if found is DAMAGED]:
             # A worker finds it damaged as well, and removes it.
             anew = wants._replace(charge="request")
-            again = await self._put_all(source, [requests[place] for place in damaged], name, anew)
-            for place, handle in zip(damaged, again, strict=True):
-                handles[place] = handle
-        return [handle for handle in handles if handle is not None]
+            again = await put_all(self._store, self._worker, source, [asks[place] for place in damaged], anew)
+            for place, one in zip(damaged, again, strict=True):
+                queued[place], outcomes[place] = one, None
+        moments = await starts_of(self._store, source, queued) if is_estimated else itertools.repeat(None)
+        return [
+            Handle(
+                queue=source,
+                job_id=one.id,
+                state=one.state,
+                starts_at=moment,
+                _store=self._store,
+                request=request,
+                _outcome=outcome,
+            )
+            for request, one, outcome, moment in zip(requests, queued, outcomes, moments, strict=False)
+        ]
 
-    def _handle(self, request: FetchRequest, queued: Queued) -> Handle | None:
-        """None for an entry that is damaged."""
-        outcome = None
-        if queued.state == "hit":
-            try:
-                sentiment = decode_sentiment(value_of(queued.entry))
-            except DecodeError:
-                return None
-            age = (self._store.clock.today - sentiment.as_of).total_seconds()
-            outcome = Outcome(request, sentiment, "cache", max(0.0, age))
-        return Handle(
-            queue=request.source,
-            job_id=queued.id,
-            state=queued.state,
-            _store=self._store,
-            request=request,
-            _outcome=outcome,
-        )
-
-    async def _estimated(self, source: str, handles: Sequence[Handle]) -> list[Handle]:
-        """The same, with when each will start."""
-        return await estimated(self._store, get_source(source, self._settings), handles)
+    def _outcome(self, request: FetchRequest, queued: Queued) -> Outcome | None:
+        """That of a hit; :data:`DAMAGED` where its entry is."""
+        if queued.state != "hit":
+            return None
+        try:
+            sentiment = decode_sentiment(value_of(queued.entry))
+        except DecodeError:
+            return DAMAGED  # type: ignore[no-any-return]
+        age = (self._store.clock.today - sentiment.as_of).total_seconds()
+        return Outcome(request, sentiment, "cache", max(0.0, age))
 
     def explain(self, queue: str, job_id: str) -> Explanation:
         """Where a job of ``queue`` stands, which limit it waits for, and when it will start.
@@ -390,25 +390,18 @@ def get_queue() -> Queue:
     return Queue(get_store(), get_settings())
 
 
-async def estimated(store: Store, source: Source, placed: Sequence[J]) -> list[J]:
-    """Jobs of one queue, with when each will start.
+async def starts_of(store: Store, queue: str, queued: Sequence[Queued]) -> list[datetime | None]:
+    """When jobs of one queue will start, as far as that is known; None of a hit.
 
     Raises:
       RedisUnreachable: there is no queue without Redis.
     """
-    waiting = [place for place, one in enumerate(placed) if one.state != "hit"]
-    found = list(placed)
-    if waiting:
-        ids = [placed[place].job_id for place in waiting]
-        prospect = await prospect_of(store, store.settings, source, ids)
-        for place, stand in zip(waiting, prospect.found.jobs, strict=True):
-            found[place] = replace(placed[place], starts_at=prospect.moment_of(stand))
-    return found
-
-
-def _ask(request: FetchRequest, wants: Wants, name: str) -> Ask:
-    job = message(request, wants.lane, wants.needed, wants.after, name, wants.valid_until)
-    return Ask(job.message_id, job.encode(), request.key)
+    ids = [one.id for one in queued if one.state != "hit"]
+    if not ids:
+        return [None] * len(queued)
+    prospect = await prospect_of(store, store.settings, pacing_source(queue, store.settings), ids)
+    moments = map(prospect.moment_of, prospect.found.jobs)
+    return [None if one.state == "hit" else next(moments) for one in queued]
 
 
 def _by_source(requests: Sequence[FetchRequest]) -> dict[str, list[int]]:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import dramatiq
 import msgspec
+from dramatiq.common import current_millis
+from dramatiq.encoder import JSONEncoder
+from dramatiq.message import generate_unique_id, get_encoder
 
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
@@ -208,19 +211,57 @@ def message(
 
     enqueue.lua reads ``lane``, ``needed`` and ``after`` in it, and writes them where an ask joins the job.
     """
-    # They are left out where they say nothing: a worker of an earlier version does not know them.
-    more: dict[str, Any] = {"others": request.others} if request.others else {}
+    return dramatiq.Message(**_fields(request, lane, needed, after, caller, valid_until))
+
+
+def encoded(
+    request: FetchRequest,
+    lane: Lane,
+    needed: float,
+    after: float,
+    caller: str | None,
+    valid_until: float,
+) -> tuple[str, bytes]:
+    """The id of such a message, and its bytes: what it takes to make one is most of what a job costs."""
+    fields = {
+        **_fields(request, lane, needed, after, caller, valid_until),
+        "message_id": generate_unique_id(),
+        "message_timestamp": current_millis(),
+    }
+    encoder = get_encoder()
+    # All of it is plain, so that what dramatiq's own encoder writes is written here in a tenth of the time.
+    is_json = type(encoder) is JSONEncoder
+    return fields["message_id"], msgspec.json.encode(fields) if is_json else encoder.encode(fields)
+
+
+def _fields(
+    request: FetchRequest,
+    lane: Lane,
+    needed: float,
+    after: float,
+    caller: str | None,
+    valid_until: float,
+) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {
+        "symbol": request.symbol,
+        "hours": request.hours,
+        "lane": lane,
+        "needed": needed,
+    }
+    # The others are left out where they say nothing: a worker of an earlier version does not know them.
+    if request.others:
+        kwargs["others"] = request.others
     if request.is_deep:
-        more["deep"] = True
+        kwargs["deep"] = True
     if after:
-        more["after"] = after
+        kwargs["after"] = after
     options: dict[str, Any] = {"caller": caller} if caller else {}
     if valid_until:
         options["valid_until"] = valid_until
-    return dramatiq.Message(
-        queue_name=request.source,
-        actor_name=actor_name(request.source),
-        args=(),
-        kwargs={"symbol": request.symbol, "hours": request.hours, "lane": lane, "needed": needed, **more},
-        options=options,
-    )
+    return {
+        "queue_name": request.source,
+        "actor_name": actor_name(request.source),
+        "args": (),
+        "kwargs": kwargs,
+        "options": options,
+    }

@@ -90,16 +90,16 @@ def _checked(jobs: Iterable[Any]) -> Sequence[FetchRequest | Message]:
         if len(found) == MOST_JOBS:
             raise InvalidRequest(f"more than {MOST_JOBS:,} jobs at once: queue them in several calls")
         found.append(_check(job, len(found)))
+    for source in {job.source for job in found if isinstance(job, FetchRequest)}:
+        known = get_source(source, get_settings())
+        for job in found:
+            if isinstance(job, FetchRequest) and job.source == source and job.hours > known.max_hours:
+                known.request(job.symbol, job.hours)
     return found
 
 
 def _check(job: object, place: int) -> FetchRequest | Message:
-    if isinstance(job, FetchRequest):
-        known = get_source(job.source, get_settings())
-        if job.hours > known.max_hours:
-            known.request(job.symbol, job.hours)
-        return job
-    if isinstance(job, dramatiq.Message):
+    if isinstance(job, FetchRequest | dramatiq.Message):
         return job
     raise InvalidRequest(
         f"job {place}, {quoted(job)}, is neither a FetchRequest nor a message, like actor.message(...)"
