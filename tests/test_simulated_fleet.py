@@ -107,6 +107,14 @@ def test_what_goes_wrong_is_a_line_of_the_test(fleet: SimulatedFleet) -> None:
     bots[1].leave()
 
 
+def test_what_a_process_counts_of_its_asks_goes_to_redis(fleet: SimulatedFleet) -> None:
+    """Beats go on in it: asks that were answered live and from the cache are counted in one of them."""
+    bot = fleet.process()
+    assert [bot.call(quote, "COUNTED").result() for _ in range(2)] == ["counted"] * 2
+    fleet.advance(10.0)
+    assert bot.call(quote, "COUNTED").result() == "counted"
+
+
 def test_a_call_that_is_not_over_in_time_says_so(fleet: SimulatedFleet) -> None:
     """A test does not go on for ever; what a call raises is raised by its result."""
     bot = fleet.process()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tbcache.testing.simulated.connection import Connection, Subscription
@@ -63,7 +63,7 @@ class Client:
         return Pipeline(self._node)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *arguments: shaped(name, self._node.call(name.upper(), *arguments))
+        return lambda *arguments: shaped(name, self._node.call(name.upper(), *_spread(arguments)))
 
 
 class Pipeline:
@@ -75,7 +75,7 @@ class Pipeline:
 
     def __getattr__(self, name: str) -> Callable[..., Pipeline]:
         def add(*arguments: Any) -> Pipeline:
-            self._commands.append((name.upper(), *arguments))
+            self._commands.append((name.upper(), *_spread(arguments)))
             return self
 
         return add
@@ -86,6 +86,12 @@ class Pipeline:
             return []
         found = self._node.call_all(commands)
         return [shaped(command[0].lower(), answer) for command, answer in zip(commands, found, strict=True)]
+
+
+def _spread(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    """The parts of a command; of fields or keys, redis-py takes a list as well."""
+    for one in arguments:
+        yield from one if isinstance(one, list) else (one,)
 
 
 def shaped(name: str, answer: Any) -> Any:
