@@ -36,7 +36,7 @@ class Line:
         broker = PacingBroker(store, settings, [replace(BUILT_IN["news"], limits=(limit,))])
         self.begun: list[tuple[float, str]] = []
         self._actor = dramatiq.actor(self._act, actor_name="act", source="news", broker=broker)
-        self.worker = dramatiq.Worker(broker, worker_threads=8)
+        self.worker = dramatiq.Worker(broker, worker_threads=8, worker_timeout=50)
 
     def _act(self, caller: str) -> None:
         self.begun.append((time.monotonic(), caller))
@@ -45,7 +45,15 @@ class Line:
         """Queue ``count`` jobs of ``caller``, in the name of ``name`` where there is one."""
         messages = [self._actor.message(caller) for _ in range(count)]
         asks = [Ask(one.message_id, one.encode(), "") for one in messages]
-        run(put_all(self._store, "bench", "news", asks, Wants(account_for(name or caller, self._settings))))
+        run(
+            put_all(
+                self._store,
+                "bench",
+                "news",
+                asks,
+                Wants(account_for(name or caller, self._settings.caller_weights)),
+            )
+        )
 
     def begin(self, caller: str, count: int) -> float:
         """Wait for ``count`` jobs of ``caller``; when the last of them began."""
@@ -123,11 +131,8 @@ def measure(server: Server, limit: Limit, backlog: int, windows: int) -> Table:
         ["case", "measured", "compared"],
     )
     alone = wait_of_few(server, limit, 0, str)
-    times = []
-    for case, name in (
-        ("one name", lambda number: "a"),
-        (f"{NAMES} names below a", lambda number: f"a/{number}"),
-    ):
+    times, names = [], {"one name": "a", f"{NAMES} names below a": "a/{}"}
+    for case, name in names.items():
         waited = wait_of_few(server, limit, backlog, name.format)
         times.append(waited / alone)
         found.rows.append([f"B's last beside A, {case}", f"{waited:.2f} s", f"{times[-1]:.2f} x alone"])
