@@ -30,7 +30,7 @@ from tbcache.limiter.ask import Terms, Want
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.purse import Purse
-from tbcache.limiter.rest import REST_SECONDS, Rest
+from tbcache.limiter.rest import Rest
 from tbcache.limiter.script import BEAT, FILL, LEAVE, Allotted, Beat, Fill, Leave
 from tbcache.models import Limit
 from tbcache.store import Refused, Store, Unavailable
@@ -135,6 +135,8 @@ class Membership:
         """Beat once. Returns the share that this process went by until then."""
         going_by = window.share if window.is_member else 0.0
         allowances, mark, can_fall_back = window.report()
+        silence = self._rest.silence(source)
+        window.ask_for_silence(silence)
         self._asked_at[source] = asked_at = io.now()
 
         def call(terms: Terms) -> Beat:
@@ -150,10 +152,12 @@ class Membership:
                 seen_before=terms.seen_before,
                 epoch=io.random_id(),
                 hold_us=to_micros(self._limiter.hold_seconds),
+                silence_us=to_micros(silence),
             )
 
         def on_reply(allotted: Allotted) -> None:
-            window.receive(read_allotment(allotted), mark, can_fall_back=can_fall_back)
+            part = read_allotment(allotted)
+            window.receive(part, mark, can_fall_back=can_fall_back, silence=silence)
             window.promises.record_fleet(asked_at, are_all_present=allotted.are_all_present)
             if allotted.is_whole:
                 now = io.now()
@@ -283,7 +287,9 @@ class Membership:
         now, window = io.now(), self._limiter.process_window(source)
         is_promised, age = window.promises.need_beat(BEAT_SECONDS), now - self._asked_at.get(source, 0.0)
         if self._rest.is_at(source):
-            return is_promised or age >= REST_SECONDS
+            # One that begins to rest says so at once: it would count as absent.
+            is_told = window.silence >= self._rest.silence(source)
+            return is_promised or not is_told or age >= self._rest.pause(source)
         is_overdue = is_promised or now - window.last_seen_at >= BEAT_SECONDS
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
         return is_overdue or age >= left

@@ -120,6 +120,10 @@ class ProcessWindow:
         #: How many slots Redis has granted so far.
         self._granted = 0
         self._last_seen_at = -math.inf
+        #: For how long it may be silent before the others take it for absent (seconds): at most so long.
+        self._silence = ABSENT_SECONDS
+        #: When it last took a slot (monotonic).
+        self._took_at = io.now()
         self.promises = Promises()
         #: This process's part of each limit while Redis is away, and what would be fair.
         self.share = self.fair = 1.0
@@ -237,20 +241,46 @@ class ProcessWindow:
             text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
             return text, self._granted, self.can_fall_back
 
-    def receive(self, allotment: Allotment, mark: int, *, can_fall_back: bool = True) -> None:
-        """Take over what a beat brought. It was sent with ``mark`` and ``can_fall_back``.
+    def ask_for_silence(self, seconds: float) -> None:
+        """Record that a beat is about to ask that this process may be silent for so long.
+
+        Redis may go by that from then on, whether there is an answer or not.
+        """
+        with self._lock:
+            self._silence = max(self._silence, seconds)
+
+    def receive(
+        self,
+        allotment: Allotment,
+        mark: int,
+        *,
+        can_fall_back: bool = True,
+        silence: float = ABSENT_SECONDS,
+    ) -> None:
+        """Take over what a beat brought. It was sent with ``mark``, ``can_fall_back`` and ``silence``.
 
         Slots that were granted since the mark may have come out of these allowances.
         """
         with self._lock:
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
+            self._silence = silence
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
                 spent = self._granted - mark
                 self._allowances = {
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()
                 }
+
+    @property
+    def silence(self) -> float:
+        """For how long this process may be silent before the others take it for absent (seconds), at most."""
+        return self._silence
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago this process last took a slot, or began."""
+        return io.now() - self._took_at
 
     @property
     def is_short(self) -> bool:
@@ -441,7 +471,7 @@ class ProcessWindow:
         waits = [_until(fallback, len(fallback) + cost - share, now)]
         # A lost ask may have reached Redis, which then heard of us.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
-        noticed = max(heard) + THEIRS_SECONDS * SLOWEST
+        noticed = max(heard) + (self._silence + PROMISE_SECONDS) * SLOWEST
         if self._allowances is not None and now < noticed + window:
             # The slots that others took before are still in the window, beside as many of ours as there were
             # then. Of the slots that were free, each process may take its allowance.
@@ -470,7 +500,7 @@ class ProcessWindow:
         return min(self._stamps[name], now) + window
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
-        now = io.now()
+        now = self._took_at = io.now()
         for limit in (*limits, *self.limits):
             if limit.window_seconds > self._horizon:
                 self._horizon = limit.window_seconds

@@ -1,8 +1,10 @@
 """When a process rests at a source: it beats seldom, and asks in between whether there is news.
 
 So does one that can do nothing without Redis, as a worker: nobody keeps a share for it, and nobody has to
-know at once that it is absent. It rests once every other process has been told that it is there. What it asks
-is one question for all sources, and writes nothing: Redis would keep each beat on its disk.
+know at once that it is absent. So does one that can, and has taken no slot for a minute: it says with its
+beats that it is absent only when it was silent for longer than others. A process rests once every other one
+has been told that it is there. What it asks is one question for all sources, and writes nothing: Redis would
+keep each beat on its disk.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import tbcache.io as io
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.script import SUMMARY, Summarize
 from tbcache.store import Store
+from tbcache.store.constant import ABSENT_SECONDS
 
 #: A process that rests beats at least so often, and asks so often whether there is news.
 REST_SECONDS, NEWS_SECONDS = 5.0, 1.0
+#: One that has a share rests when it has taken no slot for so long, and is absent when silent for so long.
+IDLE_SECONDS, SILENCE_SECONDS = 60.0, 4.5
 #: A process rests when it has been in an epoch for so long: the others beat at least twice in that time.
 SETTLED_SECONDS = 2 * REST_SECONDS
 
@@ -45,7 +50,19 @@ class Rest:
     def is_at(self, source: str) -> bool:
         """Whether this process rests at ``source``."""
         window, (_, since) = self._limiter.process_window(source), self._since.get(source, ("", io.now()))
-        return not window.can_fall_back and io.now() - since >= SETTLED_SECONDS
+        is_idle = not window.can_fall_back or window.idle_seconds >= IDLE_SECONDS
+        return is_idle and io.now() - since >= SETTLED_SECONDS
+
+    def silence(self, source: str) -> float:
+        """For how long this process may be silent before it counts as absent from ``source`` (seconds)."""
+        return SILENCE_SECONDS if self._has_share(source) and self.is_at(source) else ABSENT_SECONDS
+
+    def pause(self, source: str) -> float:
+        """The seconds between two beats where it rests."""
+        return SILENCE_SECONDS / 3 if self._has_share(source) else REST_SECONDS
+
+    def _has_share(self, source: str) -> bool:
+        return self._limiter.process_window(source).can_fall_back
 
     async def news(self) -> list[str]:
         """The sources that this process rests at, and of which a beat would tell something new.

@@ -61,6 +61,7 @@ class Beat(NamedTuple):
     seen_before: str
     epoch: str
     hold_us: int
+    silence_us: int
 
 
 class Allotted(NamedTuple):

@@ -18,6 +18,7 @@
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       epoch        the name for a new one
 --       hold_us
+--       silence_us   it counts as absent when it was not heard for longer than that, and than ABSENT_US
 -- Replies
 --       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, paused, are_all_present, absent, is_whole, left_us
 --                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
@@ -33,6 +34,11 @@ if deadline_us > 0 and now > deadline_us then
 end
 local seen = check_in(window, now, seen_before, epoch, true)
 local hold = longest_hold(window.state, hold_us)
+if silence_us > ABSENT_US then
+    put(window.state, 'silence:' .. process, int(silence_us))
+else
+    redis.call('HDEL', window.state, 'silence:' .. process)
+end
 local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
 local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= limits
 if has_changed then

@@ -27,7 +27,8 @@ local function purses_of(window, purses_key, now)
         local process, purse = purses[i], tonumber(purses[i + 1]) or 0
         if process ~= window.process then
             local last_seen_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
-            local is_overdue = last_seen_at < now - ABSENT_US or last_seen_at > now
+            local silence = tonumber(redis.call('HGET', window.state, 'silence:' .. process) or ABSENT_US)
+            local is_overdue = last_seen_at < now - (silence or ABSENT_US) or last_seen_at > now
             absent = absent + (is_overdue and purse or 0)
             all = all + purse
         end

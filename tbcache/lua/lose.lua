@@ -62,6 +62,7 @@ redis.call('HDEL', state, 'wanted_until')
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
     redis.call('HSET', state, 'noted:' .. members[i], int(tonumber(members[i + 1])))
+    redis.call('HDEL', state, 'silence:' .. members[i])
     redis.call('ZADD', fleet, int(math.min(tonumber(members[i + 1]) + later, now - ABSENT_US - 1)), members[i])
 end
 

@@ -42,21 +42,24 @@ local function members_of(window, now)
     end
     local found, fields = window.fleet_entries or redis.call('ZRANGE', window.fleet, 0, -1, 'WITHSCORES'), {}
     for i = 1, #found, 2 do
-        fields[i], fields[i + 1] = 'share:' .. found[i], 'rooms:' .. found[i]
+        local at = (i - 1) / 2 * 3
+        fields[at + 1], fields[at + 2] = 'share:' .. found[i], 'rooms:' .. found[i]
+        fields[at + 3] = 'silence:' .. found[i]
     end
     local stored = fields[1] and read_fields(window.state, fields)
     local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
     for i = 1, #found, 2 do
         -- A process without a share does nothing without Redis.
-        local share = stored[i] and tonumber(stored[i])
+        local at = (i - 1) / 2 * 3
+        local share, text = stored[at + 1] and tonumber(stored[at + 1]), stored[at + 2]
+        local silence = stored[at + 3] and tonumber(stored[at + 3]) or ABSENT_US
         members.shares[found[i]] = share or nil
-        if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - ABSENT_US) then
+        if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - silence) then
             if share then
                 table.insert(members.absent, share)
             end
-        elseif stored[i + 1] then
+        elseif text then
             -- In a fleet at rest most processes have the same allowances: each text is read once.
-            local text = stored[i + 1]
             read[text] = read[text] or read_allowances(text)
             members.allowances[found[i]] = read[text]
         end

@@ -31,6 +31,8 @@
 --                            share:<process>: the part of each limit that is the
 --                            process's own while Redis is away from it; only of a process
 --                            that can go on without Redis;
+--                            silence:<process>: how long it may be silent before it counts as absent (us), where that
+--                            is longer than ABSENT_US;
 --                            rooms:<process>: "count:span=allowance,...", how many slots of
 --                            each limit it may take at once then: they are reserved for it;
 --                            wanted_until: no process is given allowances until then (us),

@@ -348,7 +348,9 @@ def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str
     """The allowances that a process is given."""
     limits = pack_limits([LIMIT])
     window = WindowKeys(SLOTS, STATE, FLEET)
-    ask = Beat(window, limits, name, str(going_by), 0, 300 * MICROS, allowances, True, "", "an-epoch", MICROS)
+    ask = Beat(
+        window, limits, name, str(going_by), 0, 300 * MICROS, allowances, True, "", "an-epoch", MICROS, 0
+    )
     told = run(redis, BEAT, ask)
     assert isinstance(told, Allotted)
     return told.allowances.encode()

@@ -63,6 +63,7 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, can_fall_
         seen_before="",
         epoch="an-epoch",
         hold_us=15_000_000,
+        silence_us=0,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,15 +12,20 @@ import pytest
 from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS, Membership
-from tbcache.limiter.process_window import ProcessWindow
-from tbcache.limiter.rest import NEWS_SECONDS, REST_SECONDS, SETTLED_SECONDS
+from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
+from tbcache.limiter.rest import NEWS_SECONDS, REST_SECONDS, SETTLED_SECONDS, SILENCE_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Store
 from tbcache.store.script import Script
-from tests.core.world import LIMIT, Clock, Process, UnreliableStore, World, moved_clock
+from tbcache.store.wire import MICROS
+from tests.core.test_loss import begin as begin_with
+from tests.core.test_loss import give_up_allowances
+from tests.core.world import LIMIT, SOURCE, Clock, Process, UnreliableStore, World, moved_clock
 from tests.server import Server
 
 SOURCES = ("twitter", "reddit", "news")
+#: A window in which a process may rest for long.
+WINDOW = Limit(LIMIT.count, 100.0)
 
 
 @pytest.fixture
@@ -171,10 +176,93 @@ def test_who_has_just_come_does_not_rest(clock: Clock) -> None:
     assert worker.asked["beat"] >= len(SOURCES) * 3
 
 
-def test_who_may_go_on_without_redis_does_not_rest(clock: Clock) -> None:
+def live(clock: Clock, seconds: float, *processes: Process) -> None:
+    """They beat as long as that."""
+    until = clock.now + seconds
+    while clock.now < until:
+        for process in processes:
+            process.membership.core._beat_where_due()
+        clock.now += BEAT_SECONDS
+
+
+def begin_idle(clock: Clock) -> tuple[World, Process, Process]:
+    """A process that has taken half of the limit, and rests; one that has taken the other half. Their slots
+    leave the window in 20 s."""
+    world, (idle, busy) = begin_with(clock, 3, 3, source=replace(SOURCE, limits=(WINDOW,)))
+    live(clock, WINDOW.window_seconds - 20.0, idle, busy)
+    return world, idle, busy
+
+
+def test_who_may_go_on_without_redis_rests_when_it_has_taken_no_slot_for_a_minute(clock: Clock) -> None:
+    """A bot that waits for its hour asks little of Redis, and counts as absent no sooner for that."""
+    world, idle, busy = begin_idle(clock)
+    since = clock.now
+    state = world.redis.hgetall("ns:{reddit}:state")
+    assert int(state[f"silence:{idle.name}".encode()]) == SILENCE_SECONDS * MICROS
+    assert f"silence:{busy.name}".encode() in state
+    asked = Counter[str]()
+    run_script = idle.store._run
+
+    async def count(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
+        asked[script.name] += 1
+        return await run_script(script, packed)
+
+    idle.store._run = count  # type: ignore[method-assign]
+    live(clock, 9.0, idle, busy)
+    assert 5 <= asked["beat"] <= 9.0 / SILENCE_SECONDS * 3 + 1
+    assert asked["summary"] <= 10
+    # Nothing was kept from the others meanwhile: one that comes just before a beat finds nobody absent.
+    live(clock, since + 21.0 - clock.now, idle, busy)
+    give_up_allowances(world)
+    clock.now += 1.4
+    assert [busy.take() for _ in range(7)] == [True] * 6 + [False]
+
+
+def test_one_that_takes_a_slot_rests_no_more(clock: Clock) -> None:
+    """It counts as absent as soon as the others again."""
+    world, idle, busy = begin_idle(clock)
+    live(clock, 21.0, idle, busy)
+    give_up_allowances(world)
+    assert idle.take()
+    live(clock, 2 * BEAT_SECONDS, idle, busy)
+    assert not world.redis.hexists("ns:{reddit}:state", f"silence:{idle.name}")
+    assert idle.process_window.silence == ABSENT_SECONDS
+
+
+@pytest.mark.parametrize("is_unconfirmed", [True, False])
+def test_one_that_is_cut_off_at_rest_takes_nothing_that_others_took_before_it_was_absent(
+    clock: Clock, is_unconfirmed: bool
+) -> None:
+    """They take what leaves its part of the window for longer than where it did not rest."""
+    world, idle, busy = begin_idle(clock)
+    if is_unconfirmed:
+        # Redis has heard that it rests, and it has not heard so.
+        world.redis.hdel("ns:{reddit}:state", f"silence:{idle.name}")
+        idle.process_window._silence = ABSENT_SECONDS
+    live(clock, 17.5, *([busy] if is_unconfirmed else [idle, busy]))
+    if is_unconfirmed:
+        idle.store.is_unconfirmed = True
+        idle.beat()
+        idle.store.is_unconfirmed = False
+    live(clock, BEAT_SECONDS, busy)
+    idle.cut_off()
+    idle.beat()
+    taken = 0
+    for _ in range(60):
+        live(clock, BEAT_SECONDS, busy)
+        give_up_allowances(world, busy)
+        while busy.take():
+            taken += 1
+        idle.take()
+    assert taken >= LIMIT.count / 2
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_who_has_a_share_and_has_taken_a_slot_does_not_rest(clock: Clock) -> None:
     """What is its own is kept for it from the others as soon as it is not heard for half a second."""
     _, worker = begin(clock)
     worker.window("reddit").must_announce(can_fall_back=True)
+    worker.window("reddit").grant("slot", 1, [LIMIT], 1.0)
     worker.live(clock, 3.0)
     assert worker.window("reddit").share == 1.0
     assert worker.asked["beat"] >= 15

@@ -188,8 +188,11 @@ class Oracle:
         is_mended = found.now > self._lost_us + longest + call.number("hold_us") + SLACK_US
         if is_mended and sum(shares.values()) > 1 + ROUNDING * len(shares):
             self.broken("shares", f"the shares add up to {sum(shares.values()):.6f}: {shares}")
+        silence = {name: int(state.get(f"silence:{name}", ABSENT_US)) for name in heard}
         silent = {
-            name for name, at in heard.items() if at < found.now - ABSENT_US and name != call.text("process")
+            name
+            for name, at in heard.items()
+            if at < found.now - silence[name] and name != call.text("process")
         }
         given = _allowances(found.allowances)
         for limit in self.source.limits:
@@ -363,6 +366,12 @@ class Oracle:
         """When Redis last took note of a process (s of the world); None where that cannot be said."""
         noted = self._number("ZSCORE", self.keys.fleet(self.source.name), member)
         return (noted - self._start_us) / MICROS if noted and not self.is_clock_set else None
+
+    def silence_of(self, member: str) -> float:
+        """For how long a process may be silent by Redis before it counts as absent (s); 0.0 where that may be
+        from before a loss of data."""
+        state = self.keys.state(self.source.name)
+        return 0.0 if self.has_lost else self._number("HGET", state, f"silence:{member}") / MICROS
 
     # What is in Redis
 

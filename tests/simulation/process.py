@@ -177,6 +177,8 @@ class Process(Host):
         noted = self.world.oracle.last_seen_at(self.member)
         if noted is not None and window.is_member and known < noted - 0.001:
             self.world.broken("heard", f"{self.name} was heard {noted - known:.3f} s later than it knows")
+        if window.silence < self.world.oracle.silence_of(self.member):
+            self.world.broken("heard", f"{self.name} may be silent for longer than {window.silence} s")
 
     async def spend(self, seconds: float) -> None:
         """Fetch one after the other, while there is money."""
