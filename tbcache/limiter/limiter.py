@@ -154,7 +154,6 @@ class Limiter:
         asked_at: float,
     ) -> Replied[R] | None:
         source, window = want.source, self.process_window(want.source)
-        epoch = self.epochs.of(source)
         try:
             asked = call(self._terms(source, deadline_us))
             reply = await self._run(script, source, asked)
@@ -169,9 +168,10 @@ class Limiter:
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
+        jump = None if self.epochs.of(source) else self.store.clock.go_back(reply.now, asked_at, source)
         await self._learn(source, getattr(reply, "seen", UNSEEN), asked_at)
-        is_new = self.epochs.of(source) != epoch
-        await self.store.clock.learn(reply.now, asked_at, source, is_new_epoch=is_new)
+        await self.store.clock.learn(reply.now, asked_at, source)
+        await self.store.clock.mend(source, jump)
         return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
@@ -413,11 +413,16 @@ class Limiter:
             seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
             return self._restore(window, source, terms, ages, seen_ago_us)
 
+        jumps: list[Jump | None] = []
+
         def on_reply(found: Restored) -> None:
+            jumps.append(self.store.clock.go_back(found.now, asked_at, source))
             self.epochs.set(source, found.seen, asked_at)
             window.restored(ages)
 
         await self.take(RESTORE, Want(source, random_id(), 0, joins=False), call, on_reply=on_reply)
+        for jump in jumps:
+            await self.store.clock.mend(source, jump)
         await self._report_ends(source)
 
     def _restore(

@@ -50,6 +50,12 @@ class _Range(NamedTuple):
         return _Range(low if low > least else least, high if high < most else most, at)
 
 
+def _range(now_us: int, asked_at: float) -> _Range:
+    """What an answer of that moment says, to what was asked at ``asked_at``."""
+    at = now()
+    return _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
+
+
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
     set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic). It is
@@ -149,15 +155,12 @@ class ServerClock:
         # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
         return round((now() + known.low + self.answered_seconds) * MICROS)
 
-    async def learn(self, now_us: int, asked_at: float, source: str, *, is_new_epoch: bool = False) -> None:
+    async def learn(self, now_us: int, asked_at: float, source: str) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
 
-        One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told. Where
-        ``is_new_epoch``, this process has put its slots back by the time that was answered: it goes by that
-        time, whether it was set once more since or not.
+        One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
         """
-        at = now()
-        seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
+        seen = _range(now_us, asked_at)
         jump = self._compare(seen, asked_at, source)
         if jump is None:
             return
@@ -166,9 +169,36 @@ class ServerClock:
         # thread of it takes a slot by stamps that look older than they are.
         with contextlib.suppress(Unavailable):
             for before, _ in self._jumped:
-                if not await before(source, jump) and not is_new_epoch:
+                if not await before(source, jump):
                     return
             self._ranges[self._name(source)] = self._ranges[""] = seen
+            for _, after in self._jumped:
+                await after(source)
+
+    def go_back(self, now_us: int, asked_at: float, source: str) -> Jump | None:
+        """Go by the time of an answer at once where the server's clock was set back; None where it was not.
+
+        So it must be before this process takes over an epoch that the answer names: another thread that knew
+        the epoch with the time of before would not notice that the clock is put right again. :meth:`mend`
+        must be called after that.
+        """
+        seen = _range(now_us, asked_at)
+        with self._lock:
+            known = self._ranges.get(self._name(source))
+            if known is None or known.at(seen.seen_at).low - seen.high <= self.timeout:
+                return None
+            self._ranges[self._name(source)] = self._ranges[""] = seen
+        seconds = seen.high - known.at(seen.seen_at).low
+        return Jump(seconds, known.seen_at, seen.low, seen.high)
+
+    async def mend(self, source: str, jump: Jump | None) -> None:
+        """Tell of a jump that :meth:`go_back` has found; None for none."""
+        if jump is None:
+            return
+        log.warning("redis.clock_jumped", seconds=round(jump.seconds, 3))
+        with contextlib.suppress(Unavailable):
+            for before, _ in self._jumped:
+                await before(source, jump)
             for _, after in self._jumped:
                 await after(source)
 

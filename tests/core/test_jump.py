@@ -474,6 +474,23 @@ def test_a_mend_of_a_step_that_comes_after_its_correction_changes_nothing(clock:
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_another_thread_notices_a_correction_as_soon_as_it_knows_the_epoch(clock: ServersClock) -> None:
+    """It knows it with the time of then, though the window is being mended for that time still."""
+    world, (awake, asleep) = begin(clock, 4, 1)
+    clock.ahead -= 30.0
+    beat(awake)
+
+    def be_put_right() -> None:
+        clock.ahead = 0.0
+        for _ in range(3):
+            asleep.take()
+
+    before(LOSE, asleep, be_put_right)
+    beat(asleep)
+    assert clock.ahead == 0.0
+    assert world.most_in_a_window() <= LIMIT.count
+
+
 @pytest.mark.parametrize("seconds", [-30.0, -3.0, 30.0])
 def test_who_slept_through_one_step_alone_finds_nothing_missing(clock: ServersClock, seconds: float) -> None:
     """It puts back its slots by its own clock, however long after the step: nobody is to wait for that."""

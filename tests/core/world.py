@@ -115,7 +115,9 @@ class UnreliableStore(Store):
             raise self._failed(error, script.name) from None
 
     async def command(self, *command: Any) -> Any:
-        return self.pass_on(lambda: self.world.redis.execute_command(*command))
+        answer = self.pass_on(lambda: self.world.redis.execute_command(*command))
+        # As it travels: redis-py has made a dict of it.
+        return [part for pair in answer.items() for part in pair] if isinstance(answer, dict) else answer
 
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         return None
