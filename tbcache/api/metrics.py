@@ -135,7 +135,7 @@ def load(status: FleetStatus) -> list[Family]:
     wanted = Family(
         "tbcache_workers_wanted", "gauge", "Workers for what may run: none where only a limit is waited for."
     )
-    runnable = Family("tbcache_queue_runnable_jobs", "gauge", "Jobs that may begin within 30 s.")
+    runnable = Family("tbcache_queue_runnable_jobs", "gauge", "Jobs that may begin within a minute.")
     oldest = Family(
         "tbcache_queue_oldest_seconds", "gauge", "Age of the oldest job that is next; 0: none waits."
     )

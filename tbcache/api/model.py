@@ -330,10 +330,10 @@ class QueueLoad(Schema):
     """What waits in a source's queue, and how fast it may go."""
 
     waiting: int
-    runnable: int = Field(description="How many of them may begin within 30 s by the limits.")
+    runnable: int = Field(description="How many of them may begin within a minute by the limits.")
     running: int
     oldest_seconds: float | None = Field(description="The age of the oldest of those that are next.")
-    arrivals_per_second: float
+    begun_per_second: float
     admissible_per_second: float | None = Field(description="By the limits; null for any rate.")
     job_seconds: float = Field(description="How long a job takes, on average.")
 

@@ -17,7 +17,7 @@ from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
-from tbcache.fleet.scale import JOB_SECONDS, TARGET_SECONDS, QueueLoad, scale_of
+from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, scale_of
 from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.fleet.warm_sets import WarmSets, listed_of
@@ -304,7 +304,7 @@ class Look:
 
     def _load(self, source: Source, running: int, seconds: float, *, may_run: bool) -> QueueLoad | None:
         try:
-            found = self._queue.backlog(source, TARGET_SECONDS)
+            found = self._queue.backlog(source, HORIZON_SECONDS)
         except Refused:
             # A damaged key tells nothing.
             return None
@@ -315,8 +315,8 @@ class Look:
             runnable=found.waiting if most < 0 else min(found.waiting, most),
             running=running,
             oldest_seconds=max(0.0, age) if found.oldest_ms else None,
-            arrivals_per_second=found.arrived / (found.arrived_us / MICROS),
-            admissible_per_second=None if most < 0 else most / TARGET_SECONDS,
+            begun_per_second=found.begun / (found.begun_us / MICROS),
+            admissible_per_second=None if most < 0 else most / HORIZON_SECONDS,
             job_seconds=seconds,
         )
 

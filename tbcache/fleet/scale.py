@@ -1,9 +1,9 @@
 """How many workers the fleet needs: by Little's law, of the jobs that may run.
 
 A job that waits for its source's limit needs no worker, however many wait with it: so the backlog alone says
-nothing. What counts is the rate at which jobs can begin, which is that at which they come and the backlog is
-to be worked off, or the rate that the limits allow, whichever is smaller. At that rate, each thread is busy
-with a job for as long as one takes.
+nothing. What counts is the rate at which jobs can begin: that at which they come and the backlog is to be
+worked off, or the rate that the limits allow, whichever is smaller. At that rate, each thread is busy with a
+job for as long as one takes. Jobs come as they have begun of late; what comes beyond that is the backlog.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from tbcache.monitoring import WorkerStatus
 
-#: The backlog is to be worked off within so many seconds: about as long as it takes to start a worker.
+#: The backlog is to be worked off within so many seconds.
 TARGET_SECONDS = 30.0
+#: The slots count that come free within so many: an autoscaler looks, and a worker starts meanwhile.
+HORIZON_SECONDS = 60.0
 #: What is assumed of a job of which nothing is known yet, and of a worker.
 JOB_SECONDS, THREADS = 1.0, 8
 
@@ -24,24 +26,24 @@ JOB_SECONDS, THREADS = 1.0, 8
 class QueueLoad:
     """What waits in a source's queue.
 
-    ``runnable`` of the ``waiting`` jobs may begin within the next 30 seconds by the limits.
+    ``runnable`` of the ``waiting`` jobs may begin within the next minute by the limits.
     ``oldest_seconds`` is how long ago the oldest that is next was queued; None where nothing waits. Jobs
-    come at ``arrivals_per_second``, may begin at ``admissible_per_second`` (None for any rate), and take
-    ``job_seconds``.
+    have begun at ``begun_per_second`` of late, may begin at ``admissible_per_second`` (None for any rate),
+    and take ``job_seconds``.
     """
 
     waiting: int
     runnable: int
     running: int
     oldest_seconds: float | None
-    arrivals_per_second: float
+    begun_per_second: float
     admissible_per_second: float | None
     job_seconds: float
 
     @property
     def threads_wanted(self) -> float:
         """How many threads would be busy with its jobs."""
-        wanted = self.arrivals_per_second + self.waiting / TARGET_SECONDS
+        wanted = self.begun_per_second + self.waiting / TARGET_SECONDS
         allowed = math.inf if self.admissible_per_second is None else self.admissible_per_second
         return min(wanted, allowed) * self.job_seconds
 

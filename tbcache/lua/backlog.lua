@@ -8,9 +8,9 @@
 -- ARGV  limits       "": none
 --       cost         of a job in slots
 --       horizon_us   so long from now on
--- Replies  now, waiting, oldest_ms, arrived, arrived_us, admissible
+-- Replies  now, waiting, oldest_ms, begun, begun_us, admissible
 --                      how many wait in its lanes; when the oldest was queued (ms since 1970; 0: nothing waits), of the
---                      first of each lane; how many jobs came, and in how long; how many may go in that time by the
+--                      first of each lane; how many were handed out, and in how long; how many may go in that time by the
 --                      limits, also if all of them did: none while the source is closed or paused; -1: any number
 local MOST_LOOKED_AT, MINUTE_US = 10, 60000000
 local now = server_time()
@@ -38,9 +38,9 @@ for _, message in ipairs(first[1] and redis.call('HMGET', jobs, unpack(first)) o
 end
 
 local minute = math.floor(now / MINUTE_US)
-local counted = redis.pcall('HMGET', arrivals, int(minute), int(minute - 1))
-local arrived = (tonumber(counted[1] or nil) or 0) + (tonumber(counted[2] or nil) or 0)
-local arrived_us = MINUTE_US + now - minute * MINUTE_US
+local counted = redis.pcall('HMGET', pace, int(minute), int(minute - 1))
+local begun = (tonumber(counted[1] or nil) or 0) + (tonumber(counted[2] or nil) or 0)
+local begun_us = MINUTE_US + now - minute * MINUTE_US
 
 -- Of one limit, the slots that can be taken until then: a window that ends by then is used again and again.
 local function slots_of(limit)
@@ -66,4 +66,4 @@ if limits ~= '' then
 elseif stopped_by(redis.call('HGET', state, 'order')) then
     admissible = 0
 end
-return reply_backlog(now, waiting, oldest_ms, arrived, arrived_us, admissible)
+return reply_backlog(now, waiting, oldest_ms, begun, begun_us, admissible)

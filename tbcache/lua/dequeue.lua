@@ -40,6 +40,7 @@ local MOST_LOOKED_AT = 100
 local MOST_BYTES = 262144
 local MOST_AT_ONCE = 16
 local SOON_US = 100000
+local MINUTE_US, KEPT_MINUTES = 60000000, 5
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
@@ -315,6 +316,16 @@ if begun[1] then
 end
 if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
+    local minute = math.floor(now / MINUTE_US)
+    -- A damaged key keeps no job from its worker.
+    if redis.pcall('HINCRBY', pace, int(minute), #handed_out) == #handed_out then
+        for _, old in ipairs(redis.call('HKEYS', pace)) do
+            if (tonumber(old) or 0) <= minute - KEPT_MINUTES then
+                redis.call('HDEL', pace, old)
+            end
+        end
+        redis.call('EXPIRE', pace, KEPT_MINUTES * 60)
+    end
 end
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then

@@ -38,7 +38,6 @@
 --                    letter) | "fenced", and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
-local MINUTE_US, KEPT_MINUTES = 60000000, 5
 
 local now = server_time()
 -- Jobs begin by our clock: the asker's may be ahead of it.
@@ -331,23 +330,9 @@ local function ask(id, message, key)
 end
 
 read_known()
-local queued, arrived = {}, 0
+local queued = {}
 for at = 1, #asks, PARTS do
-    local reply = ask(asks[at], asks[at + 1], asks[at + 2])
-    queued[#queued + 1] = reply
-    arrived = arrived + (reply[2] == 'queued' and 1 or 0)
-end
-if arrived > 0 then
-    local minute = math.floor(now / MINUTE_US)
-    -- A damaged key keeps no job from its queue.
-    if redis.pcall('HINCRBY', arrivals, int(minute), arrived) == arrived then
-        for _, old in ipairs(redis.call('HKEYS', arrivals)) do
-            if (tonumber(old) or 0) <= minute - KEPT_MINUTES then
-                redis.call('HDEL', arrivals, old)
-            end
-        end
-        redis.call('EXPIRE', arrivals, KEPT_MINUTES * 60)
-    end
+    queued[#queued + 1] = ask(asks[at], asks[at + 1], asks[at + 2])
 end
 write_all()
 if is_for_workers then

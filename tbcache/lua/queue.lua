@@ -27,7 +27,7 @@
 -- deaths       HASH  job id -> how often its worker died
 -- dead         ZSET  job id -> died at (us)      dead-jobs  HASH  job id -> message
 -- reasons      HASH  job id -> why it is dead
--- arrivals     HASH  minute since 1970 -> how many jobs were queued in it; the last few
+-- pace         HASH  minute since 1970 -> how many jobs were handed out in it; the last few
 -- bell         LIST  has an element when jobs came that no consumer has asked for; idle consumers pop it
 -- asked        STRING  when a worker last asked for jobs (us)
 -- called       STRING  the process that makes itself free for a suspect; it expires

@@ -32,7 +32,7 @@ class QueueKeys(NamedTuple):
     dead: Key
     dead_jobs: Key
     reasons: Key
-    arrivals: Key
+    pace: Key
     bell: Key
     asked: Key
     called: Key
@@ -224,14 +224,14 @@ class Backlog(NamedTuple):
 
 
 class BacklogReply(NamedTuple):
-    """What waits. ``arrived`` jobs came in ``arrived_us``; ``admissible`` of them may go, -1 for any number;
-    ``oldest_ms`` is since 1970."""
+    """What waits. ``begun`` jobs were handed out in ``begun_us``; ``admissible`` of those that wait may go,
+    -1 for any number; ``oldest_ms`` is since 1970."""
 
     now: int
     waiting: int
     oldest_ms: int
-    arrived: int
-    arrived_us: int
+    begun: int
+    begun_us: int
     admissible: int
 
 

@@ -280,9 +280,9 @@ def test_what_may_pass_is_tried_again_and_then_buried(
 
 
 def left(store: Store) -> dict[str, int]:
-    """How much of the news queue is there, by part; empty parts left out, and when it was asked for jobs."""
+    """How much of the news queue is there, by part; empty parts left out, and what is noted of asks."""
     found: dict[str, int] = {}
-    for part in set(PARTS) - {"asked"}:
+    for part in set(PARTS) - {"asked", "pace"}:
         key = store.keys.queue("news", part)
         size = {b"hash": "hlen", b"zset": "zcard", b"list": "llen", b"string": "strlen"}.get(
             store.client.type(key)
@@ -1800,7 +1800,7 @@ def test_the_upstream_sees_no_more_than_the_limit(fleet: Fleet, queue: Queue, pi
 
 #: A part of the queue, and what stands there in its place.
 DAMAGED = [
-    *((part, b"junk") for part in PARTS if part not in ("asked", "called")),
+    *((part, b"junk") for part in PARTS if part not in ("asked", "called", "pace")),
     ("asked", b"banana"),
     ("asked", b"inf"),
 ]
@@ -1831,12 +1831,12 @@ def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
 
 def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
     """The news queue as it stands in Redis, but for one part."""
-    kept = (part for part in PARTS if part not in (without, "asked", "called"))
+    kept = (part for part in PARTS if part not in (without, "asked", "called", "pace"))
     return {part: store.client.dump(store.keys.queue("news", part)) for part in kept}
 
 
 @pytest.mark.one_server
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("asked", "called")])
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("asked", "called", "pace")])
 def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store], part: str
 ) -> None:
