@@ -194,15 +194,16 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
     cluster: ClusterServer, store_for: StoreFor
 ) -> None:
     """An hour between two nodes is no jump: no window is given up for it."""
-    store, now = store_for(cluster), time.monotonic()
+    store, now, now_us = store_for(cluster), time.monotonic(), round(time.time() * 1e6)
     limiter_of(store).epochs.learn("twitter", Seen("one"), 0.0)
-    run(store.clock.learn(1_000_000_000, now, "twitter"))
-    run(store.clock.learn(4_600_000_000, now, "reddit"))
+    run(store.clock.learn(now_us - 3_600_000_000, now, "twitter"))
+    run(store.clock.learn(now_us, now, "reddit"))
     assert limiter_of(store).epochs.of("twitter") == "one"
     assert run(store.clock.deadline_us("reddit")) - run(store.clock.deadline_us("twitter")) == pytest.approx(
         3.6e9, abs=1e6
     )
-    run(store.clock.learn(1_000_000_000 + 3_600_000_000, time.monotonic(), "twitter"))
+    asked_at, now_us = time.monotonic(), round(time.time() * 1e6)
+    run(store.clock.learn(now_us, asked_at, "twitter"))
     assert limiter_of(store).epochs.of("twitter") != "one"
 
 
