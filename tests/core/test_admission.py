@@ -881,11 +881,13 @@ def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admi
     assert limiter_of(store).epochs.sources == ["reddit", "twitter"]
     damaged, epoch = store.keys.state("reddit"), limiter_of(store).epochs.of("twitter")
     store.client.set(damaged, "no hash", ex=60)
-    told = [
-        (round((store.clock.time_us(source) or 0.0) + 3600e6), source) for source in ("reddit", "twitter")
-    ]
-    for now_us, source in told:
-        run(store.clock.learn(now_us, time.monotonic(), source))
+    store.clock._ranges = {
+        name: known._replace(low=known.low - 3600.0, high=known.high - 3600.0)
+        for name, known in store.clock._ranges.items()
+    }
+    for source in ("reddit", "twitter"):
+        asked_at, now_us = time.monotonic(), round(time.time() * 1e6)
+        run(store.clock.learn(now_us, asked_at, source))
     assert limiter_of(store).epochs.of("twitter") != epoch
     assert store.client.hexists(store.keys.state("twitter"), "stepped")
     assert slots(store) == 1
