@@ -27,7 +27,8 @@ KEYS = Keys("trading_bot")
 TRACK_SECONDS = 10.0
 DRAIN_SECONDS = 60.0
 #: Parts of a queue that must be empty when all is done; the dead stay, and the bell rings.
-WORKING_PARTS = tuple(part for part in PARTS if part not in ("dead", "dead-jobs", "bell"))
+#: The parts in which a job that is not over would be found: no dead ones, and no figures.
+WORKING_PARTS = tuple(part for part in PARTS if part not in ("dead", "dead-jobs", "bell", "pace"))
 
 RAW = re.compile(
     r"Traceback \(most recent call last\)|redis\.exceptions|Exception in thread|never retrieved"
