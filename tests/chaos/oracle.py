@@ -26,8 +26,7 @@ from tests.chaos.record import read
 KEYS = Keys("trading_bot")
 TRACK_SECONDS = 10.0
 DRAIN_SECONDS = 60.0
-#: Parts of a queue that must be empty when all is done; the dead stay, and the bell rings.
-#: The parts in which a job that is not over would be found: no dead ones, and no figures.
+#: Parts of a queue that must be empty when all is done; the dead stay, the bell rings, and the rate is counted.
 WORKING_PARTS = tuple(part for part in PARTS if part not in ("dead", "dead-jobs", "bell", "pace"))
 
 RAW = re.compile(
