@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons image mutants simulate planted chaos soak dramatiq lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak dramatiq lock clean
 
 setup: $(STAMP)
 
@@ -58,6 +58,11 @@ mutants: setup
 SEEDS ?= 200
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Asks for the same fetches and works on them in random orders: 0 jobs too many, and 0 answers that are too old.
+RUNS ?= 10000
+unique: setup
+	$(BIN)/python -m tests.unique --runs $(RUNS)
 
 # Plants one bug after the other into the core, and says within how many seeds the simulation finds it: five minutes, as
 # the seed that has found it before is tried first. `--fresh` begins with seed 0: hours.

@@ -22,12 +22,14 @@ from tbcache.queue.hand import Job
 from tbcache.queue.job import Finish
 from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
+from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH
 from tbcache.rate_limiter import RateLimiter
 from tbcache.scoring import aggregate
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.core.conftest import Upstream
 from tests.core.test_queue import Worker
+from tests.unique import world
 
 NEWS = replace(BUILT_IN["news"], limits=(Limit(1000, 60.0),), missing=())
 AAPL = FetchRequest("news", "AAPL")
@@ -300,3 +302,25 @@ def ended(outcome: Outcome) -> Finish:
     JobMiddleware().after_process_message(StubBroker(), found, result=outcome)
     assert found.finish is not None
     return found.finish
+
+
+def test_no_order_of_events_queues_a_fetch_twice_or_answers_with_what_is_too_old() -> None:
+    """Asks of all kinds, ends and deaths, in a few random orders; `make unique` tries thousands of them."""
+    with world() as go:
+        assert [found for seed in range(8) if (found := go(seed))] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("return its_after > 0 and begun >= after * 1000000", "return true", "began too early"),
+        ("    if not words then", "    if true then", "a second job"),
+        ("            promote(key, found[2], now)", "", "are never done"),
+    ],
+)
+def test_a_bug_would_be_seen_by_that(old: str, new: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that finds nothing is none."""
+    for script in (ENQUEUE, DEQUEUE, FINISH):
+        monkeypatch.setitem(vars(script), "text", script.text.replace(old, new))
+    with world() as go:
+        assert any(what in go(seed) for seed in range(30))

@@ -238,7 +238,9 @@ _JOBS = (
         "",
         _QUEUED,
     ),
-    _bug("the same fetch is queued twice", "enqueue.lua", "    if words then", "    if false then", _QUEUED),
+    _bug(
+        "the same fetch is queued twice", "enqueue.lua", "    if not words then", "    if true then", _QUEUED
+    ),
     _bug(
         "claims are not renewed",
         "dequeue.lua",
