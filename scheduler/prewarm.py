@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from tbcache.settings.capacity import pace_of
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.envelope import HEAD_BYTES
+from tbcache.store.state import read_states
 from tbcache.store.wire import MICROS, to_time
 
 from .leader import LEASE_MS, TICK_SECONDS
@@ -61,7 +63,7 @@ class Prewarm:
           Fenced: ``token`` is that of a leader that another has followed.
         """
         queued = 0
-        for source in self._sources:
+        for source in self._in_force():
             # An error with the keys of one source must not leave the others cold.
             try:
                 dues = list(self._due(source))
@@ -87,8 +89,20 @@ class Prewarm:
         Raises:
           Unavailable: Redis is away.
         """
-        for source in self._sources:
+        for source in self._in_force():
             yield from self._due(source)
+
+    def _in_force(self) -> Iterator[Source]:
+        """The sources by the limits of the whole fleet, without those that an operator has stopped."""
+        try:
+            states = read_states(self._store, [source.name for source in self._sources])
+        except Unavailable as error:
+            log.warning("prewarm.waits", reason=error.reason)
+            return
+        for source in self._sources:
+            state = states[source.name]
+            if state.order is None:
+                yield replace(source, limits=state.limits or source.limits)
 
     def _due(self, source: Source) -> Iterator[Due]:
         settings = self._settings
@@ -140,7 +154,7 @@ class Prewarm:
             is_old = cleared.hides(request.key, _stamp(since))
             fresh_until = cleared.fresh_until(request.key, head)
             seen.append(Look(request, fresh_until, 0 if is_old else _stamp(retry_at)))
-        return int(seconds) * MICROS + int(micros), seen
+        return seconds * MICROS + micros, seen
 
 
 def _stamp(value: object) -> int:

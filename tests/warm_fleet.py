@@ -27,6 +27,7 @@ from tbcache.testing.simulated.process import SimulatedProcess
 
 NAME = "warmed"
 THREADS = 8
+MOST_EVENTS = 100_000_000
 #: An answer of the upstream takes so long (s).
 LATENCY = 0.3
 #: An ask that takes longer has waited for more than Redis.
@@ -78,6 +79,8 @@ class WarmFleet:
 
     def __init__(self, fleet: SimulatedFleet, seed: int) -> None:
         self.fleet, self.seen = fleet, Seen()
+        # Hours of a fleet are no loop.
+        fleet._fleet.kernel._most = MOST_EVENTS
         self._random = random.Random(seed)
         Warmed.seen = self.seen
         self.leaders: dict[str, Leader] = {}

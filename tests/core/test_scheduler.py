@@ -8,12 +8,14 @@ import pytest
 
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Go, Settlement
-from tbcache.models import Failure
+from tbcache.fleet import Fleet
+from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.wire import pack_limits
 from tests.blocking import Admission
 from tests.core.conftest import ask
 
@@ -90,6 +92,26 @@ def test_two_runs_queue_once(prewarm: Prewarm, store: Store, warm_settings: Sett
     assert prewarm.run(0) == 0
     depth = Queue(store, warm_settings).depth("twitter")
     assert (depth.prewarm, depth.interactive) == (2, 0)
+
+
+def test_limits_that_others_have_lowered_hold_for_what_is_kept_warm(
+    prewarm: Prewarm, store: Store, warm_settings: Settings
+) -> None:
+    """What the fleet may send is no more than its strictest process, or an operator, allows; of a source that
+    one has stopped nothing is queued.
+    """
+    monitor = UsageMonitor(store, warm_settings)
+    for _ in range(90):
+        monitor.popularity.record("stocktwits:GME:24")
+    monitor.popularity.flush()
+    key = store.keys.state("stocktwits")
+    store.client.hset(key, "limits", pack_limits((Limit(3, 300.0),)))
+    store.client.expire(key, 60)
+    assert due(prewarm, "stocktwits") == ["AAPL", "MSFT"]
+    operator = Fleet(warm_settings, store).as_operator("jo")
+    operator.pause("stocktwits", "a test")
+    assert due(prewarm, "stocktwits") == []
+    operator.resume("stocktwits")
 
 
 def test_what_is_damaged_in_one_source_leaves_no_other_cold(prewarm: Prewarm, store: Store) -> None:

@@ -100,6 +100,8 @@ def shaped(name: str, answer: Any) -> Any:
         return answer
     if name == "hgetall":
         return dict(zip(answer[::2], answer[1::2], strict=True))
+    if name == "time":
+        return tuple(map(int, answer))
     if name in ("hexists", "ping"):
         return bool(answer)
     return answer
