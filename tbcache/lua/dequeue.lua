@@ -40,7 +40,6 @@ local MOST_LOOKED_AT = 100
 local MOST_BYTES = 262144
 local MOST_AT_ONCE = 16
 local SOON_US = 100000
-local MINUTE_US, KEPT_MINUTES = 60000000, 5
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
@@ -316,7 +315,7 @@ if begun[1] then
 end
 if handed_out[1] then
     redis.call('EXPIRE', claims, QUEUE_TTL_S)
-    local minute = math.floor(now / MINUTE_US)
+    local KEPT_MINUTES, minute = 5, math.floor(now / 60000000)
     -- A damaged key keeps no job from its worker.
     if redis.pcall('HINCRBY', pace, int(minute), #handed_out) == #handed_out then
         for _, old in ipairs(redis.call('HKEYS', pace)) do
