@@ -71,6 +71,7 @@ class Process(Host):
         self.membership = Membership(self.store)
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
         self.admission = Admission(self.store, settings, self._monitor())
+        self._note_interrupted()
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
         self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))
@@ -83,6 +84,18 @@ class Process(Host):
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name, [world.source.name])
             self.spawn("schedule", self._schedule)
+
+    def _note_interrupted(self) -> None:
+        """Take note of loads without Redis that are interrupted: they hold their slots, and tell nobody."""
+        fallback: Any = self.admission._fallback
+        end_slot = fallback._end_slot
+
+        async def noted(grant: Any, settlement: Any) -> None:
+            if settlement.ending == "interrupted":
+                self.world.oracle.interrupted.add(grant.slot)
+            await end_slot(grant, settlement)
+
+        fallback._end_slot = noted
 
     def _monitor(self) -> Any:
         if not self.world.shape.budget:
