@@ -32,6 +32,7 @@ from bench import (
     refresh,
     refusal,
     report,
+    scaling,
     stampede,
 )
 from bench.table import Bar, Table
@@ -318,3 +319,14 @@ def test_callers_share_a_queue(disposable: Server) -> None:
     found = fairness.measure(disposable, Limit(16, 0.3), 100, 2)
     assert [row[0][:8] for row in found.rows] == ["B's last", "B's last", "8 equals", "weights "]
     assert fairness.jain([5, 5, 5]) == 1 > fairness.jain([5, 5, 0])
+
+
+def test_scaling_by_what_is_wanted_takes_less_than_by_the_backlog() -> None:
+    """Jobs that wait for a limit want no pod; those of a queue without one want theirs at once."""
+    bulk = [scaling.Arrival(float(number % 60), False) for number in range(2000)]
+    reports = [scaling.Arrival(600.0 + number / 100, True) for number in range(600)]
+    arrivals = [[], [], sorted(bulk), reports]
+    ours = scaling.play(arrivals, scaling.by_signal)
+    theirs = scaling.play(arrivals, scaling.by_backlog(100))
+    assert ours.pod_hours <= 0.5 * theirs.pod_hours
+    assert ours.wait(0.95) < 90

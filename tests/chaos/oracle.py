@@ -26,7 +26,7 @@ from tests.chaos.record import read
 KEYS = Keys("trading_bot")
 TRACK_SECONDS = 10.0
 DRAIN_SECONDS = 60.0
-#: Parts of a queue that must be empty when all is done; the dead stay, the bell rings, and the rate is counted.
+#: Parts of a queue that must be empty when all is done; the dead stay, the bell rings, the rate is told.
 WORKING_PARTS = tuple(part for part in PARTS if part not in ("dead", "dead-jobs", "bell", "pace"))
 
 RAW = re.compile(
