@@ -226,6 +226,15 @@ def test_an_unknown_source_is_named() -> None:
         get_provider("twiter")
 
 
+@pytest.mark.parametrize("tool", ["analyzer", "voices"])
+def test_a_tool_that_is_set_where_it_changes_nothing_is_refused(tool: str) -> None:
+    """Who gave a bot a scorer of his own went on trading by ours."""
+    with pytest.raises(AttributeError, match=rf"provider\.blocking\.{tool} = "):
+        setattr(get_provider("twitter"), tool, ())
+    given = tbcache.get_provider("reddit").voices
+    assert get_provider("reddit").blocking.voices is given
+
+
 def test_a_thousand_tasks_are_one_load_a_symbol_over_a_few_threads(
     sources: RunningSimulator, server: Server, run: Run
 ) -> None:

@@ -16,12 +16,18 @@ from tbcache.providers.base import covering
 class Provider:
     """One upstream; see :class:`tbcache.Provider`.
 
-    ``blocking`` is the same for the blocking API. What is set there (``analyzer``, ``cache_ttl``,
-    ``persist_to_db``) holds here as well.
+    ``blocking`` is the same for the blocking API. What is set there (``analyzer``, ``voices``, ``cache_ttl``,
+    ``persist_to_db``) holds here as well; here nothing is set.
     """
 
+    blocking: BlockingProvider
+
     def __init__(self, blocking: BlockingProvider) -> None:
-        self.blocking = blocking
+        object.__setattr__(self, "blocking", blocking)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # It would change nothing, and nobody would notice.
+        raise AttributeError(f"a provider's tools are set once for both APIs: provider.blocking.{name} = ...")
 
     async def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
         """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.
