@@ -22,6 +22,8 @@ from tbcache.models.history import COLUMNS, MOST_POINTS, moments
 from tbcache.providers import get_provider
 from tbcache.repository import Answer, SentimentRepository, decode_answer, encode_answer
 from tbcache.scoring import VOICES
+from tbcache.scoring.voices import repetition
+from tbcache.scoring.voices.sketch import words_of
 from tbcache.timeline import Load, Past, Read, Record, Scored, Span
 from tests.test_repository import answer
 from tests.timeline.kit import moment, seen, span
@@ -61,6 +63,21 @@ def test_what_was_told_the_day_before_is_no_voice_live_nor_in_the_past(
     (hindsight,) = looked_back(repository, upstream, request, [live.as_of])
     assert hindsight is not None
     assert (hindsight.count, hindsight.voices) == (1, voices)
+
+
+def test_a_text_is_looked_at_once_in_a_history(
+    repository: SentimentRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week by the quarter of an hour looks 672 times at the posts of each day."""
+    request, record, seen = FetchRequest("news", "AAPL", 24), None, list[str]()
+    story = Item("1", NOW, "Carmaker recalls nine thousand trucks over a loose bolt", kind="article")
+    for hour in range(3):
+        record = loaded(repository, record, story, NOW + timedelta(hours=hour), request)
+    monkeypatch.setattr(repetition, "words_of", lambda text: seen.append(text) or words_of(text))
+    moments = [NOW + timedelta(hours=hour, minutes=30) for hour in range(3)]
+    answers = answered(repository, MadeUp(), request, moments)
+    assert len({answer.as_of for answer in answers if answer is not None}) == 3
+    assert seen == [story.text]
 
 
 def loaded(
