@@ -137,13 +137,16 @@ end
 
 -- The name of the entry that a fetch writes into the cache (see admit.lua). It is made of the fetch key, where its tag
 -- is the queue's own: so it lies in the same hash slot, and a cluster finds it. nil for any other key.
-local namespace, tag = string.match(interactive, '^(.-):{(.-)}')
-local entry_head, key_head = namespace .. ':cache:{' .. tag .. '}', tag .. ':'
-local function entry_of(key)
-    if string.sub(key, 1, #key_head) ~= key_head then
-        return nil
+local entry_of
+do
+    local namespace, tag = string.match(interactive, '^(.-):{(.-)}')
+    local entry_head, key_head = namespace .. ':cache:{' .. tag .. '}', tag .. ':'
+    function entry_of(key)
+        if string.sub(key, 1, #key_head) ~= key_head then
+            return nil
+        end
+        return entry_head .. string.sub(key, #key_head)
     end
-    return entry_head .. string.sub(key, #key_head)
 end
 
 -- Until when an entry is fresh (us); 0 for none. One that is older than a clear that is not swept yet does not count,

@@ -105,6 +105,14 @@ class Prospect:
         at = stand.at if start is None else start.at * MICROS
         return to_time(at) if at else None
 
+    def start_after_queueing(self, stand: Stand) -> datetime | None:
+        """When a job that was just queued starts; None where no worker takes it. It may have done so by now."""
+        if stand.state in _WAITING or stand.at:
+            return self.moment_of(stand)
+        # It comes after a running job, which may have just begun.
+        seconds = self.crew.seconds if stand.state == "follows" else 0.0
+        return to_time(self.found.now + seconds * MICROS)
+
     @cached_property
     def _starts(self) -> list[Start]:
         if self.found.is_stopped:

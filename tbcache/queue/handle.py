@@ -400,7 +400,7 @@ async def starts_of(store: Store, queue: str, queued: Sequence[Queued]) -> list[
     if not ids:
         return [None] * len(queued)
     prospect = await prospect_of(store, store.settings, pacing_source(queue, store.settings), ids)
-    moments = map(prospect.moment_of, prospect.found.jobs)
+    moments = map(prospect.start_after_queueing, prospect.found.jobs)
     return [None if one.state == "hit" else next(moments) for one in queued]
 
 

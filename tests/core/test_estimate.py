@@ -143,6 +143,20 @@ def test_many_jobs_are_told_when_they_start(queue: Queue, crew: Callable[..., No
     assert seconds_until(joined.starts_at, begun) >= LIMIT.window_seconds
 
 
+def test_a_job_that_has_begun_by_then_starts_now(
+    queue: Queue, store: Store, settings: Settings, crew: Callable[..., None]
+) -> None:
+    """A worker may be quicker than whoever asks when; one that comes after it starts when that is over."""
+    crew(news=2.0)
+    worker, begun = Worker(store, settings, NEWS, threads=4), utc_now()
+    queue.enqueue(AAPL)
+    worker.await_job()
+    (joined,) = queue.enqueue_many([AAPL])
+    assert abs(seconds_until(joined.starts_at, begun)) < 60.0
+    (follower,) = queue.enqueue_many([AAPL], fresh_after=utc_now())
+    assert seconds_until(follower.starts_at, utc_now()) == pytest.approx(2.0, abs=2.0)
+
+
 def test_where_no_worker_is_nobody_knows_when_a_job_starts(queue: Queue) -> None:
     """It waits until one comes; that is said in place of a moment."""
     (handle,) = queue.enqueue_many([AAPL])
