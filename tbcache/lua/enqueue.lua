@@ -305,8 +305,11 @@ local function ask(id, message, key)
     local fresh_until_us, name = answer_of(key)
     local entry = name and not is_requeued and hit_of(fresh_until_us, name)
     local words = found[1] and redis.call('HGET', jobs, found[1])
-    if words and not found[2] then
+    if words and not found[2] and not entry then
         join_waiting(found[1], key, words, message)
+    elseif words and not found[2] and is_answered(key, words, clears, now) then
+        -- Others wait for the job, which asks for no more than it did.
+        move(found[1], true)
     end
     if entry then
         hits = hits + 1

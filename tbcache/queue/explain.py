@@ -106,7 +106,7 @@ class Prospect:
         return to_time(at) if at else None
 
     def start_after_queueing(self, stand: Stand) -> datetime | None:
-        """When a job that was just queued starts; None where no worker takes it. It may have done so by now."""
+        """When a job that was just queued starts, if it has not by now; None where no worker takes it."""
         if stand.state in _WAITING or stand.at:
             return self.moment_of(stand)
         # It comes after a running job, which may have just begun.

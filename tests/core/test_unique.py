@@ -78,6 +78,17 @@ def test_a_cached_answer_is_had_at_once_and_nothing_is_queued(
     assert not store.client.exists(*(store.keys.queue("news", part) for part in ("jobs", "pending", "bell")))
 
 
+def test_a_hit_asks_no_more_of_a_job_that_waits(
+    queue: Queue, store: Store, cached: Callable[[], Outcome]
+) -> None:
+    """Whoever has the answer already is not waited for."""
+    waiting = queue.enqueue(AAPL, "prewarm")
+    cached()
+    assert queue.enqueue(AAPL).state == "hit"
+    assert wants(store, waiting.job_id)["lane"] == "prewarm"
+    assert (queue.depth("news").prewarm, queue.depth("news").interactive) == (1, 0)
+
+
 def test_a_cached_answer_counts_as_a_hit(
     queue: Queue, store: Store, settings: Settings, cached: Callable[[], Outcome]
 ) -> None:
