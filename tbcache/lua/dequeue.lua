@@ -13,8 +13,11 @@
 --       limits       "": none
 --       prewarm_fraction   of each limit that the pre-warm lane may fill
 --       hold_us      for how long a slot is held at most
---       claim_us     for how long a job is this worker's; renewed eight times meanwhile
---       suffix       of new claims, which begin with the job's id and a slash
+--       claim_us     for how long a job is this worker's; renewed four times meanwhile
+--       present_us   for how long it is after that, while the worker's connection is there
+--       present      how the names of the channels begin to which workers listen, the rest is the process's name; ""
+--                    where that tells nothing
+--       suffix       of new claims, which begin with the job's id, a slash, the process's name and a hyphen
 --       most_deaths  how often a job's worker may die
 --       deadline_us  0: none
 --       process
@@ -60,14 +63,22 @@ if is_extended then
     expire_after(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
 end
 
--- Where no worker has asked for a quarter of a claim, the server was away, and none could renew
+local ready_at, is_called, handed_out = 0, false, {}
+
+local function ask_again_at(moment)
+    if ready_at == 0 or moment < ready_at then
+        ready_at = moment
+    end
+end
+
+-- Where no worker has asked for half of a claim, the server was away, and none could renew
 -- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
 local stored = redis.pcall('GET', asked)
 local last = type(stored) == 'string' and moment(stored) or 0
 -- A damaged moment is written anew.
 last = last > 0 and last or now
-if now - last > claim_us / 4 then
-    local grace = claim_us * 3 / 16
+if now - last > claim_us / 2 then
+    local grace = claim_us / 2
     local hit = redis.call('ZRANGEBYSCORE', claims, '(' .. int(last + grace), int(now + grace))
     for _, claim in ipairs(hit) do
         redis.call('ZADD', claims, int(now + grace), claim)
@@ -79,12 +90,34 @@ if math.floor(now / HOUR_US) ~= math.floor(last / HOUR_US) then
     renew_ttls()
 end
 
+-- The claims that have lapsed, the first last, but for those of workers that are there: code that holds the
+-- interpreter of a process, or a machine with much else to do, keeps it from renewing them. Its connection is closed
+-- when it ends. Where that cannot be known, a claim holds for twice as long.
+local function all_lapsed()
+    local found = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, 100)
+    local channels, lapsed = {}, {}
+    for i = 1, #found, 2 do
+        channels[#channels + 1] = present .. (string.match(found[i], '/(%x+)%-[^/]*$') or '')
+    end
+    local there = present ~= '' and channels[1] and redis.pcall('PUBSUB', 'NUMSUB', unpack(channels))
+    local is_known = there and not there.err
+    for i = #found - 1, 1, -2 do
+        local until_us = tonumber(found[i + 1])
+        local is_there = is_known and there[i + 1] > 0 and until_us + present_us > now
+            or not is_known and until_us + claim_us > now
+        if is_there then
+            ask_again_at(now + claim_us / 4)
+        else
+            lapsed[#lapsed + 1] = found[i]
+        end
+    end
+    return lapsed
+end
+
 -- One of the jobs that a worker had when it died may be the cause; a job whose workers die again and again is
 -- dead-lettered.
 -- The last goes first: each is put in front of those that lapsed after it.
-local all_lapsed = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'LIMIT', 0, 100)
-for i = #all_lapsed, 1, -1 do
-    local lapsed = all_lapsed[i]
+for _, lapsed in ipairs(all_lapsed()) do
     local id = job_of(lapsed)
     local died = count_up(deaths, id, most_deaths)
     if died >= most_deaths then
@@ -102,14 +135,6 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMI
     redis.call('ZREM', delayed, id)
     put_in(id, now)
     renew_ttls()
-end
-
-local ready_at, is_called, handed_out = 0, false, {}
-
-local function ask_again_at(moment)
-    if ready_at == 0 or moment < ready_at then
-        ready_at = moment
-    end
 end
 
 -- The last look at the window.
@@ -330,9 +355,10 @@ local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then
     ask_again_at(tonumber(due))
 end
--- A claim that was not renewed for long is looked at as it lapses: its worker may be dead.
-local oldest = redis.call('ZRANGE', claims, 0, 0, 'WITHSCORES')[2]
-if oldest and tonumber(oldest) < now + claim_us / 2 then
-    ask_again_at(tonumber(oldest))
+-- A claim of another worker is looked at as it lapses: that may be dead.
+local next_lapse = redis.call('ZRANGEBYSCORE', claims, '(' .. int(now), '(' .. int(now + claim_us), 'WITHSCORES',
+    'LIMIT', 0, 1)[2]
+if next_lapse then
+    ask_again_at(tonumber(next_lapse))
 end
 return reply_dequeued(now, ready_at, is_called, seen, handed_out)

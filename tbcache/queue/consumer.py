@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import math
@@ -22,6 +21,7 @@ from tbcache.queue.bell import Bells
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import Ended, Hand, Job
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
+from tbcache.queue.presence import Presence
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
@@ -31,13 +31,19 @@ from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 log = get_logger("tbcache.queue")
 
-CLAIM_SECONDS = 8.0
+CLAIM_SECONDS = 3.0
 #: Claims are renewed so many times in the time for which they hold.
-RENEWALS = 8
-#: An idle process looks at its queues once in so many of the times that a consumer blocks, and in this part
-#: of a claim, so that it sees each claim before that lapses.
+RENEWALS = 4
+#: Those of a process whose connection is there hold for so many times as long.
+PRESENT_TIMES = 10
+#: An idle process looks at its queues once in so many of the times that a consumer blocks, and of those for
+#: which claims hold. Once it has seen one it asks as that lapses.
 LOOK_TIMES = 10
-LOOK_PART = 5 / 8
+LOOK_PART = 5 / 3
+#: A worker that is stopped waits for Redis for so long, to say which jobs it has done; containers are killed
+#: after 10 s.
+STOP_SECONDS = 8.0
+PAUSE_SECONDS = 0.1
 #: For how long a job waits that only a newer worker can read.
 UNKNOWN_SECONDS = 5.0
 MOST_WARNINGS = 100
@@ -54,6 +60,19 @@ class WorkerContext:
     actors: Mapping[str, dramatiq.Actor[Any, Any]]
     claim_seconds: float = CLAIM_SECONDS
     _bells: dict[str, Bells] = field(default_factory=dict)
+    presence: Presence = field(init=False)
+
+    _last_moment: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.presence = self.store.beside(Presence)
+
+    def last_moment(self) -> float:
+        """Until when the consumers of a worker that is stopped wait for Redis, one after another
+        (monotonic)."""
+        if now() > self._last_moment + STOP_SECONDS:
+            self._last_moment = now() + STOP_SECONDS
+        return self._last_moment
 
     def bells_of(self, queue: str) -> Bells:
         """Those of all queues; in a cluster of this one, as no connection blocks for several hash slots."""
@@ -87,7 +106,10 @@ class PacingConsumer(Consumer):
             self._limiter.process_window(source.name).configure(source.limits)
         self._hand = hand
         self._ends = Ends(self._store, self._keys, hand, source)
-        self._token, self._asks = uuid.uuid4().hex, itertools.count()
+        self._presence = context.presence
+        self._presence.join()
+        # Claims say whose they are (see dequeue.lua).
+        self._token, self._asks = f"{self._presence.name}-{uuid.uuid4().hex[:8]}", itertools.count()
         self._renew_at = -math.inf
         #: Past it, the last ask did nothing.
         self._deadline_us = 0
@@ -122,9 +144,22 @@ class PacingConsumer(Consumer):
 
     def close(self) -> None:
         self._give_back_buffer()
-        with contextlib.suppress(Unavailable):
-            self._ends.say()
+        self._say_last()
         self._bells.leave(self._source.name)
+        self._presence.leave()
+
+    def _say_last(self) -> None:
+        """Say what is unsaid, for as long as a worker that is stopped may wait for Redis: what is not said by
+        then is done once more."""
+        give_up_at = now() if self._threads.is_open else self._shared.last_moment()
+        while self._hand.unsaid:
+            try:
+                self._ends.say()
+            except Unavailable:
+                if now() >= give_up_at:
+                    log.warning("queue.ends_unsaid", source=self._source.name, jobs=len(self._hand.unsaid))
+                    return
+                run(world().sleep(PAUSE_SECONDS))
 
     def _finish(self, job: Job, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
@@ -168,7 +203,9 @@ class PacingConsumer(Consumer):
         return is_due or is_bound
 
     def _take(self) -> None:
+        self._threads.let_go(self._source.name)
         self._alarm.begin()
+        self._presence.show()
         with self._threads.reserve(self._source.name) as reserved:
             most = reserved.count if self._is_paced or reserved.is_all else self._ahead
             self._dequeue(reserved, most)
@@ -238,6 +275,8 @@ class PacingConsumer(Consumer):
                 prewarm_fraction=settings.prewarm_share,
                 hold_us=to_micros(settings.lease_seconds),
                 claim_us=to_micros(self._shared.claim_seconds),
+                present_us=to_micros(PRESENT_TIMES * self._shared.claim_seconds),
+                present=self._presence.prefix,
                 suffix=suffix,
                 most_deaths=MOST_TRIES,
                 deadline_us=terms.deadline_us,
@@ -341,7 +380,9 @@ class PacingConsumer(Consumer):
             return ""
         if reserved.is_all:
             return "free"
-        return "idle" if reserved.is_idle else "may"
+        if reserved.is_idle:
+            return "idle"
+        return "may" if self._threads.may_be_called else ""
 
 
 def _seconds_until(found: Dequeued) -> float:

@@ -103,6 +103,8 @@ class Dequeue(NamedTuple):
     prewarm_fraction: float
     hold_us: int
     claim_us: int
+    present_us: int
+    present: str
     suffix: str
     most_deaths: int
     deadline_us: int

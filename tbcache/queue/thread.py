@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from tbcache.io import now
+
+#: A worker makes itself free for so long, and is not called again for so long where a job of its own outlasts
+#: that: others may be free before, and short jobs go on meanwhile.
+CALL_SECONDS = 15.0
+REST_SECONDS = 60.0
 
 
 class Reservation:
@@ -49,6 +57,7 @@ class Threads:
         self._is_paced = False
         #: The queue that the process makes itself free for, or is free for.
         self._exclusive: str | None = None
+        self._called_at = self._rests_until = -math.inf
         self._taken: Counter[str] = Counter()
         #: How many wait for a thread, by queue.
         self._waiting: Counter[str] = Counter()
@@ -73,6 +82,11 @@ class Threads:
         """No thread takes a further job: the worker is stopping."""
         with self._changed:
             self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """False while the worker is stopping."""
+        return self._is_open
 
     @property
     def total(self) -> int:
@@ -138,7 +152,22 @@ class Threads:
         """Reserve nothing until every thread is idle, and then all of them for ``queue``; or no longer."""
         with self._changed:
             if self._exclusive in (None, queue):
+                if is_wanted and self._exclusive is None:
+                    self._called_at = now()
                 self._exclusive = queue if is_wanted else None
+                self._changed.notify_all()
+
+    @property
+    def may_be_called(self) -> bool:
+        """False while it rests, as it did not come free when it was called."""
+        return now() >= self._rests_until
+
+    def let_go(self, queue: str) -> None:
+        """Make the process free for ``queue`` no longer, where a job that it has keeps it too long."""
+        with self._changed:
+            is_late = self._exclusive == queue and now() >= self._called_at + CALL_SECONDS
+            if is_late and self._taken.total() > 0:
+                self._exclusive, self._rests_until = None, now() + REST_SECONDS
                 self._changed.notify_all()
 
     def _give(self, queue: str, count: int) -> None:

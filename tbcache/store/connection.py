@@ -436,14 +436,14 @@ class Store:
                     raise answer
         return answers
 
-    def subscribe(self) -> PubSub:
-        """A connection on which is told what concerns all (notice.lua).
+    def subscribe(self, channel: str | None = None) -> PubSub:
+        """A connection on which is told what concerns all (notice.lua), or what is said on another channel.
 
         Raises:
           Unavailable: the server is away.
         """
         with self.guard():
-            return self._server.subscribe(self.keys.notices)
+            return self._server.subscribe(channel or self.keys.notices)
 
     def close(self) -> None:
         """Close every connection; every call after that raises Unavailable."""

@@ -77,6 +77,10 @@ class Keys:
         """A channel for what concerns all; notice.lua has what is told there."""
         return f"{self.namespace}:notices"
 
+    def present(self, token: str) -> str:
+        """A channel to which a process listens, and on which nothing is said; see presence.py."""
+        return f"{self.namespace}:present:{token}"
+
     @property
     def rights(self) -> str:
         """A channel that nobody listens to: whether one may speak there is the same as for the others."""

@@ -61,7 +61,7 @@ class Line:
         keys, suffix = self.store.keys, f"{next(self._names)}."
         window = WindowKeys(keys.slots("news"), keys.state("news"), keys.fleet("news"))
         ask = Dequeue(
-            self.keys, window, keys.clears("news"), most, "", 0.7, 1, 10**12, suffix, 4, 0, "p", 1, "",
+            self.keys, window, keys.clears("news"), most, "", 0.7, 1, 10**12, 0, "", suffix, 4, 0, "p", 1, "",
             "fetch", "", (),
         )  # fmt: skip
         return self.store.run(DEQUEUE, ask).jobs

@@ -472,14 +472,15 @@ def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) ->
 
 
 def test_a_dead_workers_job_is_taken_over(
-    fleet: Fleet, queue: Queue, store: Store, settings: Settings
+    fleet: Fleet, queue: Queue, server: Server, store_for: Callable[..., Store], settings: Settings
 ) -> None:
     """kill -9 loses nothing: the claim lapses and another runs the job."""
     queue.enqueue(job("news", "AAPL"))
-    dead = Fleet(store, settings, FAST, claim_seconds=0.3)
+    dead = Fleet(store_for(server), settings, FAST, claim_seconds=0.3)
     dead.broker.threads.open(1)
     assert next(iter(dead.broker.consume("news", timeout=50))) is not None
     assert queue.depth("news").running == 1
+    dead.broker.context.presence.leave()
     fleet.start()
     wait_until(lambda: fleet.ran == [("news", "AAPL")])
 
@@ -1072,7 +1073,7 @@ def test_claims_hold_where_nobody_could_renew_them(
     queue.enqueue(job("news", "AAPL"))
     holder, other = worker(), worker(threads=2)
     claim = holder.await_job().claim
-    was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
+    was_away(store, claim, asked_ago=40.0, lapsed_ago=31.0)
     assert (other.ask(), queue.depth("news").running) == (None, 1)
     holder.ask()
     was_away(store, claim, asked_ago=0.0)
@@ -1089,7 +1090,7 @@ def test_the_claims_of_a_dead_worker_hold_no_longer_for_that(
     claim = holder.await_job().claim
     was_away(store, claim, asked_ago=9.0, lapsed_ago=1.0)
     other.look()
-    was_away(store, claim, asked_ago=3.0, lapsed_ago=1.5)
+    was_away(store, claim, asked_ago=42.0, lapsed_ago=40.5)
     other.look()
     assert queue.depth("news").waiting == 1
 
@@ -1138,6 +1139,101 @@ def test_nothing_is_done_again_after_redis_was_frozen(
         may_end["LATE"].set()
         for fleet in fleets:
             fleet.stop()
+
+
+def lapse(worker: Worker, seconds: float) -> None:
+    """The claims of a worker have lapsed so long ago, as it has not renewed them."""
+    store = worker.broker.store
+    (at, micros), claims = store.client.time(), store.keys.queue("news", "claims")
+    moment = (at - seconds) * 1e6 + micros
+    store.client.zadd(claims, dict.fromkeys(worker.consumer._hand.claims, moment), xx=True)
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("seconds", [0.1, consumer.CLAIM_SECONDS * (consumer.PRESENT_TIMES - 1)])
+def test_a_worker_that_only_stands_still_keeps_its_jobs(
+    queue: Queue, server: Server, settings: Settings, store_for: Callable[..., Store], seconds: float
+) -> None:
+    """Code that holds the interpreter has its job begun again elsewhere, and be among the dead after four
+    times, though no worker died. What a process is there for is not up to its threads: the system closes its
+    connection when it ends."""
+    slow, other = (Worker(store_for(server), settings, FAST) for _ in range(2))
+    queue.enqueue(job("news", "AAPL"))
+    slow.await_job()
+    other.ask()
+    lapse(slow, seconds)
+    assert other.ask() is None
+    assert queue.depth("news").running == 1
+    slow.consumer._presence.leave()
+    assert other.await_job().kwargs["symbol"] == "AAPL"
+
+
+@pytest.mark.parametrize("times", [1.5, consumer.PRESENT_TIMES + 1])
+def test_a_worker_that_stands_still_for_long_loses_its_jobs(
+    queue: Queue,
+    server: Server,
+    settings: Settings,
+    settings_for: Callable[..., Settings],
+    store_for: Callable[..., Store],
+    times: float,
+) -> None:
+    """Its machine may be gone, with nobody there to close its connection; a cluster knows of none at all."""
+    slow, other = (Worker(store_for(server), settings_for(server), FAST) for _ in range(2))
+    queue.enqueue(job("news", "AAPL"))
+    slow.await_job()
+    other.ask()
+    lapse(slow, times * consumer.CLAIM_SECONDS)
+    is_held = times < consumer.PRESENT_TIMES and not settings.redis_cluster
+    assert (other.ask() is None) == is_held
+
+
+@pytest.mark.one_server
+def test_a_worker_that_is_stopped_waits_for_redis_to_say_what_it_has_done(
+    private_server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does not say is done again by the next."""
+    store = store_for(private_server)
+    queue, worker = Queue(store, store.settings), Worker(store, store.settings, FAST)
+    queue.enqueue(job("news", "AAPL"))
+    done = worker.await_job()
+    worker.broker.emit_before("worker_shutdown", None)
+    private_server.freeze()
+    worker.consumer.ack(done)
+    tries, say = threading.Event(), worker.consumer._ends.say
+
+    def try_to_say() -> None:
+        try:
+            say()
+        finally:
+            tries.set()
+
+    monkeypatch.setattr(worker.consumer._ends, "say", try_to_say)
+    monkeypatch.setattr(consumer, "STOP_SECONDS", 60.0)
+    closing = threading.Thread(target=worker.consumer.close)
+    closing.start()
+    assert tries.wait(30)
+    private_server.thaw()
+    closing.join(60)
+    wait_until(lambda: store.breaker.reason is None)
+    assert (queue.depth("news").running, queue.depth("news").waiting) == (0, 0)
+
+
+def test_a_worker_whose_job_outlasts_a_call_for_a_suspect_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a job of an hour it would begin nothing for an hour, and the suspect would not run either."""
+    threads, at = Threads(), [100.0]
+    monkeypatch.setattr("tbcache.queue.thread.now", lambda: at[0])
+    threads.join(is_paced=True)
+    threads.open(4)
+    assert threads.take("news", 0)
+    threads.set_free_for("news", True)
+    at[0] += 14
+    threads.let_go("news")
+    assert not threads.take("twitter", 0)
+    at[0] += 2
+    threads.let_go("news")
+    assert (threads.may_be_called, threads.take("twitter", 0)) == (False, True)
+    at[0] += 60
+    assert threads.may_be_called
 
 
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(

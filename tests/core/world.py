@@ -17,6 +17,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from redis.client import PubSub
 
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.io import BLOCKING
@@ -121,6 +122,9 @@ class UnreliableStore(Store):
 
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         return None
+
+    def subscribe(self, channel: str | None = None) -> PubSub:
+        raise Unavailable("", "there are no channels")
 
     def pass_on(self, ask: Callable[[], Any]) -> Any:
         """The ask arrives late or not at all, and so does its answer."""

@@ -154,7 +154,7 @@ def test_a_frozen_process_goes_on_as_soon_as_it_is_thawed() -> None:
 @pytest.mark.usefixtures("world")
 def test_an_ask_past_its_deadline_renews_no_claim_for_the_oracle() -> None:
     """Redis does nothing then: another worker may have the job once the claim has lapsed there."""
-    with World(7, Shape(bots=1, workers=1)) as world:
+    with World(7, Shape(bots=1, workers=1, claim_seconds=1.0)) as world:
         renewals = list[tuple[bytes, ...]]()
 
         def keep(who: str, command: tuple[bytes, ...], answer: object) -> None:
