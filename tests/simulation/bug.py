@@ -183,6 +183,26 @@ _LOSS = (
         ),
         is_of_clock=True,
     ),
+    replace(
+        _bug(
+            "a clock that is put right again is not mended",
+            "lose.lua",
+            "stepped_at >= now - ago_us and stepped_at <= now",
+            "stepped_at >= now - ago_us",
+            "set the clock for a while",
+        ),
+        is_of_clock=True,
+    ),
+    replace(
+        _bug(
+            "a thread knows an epoch, and goes by the time of before",
+            "tbcache.limiter.limiter:Limiter.restore",
+            "self.store.clock.go_back(found.now, asked_at, source)",
+            "None",
+            "set the clock at any time",
+        ),
+        is_of_clock=True,
+    ),
 )
 _LOADS = (
     _bug(

@@ -11,7 +11,7 @@ from typing import Any
 
 from tbcache.models import Limit
 from tbcache.testing.simulated.kernel import MICROS, Coro, micros
-from tests.simulation.plan import OPERATED, VALUES, Plan, Step
+from tests.simulation.plan import LASTING, OPERATED, VALUES, Plan, Step
 from tests.simulation.process import LOOP, Process
 from tests.simulation.world import World
 
@@ -121,6 +121,8 @@ class _Run:
             )
         if not world.failures and not world.has_dead:
             self._check_held()
+        if not world.failures and world.oracle.is_clock_set:
+            self._check_moments()
         self._stop_all()
         if not world.failures:
             self._check_rest()
@@ -271,6 +273,25 @@ class _Run:
             if token and int(float(end or 0)) > now + 2000 and token.decode() not in world.oracle.interrupted:
                 held.append(key.decode())
         return held
+
+    def _check_moments(self) -> None:
+        """However the clock was set, and put right, nothing that was noted is ahead of it for longer than it
+        could be without that: else the source is shut, or somebody missed, until the clock comes there."""
+        world, source = self.world, self.world.source.name
+        # By then it is set no more, and each process has asked since.
+        world.run(max(LASTING) + 2.0)
+        if not any(process.limiter.epochs.of(source) for process in world.active):
+            return
+        now, keys = self.server.now_us() + micros(0.01), world.oracle.keys
+        last = now + micros(self._window + world.lease)
+        state = world.oracle._hash(keys.state(source))
+        moments = {name: float(state.get(name, 0)) for name in ("lost_at", "returned_at", "demand_at")}
+        noted = self.server.keyspace.do("ZRANGE", [keys.fleet(source).encode(), b"-1", b"-1", b"WITHSCORES"])
+        moments |= {"last heard": float(noted[1])} if noted else {}
+        ahead = [name for name, at in moments.items() if at > now]
+        ahead += [name for name in ("whole_at", "left_until") if float(state.get(name, 0)) > last]
+        if ahead:
+            world.broken("moments", f"{ahead} are ahead of the server's clock: {state}")
 
     def _check_idle(self) -> None:
         """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""
