@@ -1,4 +1,4 @@
-"""Every error is one line of JSON: ``{"error": "..."}``."""
+"""Every error is an object in the form of RFC 9457, which says in ``detail`` what is wrong, in one line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from tbcache.api.model import Error
 from tbcache.io import utc_now
+from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import (
     ConfigurationError,
     InvalidRequest,
@@ -105,4 +106,5 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
 def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error in the one form; what of ``text`` is no valid Unicode is replaced."""
     sound = text.encode(errors="replace").decode()
-    return JSONResponse({"error": sound}, status, headers={"Cache-Control": "no-store", **(headers or {})})
+    stamped = {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(problem(status, sound), status, headers=stamped, media_type=PROBLEM)

@@ -35,9 +35,12 @@ class Schema(BaseModel):
 
 
 class Error(Schema):
-    """What went wrong, in one line."""
+    """What went wrong, in the form of RFC 9457 (``application/problem+json``)."""
 
-    error: str
+    status: int
+    title: str = Field(description="The name of the status.")
+    detail: str = Field(description="What went wrong, in one line.")
+    error: str = Field(description="The same line.")
 
 
 class Health(Schema):

@@ -151,11 +151,20 @@ class BoundedProtocol(H11Protocol):
         self._watch()
 
 
+#: What errors are, by RFC 9457.
+PROBLEM = "application/problem+json"
+
+
+def problem(status: int, text: str) -> dict[str, object]:
+    """An error in the form of RFC 9457; ``error`` is the line that earlier versions had alone."""
+    return {"status": status, "title": HTTPStatus(status).phrase, "detail": text, "error": text}
+
+
 def _refusal(status: int, text: str) -> bytes:
-    body = json.dumps({"error": text}).encode()
+    body = json.dumps(problem(status, text)).encode()
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
+        f"content-type: {PROBLEM}",
         f"content-length: {len(body)}",
         "cache-control: no-store",
         "connection: close",

@@ -113,7 +113,14 @@ def test_the_wrong_method_names_the_right_one(client: TestClient) -> None:
     """Opening the clear path in a browser must explain itself, and clear nothing."""
     answer = client.get("/api/monitoring/cache/clear")
     assert answer.status_code == 405
-    assert answer.json() == {"error": "GET is not for /api/monitoring/cache/clear; use POST"}
+    words = "GET is not for /api/monitoring/cache/clear; use POST"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json() == {
+        "status": 405,
+        "title": "Method Not Allowed",
+        "detail": words,
+        "error": words,
+    }
 
 
 def test_the_root_is_the_page_that_leads_to_the_documentation(client: TestClient) -> None:
@@ -144,7 +151,7 @@ def test_an_unexpected_error_is_one_line_without_its_message(
         answer = client.get("/api/monitoring/usage")
     assert answer.status_code == 500
     assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.json() == {"error": "internal error (RuntimeError); the API's log has the rest"}
+    assert answer.json()["error"] == "internal error (RuntimeError); the API's log has the rest"
 
 
 def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
@@ -171,7 +178,7 @@ def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
 
     asyncio.run(main())
     assert sent[0]["status"] == 503
-    assert json.loads(sent[1]["body"]) == {"error": "the API stops"}
+    assert json.loads(sent[1]["body"])["error"] == "the API stops"
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])

@@ -159,7 +159,7 @@ def test_a_symbols_page_shows_what_each_cache_has_and_fetches_nothing(
 )
 def test_what_is_no_symbol_or_source_is_refused(client: TestClient, path: str, status: int) -> None:
     answer = client.get(path)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 def test_what_comes_from_outside_is_text_and_never_markup(

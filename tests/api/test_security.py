@@ -53,7 +53,7 @@ def test_without_the_right_token_clear_is_refused(
     answer = client_for(guarded).post(CLEAR, json=ALL, headers=headers)  # type: ignore[arg-type]
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]
     assert cache.exists("twitter:AAPL:24")
 
 
@@ -96,7 +96,7 @@ def test_reading_from_beyond_this_machine_needs_the_token(
     afar, here = client_for(guarded, address="10.0.0.9"), client_for(guarded)
     refused = afar.get(path)
     assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert set(refused.json()) == {"error"}
+    assert refused.json()["error"]
     assert afar.get(path, headers={"X-API-Token": TOKEN.encode()}).status_code == found  # type: ignore[dict-item]
     assert here.get(path).status_code == found
     # A proxy on this machine asks on behalf of others.
@@ -186,7 +186,7 @@ def test_a_page_whose_name_was_rebound_reads_nothing(client: TestClient, path: s
     """The usage says what a bot trades and how much; a web page must not be able to read it."""
     answer = client.get(path, headers={"Host": host}, follow_redirects=False)
     assert answer.status_code == 403
-    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]
     assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -207,7 +207,8 @@ def test_with_a_token_the_host_may_be_any(guarded: Settings, client_for: Callabl
     headers = {"Host": "fleet.example.com", "X-API-Token": TOKEN.encode()}
     assert client.get("/metrics", headers=headers).status_code == 200  # type: ignore[arg-type]
     refused = client.get("/docs", headers={"Host": "[::1"})
-    assert (refused.status_code, set(refused.json())) == (400, {"error"})
+    assert refused.status_code == 400
+    assert refused.json()["error"]
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
@@ -229,7 +230,8 @@ def test_a_huge_body_is_refused(client: TestClient) -> None:
     for body in (b"x" * 100_000, pieces()):
         headers = {"Content-Type": "application/json"}
         answer = client.post(CLEAR, content=body, headers=headers)
-        assert (answer.status_code, set(answer.json())) == (413, {"error"})
+        assert answer.status_code == 413
+        assert answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_a_body_that_is_no_sound_json_is_one_line(client: TestClient, body: byte
     """What is wrong with it must not break the answer that says so."""
     answer = client.post(CLEAR, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
-    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]
 
 
 @pytest.mark.parametrize(

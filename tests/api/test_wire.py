@@ -156,15 +156,16 @@ def statuses(answer: bytes) -> list[int]:
         found.append(response.status)
         body = response.read()
         if response.status >= 400:
-            assert response.headers["Content-Type"] == "application/json", answer
+            assert response.headers["Content-Type"] == "application/problem+json", answer
             assert response.headers["Cache-Control"] == "no-store"
-            assert [type(text) for text in json.loads(body).values()] == [str], answer
-            assert list(json.loads(body)) == ["error"]
+            told = json.loads(body)
+            assert list(told) == ["status", "title", "detail", "error"], answer
+            assert (told["status"], told["detail"]) == (response.status, told["error"])
     return found
 
 
 def test_every_refusal_has_the_one_form(port: int) -> None:
-    """Also those that the web server makes itself: a client reads `error`, and nothing else."""
+    """Also those that the web server makes itself: a client reads one form, and nothing else."""
     answers = read([connect(port, request) for request in REFUSED])
     assert {request: statuses(answer)[0] for request, answer in zip(REFUSED, answers, strict=True)} == REFUSED
 
