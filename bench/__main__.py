@@ -21,6 +21,7 @@ from typing import Any
 from bench import (
     aio,
     bill,
+    bulk,
     clear,
     damage,
     day,
@@ -54,6 +55,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "refresh": refresh.table,
     "clear": clear.table,
     "queue": queue.table,
+    "bulk": bulk.table,
     "outage": outage.table,
     "damage": damage.table,
     "bill": bill.table,

@@ -16,6 +16,7 @@ import bench
 from bench import (
     aio,
     bill,
+    bulk,
     clear,
     damage,
     day,
@@ -312,6 +313,17 @@ def test_the_lock_names_no_index() -> None:
     assert "--hash=sha256:" in lock
     assert "://" not in lock
     assert "-index" not in lock
+
+
+def test_many_jobs_are_queued_beside_those_that_are_sent(
+    disposable: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And start when they were told; the figures are for a quiet machine."""
+    monkeypatch.setattr(bulk, "LIMITS", "20/0.2s")
+    monkeypatch.setattr(bulk, "WORK_SECONDS", 0.001)
+    found = bulk.measure(disposable, rounds=1, jobs=20, paced=30)
+    assert [row[0].partition(" ")[0] for row in found.rows] == ["`.send`"] * 2 + ["`enqueue_many`"] * 2
+    assert len(found.bars) == 3
 
 
 def test_callers_share_a_queue(disposable: Server) -> None:

@@ -1,10 +1,10 @@
 """``python -m tests.unique --runs 10000``: asks for the same fetches, and workers of them, in random order.
 
-A run is a queue in memory, with the real scripts: asks in both lanes, of several strengths, alone and many at
-once; answers in the cache; workers that end their jobs, put them off, give them back, dead-letter them or
-die; and time. After each step it is looked at what must hold whatever the order: a fetch has one job, and one
-more only beside a running one that does not serve the ask; no two are in workers' hands; each ask is answered
-by a load that began late enough; and nothing is left at the end.
+A run is a queue on a server, with the real scripts, which are told the time: asks in both lanes, of several
+strengths, alone and many at once; answers in the cache; workers that end their jobs, put them off, give them
+back, dead-letter them or die; and time. After each step it is looked at what must hold whatever the order: a
+fetch has one job, and one more only beside a running one that does not serve the ask; no two are in workers'
+hands; each ask is answered by a load that began late enough; and nothing is left at the end.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
-from unittest.mock import patch
+from typing import Any, TypeVar
 
-import fakeredis
+import redis
 
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
@@ -31,21 +28,27 @@ from tbcache.queue.batch import Wants, _call, ask_for
 from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, Dequeue, Dequeued, FinishJobs, Queued, queue_keys
 from tbcache.store import Keys
 from tbcache.store.envelope import seal
+from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
-from tests.fake import fake_redis
-from tests.script import run as run_script
+from tests.server import Server
 
 SOURCE = "s"
 KEYS = Keys("t", frozenset({SOURCE}))
 QUEUE = queue_keys(KEYS, SOURCE)
 WINDOW = WindowKeys(KEYS.slots(SOURCE), KEYS.state(SOURCE), KEYS.fleet(SOURCE))
 START = 1_800_000_000.0
+#: How scripts learn the time, and what they are told in its place.
+TIME, CLOCK = "redis.call('TIME')", f"t:{{{SOURCE}}}:clock"
+TOLD = f"redis.call('HMGET', '{CLOCK}', 's', 'us')"
 #: Seconds for which an answer is fresh, and a job is a worker's.
 TTL, CLAIM = 10.0, 4.0
 STEPS = 24
 MOST_TO_DRAIN = 150
 #: Two moments are the same within a microsecond or two: they travel as numbers of seconds.
 NEARLY = 1e-4
+
+
+R = TypeVar("R")
 
 
 class Broken(AssertionError):
@@ -92,12 +95,33 @@ class Job:
         return asked.needed <= self.needed or self.after > 0
 
 
+class Client:
+    """Runs scripts by a time of its own."""
+
+    def __init__(self, server: redis.Redis) -> None:
+        self.server = server
+        self._digests: dict[str, Any] = {}
+
+    def run(self, script: Script[Any, R], call: Any, now: float) -> R:
+        """What a script replies at a moment."""
+        digest = self._digests.get(script.name) or self._load(script)
+        seconds, micros = divmod(round(now * MICROS), MICROS)
+        self.server.hset(CLOCK, mapping={"s": seconds, "us": micros})
+        return script.read(self.server.evalsha(digest, *script.pack(call)))
+
+    def _load(self, script: Script[Any, Any]) -> Any:
+        text = script.text
+        assert TIME in text
+        self._digests[script.name] = self.server.script_load(text.replace(TIME, TOLD))
+        return self._digests[script.name]
+
+
 class Run:
     """One order of events, which follows from ``seed``."""
 
-    def __init__(self, redis: fakeredis.FakeRedis, seed: int) -> None:
-        self._redis = redis
-        redis.flushall()
+    def __init__(self, client: Client, seed: int) -> None:
+        self._client, self._redis = client, client.server
+        self._redis.flushall()
         self._chance = random.Random(seed)
         self.now = START
         self.jobs: dict[str, Job] = {}
@@ -136,7 +160,7 @@ class Run:
         store: Any = SimpleNamespace(
             keys=KEYS, clock=SimpleNamespace(today=datetime.fromtimestamp(self.now, UTC))
         )
-        queued = run_script(self._redis, ENQUEUE, _call(store, "w", SOURCE, asks, wants))
+        queued = self._client.run(ENQUEUE, _call(store, "w", SOURCE, asks, wants), self.now)
         for symbol, one in zip(symbols, queued, strict=True):
             self._say(
                 "ask",
@@ -180,7 +204,7 @@ class Run:
 
     def _take(self) -> None:
         self._takes += 1
-        found = run_script(self._redis, DEQUEUE, self._dequeue())
+        found = self._client.run(DEQUEUE, self._dequeue(), self.now)
         assert isinstance(found, Dequeued)
         self._lapse()
         for handed_out in found.jobs:
@@ -225,7 +249,7 @@ class Run:
             job.found = Answer(job.begun or 0.0, self.now + TTL)
             self._cache(job.key, job.found)
         ends = (job.claim, what, '{"message":"x"}', 1_000_000, 0, 0, "why", 0, "")
-        (said,) = run_script(self._redis, FINISH, FinishJobs(QUEUE, WINDOW.slots, 9, ends))
+        (said,) = self._client.run(FINISH, FinishJobs(QUEUE, WINDOW.slots, 9, ends), self.now)
         if said == "gone":
             return
         if what in ("later", "back"):
@@ -298,21 +322,14 @@ class Run:
         self.trace.append(f"{self.now - START:8.2f} {' '.join(words)}")
 
 
-@contextmanager
-def world() -> Iterator[Callable[[int], str]]:
-    """A function that makes the run of a seed, and says what broke; "" where nothing did."""
-    redis = fake_redis()
-
-    def go(seed: int) -> str:
-        current = Run(redis, seed)
-        with patch("time.time", lambda: current.now):
-            try:
-                current.go()
-            except Broken as error:
-                return "\n".join([*current.trace, f"seed {seed}: {error}"])
-        return ""
-
-    yield go
+def run(client: Client, seed: int) -> str:
+    """What broke in the run of a seed; "" where nothing did."""
+    current = Run(client, seed)
+    try:
+        current.go()
+    except Broken as error:
+        return "\n".join([*current.trace, f"seed {seed}: {error}"])
+    return ""
 
 
 def main() -> int:
@@ -321,13 +338,17 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
     began, failed = time.monotonic(), 0
-    with world() as go:
+    server = Server().start()
+    try:
+        client = Client(server.client)
         for seed in range(options.first, options.first + options.runs):
-            if found := go(seed):
+            if found := run(client, seed):
                 failed += 1
                 print(found, flush=True)
                 if failed == 3:
                     break
+    finally:
+        server.close()
     print(f"{seed + 1 - options.first} runs, {failed} failed, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
