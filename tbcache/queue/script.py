@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Literal, NamedTuple
 
 from tbcache.limiter import Given, SlotScript, WindowKeys
@@ -44,6 +45,13 @@ PARTS = tuple(field.replace("_", "-") for field in QueueKeys._fields)
 
 def queue_keys(keys: Keys, source: str) -> QueueKeys:
     """The keys of the queue of ``source``."""
+    return _queue_keys(keys.namespace, source)
+
+
+# Each job that is sent asks for them.
+@functools.lru_cache(maxsize=256)
+def _queue_keys(namespace: str, source: str) -> QueueKeys:
+    keys = Keys(namespace)
     return QueueKeys(*(keys.queue(source, part) for part in PARTS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,13 @@ LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
 
 def program_name() -> str:
     """The name of the program that runs: ``bot`` for ``python bot.py`` and for ``python -m bot``."""
-    path = Path(sys.argv[0] if sys.argv and not sys.argv[0].startswith("-") else "")
+    return _name_of(sys.argv[0] if sys.argv and not sys.argv[0].startswith("-") else "")
+
+
+# Each job that is sent asks for it.
+@functools.lru_cache(maxsize=8)
+def _name_of(program: str) -> str:
+    path = Path(program)
     name = path.parent.name if path.stem == "__main__" else path.stem
     return re.sub(r"[^A-Za-z0-9._@\-]", "_", name)[:MOST_LETTERS].strip("-") or "python"
 
