@@ -302,6 +302,8 @@ class Run:
             prewarm_fraction=1.0,
             hold_us=5_000_000,
             claim_us=round(CLAIM * MICROS),
+            present_us=0,
+            present="",
             suffix=f"{self._takes}.",
             most_deaths=1000,
             deadline_us=0,

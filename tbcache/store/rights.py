@@ -52,6 +52,7 @@ _OF_KEY: dict[str, tuple[str, ...]] = {
     "zcount": ("0", "0"),
     "zscore": ("x",),
     "zmscore": ("x",),
+    "zrank": ("x",),
     "zrange": ("0", "0"),
     "zrangebyscore": ("0", "0"),
     "zremrangebyscore": ("0", "0"),
