@@ -19,7 +19,9 @@ from tests.server import Server
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbcache" / "dramatiq"
 
-OPTIONS = ("--timeout", "120", "--ignore", "tests/test_rabbitmq.py")
+#: Not run: there is no RabbitMQ, and dramatiq's `--watch` hears of no change in the sandboxes that this runs in.
+LEFT_OUT = ("tests/test_rabbitmq.py", "tests/test_watch.py")
+OPTIONS = ("--timeout", "120", *(part for file in LEFT_OUT for part in ("--ignore", file)))
 
 #: Tests of what RedisBroker and StubBroker are made of: CONTRIBUTING.md says why each fails, and is to.
 INSIDES = (

@@ -6,10 +6,12 @@ distribution.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -22,6 +24,8 @@ import redis
 
 from .broker import IS_STOCK, URL, SuiteBroker
 from .common import worker
+
+READY_SECONDS = 30.0
 
 
 def _running(broker: Any) -> Iterator[Any]:
@@ -76,16 +80,36 @@ def result_backend(request: pytest.FixtureRequest) -> Any:
     return results.StubBackend()
 
 
+def _is_ready(command: subprocess.Popen[bytes]) -> bool:
+    """Whether a command line, or the one that it has begun anew as, handles signals, or is over."""
+    try:
+        status = Path(f"/proc/{command.pid}/status").read_text()
+    except OSError:
+        return True
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return command.poll() is not None or bool(int(caught, 16) & 1 << signal.SIGHUP - 1)
+
+
 @pytest.fixture
-def start_cli() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start_cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts command lines. A test that sleeps until one is there, or is there again, wakes no earlier: a
+    signal that comes before is the end of it."""
     started: list[subprocess.Popen[bytes]] = []
+    sleep = time.sleep
+
+    def sleep_until_ready(seconds: float) -> None:
+        sleep(seconds)
+        give_up_at = time.monotonic() + READY_SECONDS
+        while not all(map(_is_ready, started)) and time.monotonic() < give_up_at:
+            sleep(0.05)
 
     def start(name: str, *, extra_args: Any = (), **options: Any) -> subprocess.Popen[bytes]:
         one = subprocess.Popen([sys.executable, "-m", "dramatiq", name, *extra_args], **options)
         started.append(one)
-        time.sleep(1)
+        sleep_until_ready(1)
         return one
 
+    monkeypatch.setattr(time, "sleep", sleep_until_ready)
     yield start
     for one in started:
         one.terminate()
