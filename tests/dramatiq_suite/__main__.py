@@ -19,7 +19,7 @@ from tests.server import Server
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbcache" / "dramatiq"
 
-#: Not run: there is no RabbitMQ, and dramatiq's `--watch` hears of no change in the sandboxes that this runs in.
+#: Not run: there is no RabbitMQ, and `--watch` hears of no change in some containers.
 LEFT_OUT = ("tests/test_rabbitmq.py", "tests/test_watch.py")
 OPTIONS = ("--timeout", "120", *(part for file in LEFT_OUT for part in ("--ignore", file)))
 
