@@ -31,11 +31,15 @@ OPEN = frozenset(("/docs", "/openapi.json", "/healthz", "/readyz", "/login"))
 #: Below it lie the scripts and styles of the page.
 STATIC = "/static/"
 
+_OTHER_HOST = (
+    "without a token the Host must be localhost or an address: ask that way, "
+    "or set TBCACHE_API_TOKEN where the API runs"
+)
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
 
 class Access:
-    """Refuses, where no token is set, any Host but `localhost` and addresses.
+    """Refuses of who shows no token any Host but `localhost` and addresses, where none is needed.
 
     A page in a browser can have its own name resolve to any address, this one included (DNS
     rebinding), and would read what it says; but the Host is that name then. With a token the API
@@ -73,22 +77,25 @@ class Access:
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         given = headers.get("host")
         host = read_host(f"//{given}")
-        if not self._token and given is not None and not (is_loopback(host) or is_address(host)):
-            return error_response(
-                403,
-                "without a token the Host must be localhost or an address: ask that way, "
-                "or set TBCACHE_API_TOKEN where the API runs",
-            )
+        is_let_in = _has_shown(headers, self._token)
+        is_by_place = not self._token or (is_of_this_machine(scope, headers) and not _is_open(scope["path"]))
+        is_plain = given is None or is_loopback(host) or is_address(host)
+        if is_by_place and not is_let_in and not is_plain:
+            return _login(scope, headers) if self._token else error_response(403, _OTHER_HOST)
         if given is not None and host is None:
             return error_response(400, "the Host header names no host")
         if not _is_open(scope["path"]) and not is_of_this_machine(scope, headers):
             if not self._token:
                 return error_response(403, NOT_LOCAL)
-            if not (has_token(headers, self._token) or has_session(headers, self._token)):
+            if not is_let_in:
                 return _login(scope, headers)
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
             return error_response(413, _TOO_LARGE)
         return None
+
+
+def _has_shown(headers: Headers, token: SecretStr | None) -> bool:
+    return token is not None and (has_token(headers, token) or has_session(headers, token))
 
 
 def _is_open(path: str) -> bool:

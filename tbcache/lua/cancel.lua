@@ -17,6 +17,7 @@ local is_next = key and redis.call('HGET', pending, '+' .. key) == id
 if take_away(id) == 0 and not is_next then
     return reply_moved('running')
 end
+refund(id)
 answer(id, result)
 forget({id}, server_time())
 return reply_moved('done')

@@ -252,6 +252,7 @@ local function take_answered(lane)
     for _, job in ipairs(read_lane(lane, MOST_LOOKED_AT)) do
         if has_room() and needs_no_slot(job) then
             hand_out(job)
+            refund(job.id)
         end
     end
     leave(lane)

@@ -275,6 +275,14 @@ local function take_away(id)
     return take_out(suspects, id) + take_out(interactive, id) + take_out(prewarm, id) + redis.call('ZREM', delayed, id)
 end
 
+-- A job goes that took no slot: it was on a caller's account for nothing, whose next ones come so much earlier.
+local function refund(id)
+    local lane, stride, caller = account_of(id)
+    if caller ~= '' then
+        redis.call('ZADD', tags_of(lane), 'XX', 'INCR', -stride, caller)
+    end
+end
+
 -- Puts a job off until it is due (us). Where it is the next that is, a worker that waits for an earlier one, or for
 -- none, is notified: it learns by its next ask when to come.
 local function put_off(id, due)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 
 from tbcache.limiter import limiter_of
+from tbcache.models.untrusted import LINE, printable
 from tbcache.queue.hand import Ended, Hand
 from tbcache.queue.job import Finish, encode_result
 from tbcache.queue.script import FINISH, FinishJobs, QueueKeys, slot_of
@@ -82,7 +83,7 @@ def _arguments(ended: Ended, cost: int) -> list[Argument]:
         to_micros(finish.delay_seconds),
         int(finish.is_try),
         0 if finish.is_begun else cost,
-        finish.reason,
+        printable(finish.reason, LINE),
         used,
         finish.message,
     ]

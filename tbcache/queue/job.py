@@ -14,7 +14,7 @@ from dramatiq.message import generate_unique_id, get_encoder
 
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
-from tbcache.models.untrusted import NotJson, read_json
+from tbcache.models.untrusted import LINE, NotJson, printable, read_json
 from tbcache.store.wire import to_time
 
 #: How the names of the actors that fetch begin.
@@ -66,7 +66,7 @@ class _Message(msgspec.Struct):
 
 
 #: What dramatiq has noted of tries that are over.
-_OF_TRIES = ("retries", "traceback", "requeue_timestamp")
+_OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
             return cls(failure=Failure.of(error))
         if isinstance(error, RateLimited):
             return cls(limited_until=error.retry_at.timestamp(), message=error.reason)
-        return cls(message=f"{type(error).__name__}: {error}")
+        return cls(message=printable(f"{type(error).__name__}: {error}", LINE))
 
     def get(self, source: str) -> Outcome:
         """The outcome.

@@ -211,6 +211,18 @@ def test_with_a_token_the_host_may_be_any(guarded: Settings, client_for: Callabl
     assert refused.json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/", "/api/monitoring/status", "/metrics", "/jobs"])
+def test_a_page_whose_name_was_rebound_reads_nothing_of_one_with_a_token_either(
+    guarded: Settings, client_for: Callable[..., TestClient], path: str
+) -> None:
+    """From the API's own machine nobody is asked for the token who names it by its address."""
+    client = client_for(guarded)
+    assert client.get(path, headers={"Host": "evil.example.com"}).status_code == 401
+    assert client.get(path).status_code == 200
+    shown = {"Host": "fleet.example.com", "X-API-Token": TOKEN.encode()}
+    assert client.get(path, headers=shown).status_code == 200  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
 def test_a_body_that_is_not_called_json_is_refused(
     client: TestClient, cache: CacheManager, kind: str

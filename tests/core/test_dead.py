@@ -14,7 +14,9 @@ from tbcache.fleet import DeadFilter, Fleet, Operator
 from tbcache.models import FetchRequest
 from tbcache.models.error import Paused, TbcacheError
 from tbcache.queue import Handle, PacingBroker, Queue
-from tbcache.queue.job import message
+from tbcache.queue.end import _arguments
+from tbcache.queue.hand import Ended
+from tbcache.queue.job import Result, dead, message
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.conftest import TWITTER
@@ -227,3 +229,25 @@ def test_a_job_is_promoted_to_the_front_of_its_lane(
     assert [one.decode() for one in lane] == numbers  # type: ignore[union-attr]
     assert operator.promote("twitter", "nobody") == "gone"
     assert Fleet(settings, store).audit(1)[0].what == "job.promote"
+
+
+def test_a_prewarm_that_is_queued_again_has_time_again(
+    store: Store, queue: Queue, operator: Operator
+) -> None:
+    """It died long ago, as a rule: by the time of before it would be thrown away, and the letter with it."""
+    handle = queue.enqueue(FetchRequest("news", "AAPL"), "prewarm")
+    jobs = store.keys.queue("news", "jobs")
+    message = dramatiq.Message.decode(store.client.hget(jobs, handle.job_id))  # type: ignore[arg-type]
+    past = message.copy(options={"valid_until": 1.0})
+    store.client.hset(jobs, handle.job_id, past.encode())
+    finish(store, claimed(store, handle), "dead")
+    operator.requeue_dead("news")
+    again = dramatiq.Message.decode(store.client.hget(jobs, handle.job_id))  # type: ignore[arg-type]
+    assert "valid_until" not in again.options
+
+
+def test_a_reason_is_kept_in_a_line_however_long_it_is(store: Store) -> None:
+    """An upstream's page of HTML in an error is usual, and ten thousand of them are much."""
+    ended = Ended(b"job/1", dead("x" * 3_000_000))
+    assert len(str(_arguments(ended, 1)[6])) <= 1000
+    assert len(Result.of(None, ValueError("x" * 3_000_000)).message or "") <= 1000

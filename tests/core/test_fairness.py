@@ -99,6 +99,15 @@ def test_who_comes_late_with_little_does_not_wait_for_who_has_much(line: Line, l
     assert {one for one, _ in itertools.groupby(served)} == {"backtest", "bot"}
 
 
+def test_a_job_that_takes_no_slot_is_taken_off_the_account(line: Line) -> None:
+    """Who cancels what was queued by mistake must not wait behind everybody for it."""
+    for job_id in line.put("bot", 30):
+        assert line.queue.cancel("news", job_id, "by mistake") == "done"
+    line.put("other", 20)
+    line.put("bot", 1)
+    assert "bot" in line.serve(3)
+
+
 def test_names_below_one_caller_are_on_its_account(line: Line) -> None:
     """However many names somebody spreads over, it comes to one part."""
     for number in range(50):

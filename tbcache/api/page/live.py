@@ -92,8 +92,12 @@ class Live:
             begun = time.monotonic()
             try:
                 status = await self.status()
-                for page in list(self._pages.values()):
-                    page.show(status)
+                for name, page in list(self._pages.items()):
+                    try:
+                        page.show(status)
+                    except Exception:
+                        # One that cannot be drawn, as that of a source which is gone, is no other's trouble.
+                        log.exception("page.failed", page=name)
             except Exception:
                 # Those who watch see that nothing comes; the next look may go well.
                 log.exception("page.failed")

@@ -66,7 +66,8 @@ class Verb:
 
     def twin(self, fields: Fields) -> str:
         """The command that does the same."""
-        return self.command.format_map(_Quoted(fields))
+        options = " --error {error}" if fields.get("error") else ""
+        return (self.command + options).format_map(_Quoted(fields))
 
 
 class _Quoted(dict[str, str]):
