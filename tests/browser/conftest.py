@@ -54,7 +54,8 @@ class Api:
         self._process.wait()
 
 
-@pytest.fixture(scope="session")
+# Not for longer: while it lives, an event loop runs in this thread, and no other test could have its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
