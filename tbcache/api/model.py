@@ -230,6 +230,7 @@ class SourceUsage(Schema):
     uncertain_cost_today: float = Field(description="Of answers that were lost or not read: at most so much.")
     latency_p50: float | None
     latency_p95: float | None
+    latency_mean: float | None
 
 
 class RecentUsage(Schema):
@@ -248,6 +249,7 @@ class RecentUsage(Schema):
     naive_cost: float = Field(description="What they would have cost, had each fetched all its hours again.")
     naive_pages: int = Field(description="The requests of that, of a source that costs money.")
     latency_p95: float | None
+    latency_mean: float | None
 
 
 class Worker(Schema):

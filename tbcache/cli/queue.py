@@ -114,7 +114,7 @@ def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) 
         print_json([_handle_data(handle) for handle in handles])
     else:
         rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
-        print_table(rows_table(("source", "symbol", "job", "state", "starts at about (UTC)"), rows))
+        print_table(rows_table(("source", "symbol", "job", "state", "starts (UTC)"), rows))
 
 
 def _start(handle: Handle) -> str:

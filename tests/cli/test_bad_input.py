@@ -348,7 +348,7 @@ def test_no_table_is_empty_and_no_column_without_a_head(cli: Cli, server: Server
     assert (dead.code, dead.out, dead.err) == (0, "", "tbcache: no queued fetch has died\n")
     assert cli("dead").data == []
     page = cli("enqueue", "stocktwits", "AAPL", is_terminal=True).out
-    assert page.splitlines()[0].split() == ["source", "symbol", "job", "state"]
+    assert page.splitlines()[0].split() == ["source", "symbol", "job", "state", "starts", "(UTC)"]
 
 
 def test_a_busy_api_port_is_said_before_anything_starts(cli: Cli, server: Server, tmp_path: Path) -> None:
