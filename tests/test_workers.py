@@ -56,11 +56,11 @@ def test_a_worker_whose_threads_are_gone_ends(monkeypatch: pytest.MonkeyPatch) -
 class Process:
     """A Python program of ours in the checkout, with what it wrote."""
 
-    def __init__(self, arguments: tuple[str, ...], variables: dict[str, str]) -> None:
+    def __init__(self, arguments: tuple[str, ...], variables: dict[str, str], cwd: Path = ROOT) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- as long as the process lives
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **variables},
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -109,8 +109,8 @@ class Fleet:
         self.queue = Queue(self.store, self.settings)
         self._processes: list[Process] = []
 
-    def start(self, *arguments: str, **variables: str) -> Process:
-        process = Process(arguments, {**self.variables, **variables})
+    def start(self, *arguments: str, cwd: Path = ROOT, **variables: str) -> Process:
+        process = Process(arguments, {**self.variables, **variables}, cwd)
         self._processes.append(process)
         return process
 
