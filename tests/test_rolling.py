@@ -1,4 +1,4 @@
-"""A rolling deploy: processes of the last version and of this tree on one Redis, each doing the other's jobs."""
+"""A rolling deploy: processes of the last version and of this tree, each doing the other's jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tbcache.models import FetchRequest
 from tests.server import Server, wait_until
 from tests.test_workers import START_SECONDS, Fleet
-from tests.upstream import SimulatorProcess, running_simulator
+from tests.upstream import running_simulator
 
 ROOT = Path(__file__).parents[1]
 #: The last commit that may run beside this tree. A change of the layout of what is in Redis moves it to the
