@@ -636,9 +636,11 @@ def test_who_takes_as_many_jobs_as_it_has_threads_rings_for_the_rest(
 
 @pytest.mark.parametrize("what", ["done", "later", "back", "dead"])
 def test_a_stalled_worker_has_no_say_in_a_job_that_another_has_now(
-    queue: Queue, store: Store, settings: Settings, what: Any
+    queue: Queue, store: Store, settings: Settings, what: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have a third run the job beside the second, or take its answer from those who wait."""
+    # Its connection is there, as it is in this process: nobody is to spare its job for that.
+    monkeypatch.setattr(consumer, "PRESENT_TIMES", 0)
     handle = queue.enqueue(job("news", "AAPL"))
     stalled = Worker(store, settings, FAST, claim_seconds=0.001)
     late = stalled.await_job()
@@ -1237,9 +1239,10 @@ def test_a_worker_whose_job_outlasts_a_call_for_a_suspect_goes_on(monkeypatch: p
 
 
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(
-    queue: Queue, store: Store, settings: Settings
+    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job of a worker that died would wait for ever, were it kept by one that had it before."""
+    monkeypatch.setattr(consumer, "PRESENT_TIMES", 0)
     queue.enqueue(job("news", "AAPL"))
     stalled = Worker(store, settings, FAST, claim_seconds=0.001)
     stalled.await_job()
