@@ -18,6 +18,7 @@ from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
 from tbcache.store.envelope import seal
 from tests.browser.conftest import Api
+from tests.server import wait_until
 
 OpenPage = Callable[..., Page]
 PAGES = ("/", "/jobs", "/audit", "/source/reddit", "/symbol/NVDA", "/login")
@@ -142,6 +143,7 @@ def test_everything_is_reached_by_the_keyboard(open_page: OpenPage, shop: Store)
     """Tab leads to each link and button in the order of reading, and Enter does what a click does."""
     close_source(shop, "reddit", "HTTP 429")
     page = open_page("/source/reddit")
+    expect(page.get_by_role("button", name="Reopen")).to_be_enabled()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="To the content")).to_be_focused()
     for _ in range(20):
@@ -210,8 +212,13 @@ def test_the_page_is_whole_without_script(browser: object, api: Api, shop: Store
     close_source(shop, "reddit", "HTTP 429: too many")
     context = browser.new_context(java_script_enabled=False)  # type: ignore[attr-defined]
     page = context.new_page()
-    page.goto(api.url)
-    expect(page.locator("#source-reddit")).to_contain_text("HTTP 429: too many")
+
+    def is_shown() -> bool:
+        # What is shown may be a second old, and without script nothing renews it but a reload.
+        page.goto(api.url)
+        return "HTTP 429: too many" in page.locator("#source-reddit").inner_text()
+
+    wait_until(is_shown, 30, "the closure's being shown")
     page.locator("#source-reddit a").click()
     page.get_by_role("button", name="Reopen").click()
     sure(page)

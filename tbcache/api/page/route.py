@@ -103,6 +103,8 @@ async def _symbol(request: Request, context: Ctx, symbol: str) -> HTMLResponse:
 
 @router.get("/jobs")
 async def jobs(request: Request, context: Ctx, search: str = "") -> HTMLResponse:
+    # The letters are those of now, and so are the counts beside them.
+    live_of(request).forget()
     status = await live_of(request).status()
     where = DeadFilter(error=search or None)
     letters: list[Any] = []
