@@ -5,45 +5,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tbcache.cache import CacheManager
-from tbcache.io import utc_now
-from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.store import Store
-from tbcache.store.codec import encode_sentiment
-from tbcache.store.envelope import seal
 from tests.browser.conftest import Api
+from tests.kept import keep
 from tests.server import wait_until
 
 OpenPage = Callable[..., Page]
 PAGES = ("/", "/jobs", "/audit", "/source/reddit", "/symbol/NVDA", "/login")
-
-
-def keep(store: Store, symbol: str, covered: float, *, source: str = "reddit") -> None:
-    """A fresh answer of 24 hours, of which so many are known."""
-    now = utc_now()
-    answer = SymbolSentiment(
-        source,
-        symbol,
-        24,
-        0.25,
-        8,
-        5,
-        1,
-        2,
-        now,
-        covered == 24,
-        now - timedelta(hours=covered),
-        "any/1",
-        None,
-    )
-    key = store.keys.entry(FetchRequest(source, symbol).key)
-    store.client.set(key, seal(encode_sentiment(answer), int((time.time() + 300) * 1e6)), ex=600)
 
 
 def close_source(store: Store, source: str, reason: str) -> None:

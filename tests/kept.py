@@ -1,0 +1,24 @@
+"""Answers in the cache, for tests of what shows them."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.store import Store
+from tbcache.store.codec import encode_sentiment
+from tbcache.store.envelope import seal
+
+
+def keep(store: Store, symbol: str, covered: float, *, fresh: float = 300) -> None:
+    """Reddit's answer of 24 hours, of which so many are known, that is fresh for so many seconds."""
+    now = utc_now()
+    since = now - timedelta(hours=covered)
+    figures = (0.25, 8, 5, 1, 2)
+    is_complete = covered == 24
+    answer = SymbolSentiment("reddit", symbol, 24, *figures, now, is_complete, since, "any/1", None)
+    until = int((time.time() + fresh) * 1e6)
+    key = store.keys.entry(FetchRequest("reddit", symbol).key)
+    store.client.set(key, seal(encode_sentiment(answer), until), ex=600)
