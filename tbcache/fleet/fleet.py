@@ -22,7 +22,7 @@ from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, Queue
+from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Queue
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable, get_store
@@ -166,10 +166,24 @@ class Fleet:
         of each.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis.
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        dead, names = self._queue.dead, [name] if name is not None else self._look.names()
+        dead, names = self._queue.dead, self._names(name)
         return [letter for one in names for letter in dead.search(one, where, most)]
+
+    def jobs(
+        self, name: str | None = None, where: JobFilter = JobFilter(), most: int = 100
+    ) -> list[ListedJob]:
+        """The jobs that are neither over nor dead, of one queue or of each source, in the order in which they
+        are to start; at most so many of each.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        return [job for one in self._names(name) for job in self._queue.jobs(one, where, most)]
+
+    def _names(self, name: str | None) -> list[str]:
+        return self._look.names() if name is None else [self._look.queue_name(name)]
 
     # What can be done about it
 

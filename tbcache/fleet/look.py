@@ -23,6 +23,7 @@ from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
+from tbcache.models.error import UnknownSource
 from tbcache.models.untrusted import moment, whole_number
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
@@ -112,6 +113,20 @@ class Look:
           Unavailable: Redis is away.
         """
         return list(self._agreed(self._sure(self._monitor.get_workers())).sources)
+
+    def queue_name(self, name: str) -> str:
+        """Check the name of a source, or of a queue that has been used of late.
+
+        Raises:
+          UnknownSource: it is neither. Unavailable: Redis is away.
+        """
+        known, keys = self.names(), self._store.keys
+        if name in known:
+            return name
+        parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
+        if not parts or not self._store.call("EXISTS", *parts):
+            raise UnknownSource(name, known)
+        return name
 
     def queued(self, symbol: str, hours: int) -> dict[str, str]:
         """The job of each source that fetches a symbol's hours, if one is queued or runs.

@@ -18,7 +18,7 @@ from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Queue, Requeued
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight
-from tbcache.settings import Settings, get_sources, is_name, unconfigured
+from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
 
@@ -128,7 +128,7 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
-        state = self._queue.cancel(self._known_queue(name), job_id, words)
+        state = self._queue.cancel(self._look.queue_name(name), job_id, words)
         return self._moved(state, "job.cancel", name, job_id)
 
     def promote(self, name: str, job_id: str) -> Moved:
@@ -138,7 +138,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        state = self._queue.promote(self._known_queue(name), job_id)
+        state = self._queue.promote(self._look.queue_name(name), job_id)
         return self._moved(state, "job.promote", name, job_id)
 
     # Dead letters
@@ -149,7 +149,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        return self._queue.dead.count(self._known_queue(name), where)
+        return self._queue.dead.count(self._look.queue_name(name), where)
 
     def requeue_dead(self, name: str, where: DeadFilter = DeadFilter()) -> Requeued:
         """Queue dead letters again.
@@ -158,7 +158,7 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains it.
         """
-        done = self._queue.dead.requeue(self._known_queue(name), where)
+        done = self._queue.dead.requeue(self._look.queue_name(name), where)
         self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
         return done
 
@@ -168,7 +168,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        count = self._queue.dead.purge(self._known_queue(name), where)
+        count = self._queue.dead.purge(self._look.queue_name(name), where)
         self._audit.write(self.who, "dead.purge", name, str(where), count)
         return count
 
@@ -240,7 +240,7 @@ class Operator:
         return state
 
     def _order(self, name: str, what: str, why: str) -> Order | None:
-        self._known_queue(name)
+        self._look.queue_name(name)
         before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
         self._audit.write(self.who, f"queue.{what}", name, why)
         return before
@@ -254,16 +254,6 @@ class Operator:
         if source not in known:
             raise UnknownSource(source, known)
         return source
-
-    def _known_queue(self, name: str) -> str:
-        """Check the name of a source, or of a queue that has been used of late."""
-        known, keys = self._look.names(), self._store.keys
-        if name in known:
-            return name
-        parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
-        if not parts or not self._store.call("EXISTS", *parts):
-            raise UnknownSource(name, known)
-        return name
 
     def _check_limits(self, source: str, limits: Sequence[Limit]) -> None:
         if not 1 <= len(limits) <= MOST_LIMITS:

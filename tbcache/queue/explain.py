@@ -20,7 +20,8 @@ from tbcache.store.wire import MICROS, pack_limits, read_limits, to_time
 
 #: Of so many jobs is asked in one call.
 MOST_IDS = 500
-_WAITING = ("interactive", "prewarm", "suspects")
+#: The lanes in which a job waits.
+WAITING = ("interactive", "prewarm", "suspects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,13 @@ class Prospect:
 
     def moment_of(self, stand: Stand) -> datetime | None:
         """When a job starts, is due, or began; None where that is not known."""
-        start = self.start_of(stand) if stand.state in _WAITING else None
+        start = self.start_of(stand) if stand.state in WAITING else None
         at = stand.at if start is None else start.at * MICROS
         return to_time(at) if at else None
 
     def start_after_queueing(self, stand: Stand) -> datetime | None:
         """When a job that was just queued starts, if it has not by now; None where no worker takes it."""
-        if stand.state in _WAITING or stand.at:
+        if stand.state in WAITING or stand.at:
             return self.moment_of(stand)
         # It comes after a running job, which may have just begun.
         seconds = self.crew.seconds if stand.state == "follows" else 0.0
@@ -172,7 +173,7 @@ async def explain(store: Store, settings: Settings, source: Source, job_id: str)
     """
     prospect = await prospect_of(store, settings, source, [job_id])
     (stand,), crew = prospect.found.jobs, prospect.crew
-    is_waiting = stand.state in _WAITING
+    is_waiting = stand.state in WAITING
     start = prospect.start_of(stand) if is_waiting else None
     return Explanation(
         queue=source.name,

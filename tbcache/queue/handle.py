@@ -20,6 +20,7 @@ from tbcache.queue.batch import Wants, ask_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result
+from tbcache.queue.listing import JobFilter, ListedJob, Listing
 from tbcache.queue.script import (
     BACKLOG,
     CANCEL,
@@ -357,6 +358,14 @@ class Queue:
     def dead(self) -> DeadLetters:
         """The jobs that died."""
         return DeadLetters(self._store, self._settings)
+
+    def jobs(self, queue: str, where: JobFilter, most: int) -> list[ListedJob]:
+        """The jobs of a queue that are meant, in the order in which they are to start, at most so many.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return Listing(self._store, self._settings, queue).search(where, most)
 
     def dead_letters(self, source: str, most: int = 10) -> list[DeadLetter]:
         """The jobs of ``source`` that died last, and why; at most ``most``.

@@ -1,0 +1,220 @@
+"""The jobs of a queue that are not over, and not dead: which there are, whose, and when each will start."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from tbcache.io import run
+from tbcache.models.untrusted import NotJson, printable, read_json, whole_number
+from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
+from tbcache.queue.script import Stand
+from tbcache.settings import Settings
+from tbcache.store import Store
+
+#: So many ids, or jobs, are read in one call.
+PAGE = 500
+
+#: running: a worker has it. waiting: in a lane, for a thread and for its limit. delayed: put off until it is
+#: due. follows: it comes after a running job of the same fetch.
+JobState = Literal["running", "waiting", "delayed", "follows"]
+_LANES = ("suspects", "interactive", "prewarm")
+#: In which parts of a queue the jobs of each state are.
+_PARTS: dict[JobState | None, tuple[str, ...]] = {
+    None: ("claims", *_LANES, "delayed"),
+    "running": ("claims",),
+    "waiting": _LANES,
+    "delayed": ("delayed",),
+    "follows": ("claims", *_LANES, "delayed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant: those that have all of it. Without anything all are.
+
+    ``symbol`` and ``caller`` in any case; a caller with all below it, as ``desk`` means ``desk/bot-1`` too.
+    """
+
+    symbol: str | None = None
+    job_id: str | None = None
+    caller: str | None = None
+    state: JobState | None = None
+
+    def is_of(self, job: _Summary) -> bool:
+        """Whether a job may be meant, by its message."""
+        symbol, caller = job.symbol or "", job.caller or ""
+        return (self.symbol is None or symbol.casefold() == self.symbol.casefold()) and (
+            self.caller is None or _is_below(caller.casefold(), self.caller.casefold())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job of a queue. Moments in UTC.
+
+    ``place`` counts from 1 in its ``lane``, of one that waits. ``starts_at`` is when it will start, by what
+    is known now; of a delayed one when it is due, of a running one when it began; None where nobody knows.
+    ``symbol`` is None of a job that is no fetch, ``tries`` is how often it has failed.
+    """
+
+    queue: str
+    job_id: str
+    state: JobState
+    lane: str | None
+    place: int | None
+    actor: str
+    symbol: str | None
+    caller: str | None
+    queued_at: datetime | None
+    starts_at: datetime | None
+    tries: int
+
+
+class _Arguments(msgspec.Struct, frozen=True):
+    symbol: str | None = None
+
+
+class _Options(msgspec.Struct, frozen=True):
+    caller: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    actor_name: str = "?"
+    kwargs: _Arguments = _Arguments()
+    options: _Options = _Options()
+    message_timestamp: int = 0
+
+
+class _Fields(NamedTuple):
+    """What Redis has of a job beside its place."""
+
+    message: Any
+    lane: Any
+    tries: Any
+
+
+class _Summary(NamedTuple):
+    """What a job says of itself."""
+
+    actor: str
+    symbol: str | None
+    caller: str | None
+    lane: str | None
+    queued_at: datetime | None
+
+
+class Listing:
+    """The jobs of one queue."""
+
+    def __init__(self, store: Store, settings: Settings, queue: str) -> None:
+        self._store, self._settings, self._queue = store, settings, queue
+
+    def search(self, where: JobFilter, most: int) -> list[ListedJob]:
+        """The jobs that are meant, at most so many: first those that run, then those that wait, in the
+        order in which they are to start, then those that are put off.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        ids = self._ids(where.state) if where.job_id is None else [where.job_id]
+        pages = (zip(page, self._fields(page), strict=True) for page in _pages(ids))
+        meant = (one for page in pages for one in page if where.is_of(_summary(one[1])))
+        found = self._jobs(list(itertools.islice(meant, most)))
+        return [job for job in found if where.state in (None, job.state)]
+
+    def _ids(self, state: JobState | None) -> Iterator[str]:
+        """The ids of all, or of those that may be in ``state``, each once: jobs move on meanwhile."""
+        seen = set[str]()
+        for claim_or_id in itertools.chain(*map(self._set, _PARTS[state])):
+            job_id = claim_or_id.decode(errors="replace").partition("/")[0]
+            if job_id not in seen:
+                seen.add(job_id)
+                if state != "follows":
+                    yield job_id
+        # Those that follow another job are in no lane.
+        if state in (None, "follows") and int(self._store.call("HLEN", self._key("jobs"))) > len(seen):
+            all_ids = (one.decode(errors="replace") for one in self._store.call("HKEYS", self._key("jobs")))
+            yield from (job_id for job_id in all_ids if job_id not in seen)
+
+    def _set(self, part: str) -> Iterator[bytes]:
+        for start in itertools.count(0, PAGE):
+            page = self._store.call("ZRANGE", self._key(part), start, start + PAGE - 1)
+            yield from page
+            if len(page) < PAGE:
+                return
+
+    def _jobs(self, meant: list[tuple[str, _Fields]]) -> Iterator[ListedJob]:
+        source = pacing_source(self._queue, self._settings)
+        prospect = run(prospect_of(self._store, self._settings, source, [job_id for job_id, _ in meant]))
+        for (job_id, fields), stand in zip(meant, prospect.found.jobs, strict=True):
+            if stand.state not in ("dead", "over"):
+                yield self._job(job_id, stand, fields, prospect)
+
+    def _fields(self, ids: list[str]) -> list[_Fields]:
+        with self._store.guard():
+            pipe: Any = self._store.client.pipeline(transaction=False)
+            for part in ("jobs", "lanes", "tries"):
+                pipe.hmget(self._key(part), ids)
+            return [_Fields(*each) for each in zip(*self._store.execute(pipe), strict=True)]
+
+    def _job(self, job_id: str, stand: Stand, fields: _Fields, prospect: Prospect) -> ListedJob:
+        summary = _summary(fields)
+        is_waiting = stand.state in WAITING
+        return ListedJob(
+            queue=self._queue,
+            job_id=printable(job_id),
+            state="waiting" if is_waiting else stand.state,  # type: ignore[arg-type]
+            lane=stand.state if is_waiting else summary.lane,
+            place=stand.place + 1 if is_waiting else None,
+            actor=summary.actor,
+            symbol=summary.symbol,
+            caller=summary.caller,
+            queued_at=summary.queued_at,
+            starts_at=prospect.moment_of(stand),
+            tries=whole_number(fields.tries) or 0,
+        )
+
+    def _key(self, part: str) -> str:
+        return self._store.keys.queue(self._queue, part)
+
+
+def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(ids)
+    while page := list(itertools.islice(rest, PAGE)):
+        yield page
+
+
+def _is_below(caller: str, name: str) -> bool:
+    return caller == name or caller.startswith(f"{name}/")
+
+
+def _summary(fields: _Fields) -> _Summary:
+    """What a job says of itself; less, where it cannot be read."""
+    try:
+        message = read_json(fields.message, _Message)
+    except (NotJson, TypeError):
+        message = _Message()
+    # "<lane> <stride> <caller>": see queue.lua.
+    words = fields.lane if isinstance(fields.lane, bytes) else b""
+    lane, _, account = (*printable(words).split(" ", 2), "", "")[:3]
+    symbol = message.kwargs.symbol
+    return _Summary(
+        printable(message.actor_name),
+        None if symbol is None else printable(symbol),
+        printable(message.options.caller or account) or None,
+        lane or None,
+        _moment(message.message_timestamp),
+    )
+
+
+def _moment(millis: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(millis / 1000, UTC) if millis else None
+    except (ValueError, OverflowError, OSError):
+        return None

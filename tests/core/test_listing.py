@@ -1,0 +1,71 @@
+"""The jobs of a queue: which there are, whose they are, and when each will start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tbcache.fleet import Fleet, JobFilter
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
+from tbcache.models.error import UnknownSource
+from tbcache.queue import Queue, listing
+from tbcache.settings import BUILT_IN, Settings
+from tbcache.store import Store
+from tests.core.test_queue import Worker
+
+NEWS = replace(BUILT_IN["news"], missing=())
+
+
+def test_jobs_are_listed_in_the_order_in_which_they_start(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks why a symbol is not there must find its job wherever it is, among any number of others."""
+    monkeypatch.setattr(listing, "PAGE", 2)
+    queue, fleet = Queue(store, settings), Fleet(settings, store)
+    running = queue.enqueue(FetchRequest("news", "RUNS"), caller="desk/bot-1")
+    Worker(store, settings, NEWS, threads=1).await_job()
+    queue.enqueue(FetchRequest("news", "RUNS"), fresh_after=utc_now())
+    queue.enqueue(FetchRequest("news", "WARM"), "prewarm")
+    queue.enqueue(FetchRequest("news", "LATER"), delay_seconds=50.0)
+    for symbol in ("AAPL", "GME"):
+        queue.enqueue(FetchRequest("news", symbol), caller="desk/bot-2")
+
+    found = fleet.jobs("news")
+    assert [(one.symbol, one.state, one.lane, one.place) for one in found] == [
+        ("RUNS", "running", "interactive", None),
+        ("AAPL", "waiting", "interactive", 1),
+        ("GME", "waiting", "interactive", 2),
+        ("WARM", "waiting", "prewarm", 1),
+        ("LATER", "delayed", "interactive", None),
+        ("RUNS", "follows", "interactive", None),
+    ]
+    assert (found[0].job_id, found[0].caller) == (running.job_id, "desk/bot-1")
+    assert all(one.queued_at is not None for one in found)
+    assert [one.symbol for one in found if one.starts_at is not None] == ["RUNS", "LATER"]
+    assert [one.symbol for one in fleet.jobs("news", most=2)] == ["RUNS", "AAPL"]
+
+    def symbols(**where: str) -> list[str | None]:
+        return [one.symbol for one in fleet.jobs(None, JobFilter(**where))]  # type: ignore[arg-type]
+
+    assert symbols(caller="desk") == ["RUNS", "AAPL", "GME"]
+    assert symbols(caller="desk/bot-2", symbol="gme") == ["GME"]
+    assert symbols(caller="des") == []
+    assert symbols(job_id=running.job_id) == ["RUNS"]
+    assert symbols(job_id="no such job") == []
+    for state, those in (("delayed", ["LATER"]), ("follows", ["RUNS"]), ("running", ["RUNS"])):
+        assert symbols(state=state) == those
+
+
+def test_a_queue_that_is_none_and_a_message_that_is_damaged(settings: Settings, store: Store) -> None:
+    """A typo is no empty queue, and what others wrote into Redis stops no list."""
+    fleet, key = Fleet(settings, store), store.keys.queue("news", "jobs")
+    with pytest.raises(UnknownSource, match="did you mean 'news'"):
+        fleet.jobs("nws")
+    handle = Queue(store, settings).enqueue(FetchRequest("news", "AAPL"))
+    for text in ("{", '{"message_timestamp": 999999999999999999, "kwargs": {"symbol": "A\\u001b"}}', "[]"):
+        store.client.hset(key, handle.job_id, text)
+        (job,) = fleet.jobs("news")
+        assert (job.state, job.queued_at) == ("waiting", None)
+        assert job.symbol in (None, "A?")
