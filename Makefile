@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak dramatiq lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak viewers dramatiq lock clean
 
 setup: $(STAMP)
 
@@ -79,6 +79,11 @@ chaos: setup
 # Runs a demo for SECONDS and compares what it counts, pays and calls complete with what its simulator knows.
 soak: setup
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+# VIEWERS watch the page of one API for SECONDS: how late a change is seen by all, and what it costs Redis.
+VIEWERS ?= 1000
+viewers: setup
+	$(BIN)/python -m tests.viewers --viewers $(VIEWERS) --seconds $(SECONDS)
 
 # The tests of the installed dramatiq, on the pacing broker. They are fetched into a cache outside of the tree.
 dramatiq: setup

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 
 from tbcache.api.app import create_app
+from tbcache.api.bound import allow_files, most_connections
 from tbcache.api.security import is_loopback
 from tbcache.io.log import get_logger
 from tbcache.io.web_server import WebServer, configure, inherit, listen
@@ -18,10 +18,6 @@ log = get_logger("tbcache.api")
 STOP_SECONDS = 2
 #: For how long a connection is kept for another request.
 IDLE_SECONDS = 5
-#: How many connections beyond these are still told that there are too many.
-MOST_CONNECTIONS = 256
-#: The part of the files a process may open that connections may be, the others being Redis' and ours.
-FILES_PART = 0.25
 
 
 def serve(
@@ -45,6 +41,7 @@ def serve(
         raise ConfigurationError(
             f"the API would answer anyone who reaches {host}: set TBCACHE_API_TOKEN, or listen on 127.0.0.1"
         )
+    allow_files()
     app = create_app(settings)
     listener, url = listen("the API", host, port) if fd is None else inherit(fd)
 
@@ -64,11 +61,3 @@ def serve(
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     WebServer(config, announce).run(sockets=[listener])
-
-
-def most_connections() -> int:
-    """How many connections there may be: no more than leave files to open for everything else."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(1, min(MOST_CONNECTIONS, int(files * FILES_PART)))

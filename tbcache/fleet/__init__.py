@@ -24,7 +24,7 @@ from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
-from tbcache.queue import DeadFilter, DeadLetter, Handle, JobFilter, ListedJob, Requeued
+from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Requeued
 from tbcache.store.order import WHO, Bound, Order
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "DayUsage",
     "DeadFilter",
     "DeadLetter",
+    "Explanation",
     "Fleet",
     "FleetStatus",
     "FleetTrouble",

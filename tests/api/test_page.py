@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import html
 import json
@@ -19,13 +18,11 @@ from starlette.testclient import TestClient
 
 from tbcache.api import session
 from tbcache.api.page.form import local_path
-from tbcache.api.page.live import Live
 from tbcache.api.page.render import STATIC
 from tbcache.api.page.verb import VERBS
 from tbcache.cache import CacheManager
 from tbcache.cli.app import app as cli
 from tbcache.models import FetchRequest
-from tbcache.models.error import UnknownSource
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
@@ -348,20 +345,3 @@ def test_what_is_done_to_the_dead_of_one_error_is_done_so_on_the_command_line(cl
     """Whoever copies the command beside the question must not forget all the others as well."""
     asked = text_of(act(client, "purge", source="reddit", error="no date").text)
     assert "tbcache dead purge reddit --error 'no date'" in asked
-
-
-def test_a_page_that_cannot_be_drawn_stops_no_other() -> None:
-    """One who watches a source that is gone would freeze the page of everybody."""
-
-    def broken(status: object) -> dict[str, str]:
-        raise UnknownSource("gone", ())
-
-    async def first_of_each() -> str:
-        live = Live(mock.Mock())
-        gone = asyncio.ensure_future(anext(live.watch("gone", broken)))
-        await asyncio.sleep(0)
-        found = await asyncio.wait_for(anext(live.watch("home", lambda status: {"head": "here"})), 20)
-        gone.cancel()
-        return found
-
-    assert "here" in asyncio.run(first_of_each())

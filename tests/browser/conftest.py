@@ -113,5 +113,5 @@ def open_page(browser: Browser, api: Api) -> Iterator[Callable[..., Page]]:
     yield open_one
     for page in pages:
         page.close()
-    # That the API was killed is no fault of the page.
-    assert [one for one in complaints if not re.search("ERR_|htmx:sse:error", one)] == []
+    # That the API was killed, or is full, is no fault of the page.
+    assert [one for one in complaints if not re.search("ERR_|htmx:sse:error|status of 503", one)] == []

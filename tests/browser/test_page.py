@@ -158,6 +158,25 @@ def test_a_server_that_is_gone_greys_the_page_out_until_it_is_back(open_page: Op
     expect(page.locator("html.old")).to_have_count(0, timeout=60_000)
 
 
+def test_a_page_that_may_not_be_watched_says_so_and_asks_again(open_page: OpenPage, api: Api) -> None:
+    """It would look like one of a server that is gone."""
+    text = "2 pages are watched already"
+    answer = {
+        "status": 503,
+        "headers": {"Content-Type": "text/event-stream"},
+        "body": f"retry: 100\nevent: full\ndata: {text}\n\n",
+    }
+    page = open_page("/login")
+    page.route("**/live/*", lambda route: route.fulfill(**answer))
+    page.goto(api.url)
+    expect(page.locator("#age")).to_have_text(text)
+    expect(page.locator("html.old")).to_have_count(1)
+    expect(page.locator("#age")).to_have_text(text)
+    page.unroute("**/live/*")
+    expect(page.locator("html.old")).to_have_count(0)
+    expect(page.locator("#age")).to_have_text("")
+
+
 # For everybody
 
 

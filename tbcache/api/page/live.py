@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from fastapi import Request
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Send
 
+from tbcache.api.bound import most_streams
 from tbcache.fleet import FleetStatus
 from tbcache.io.log import get_logger
 
 log = get_logger("tbcache.api")
 
 EVERY_SECONDS = 1.0
+#: After so long a page asks again whether it may watch by now.
+RETRY_SECONDS = 15
 
 #: The parts of a page by the id of their element.
 Parts = Mapping[str, str]
 #: Makes the parts of one page of a status.
 Draw = Callable[[FleetStatus], Parts]
+
+
+class Full(Exception):
+    """As many pages are watched as may be."""
 
 
 class _Watched:
@@ -29,11 +39,16 @@ class _Watched:
         self.draw = draw
         self.watchers = 0
         self.parts: Parts = {}
-        self.changes = ""
+        self.changes = b""
         self.number = 0
 
-    def show(self, status: FleetStatus) -> None:
-        parts = self.draw(status)
+    def show(self, name: str, status: FleetStatus) -> None:
+        """Draw it anew. One that cannot be drawn, as of a source which is gone, is no other's trouble."""
+        try:
+            parts = self.draw(status)
+        except Exception:
+            log.exception("page.failed", page=name)
+            return
         self.changes = message({name: text for name, text in parts.items() if self.parts.get(name) != text})
         self.parts, self.number = parts, self.number + 1
 
@@ -41,10 +56,11 @@ class _Watched:
 class Live:
     """Looks at the fleet once a second while anybody watches, and draws each page once for all its watchers.
 
-    Used in one event loop alone.
+    Used in one event loop alone. ``most`` watch at once.
     """
 
-    def __init__(self, look: Callable[[], FleetStatus]) -> None:
+    def __init__(self, look: Callable[[], FleetStatus], most: int) -> None:
+        self.most = most
         self._look = look
         self._pages: dict[str, _Watched] = {}
         self._looked: asyncio.Event = asyncio.Event()
@@ -53,71 +69,112 @@ class Live:
         self._looking: asyncio.Task[None] | None = None
         self._one = asyncio.Lock()
 
-    async def status(self) -> FleetStatus:
-        """The fleet as it was at most a second ago."""
+    async def status(self, within: float = EVERY_SECONDS) -> FleetStatus:
+        """The fleet as it was at most ``within`` seconds ago."""
         async with self._one:
-            if self._status is None or time.monotonic() - self._looked_at >= EVERY_SECONDS:
+            begun = time.monotonic()
+            if self._status is None or begun - self._looked_at >= within:
                 self._status = await asyncio.to_thread(self._look)
-                self._looked_at = time.monotonic()
+                self._looked_at = begun
             return self._status
 
     def forget(self) -> None:
         """Something has been done: whoever asks next sees it."""
         self._looked_at = -math.inf
 
-    async def watch(self, name: str, draw: Draw) -> AsyncIterator[str]:
-        """The messages of the page ``name``: all of it at first, and then what has changed."""
+    @contextmanager
+    def watching(self, name: str, draw: Draw) -> Iterator[AsyncIterator[bytes]]:
+        """The messages of the page ``name``, for as long as this is open: all of it at first, and then what
+        has changed.
+
+        Raises:
+          Full: as many watch as may.
+        """
+        if sum(page.watchers for page in self._pages.values()) >= self.most:
+            raise Full
         page = self._pages.setdefault(name, _Watched(draw))
         page.watchers += 1
-        self._begin()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._go_on_looking())
         try:
-            seen = -1
-            while True:
-                looked = self._looked
-                if page.number and page.number != seen:
-                    yield page.changes if page.number == seen + 1 else message(page.parts)
-                    seen = page.number
-                await looked.wait()
+            yield self._messages(page)
         finally:
             page.watchers -= 1
             if not page.watchers:
                 self._pages.pop(name, None)
 
-    def _begin(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._go_on_looking())
+    async def _messages(self, page: _Watched) -> AsyncIterator[bytes]:
+        seen = -1
+        while True:
+            looked = self._looked
+            if page.number and page.number != seen:
+                text = page.changes if page.number == seen + 1 else message(page.parts)
+                seen = page.number
+                yield text
+            await looked.wait()
 
     async def _go_on_looking(self) -> None:
         while self._pages:
             begun = time.monotonic()
-            try:
-                status = await self.status()
-                for name, page in list(self._pages.items()):
-                    try:
-                        page.show(status)
-                    except Exception:
-                        # One that cannot be drawn, as that of a source which is gone, is no other's trouble.
-                        log.exception("page.failed", page=name)
-            except Exception:
-                # Those who watch see that nothing comes; the next look may go well.
-                log.exception("page.failed")
+            await self._look_once()
             looked, self._looked = self._looked, asyncio.Event()
             looked.set()
             await asyncio.sleep(max(0.05, EVERY_SECONDS - (time.monotonic() - begun)))
+
+    async def _look_once(self) -> None:
+        try:
+            # Half of it: what was looked at for somebody just now will do, and the last round's will not.
+            status = await self.status(EVERY_SECONDS / 2)
+        except Exception:
+            # Those who watch see that nothing comes; the next look may go well.
+            log.exception("page.failed")
+            return
+        for name, page in list(self._pages.items()):
+            page.show(name, status)
+
+
+class Stream(EventSourceResponse):
+    """What changes of a page, each second, until its reader goes; 503 where as many watch as may.
+
+    A browser's stream goes on asking by itself after that, and the page says meanwhile that it stands still.
+    """
+
+    def __init__(self, live: Live, name: str, draw: Draw) -> None:
+        super().__init__(())
+        self._live, self._name, self._draw = live, name, draw
+
+    async def stream_response(self, send: Send) -> None:
+        try:
+            with self._live.watching(self._name, self._draw) as messages:
+                self.body_iterator = messages
+                await super().stream_response(send)
+        except Full:
+            self.status_code = 503
+            self.headers["Retry-After"] = str(RETRY_SECONDS)
+            self.body_iterator = _refusal(self._live.most)
+            await super().stream_response(send)
+
+
+async def _refusal(most: int) -> AsyncIterator[bytes]:
+    text = (
+        f"{most} pages are watched already, and no more may be: this one stands still. Reload it to see more"
+    )
+    yield format_sse_event(data_str=text, event="full", retry=RETRY_SECONDS * 1000)
 
 
 def live_of(request: Request) -> Live:
     """The one look at the fleet of this app."""
     state = request.app.state
     if not hasattr(state, "live"):
-        state.live = Live(state.context.fleet.status)
+        state.live = Live(state.context.fleet.status, most_streams())
     found: Live = state.live
     return found
 
 
-def message(parts: Parts) -> str:
-    """What the browser puts in the place of the elements with these ids."""
-    return "".join(
+def message(parts: Parts) -> bytes:
+    """What the browser puts in the place of the elements with these ids; the same bytes for all who watch."""
+    text = "".join(
         f'<hx-partial hx-target="#{name}" hx-swap="outerMorph">{text}</hx-partial>'
         for name, text in parts.items()
     )
+    return format_sse_event(data_str=text)

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi import HTTPException
 
-from tbcache.api.context import Ctx
-from tbcache.api.page.form import local_path, read_form
-from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
-from tbcache.api.security import check_act
 from tbcache.fleet import Fleet
 from tbcache.fleet.operator import DeadFilter, Operator
 from tbcache.models import FetchRequest, Limit
-
-#: Who did it, for the audit.
-WHO = "page"
-
-router = APIRouter(include_in_schema=False)
 
 #: The fields of the form that say on what.
 Fields = Mapping[str, str]
@@ -204,26 +192,3 @@ VERBS: Mapping[str, Verb] = {
     "warm": Verb("Fetch", "tbcache enqueue {source} {symbol}", _ask_warm, _warm),
     "clear": Verb("Clear", "tbcache cache clear {pattern}", _ask_clear, _clear),
 }
-
-
-@router.post("/act/{name}")
-async def act(request: Request, context: Ctx, name: str) -> HTMLResponse:
-    """Ask what is meant, and with ``sure=yes`` do it."""
-    check_act(request, context.settings.api_token)
-    verb = VERBS.get(name)
-    if verb is None:
-        raise HTTPException(404, f"there is no {name[:40]!r} to do")
-    fields = await read_form(request)
-    back, is_sure = local_path(fields.get("back", "/")), fields.get("sure") == "yes"
-    do = Doing(context.fleet, context.fleet.as_operator(WHO), fields)
-    text = await asyncio.to_thread(verb.act if is_sure else verb.ask, do)
-    live_of(request).forget()
-    return page(
-        "done.html" if is_sure else "sure.html",
-        verb=verb,
-        name=name,
-        text=text,
-        back=back,
-        command=verb.twin(fields),
-        fields={key: value for key, value in fields.items() if key not in ("back", "sure", *verb.inputs)},
-    )

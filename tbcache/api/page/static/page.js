@@ -2,14 +2,21 @@
 "use strict";
 (() => {
   const OLD_MS = 5000;
-  let seen = performance.now();
-  const fresh = () => { seen = performance.now(); };
-  document.addEventListener("htmx:sse:after:message", fresh);
+  let seen = performance.now(), full = "";
+  const fresh = () => { seen = performance.now(); full = ""; };
+  const note = text => {
+    const place = document.getElementById("age");
+    if (place && place.textContent !== text) place.textContent = text;
+  };
+  document.addEventListener("htmx:sse:after:message", event => {
+    const message = event.detail.message;
+    if (message.event === "full") full = message.data;
+    else fresh();
+  });
   document.addEventListener("visibilitychange", fresh);
   setInterval(() => {
     const old = performance.now() - seen;
     document.documentElement.classList.toggle("old", old > OLD_MS);
-    const note = document.getElementById("age");
-    if (note) note.textContent = old > OLD_MS ? `nothing new for ${Math.round(old / 1000)} s: is the server there?` : "";
+    note(full || (old > OLD_MS ? `nothing new for ${Math.round(old / 1000)} s: is the server there?` : ""));
   }, 500);
 })();

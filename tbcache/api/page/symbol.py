@@ -1,0 +1,55 @@
+"""The page of a symbol: what each source's cache has of it. Nothing is fetched for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from tbcache.api.context import Ctx
+from tbcache.api.page import part, row
+from tbcache.api.page.live import live_of
+from tbcache.api.page.render import page
+from tbcache.fleet import Explanation, Fleet
+from tbcache.fleet.answer import Kept
+from tbcache.models import FetchRequest
+from tbcache.models.error import RedisUnreachable
+
+DAY_HOURS = 24
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/symbol")
+async def find(request: Request, context: Ctx, symbol: str = "") -> HTMLResponse:
+    return await _symbol(request, context, symbol)
+
+
+@router.get("/symbol/{symbol}")
+async def show(request: Request, context: Ctx, symbol: str) -> HTMLResponse:
+    return await _symbol(request, context, symbol)
+
+
+async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
+    status = await live_of(request).status()
+    # It is checked here, as without Redis nothing else does.
+    name = FetchRequest("any", text).symbol
+    answers, jobs = await asyncio.to_thread(_known, context.fleet, name)
+    return page(
+        "symbol.html",
+        live="head",
+        parts=part.head(status),
+        status=status,
+        symbol=name,
+        answers=[row.answer(one, status.at) for one in answers],
+        jobs={one.queue: one for one in jobs},
+    )
+
+
+def _known(fleet: Fleet, symbol: str) -> tuple[list[Kept], list[Explanation]]:
+    """What the caches have of it, and where its fetches stand; nothing of either without Redis."""
+    try:
+        return fleet.answers(symbol, DAY_HOURS), fleet.waiting(symbol, DAY_HOURS)
+    except RedisUnreachable:
+        return [], []
