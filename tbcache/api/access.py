@@ -1,13 +1,11 @@
-"""What is refused before any route looks at it: a Host that is not ours, a stranger, too large a body."""
+"""What is refused before any route looks at it: a Host that is not ours, or a stranger."""
 
 from __future__ import annotations
 
 import asyncio
 from urllib.parse import urlencode
 
-from fastapi import HTTPException
 from fastapi.responses import RedirectResponse, Response
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,16 +13,12 @@ from tbcache.api.error import error_response
 from tbcache.api.security import (
     NOT_LET_IN,
     NOT_LOCAL,
-    has_token,
     is_address,
     is_loopback,
     is_of_this_machine,
     read_host,
 )
-from tbcache.api.session import has_session
-
-#: The largest body that any route has a use for.
-MAX_BODY_BYTES = 16 * 1024
+from tbcache.api.token import Tokens
 
 #: The paths that tell nothing of the fleet: they are for everyone who can reach the API.
 OPEN = frozenset(("/docs", "/openapi.json", "/healthz", "/readyz", "/login"))
@@ -35,7 +29,6 @@ _OTHER_HOST = (
     "without a token the Host must be localhost or an address: ask that way, "
     "or set TBCACHE_API_TOKEN where the API runs"
 )
-_TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 
 
 class Access:
@@ -46,9 +39,9 @@ class Access:
     is meant to be reached from elsewhere, under whatever name: whoever asks from there says the token.
     """
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens) -> None:
         self._app = app
-        self._token = token
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,7 +49,7 @@ class Access:
         elif (refusal := self._refuse(scope, Headers(scope=scope))) is not None:
             await refusal(scope, receive, send)
         else:
-            await self._pass_on(scope, _bound(receive), send)
+            await self._pass_on(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
@@ -72,30 +65,24 @@ class Access:
             # The server stops. uvicorn would say so as plain text, and log it as an error of the app.
             if is_begun:
                 raise
-            await error_response(503, "the API stops")(scope, receive, send)
+            await error_response(503, "the API stops", path=scope["path"])(scope, receive, send)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
-        given = headers.get("host")
-        host = read_host(f"//{given}")
-        is_let_in = _has_shown(headers, self._token)
-        is_by_place = not self._token or (is_of_this_machine(scope, headers) and not _is_open(scope["path"]))
+        given, path = headers.get("host"), scope["path"]
+        host, has_tokens = read_host(f"//{given}"), self._tokens.are_set
+        is_let_in = self._tokens.scope_of_page(headers) is not None
+        is_by_place = not has_tokens or (is_of_this_machine(scope, headers) and not _is_open(path))
         is_plain = given is None or is_loopback(host) or is_address(host)
         if is_by_place and not is_let_in and not is_plain:
-            return _login(scope, headers) if self._token else error_response(403, _OTHER_HOST)
+            return _login(scope, headers) if has_tokens else error_response(403, _OTHER_HOST, path=path)
         if given is not None and host is None:
-            return error_response(400, "the Host header names no host")
-        if not _is_open(scope["path"]) and not is_of_this_machine(scope, headers):
-            if not self._token:
-                return error_response(403, NOT_LOCAL)
+            return error_response(400, "the Host header names no host", path=path)
+        if not _is_open(path) and not is_of_this_machine(scope, headers):
+            if not has_tokens:
+                return error_response(403, NOT_LOCAL, path=path)
             if not is_let_in:
                 return _login(scope, headers)
-        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
-            return error_response(413, _TOO_LARGE)
         return None
-
-
-def _has_shown(headers: Headers, token: SecretStr | None) -> bool:
-    return token is not None and (has_token(headers, token) or has_session(headers, token))
 
 
 def _is_open(path: str) -> bool:
@@ -106,19 +93,4 @@ def _login(scope: Scope, headers: Headers) -> Response:
     """A browser is sent to where one logs in."""
     if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
         return RedirectResponse("/login?" + urlencode({"back": scope["path"]}), 303)
-    return error_response(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"})
-
-
-def _bound(receive: Receive) -> Receive:
-    """A body of unknown length is counted as it comes."""
-    size = 0
-
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE)
-        return message
-
-    return bounded
+    return error_response(401, NOT_LET_IN, {"WWW-Authenticate": "Bearer"}, path=scope["path"])

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbcache.api import cache, docs, error, health, limit, metrics, operate, page, sentiment, status, usage
 from tbcache.api.access import Access
 from tbcache.api.context import Context
+from tbcache.api.document import document
+from tbcache.api.etag import ETags
+from tbcache.api.intake import Intake
 from tbcache.models.version import __version__
 from tbcache.settings import Settings, get_settings
 
@@ -34,26 +35,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(cache.write_router)
     app.include_router(operate.write_router)
     app.include_router(sentiment.router)
+    app.include_router(sentiment.past_router)
     app.include_router(page.router)
-    app.add_middleware(Access, token=context.settings.api_token)
-    app.add_middleware(NoStore)
+    app.add_middleware(Intake)
+    app.add_middleware(Access, tokens=context.tokens)
+    app.add_middleware(ETags)
     error.install(app)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
-
-
-class NoStore:
-    """Figures of a moment ago are wrong: nobody may keep an answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def stamped(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
-            await send(message)
-
-        await self._app(scope, receive, stamped)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.error import WRITE_REFUSALS
 from tbcache.api.model import CacheHealth, Cleared, ClearRequest, Pattern
 from tbcache.api.security import SCHEMES, WriteRoute
 
@@ -16,7 +15,6 @@ write_router = APIRouter(
     tags=["monitoring"],
     route_class=WriteRoute,
     dependencies=SCHEMES,
-    responses=WRITE_REFUSALS,
 )
 
 

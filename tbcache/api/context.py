@@ -7,8 +7,14 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Header, Request
 
+from tbcache.api.crew import Crew
+from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet, Operator
 from tbcache.settings import Settings
+
+#: So many answers are waited for at once, and so many of the past are made, each of which takes a core.
+MOST_WAITING = 64
+MOST_PAST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +23,15 @@ class Context:
 
     settings: Settings
     fleet: Fleet
+    tokens: Tokens
+    #: Who waits for answers, and who reads the past, which computes.
+    waiting: Crew
+    past: Crew
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings, Fleet.on_its_own(settings))
+        waiting, past = Crew(MOST_WAITING, "answers"), Crew(MOST_PAST, "questions about the past")
+        return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), waiting, past)
 
     def close(self) -> None:
         self.fleet.close()

@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from tbcache.api.error import KINDS
+
 router = APIRouter()
 
 Node = Mapping[str, Any]
@@ -46,6 +48,12 @@ def _page(document: Node, base: str) -> Iterator[str]:
             yield from _operation(path, method.upper(), operation)
             if method != "get":
                 yield f"<pre>{escape(_command(base + path, method.upper(), operation, document))}</pre>"
+    yield '<h2 id="errors">Errors</h2><p>Each is an <a href="#Error">Error</a>; its type is one of these.'
+    yield "<table>"
+    for kind in KINDS.values():
+        name, title = escape(kind.name), escape(kind.title)
+        yield f'<tr id="{name}"><td><code>{kind.status} {name}</code><td>{title}'
+    yield "</table>"
     for name, model in document["components"]["schemas"].items():
         yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{_prose(model.get("description", ""))}</p>'
         fields = model.get("properties", {})

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tbcache.api.model import Error
 from tbcache.io import utc_now
 from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import (
+    BudgetExhausted,
     ConfigurationError,
     InvalidRequest,
+    Paused,
     RateLimited,
     RedisUnreachable,
     RepositoryUnavailable,
+    ResultTimeout,
     TbcacheError,
     UnknownSource,
     UpstreamError,
@@ -28,24 +33,37 @@ from tbcache.models.error import (
 from tbcache.models.untrusted import printable, quoted
 from tbcache.settings import in_plain_words
 
-#: For ``responses=`` of a route: every refusal has the same form.
-REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (403, 422, 503)}
-ANSWER_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (401, 403, 404, 422, 429, 502, 503)
-}
-WRITE_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (401, 403, 413, 415, 422, 503)
-}
+#: So much of a path is repeated.
+MOST_PATH = 200
 
-_STATUS: tuple[tuple[type[TbcacheError], int], ...] = (
-    (InvalidRequest, 422),
-    (UnknownSource, 404),
-    (RateLimited, 429),
-    (UpstreamError, 502),
-    (RedisUnreachable, 503),
-    (RepositoryUnavailable, 503),
-    (ConfigurationError, 503),
-)
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of error: its name, its title, and the status that it is answered with."""
+
+    name: str
+    title: str
+    status: int
+
+    @property
+    def type(self) -> str:
+        """Where it is explained."""
+        return f"/docs#{self.name}"
+
+
+#: The first that an error is an instance of is its kind.
+KINDS: Mapping[type[TbcacheError], Kind] = {
+    InvalidRequest: Kind("invalid-request", "This cannot be asked for", 422),
+    UnknownSource: Kind("unknown-source", "No such source or queue", 404),
+    Paused: Kind("paused", "An operator has stopped this", 429),
+    BudgetExhausted: Kind("budget-exhausted", "The money for today is spent", 429),
+    RateLimited: Kind("rate-limited", "No slot of the limit is free in time", 429),
+    ResultTimeout: Kind("result-timeout", "The result did not come in time", 504),
+    UpstreamError: Kind("upstream", "The upstream gave no answer of use", 502),
+    RedisUnreachable: Kind("redis-unreachable", "Redis cannot be used", 503),
+    RepositoryUnavailable: Kind("repository-unavailable", "The database cannot be used", 503),
+    ConfigurationError: Kind("configuration", "A setting of the API is wrong", 503),
+}
 
 
 def install(app: FastAPI) -> None:
@@ -57,7 +75,7 @@ def install(app: FastAPI) -> None:
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return error_response(error.status_code, _text(request, error), dict(error.headers or {}))
+    return _answer(request, error.status_code, _text(request, error), dict(error.headers or {}))
 
 
 def _text(request: Request, error: HTTPException) -> str:
@@ -76,8 +94,8 @@ def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
     if first["type"] == "json_invalid":
-        return error_response(422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
-    return error_response(422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
+        return _answer(request, 422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
+    return _answer(request, 422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
 
 
 def _given(error: Mapping[str, Any]) -> str:
@@ -87,12 +105,26 @@ def _given(error: Mapping[str, Any]) -> str:
 
 
 def _ours(request: Request, error: TbcacheError) -> JSONResponse:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return error_response(status, str(error), _retry_after(error))
+    found = next((known for kind, known in KINDS.items() if isinstance(error, kind)), None)
+    if found is None:
+        return _answer(request, 500, str(error))
+    more = {"type": found.type, "title": found.title, **_known_of(error)}
+    return _answer(request, found.status, str(error), _retry_after(error), **more)
+
+
+def _known_of(error: TbcacheError) -> dict[str, object]:
+    """What an error says beside its line, for programs."""
+    source, retry_at = getattr(error, "source", None), _retry_at(error)
+    found = {"source": source, "retry_at": f"{retry_at:%Y-%m-%dT%H:%M:%SZ}" if retry_at else None}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _retry_at(error: TbcacheError) -> datetime | None:
+    return error.retry_at if isinstance(error, RateLimited | UpstreamError) else None
 
 
 def _retry_after(error: TbcacheError) -> dict[str, str]:
-    retry_at = error.retry_at if isinstance(error, RateLimited | UpstreamError) else None
+    retry_at = _retry_at(error)
     if retry_at is None:
         return {}
     return {"Retry-After": str(max(1, math.ceil((retry_at - utc_now()).total_seconds())))}
@@ -100,11 +132,21 @@ def _retry_after(error: TbcacheError) -> dict[str, str]:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The text of the error may hold anything, secrets too; it is in the log.
-    return error_response(500, f"internal error ({type(error).__name__}); the API's log has the rest")
+    text = f"internal error ({type(error).__name__}); the API's log has the rest"
+    return _answer(request, 500, text)
 
 
-def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error in the one form; what of ``text`` is no valid Unicode is replaced."""
-    sound = text.encode(errors="replace").decode()
-    stamped = {"Cache-Control": "no-store", **(headers or {})}
-    return JSONResponse(problem(status, sound), status, headers=stamped, media_type=PROBLEM)
+def _answer(
+    request: Request, status: int, text: str, headers: dict[str, str] | None = None, **more: object
+) -> JSONResponse:
+    return error_response(status, text, headers, path=request.scope["path"], **more)
+
+
+def error_response(
+    status: int, text: str, headers: dict[str, str] | None = None, *, path: str, **more: object
+) -> JSONResponse:
+    """An error in the one form, of a request of ``path``; what of ``text`` is no Unicode is replaced."""
+    sound, stamped = text.encode(errors="replace").decode(), {"Cache-Control": "no-store", **(headers or {})}
+    instance = quote(path[:MOST_PATH].encode(errors="replace"))
+    body = problem(status, sound, instance=instance, **more)
+    return JSONResponse(body, status, headers=stamped, media_type=PROBLEM)

@@ -37,10 +37,14 @@ class Schema(BaseModel):
 class Error(Schema):
     """What went wrong, in the form of RFC 9457 (``application/problem+json``)."""
 
+    type: str = Field(description="What kind of error it is: `about:blank`, or its place in `/docs`.")
+    title: str = Field(description="That kind in words; of `about:blank` the name of the status.")
     status: int
-    title: str = Field(description="The name of the status.")
     detail: str = Field(description="What went wrong, in one line.")
-    error: str = Field(description="The same line.")
+    instance: str | None = Field(None, description="The path that was asked for.")
+    error: str = Field(description="The same line as `detail`.")
+    source: str | None = Field(None, description="Of which source or queue.")
+    retry_at: datetime | None = Field(None, description="When it may be tried again, where that is known.")
 
 
 class Health(Schema):

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.error import REFUSALS, WRITE_REFUSALS
 from tbcache.api.model import (
     AuditLine,
     DeadAsked,
@@ -26,13 +25,12 @@ from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import DeadFilter
 from tbcache.models import Limit
 
-router = APIRouter(prefix="/api", tags=["operate"], responses=REFUSALS)
+router = APIRouter(prefix="/api", tags=["operate"])
 write_router = APIRouter(
     prefix="/api",
     tags=["operate"],
     route_class=WriteRoute,
     dependencies=SCHEMES,
-    responses={404: WRITE_REFUSALS[422], **WRITE_REFUSALS},
 )
 
 Name = Annotated[str, Path(description="A source, or a queue.", max_length=64)]

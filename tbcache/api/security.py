@@ -1,13 +1,12 @@
-"""Decides who may read and change something: whoever has the token, or, without one, this machine's users.
+"""Decides who may read and change something: whoever has a token, or, without one, this machine's users.
 
-Reading asks for the token only from beyond this machine.
+Reading asks for a token only from beyond this machine.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-import secrets
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,12 +14,11 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Header, HTTPException, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
-from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.types import Scope
+from starlette.types import Scope as Connection
 
 from tbcache.api.context import get_context
-from tbcache.api.session import has_session
+from tbcache.api.token import Scope, Tokens
 from tbcache.models.caller import caller
 
 CALLER_HEADER = "X-Tbcache-Caller"
@@ -44,18 +42,21 @@ SCHEMES = [
 
 NOT_LET_IN = "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`"
 NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
+ONLY_READS = "this token may only read: what changes something, or may cost money, needs TBCACHE_API_TOKEN"
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class WriteRoute(APIRoute):
-    """A route that changes something: checked before a byte of its body is read."""
+    """A route that changes something, or may cost money: checked before a byte of its body is read."""
+
+    scope: Scope = "act"
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
-            check_write(request, get_context(request).settings.api_token)
+            check_write(request, get_context(request).tokens, self.scope)
             name = request.headers.get(CALLER_HEADER)
             # Only who was let in may say in whose name they ask.
             with caller(name) if name is not None else contextlib.nullcontext():
@@ -64,34 +65,50 @@ class WriteRoute(APIRoute):
         return checked
 
 
-def check_write(request: Request, token: SecretStr | None) -> None:
+class ReadRoute(WriteRoute):
+    """A route that changes nothing, and takes so long that no stranger's page may ask for it."""
+
+    scope = "read"
+
+
+def check_write(request: Request, tokens: Tokens, scope: Scope = "act") -> None:
     """
     Raises:
-      HTTPException: 401 without the right token, 403 from elsewhere where there is none,
-        415 for a body that is not JSON.
+      HTTPException: 401 without a token, 403 with one that is not for this, or from elsewhere where there is
+        none, 415 for a body that is not JSON.
     """
-    if token:
-        _check_token(request, token)
+    if tokens.act or (scope == "read" and tokens.are_set):
+        _check_scope(tokens.scope_of(request.headers), scope)
     else:
         _check_loopback(request)
     if _has_body(request) and _media_type(request) != "application/json":
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
 
-def check_act(request: Request, token: SecretStr | None) -> None:
+def check_act(request: Request, tokens: Tokens) -> None:
     """The same for a form of the page: whoever has logged in, from the page itself.
 
     Raises:
-      HTTPException: 401 without a session or the token, 403 from elsewhere or from another site's page.
+      HTTPException: 401 without a session or a token, 403 with one that may only read, from elsewhere, or
+        from another site's page.
     """
-    if not token:
+    if not tokens.act:
         _check_loopback(request)
         return
-    if not (has_session(request.headers, token) or has_token(request.headers, token)):
+    scope = tokens.scope_of_page(request.headers)
+    if scope is None:
         raise HTTPException(401, "log in first: /login")
+    _check_scope(scope, "act")
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, "this cannot be asked by a web page of another site")
+
+
+def _check_scope(scope: Scope | None, wanted: Scope) -> None:
+    if scope is None:
+        raise HTTPException(401, NOT_LET_IN, headers={"WWW-Authenticate": "Bearer"})
+    if wanted == "act" and scope == "read":
+        raise HTTPException(403, ONLY_READS)
 
 
 def is_loopback(host: str | None) -> bool:
@@ -108,29 +125,11 @@ def is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def has_token(headers: Headers, token: SecretStr) -> bool:
-    """True where ``headers`` have the API's token."""
-    given = (headers.get("x-api-token", ""), _bearer(headers))
-    # Header values are decoded as Latin-1; back to the bytes that were sent.
-    wanted = token.get_secret_value().encode()
-    return any(secrets.compare_digest(one.encode("latin-1"), wanted) for one in given)
-
-
-def is_of_this_machine(scope: Scope, headers: Headers) -> bool:
+def is_of_this_machine(scope: Connection, headers: Headers) -> bool:
     """True for who asks from loopback, and on nobody else's behalf."""
     is_direct = not any(name in headers for name in _FORWARDED)
     client = scope.get("client")
     return is_direct and is_loopback(client[0] if client else None)
-
-
-def _check_token(request: Request, token: SecretStr) -> None:
-    if not has_token(request.headers, token):
-        raise HTTPException(401, NOT_LET_IN, headers={"WWW-Authenticate": "Bearer"})
-
-
-def _bearer(headers: Headers) -> str:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _check_loopback(request: Request) -> None:

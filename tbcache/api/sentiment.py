@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from tbcache.api.error import ANSWER_REFUSALS
-from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.api.context import Ctx
+from tbcache.api.etag import tag_of
+from tbcache.api.paging import link_next
+from tbcache.api.security import SCHEMES, ReadRoute, WriteRoute
+from tbcache.io import utc_now
 from tbcache.models import Origin
-from tbcache.models.error import InvalidRequest
+from tbcache.models.history import past
 
 #: As many moments are answered at once: each may take 0.1 s of a busy symbol, and nobody can stop it.
 MOST_POINTS = 1_000
 
 # To ask may cost a request upstream, and money: whoever may not change anything may not ask either.
-router = APIRouter(
-    prefix="/api", tags=["sentiment"], route_class=WriteRoute, dependencies=SCHEMES, responses=ANSWER_REFUSALS
-)
+router = APIRouter(prefix="/api", tags=["sentiment"], route_class=WriteRoute, dependencies=SCHEMES)
+# What is in the database costs no money, but time.
+past_router = APIRouter(prefix="/api", tags=["sentiment"], route_class=ReadRoute, dependencies=SCHEMES)
 
 
 class Bucket(BaseModel):
@@ -134,17 +137,34 @@ class HistoryQuery(BaseModel):
     symbol: str
     start: AwareDatetime = Field(description="With its zone.")
     end: AwareDatetime = Field(description="With its zone.")
-    every: float = Field(3600.0, ge=1, description="Seconds between two moments.")
+    every: float = Field(3600.0, ge=1, le=366 * 86400, description="Seconds between two moments.")
     hours: int = Field(24, ge=1)
     hindsight: bool = Field(False, description="Count what was read later as well, as by a backfill.")
+    most: int = Field(MOST_POINTS, ge=1, le=MOST_POINTS, description="So many moments a page.")
 
 
-@router.get("/sentiment/{source}/{symbol}")
-def sentiment(source: str, symbol: str, asked: Annotated[SentimentQuery, Query()]) -> Answer:
+@router.get("/sentiment/{source}/{symbol}", responses={502: {}, 503: {}})
+async def sentiment(
+    context: Ctx,
+    response: Response,
+    source: str,
+    symbol: str,
+    asked: Annotated[SentimentQuery, Query()],
+) -> Answer:
     """The sentiment of a symbol, from the cache or the upstream; of the past, from the database.
 
-    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
+    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise. Where no
+    slot of the source's limits is free within `patience` seconds it is 429, and `Retry-After` says when one
+    will be.
     """
+    crew = context.past if asked.as_of is not None else context.waiting
+    found = await crew.run(lambda: _answer(source, symbol, asked))
+    # An answer is the same while only its age changes.
+    response.headers["ETag"] = tag_of(f"{found.sentiment!r}".encode(), is_weak=True)
+    return found
+
+
+def _answer(source: str, symbol: str, asked: SentimentQuery) -> Answer:
     from tbcache.providers import get_provider
 
     provider = get_provider(source)
@@ -158,32 +178,38 @@ def sentiment(source: str, symbol: str, asked: Annotated[SentimentQuery, Query()
     return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found))
 
 
-@router.get("/history")
-def history(asked: Annotated[HistoryQuery, Query()]) -> History:
-    """What would have been answered at moments of the past, of what was known then.
+@past_router.get("/history")
+async def history(
+    context: Ctx, request: Request, response: Response, asked: Annotated[HistoryQuery, Query()]
+) -> History:
+    """What would have been answered at moments of the past, of what was known then; a page of them.
 
-    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
+    Needs a token where one is set, and is for the API's own machine otherwise.
     """
+    step, last = timedelta(seconds=asked.every), past("end", asked.end, utc_now())
+    has_more = (last - asked.start) // step >= asked.most
+    if has_more:
+        last = asked.start + step * (asked.most - 1)
+    found = await context.past.run(lambda: _history(asked, last))
+    if has_more:
+        link_next(request, response, start=(last + step).isoformat())
+    return found
+
+
+def _history(asked: HistoryQuery, last: datetime) -> History:
     from tbcache.providers import get_provider
 
-    count = (asked.end - asked.start).total_seconds() / asked.every
-    if count > MOST_POINTS:
-        raise InvalidRequest(f"a history of {count:.0f} moments: at most {MOST_POINTS} are answered at once")
     found = get_provider(asked.source).history(
-        asked.symbol, asked.start, asked.end, asked.every, asked.hours, hindsight=asked.hindsight
+        asked.symbol, asked.start, last, asked.every, asked.hours, hindsight=asked.hindsight
     )
     return History(
         source=found.source,
         symbol=found.symbol,
         hours=found.hours,
         reason=found.reason,
-        points=_rows(found),
+        points=[Row(**row) for row in found.rows()],
     )
 
 
 def _payload(found: Any) -> Any:
     return None if found is None else Sentiment(**found.as_dict())
-
-
-def _rows(found: Any) -> list[Row]:
-    return [Row(**row) for row in found.rows()]

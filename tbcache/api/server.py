@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tbcache.api.app import create_app
 from tbcache.api.bound import allow_files, most_connections
 from tbcache.api.security import is_loopback
+from tbcache.api.token import Tokens
 from tbcache.io.log import get_logger
 from tbcache.io.web_server import WebServer, configure, inherit, listen
 from tbcache.models.error import ConfigurationError
@@ -37,7 +38,7 @@ def serve(
       ConfigurationError: the address cannot be listened on, or is for others and no token is set.
     """
     settings = settings or get_settings()
-    if not settings.api_token and not is_loopback(host):
+    if not Tokens.of(settings).are_set and not is_loopback(host):
         raise ConfigurationError(
             f"the API would answer anyone who reaches {host}: set TBCACHE_API_TOKEN, or listen on 127.0.0.1"
         )

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.error import REFUSALS
 from tbcache.api.model import Usage
 from tbcache.fleet import KEPT_DAYS, DayUsage, Totals
 
-router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], responses=REFUSALS)
+router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 
 
 class UsageQuery(BaseModel):

@@ -155,9 +155,11 @@ class BoundedProtocol(H11Protocol):
 PROBLEM = "application/problem+json"
 
 
-def problem(status: int, text: str) -> dict[str, object]:
-    """An error in the form of RFC 9457; ``error`` is the line that earlier versions had alone."""
-    return {"status": status, "title": HTTPStatus(status).phrase, "detail": text, "error": text}
+def problem(status: int, text: str, **more: object) -> dict[str, object]:
+    """An error in the form of RFC 9457, with ``more`` of its members; ``error`` is the line that earlier
+    versions had alone."""
+    known = {"type": "about:blank", "status": status, "title": HTTPStatus(status).phrase}
+    return {**known, "detail": text, "error": text, **more}
 
 
 def _refusal(status: int, text: str) -> bytes:

@@ -137,17 +137,29 @@ def _cluster(value: bool, info: ValidationInfo) -> bool:
     return value
 
 
+def _read_token(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    if value == info.data.get("api_token"):
+        raise ValueError("it is TBCACHE_API_TOKEN, with which one may do everything; it should be another")
+    return value
+
+
+_NO_SENTINELS = "it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379"
+
+
 def _addresses(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    if not isinstance(value, str):
+        return value
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not found:
+        raise ValueError(_NO_SENTINELS)
+    return found
 
 
 def _sentinels(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     for address in value:
         parts = urlsplit(f"//{address}")
         if not (has_sound_port(parts) and parts.port and is_host(parts.hostname or "")) or parts.path:
-            raise ValueError("it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379")
+            raise ValueError(_NO_SENTINELS)
     url = info.data.get("redis_url")
     if value and url and urlsplit(url.get_secret_value()).scheme == "unix":
         raise ValueError("Sentinel watches no socket file; REDIS_URL should be redis://SERVICE/DB")
@@ -255,7 +267,9 @@ class Settings(BaseModel):
     namespace: Annotated[str, AfterValidator(_namespace)] = "trading_bot"
     data_dir: Path = Path(".tbcache")
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    #: Who has the first may do everything over HTTP, who has the other may read.
     api_token: SecretStr | None = None
+    api_read_token: Annotated[SecretStr, AfterValidator(_read_token)] | None = None
     common_symbols: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = COMMON_SYMBOLS
     common_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from tbcache.api import create_app
+from tbcache.api import create_app, intake
 from tbcache.api.access import Access
+from tbcache.api.error import KINDS
+from tbcache.api.token import Tokens
+from tbcache.fleet import Fleet
 from tbcache.settings import Settings
 from tests.server import Server
 
@@ -116,10 +121,12 @@ def test_the_wrong_method_names_the_right_one(client: TestClient) -> None:
     words = "GET is not for /api/monitoring/cache/clear; use POST"
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json() == {
+        "type": "about:blank",
         "status": 405,
         "title": "Method Not Allowed",
         "detail": words,
         "error": words,
+        "instance": "/api/monitoring/cache/clear",
     }
 
 
@@ -131,9 +138,78 @@ def test_the_root_is_the_page_that_leads_to_the_documentation(client: TestClient
 
 
 @pytest.mark.parametrize("path", [*GETS, "/readyz", "/nowhere", "/api/monitoring/usage?days=99"])
-def test_nobody_may_keep_an_answer(client: TestClient, path: str) -> None:
+def test_nobody_may_give_out_an_old_answer(client: TestClient, path: str) -> None:
     """A proxy that serves yesterday's limits is worse than none."""
-    assert client.get(path).headers["Cache-Control"] == "no-store"
+    answer = client.get(path)
+    is_read = path.startswith("/api/") and answer.status_code == 200
+    assert answer.headers["Cache-Control"] == ("private, no-cache" if is_read else "no-store")
+    assert ("ETag" in answer.headers) == is_read
+
+
+def test_who_has_an_answer_already_is_not_sent_it_again(client: TestClient) -> None:
+    """A bot that polls each second pays for what has changed."""
+    path = "/api/weights"
+    first = client.get(path)
+    tag = first.headers["ETag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = client.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+        assert again.headers["Cache-Control"] == "private, no-cache"
+    client.post(path, json={"caller": "desk", "weight": 2})
+    changed = client.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()) == (200, {"desk": 2.0})
+    assert client.get("/api/nowhere", headers={"If-None-Match": "*"}).status_code == 404
+
+
+def test_no_client_takes_all_of_the_api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks without waiting for answers has some of them refused, and others are answered."""
+    app, entered, go_on = create_app(settings), threading.Semaphore(0), threading.Event()
+
+    def slow() -> dict[str, float]:
+        entered.release()
+        assert go_on.wait(30)
+        return {}
+
+    monkeypatch.setattr(intake, "MOST_IN_HAND", 3)
+    monkeypatch.setattr(Fleet, "weights", lambda fleet: slow())
+    with TestClient(app, "http://localhost", client=("127.0.0.1", 1)) as one, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(one.get, "/api/weights") for _ in range(3)]
+        try:
+            for _ in asked:
+                assert entered.acquire(timeout=30)
+            refused = one.get("/api/weights")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            assert one.get("/healthz").status_code == 200
+        finally:
+            go_on.set()
+        assert [one.result().status_code for one in asked] == [200] * 3
+        assert one.get("/api/weights").status_code == 200
+
+
+def test_a_long_query_is_refused(client: TestClient) -> None:
+    """Nothing that is known is as long, and each byte is read again and again."""
+    answer = client.get("/api/dead?error=" + "x" * 5000)
+    assert (answer.status_code, answer.json()["instance"]) == (414, "/api/dead")
+
+
+def test_no_page_of_another_site_is_let_in(client: TestClient) -> None:
+    """CORS is off: a browser gives no other site's script what this answers."""
+    asked = {"Origin": "https://evil.example.com", "Access-Control-Request-Method": "GET"}
+    for answer in (client.get("/api/weights", headers=asked), client.options("/api/weights", headers=asked)):
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_an_error_says_what_kind_it_is(client: TestClient) -> None:
+    """A bot in another language tells them apart by that, and not by our words."""
+    found = client.post("/api/queue/twiter/pause").json()
+    assert (found["type"], found["title"], found["status"]) == (
+        "/docs#unknown-source",
+        "No such source or queue",
+        404,
+    )
+    assert (found["detail"], found["source"]) == (found["error"], "twiter")
+    page = client.get("/docs").text
+    assert all(f'id="{kind.name}"' in page for kind in KINDS.values())
 
 
 def test_an_unexpected_error_is_one_line_without_its_message(
@@ -168,7 +244,7 @@ def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
         async def receive() -> Any:
             await asyncio.sleep(60)
 
-        access = Access(slow, token=SecretStr("token"))
+        access = Access(slow, tokens=Tokens(SecretStr("token")))
         request = asyncio.create_task(
             access({"type": "http", "path": "/healthz", "headers": []}, receive, send)
         )

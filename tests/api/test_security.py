@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from tbcache.api.access import OPEN
 from tbcache.api.security import is_loopback
 from tbcache.cache import CacheManager
+from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.server import Server
@@ -275,3 +276,60 @@ def test_a_body_that_is_no_sound_json_is_one_line(client: TestClient, body: byte
 def test_loopback_is_told_from_everything_else(host: str | None, expected: bool) -> None:
     """The one question that all of the above rests on."""
     assert is_loopback(host) is expected
+
+
+READ_TOKEN = "reader"
+
+
+@pytest.fixture
+def scoped(
+    server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> TestClient:
+    """A client elsewhere of an API with a token for each scope."""
+    settings = settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN=READ_TOKEN)
+    return client_for(settings, address="10.0.0.9")
+
+
+def test_the_token_for_reading_reads_and_nothing_else(scoped: TestClient, cache: CacheManager) -> None:
+    """A dashboard on the wall can be given one, and nobody clears a cache with it, or spends money."""
+    reader = {"Authorization": f"Bearer {READ_TOKEN}"}
+    assert scoped.get("/api/monitoring/usage").status_code == 401
+    assert scoped.get("/api/monitoring/usage", headers=reader).status_code == 200
+    refused = scoped.post(CLEAR, json=ALL, headers=reader)
+    assert (refused.status_code, "TBCACHE_API_TOKEN" in refused.json()["error"]) == (403, True)
+    assert scoped.get("/api/sentiment/stocktwits/AAPL", headers=reader).status_code == 403
+    # What is read takes no money, however much of it there is.
+    history = {"source": "stocktwits", "symbol": "AAPL", "start": "2026-07-28T12:00Z"}
+    assert scoped.get("/api/history", params=history, headers=reader).status_code == 422
+    assert cache.exists("twitter:AAPL:24")
+    assert scoped.post(CLEAR, json=ALL, headers={"X-API-Token": TOKEN.encode()}).status_code == 200  # type: ignore[dict-item]
+
+
+def test_who_logs_in_with_the_token_for_reading_changes_nothing(scoped: TestClient) -> None:
+    """A session of the page is worth what its token is."""
+    scoped.post("/login", data={"token": READ_TOKEN})
+    assert scoped.get("/audit").status_code == 200
+    form = {"source": "twitter", "sure": "yes"}
+    assert scoped.post("/act/pause", data=form).status_code == 403
+    scoped.post("/login", data={"token": TOKEN})
+    assert scoped.post("/act/resume", data=form).status_code == 200
+    # A form of another page on this host, by another port, would send the cookie along.
+    assert scoped.post("/api/queue/twitter/pause").status_code == 401
+
+
+def test_with_a_token_for_reading_alone_only_this_machine_changes_something(
+    server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> None:
+    """Whoever has set no other is not locked out of the machine that the API is on."""
+    settings = settings_for(server, TBCACHE_API_READ_TOKEN=READ_TOKEN)
+    reader = {"Authorization": f"Bearer {READ_TOKEN}"}
+    assert client_for(settings, address="10.0.0.9").post(CLEAR, json=ALL, headers=reader).status_code == 403
+    assert client_for(settings).post(CLEAR, json=ALL).status_code == 200
+
+
+def test_both_tokens_are_not_one(server: Server, settings_for: Callable[..., Settings]) -> None:
+    """Whoever was to read could do everything."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings_for(server, TBCACHE_API_TOKEN="same", TBCACHE_API_READ_TOKEN="same")
+    assert "TBCACHE_API_READ_TOKEN" in str(caught.value)
+    assert "same" not in str(caught.value)

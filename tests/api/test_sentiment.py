@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import tbcache
+from tbcache.api.crew import Crew
 from tbcache.fetch import get_pipeline
 from tbcache.settings import Settings
 from tbcache.testing import RunningSimulator, simulator
@@ -78,6 +79,12 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     assert (found.json()["reason"], [point["score"] for point in nothing["points"]]) == (None, [None, None])
     assert "nothing is recorded of GME in stocktwits: it was never asked for" in nothing["reason"]
     assert looked_back[0]["count"] > 0
+    # A page at a time, each of which says where the next is.
+    page, points = asked.get("/api/history", params={**asks, "most": 1}), []
+    while page.links:
+        points += page.json()["points"]
+        page = asked.get(page.links["next"]["url"])
+    assert [*points, *page.json()["points"]] == [first, last]
     assert (first["score"], last["score"], last["covered_hours"]) == (
         None,
         told["score"],
@@ -96,9 +103,9 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
         (f"{AAPL}?as_of=2026-07-28T12:00", 422, "as_of"),
         ("/api/history?source=stocktwits&symbol=AAPL&start=2026-07-28T12:00Z", 422, "end"),
         (
-            "/api/history?source=stocktwits&symbol=AAPL&start=2026-01-01T00:00Z&end=2026-07-28T12:00Z&every=1",
+            "/api/history?source=stocktwits&symbol=AAPL&start=2026-01-01T00:00Z&end=9026-01-01T00:00Z",
             422,
-            "at most 1000",
+            "end",
         ),
     ],
 )
@@ -107,6 +114,28 @@ def test_what_cannot_be_answered_is_said(asked: TestClient, path: str, status: i
     answer = asked.get(path)
     assert answer.status_code == status
     assert what in answer.json()["error"]
+
+
+def test_an_answer_is_the_same_while_only_its_age_changes(asked: TestClient) -> None:
+    """A bot that polls is sent an answer when there is another."""
+    first = asked.get(AAPL)
+    again = asked.get(AAPL, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = asked.get(AAPL, params={"hours": 1}, headers={"If-None-Match": first.headers["ETag"]})
+    assert other.status_code == 200
+
+
+def test_who_waits_for_answers_keeps_nobody_from_the_rest(
+    asked: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand bots that wait for a slot must not shut the health check out."""
+    crew = Crew(1, "answers")
+    crew._busy = 1
+    object.__setattr__(asked.app.state.context, "waiting", crew)  # type: ignore[attr-defined]
+    refused = asked.get(AAPL)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "1 answers are being made already" in refused.json()["error"]
+    assert asked.get("/api/weights").status_code == 200
 
 
 @pytest.mark.parametrize("path", [AAPL, "/api/history"])

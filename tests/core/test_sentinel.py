@@ -73,6 +73,7 @@ def test_sentinels_that_are_not_there_are_a_redis_that_is_away() -> None:
     ("variables", "problem"),
     [
         ({"REDIS_SENTINELS": "s1"}, "HOST:PORT"),
+        ({"REDIS_SENTINELS": ","}, "HOST:PORT"),
         ({"REDIS_SENTINELS": "s1:x"}, "HOST:PORT"),
         ({"REDIS_SENTINELS": "s1:1/fleet"}, "HOST:PORT"),
         ({"REDIS_URL": ""}, "it needs a REDIS_URL that says which service"),

@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 @router.post("/act/{name}")
 async def act(request: Request, context: Ctx, name: str) -> HTMLResponse:
     """Ask what is meant, and with ``sure=yes`` do it."""
-    check_act(request, context.settings.api_token)
+    check_act(request, context.tokens)
     verb = VERBS.get(name)
     if verb is None:
         raise HTTPException(404, f"there is no {name[:40]!r} to do")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -17,18 +15,17 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 def show(context: Ctx, back: str = "/") -> HTMLResponse:
-    return page(
-        "login.html", back=local_path(back), is_wrong=False, has_token=bool(context.settings.api_token)
-    )
+    return page("login.html", back=local_path(back), is_wrong=False, has_token=context.tokens.are_set)
 
 
 @router.post("/login")
 async def login(request: Request, context: Ctx) -> Response:
-    form, token = await read_form(request), context.settings.api_token
+    form = await read_form(request)
     back = local_path(form.get("back", "/"))
-    if token is None:
+    if not context.tokens.are_set:
         return RedirectResponse(back, 303)
-    if not secrets.compare_digest(form.get("token", "").encode(), token.get_secret_value().encode()):
+    token = context.tokens.named(form.get("token", ""))
+    if token is None:
         return page("login.html", 401, back=back, is_wrong=True, has_token=True)
     answer = RedirectResponse(back, 303)
     answer.set_cookie(

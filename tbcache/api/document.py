@@ -1,0 +1,115 @@
+"""The OpenAPI document: what FastAPI finds, with every refusal that a path may answer, and its headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from tbcache.api.access import OPEN
+from tbcache.api.error import KINDS
+from tbcache.api.model import Error
+from tbcache.io.web_protocol import PROBLEM, problem
+from tbcache.models.error import InvalidRequest, RateLimited, RedisUnreachable, UnknownSource, UpstreamError
+
+Node = dict[str, Any]
+
+#: What FastAPI would say of a request that it cannot read: ours say it as every other error.
+_THEIRS = ("HTTPValidationError", "ValidationError")
+#: Of each refusal a line as it may be.
+_LINES = {
+    400: "the Host header names no host",
+    401: "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`",
+    403: "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there",
+    404: "unknown source 'twiter'; did you mean 'twitter'? (known: news, reddit, twitter)",
+    413: "the body has more than 16384 bytes",
+    414: "what follows the ? has more than 4096 bytes",
+    415: 'the body must be JSON: send "Content-Type: application/json"',
+    422: "hours: input should be greater than or equal to 1, not '0'",
+    429: "twitter: limit reached; the next slot is free at 2026-11-26 14:30:05 UTC",
+    500: "internal error (RuntimeError); the API's log has the rest",
+    502: "twitter: the server failed (HTTP 500)",
+    503: "Redis is not reachable at redis://localhost:6379/0 (connection refused). "
+    "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server.",
+}
+_KINDS = {
+    404: KINDS[UnknownSource],
+    422: KINDS[InvalidRequest],
+    429: KINDS[RateLimited],
+    502: KINDS[UpstreamError],
+    503: KINDS[RedisUnreachable],
+}
+#: What the answers with these headers say by them.
+_RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+_TAG = {"ETag": {"description": "For `If-None-Match`.", "schema": {"type": "string"}}}
+_NEXT = {
+    "Link": {"description": '`rel="next"`: the next page, if there is one.', "schema": {"type": "string"}}
+}
+
+
+def document(app: FastAPI) -> Node:
+    """The whole document, made once."""
+    if app.openapi_schema is None:
+        found = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = found["components"]["schemas"]
+        for name in _THEIRS:
+            schemas.pop(name, None)
+        schemas["Error"] = Error.model_json_schema(ref_template="#/components/schemas/{model}")
+        for path, operations in found["paths"].items():
+            for method, operation in operations.items():
+                _complete(path, method, operation)
+        app.openapi_schema = found
+    return app.openapi_schema
+
+
+def _complete(path: str, method: str, operation: Node) -> None:
+    responses = operation["responses"]
+    for status in sorted({*_refusals(path, method, operation), *_own_refusals(responses)}):
+        responses[str(status)] = _refusal(status, path)
+    # Whoever need not show a token may.
+    is_open = path in OPEN
+    if not is_open and "security" not in operation:
+        operation["security"] = [{"HTTPBearer": []}, {"APIKeyHeader": []}, {}]
+    if method == "get" and path.startswith("/api/"):
+        responses["200"].setdefault("headers", {}).update(_TAG)
+        responses["304"] = {"description": "As `If-None-Match` has it.", "headers": _TAG}
+        if any(one["name"] in ("before", "after") for one in operation.get("parameters", ())):
+            responses["200"]["headers"].update(_NEXT)
+
+
+def _refusals(path: str, method: str, operation: Node) -> Iterator[int]:
+    yield from (400, 403, 414, 500)
+    if path not in OPEN:
+        yield 401
+    if path.startswith("/api/"):
+        yield from (429, 503)
+    if method == "post":
+        yield from (413, 415, 422)
+    parameters = operation.get("parameters", ())
+    if any(one["in"] in ("path", "query") for one in parameters):
+        yield 422
+    if any(one["in"] == "path" for one in parameters):
+        yield 404
+
+
+def _own_refusals(responses: Node) -> Iterator[int]:
+    """Those that a route names itself."""
+    return (int(status) for status in responses if status.isdecimal() and int(status) >= 400)
+
+
+def _refusal(status: int, path: str) -> Node:
+    kind = _KINDS.get(status)
+    more = {"type": kind.type, "title": kind.title} if kind else {}
+    example = problem(status, _LINES.get(status, HTTPStatus(status).phrase), instance=path, **more)
+    schema = {"$ref": "#/components/schemas/Error"}
+    headers = _RETRY if status == 429 else {}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM: {"schema": schema, "example": example}},
+        **({"headers": headers} if headers else {}),
+    }
