@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli import backfill, dead, fetch, history, operate, process, queue, record, status, up
+from tbcache.cli import (
+    audit,
+    backfill,
+    cache,
+    dead,
+    enqueue,
+    fetch,
+    history,
+    limits,
+    process,
+    queue,
+    record,
+    status,
+    up,
+    usage,
+)
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -17,11 +32,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
 )
-cache = typer.Typer(epilog=status.CLEAR_EXAMPLE)
-queues = typer.Typer(epilog=operate.QUEUE_EXAMPLE)
-dead_letters = typer.Typer(epilog=dead.DEAD_EXAMPLE, invoke_without_command=True)
-limits = typer.Typer(epilog=operate.LIMITS_EXAMPLE, invoke_without_command=True)
+caches = typer.Typer(epilog=cache.CLEAR_EXAMPLE)
+queues = typer.Typer(epilog=queue.PAUSE_EXAMPLE)
+dead_letters = typer.Typer(epilog=dead.REQUEUE_EXAMPLE, invoke_without_command=True)
+all_limits = typer.Typer(epilog=limits.SET_EXAMPLE, invoke_without_command=True)
 provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
+
+#: What the commands are for, as `tbcache --help` groups them.
+ASK, SEE, ACT, RUN, BUILD = (
+    "Ask for sentiment",
+    "See what the fleet does",
+    "Have the fleet do something else",
+    "Run a part of it",
+    "Build a source of your own",
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -41,14 +65,14 @@ def tbcache(
     """Fetch and cache market sentiment: never over an upstream's limit, never twice for one answer."""
 
 
-@cache.callback()
+@caches.callback()
 def _cache(data_dir: DataDir = None) -> None:
-    """Clear what is cached."""
+    """Show how the cache stands, or clear what is in it."""
 
 
 @queues.callback()
 def _queues(data_dir: DataDir = None) -> None:
-    """Have a source or a queue paused, drained, or go on; explain a job."""
+    """Show what waits in the queues; pause, drain or resume one; cancel or promote a job."""
 
 
 @provider.callback()
@@ -56,40 +80,50 @@ def _provider(data_dir: DataDir = None) -> None:
     """Check a source of your own."""
 
 
-app.command(epilog=up.EXAMPLE)(up.up)
-app.command(epilog=fetch.EXAMPLE)(fetch.fetch)
-app.command(epilog=backfill.EXAMPLE)(backfill.backfill)
-app.command(epilog=history.EXAMPLE)(history.history)
-app.command(epilog=queue.ENQUEUE_EXAMPLE)(queue.enqueue)
-app.command(epilog=queue.WARM_EXAMPLE)(queue.warm)
-dead_letters.callback()(dead.dead)
-dead_letters.command("list", epilog=dead.LIST_EXAMPLE)(dead.show)
-dead_letters.command("requeue", epilog=dead.DEAD_EXAMPLE)(dead.requeue)
-dead_letters.command("purge", epilog=dead.PURGE_EXAMPLE)(dead.purge)
-app.add_typer(dead_letters, name="dead")
-app.command(epilog=status.STATUS_EXAMPLE)(status.status)
-limits.callback()(status.limits)
-limits.command("show", epilog=operate.LIMITS_EXAMPLE)(operate.show)
-limits.command("set", epilog=operate.LIMITS_EXAMPLE)(operate.set_limits)
-limits.command("unset", epilog="Example: tbcache limits unset twitter")(operate.unset_limits)
-limits.command("reopen", epilog="Example: tbcache limits reopen twitter")(operate.reopen)
-limits.command("reset", epilog="Example: tbcache limits reset twitter --yes")(operate.reset)
-app.add_typer(limits, name="limits")
-queues.command("pause", epilog=operate.QUEUE_EXAMPLE)(operate.pause)
-queues.command("drain", epilog=operate.DRAIN_EXAMPLE)(operate.drain)
-queues.command("resume", epilog=operate.RESUME_EXAMPLE)(operate.resume)
-queues.command("weight", epilog=operate.WEIGHT_EXAMPLE)(operate.weight)
-queues.command("cancel", epilog=operate.CANCEL_EXAMPLE)(operate.cancel)
-queues.command("promote", epilog=operate.PROMOTE_EXAMPLE)(operate.promote)
+app.command(rich_help_panel=RUN, epilog=up.EXAMPLE)(up.up)
+app.command(rich_help_panel=ASK, epilog=fetch.EXAMPLE)(fetch.fetch)
+app.command(rich_help_panel=ASK, epilog=enqueue.EXAMPLE)(enqueue.enqueue)
+app.command(rich_help_panel=ASK, epilog=enqueue.WARM_EXAMPLE)(enqueue.warm)
+app.command(rich_help_panel=ASK, epilog=history.EXAMPLE)(history.history)
+app.command(rich_help_panel=ASK, epilog=backfill.EXAMPLE)(backfill.backfill)
+app.command(rich_help_panel=SEE, epilog=status.EXAMPLE)(status.status)
+app.command(rich_help_panel=SEE, epilog=usage.EXAMPLE)(usage.usage)
+app.command(rich_help_panel=SEE, epilog=audit.EXAMPLE)(audit.audit)
+
+queues.command("stats", epilog=queue.STATS_EXAMPLE)(queue.stats)
+queues.command("list", epilog=queue.LIST_EXAMPLE)(queue.list_jobs)
 queues.command("explain", epilog=queue.EXPLAIN_EXAMPLE)(queue.explain)
-app.add_typer(queues, name="queue")
-app.command(epilog=operate.AUDIT_EXAMPLE)(operate.audit)
-cache.command("clear", epilog=status.CLEAR_EXAMPLE)(status.clear)
-app.add_typer(cache, name="cache")
-app.command(epilog=record.RECORD_EXAMPLE)(record.record)
+queues.command("pause", epilog=queue.PAUSE_EXAMPLE)(queue.pause)
+queues.command("drain", epilog=queue.DRAIN_EXAMPLE)(queue.drain)
+queues.command("resume", epilog=queue.RESUME_EXAMPLE)(queue.resume)
+queues.command("weight", epilog=queue.WEIGHT_EXAMPLE)(queue.weight)
+queues.command("cancel", epilog=queue.CANCEL_EXAMPLE)(queue.cancel)
+queues.command("promote", epilog=queue.PROMOTE_EXAMPLE)(queue.promote)
+app.add_typer(queues, name="queue", rich_help_panel=ACT)
+
+all_limits.callback()(limits.limits)
+all_limits.command("show", epilog=limits.SHOW_EXAMPLE)(limits.show_limits)
+all_limits.command("set", epilog=limits.SET_EXAMPLE)(limits.set_limits)
+all_limits.command("unset", epilog=limits.UNSET_EXAMPLE)(limits.unset_limits)
+all_limits.command("reopen", epilog=limits.REOPEN_EXAMPLE)(limits.reopen)
+all_limits.command("reset", epilog=limits.RESET_EXAMPLE)(limits.reset)
+app.add_typer(all_limits, name="limits", rich_help_panel=ACT)
+
+dead_letters.callback()(dead.dead)
+dead_letters.command("list", epilog=dead.LIST_EXAMPLE)(dead.list_dead)
+dead_letters.command("requeue", epilog=dead.REQUEUE_EXAMPLE)(dead.requeue)
+dead_letters.command("purge", epilog=dead.PURGE_EXAMPLE)(dead.purge)
+app.add_typer(dead_letters, name="dead", rich_help_panel=ACT)
+
+caches.command("stats", epilog=cache.STATS_EXAMPLE)(cache.stats)
+caches.command("clear", epilog=cache.CLEAR_EXAMPLE)(cache.clear)
+app.add_typer(caches, name="cache", rich_help_panel=ACT)
+
+app.command(rich_help_panel=RUN, epilog=process.WORKER_EXAMPLE)(process.worker)
+app.command(rich_help_panel=RUN, epilog=process.SCHEDULER_EXAMPLE)(process.scheduler)
+app.command(rich_help_panel=RUN, epilog=process.API_EXAMPLE)(process.api)
+app.command(rich_help_panel=RUN, epilog=process.SIMULATOR_EXAMPLE)(process.simulator)
+
+app.command(rich_help_panel=BUILD, epilog=record.RECORD_EXAMPLE)(record.record)
 provider.command("check", epilog=record.CHECK_EXAMPLE)(record.check)
-app.add_typer(provider, name="provider")
-app.command(epilog=process.WORKER_EXAMPLE)(process.worker)
-app.command(epilog=process.SCHEDULER_EXAMPLE)(process.scheduler)
-app.command(epilog=process.API_EXAMPLE)(process.api)
-app.command(epilog=process.SIMULATOR_EXAMPLE)(process.simulator)
+app.add_typer(provider, name="provider", rich_help_panel=BUILD)

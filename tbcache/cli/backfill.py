@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -12,6 +14,8 @@ from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
 from tbcache.cli.option import DataDir, SourceName
 from tbcache.cli.output import print_line
+from tbcache.cli.progress import progress
+from tbcache.io import utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
 from tbcache.settings import get_source
 
@@ -40,9 +44,11 @@ def backfill(
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 
-    provider, progress = get_provider(source), _Progress()
+    provider, pages = get_provider(source), _Pages(start)
     try:
-        reason = provider.backfill(symbol, start, patience=timeout, on_page=progress.add)
+        with progress(f"hours of {symbol} in {source}", pages.hours) as tell:
+            pages.tell = tell
+            reason = provider.backfill(symbol, start, patience=timeout, on_page=pages.add)
     except UpstreamError as error:
         say(failure(known.request(symbol), error, known.variables))
         raise typer.Exit(exit_code(error)) from None
@@ -51,20 +57,27 @@ def backfill(
         raise typer.Exit(exit_code(error)) from None
     finally:
         provider.client.close()
-    print_line(f"{progress}; {'all is known' if reason is None else _WHY.get(reason, reason)}")
+    print_line(f"{pages}; {'all is known' if reason is None else _WHY.get(reason, reason)}")
 
 
-class _Progress:
-    """What has come, said as it comes."""
+class _Pages:
+    """What has come, back to ``start``, said as it comes: by a bar on a terminal, in lines elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: datetime) -> None:
+        self.tell: Callable[[float], None] = lambda more: None
         self._pages = self._items = 0
+        self._start, self._reached = start, utc_now()
+        self.hours = round((self._reached - start).total_seconds() / 3600)
 
     def add(self, items: int, since: datetime | None) -> None:
         self._pages += 1
         self._items += items
-        if since is not None:
+        if since is None:
+            return
+        if not sys.stderr.isatty():
             say(f"{self}; back to {since:%Y-%m-%d %H:%M}")
+        self.tell(max(0.0, (self._reached - max(since, self._start)).total_seconds() / 3600))
+        self._reached = min(self._reached, since)
 
     def __str__(self) -> str:
         return f"{self._pages} pages, {self._items} items"

@@ -9,67 +9,66 @@ import typer
 
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
-from tbcache.cli.option import AsJson, DataDir, Who
-from tbcache.cli.output import print_json, print_table, wants_json
+from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes
+from tbcache.cli.output import check_form, show, wants_json
+from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 from tbcache.fleet import DeadFilter, DeadLetter, Requeued
 
-DEAD_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
+REQUEUE_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
 PURGE_EXAMPLE = "Example: tbcache dead purge twitter --symbol AAPL --yes"
 LIST_EXAMPLE = "Example: tbcache dead list twitter --error 'worker died'"
 MOST_DEAD = 20
 
-DeadName = Annotated[str, typer.Argument(metavar="NAME", help="A source, like twitter, or a queue.")]
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
 Job = Annotated[str | None, typer.Option("--id", help="The one of this id.")]
 Error = Annotated[str | None, typer.Option(help="Whose reason has this in it.")]
 CallerOf = Annotated[str | None, typer.Option("--caller", help="In the name of this caller.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
 
 
 def dead(
     context: typer.Context,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     clear: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Forget those of this source first.")
+        str | None, typer.Option(metavar="SOURCE", help="The old spelling of `dead purge SOURCE --yes`.")
     ] = None,
     retry: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Queue those of this source again first.")
+        str | None, typer.Option(metavar="SOURCE", help="The old spelling of `dead requeue SOURCE --yes`.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """List the queued fetches that died, the last of each source first, and why."""
     if context.invoked_subcommand is not None:
         return
+    check_form(as_json=as_json, as_csv=as_csv)
     if retry is not None and retry == clear:
         raise typer.BadParameter(f"--clear {clear} and --retry {retry} exclude each other")
     if retry is not None:
         say(_requeued(retry, act_as(None).requeue_dead(retry)))
     if clear is not None:
         say(f"{clear}: {act_as(None).purge_dead(clear)} forgotten")
-    _show_dead(require_redis(quiet_settings()).dead(MOST_DEAD), as_json)
+    _show_dead(require_redis(quiet_settings()).dead(MOST_DEAD), as_json=as_json, as_csv=as_csv)
 
 
-def show(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A source or a queue; all sources by default.")
-    ] = None,
+def list_dead(
+    name: AnyQueue = None,
     symbol: Symbol = None,
     job: Job = None,
     error: Error = None,
     caller: CallerOf = None,
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each.")] = MOST_DEAD,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     data_dir: DataDir = None,
 ) -> None:
     """List dead letters: all, or those that have all of what is said."""
     where = DeadFilter(symbol, job, error, caller)
-    _show_dead(require_redis(quiet_settings()).dead(most, name, where), as_json)
+    _show_dead(require_redis(quiet_settings()).dead(most, name, where), as_json=as_json, as_csv=as_csv)
 
 
 def requeue(
-    name: DeadName,
+    name: QueueName,
     symbol: Symbol = None,
     job: Job = None,
     error: Error = None,
@@ -81,12 +80,15 @@ def requeue(
 ) -> None:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
     where, operator = DeadFilter(symbol, job, error, caller), act_as(who)
-    if _is_meant(operator.count_dead(name, where), f"would be queued again in {name}", dry_run, yes):
-        say(_requeued(name, operator.requeue_dead(name, where)))
+    count = operator.count_dead(name, where)
+    if _is_meant(count, f"would be queued again in {name}", dry_run=dry_run, yes=yes):
+        with progress(f"queueing again in {name}", count) as tell:
+            done = operator.requeue_dead(name, where, tell)
+        say(_requeued(name, done))
 
 
 def purge(
-    name: DeadName,
+    name: QueueName,
     symbol: Symbol = None,
     job: Job = None,
     error: Error = None,
@@ -98,11 +100,14 @@ def purge(
 ) -> None:
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
     where, operator = DeadFilter(symbol, job, error, caller), act_as(who)
-    if _is_meant(operator.count_dead(name, where), f"would be forgotten of {name}", dry_run, yes):
-        say(f"{name}: {operator.purge_dead(name, where)} forgotten")
+    count = operator.count_dead(name, where)
+    if _is_meant(count, f"would be forgotten of {name}", dry_run=dry_run, yes=yes):
+        with progress(f"forgetting of {name}", count) as tell:
+            done = operator.purge_dead(name, where, tell)
+        say(f"{name}: {done} forgotten")
 
 
-def _is_meant(count: int, what: str, dry_run: bool, yes: bool) -> bool:
+def _is_meant(count: int, what: str, *, dry_run: bool, yes: bool) -> bool:
     """Say of how many it is; True where it is to be done."""
     if dry_run or not count:
         say(f"{count} {what}")
@@ -115,15 +120,26 @@ def _requeued(name: str, done: Requeued) -> str:
     return f"{name}: {done.queued} queued again{left}"
 
 
-def _show_dead(dead_letters: Sequence[DeadLetter], as_json: bool) -> None:
-    if wants_json(as_json):
-        print_json(dead_letters)
-        return
-    if not dead_letters:
+def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) -> None:
+    if not letters and not wants_json(as_json or as_csv):
         say("no queued fetch has died")
         return
-    rows = (
-        (one.source, one.symbol, f"{one.died_at:%m-%d %H:%M:%S}", one.job_id, one.caller or "-", one.reason)
-        for one in dead_letters
+    columns = ("source", "symbol", "died at (UTC)", "job", "caller", "reason")
+    show(
+        letters,
+        lambda: rows_table(columns, map(_cells, letters)),
+        as_json=as_json,
+        as_csv=as_csv,
+        rows=map(_row, letters),
     )
-    print_table(rows_table(("source", "symbol", "died at (UTC)", "job", "caller", "reason"), rows))
+
+
+def _cells(one: DeadLetter) -> tuple[str, ...]:
+    at = f"{one.died_at:%m-%d %H:%M:%S}"
+    return one.source, one.symbol, at, one.job_id, one.caller or "-", one.reason
+
+
+def _row(one: DeadLetter) -> dict[str, object]:
+    return {
+        name: getattr(one, name) for name in ("source", "symbol", "died_at", "job_id", "caller", "reason")
+    }

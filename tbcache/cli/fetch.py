@@ -8,8 +8,8 @@ import typer
 
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
-from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import outcome_data, print_json, print_table, terminal_width, wants_json
+from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
+from tbcache.cli.output import check_form, outcome_data, outcome_row, show, terminal_width
 from tbcache.cli.table import age, outcome_table
 from tbcache.models import Outcome
 from tbcache.models.error import UpstreamError
@@ -23,6 +23,7 @@ def fetch(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
     hours: Hours = 24,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="End with 4 instead of waiting for a slot.")
     ] = False,
@@ -32,6 +33,7 @@ def fetch(
     data_dir: DataDir = None,
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
+    check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
     known = get_source(source, settings)
     request = known.request(symbol, hours)
@@ -46,10 +48,13 @@ def fetch(
             f"{source}: the last refresh failed ({outcome.error.message}); "
             f"this answer is {age(outcome.age)} old"
         )
-    if wants_json(as_json):
-        print_json(outcome_data(outcome))
-    else:
-        print_table(outcome_table([outcome], terminal_width()))
+    show(
+        outcome_data(outcome),
+        lambda: outcome_table([outcome], terminal_width()),
+        as_json=as_json,
+        as_csv=as_csv,
+        rows=[outcome_row(outcome)],
+    )
 
 
 def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:

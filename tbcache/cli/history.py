@@ -10,8 +10,8 @@ from rich.table import Table
 
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.moment import duration, moment
-from tbcache.cli.option import AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import print_json, print_note, print_table, wants_json
+from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
+from tbcache.cli.output import check_form, print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.settings import get_source
@@ -30,19 +30,18 @@ def history(
         bool, typer.Option("--hindsight", help="Count what was read later as well, as by a backfill.")
     ] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     data_dir: DataDir = None,
 ) -> None:
     """Show what would have been answered in the past, of what was known then. Asks nothing upstream."""
+    check_form(as_json=as_json, as_csv=as_csv)
     start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
     get_source(source, quiet_settings()).request(symbol, hours)
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 
     found = get_provider(source).history(symbol, start, end, step, hours, hindsight=hindsight)
-    if wants_json(as_json):
-        print_json(found.rows())
-    else:
-        print_table(history_table(found))
+    show(found.rows(), lambda: history_table(found), as_json=as_json, as_csv=as_csv)
     if found.reason is not None:
         print_note(found.reason)
 

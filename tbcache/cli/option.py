@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tbcache.settings import BUILT_IN_NAMES, PREFIX
+from tbcache.models.error import TbcacheError
+from tbcache.settings import BUILT_IN_NAMES, PREFIX, get_settings, source_names
 
 
 def _use_data_dir(folder: Path | None) -> Path | None:
@@ -27,6 +28,21 @@ DataDir = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say of how many it would be.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
+
+
+def names_like(incomplete: str) -> list[str]:
+    """The names of sources that begin like that, for the completion of a shell.
+
+    Nothing is asked: those of the settings, or the built-in ones where the settings are wrong.
+    """
+    try:
+        known = source_names(get_settings())
+    except TbcacheError:
+        known = BUILT_IN_NAMES
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def _named(text: str) -> str:
@@ -52,10 +68,27 @@ _SOURCES = f"{PREFIX}SOURCES"
 OwnSource = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="A source, like twitter, or MODULE:CLASS of your own.", callback=_named
+        metavar="SOURCE",
+        help="A source, like twitter, or MODULE:CLASS of your own.",
+        callback=_named,
+        autocompletion=names_like,
     ),
 ]
-SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A source, like twitter.")]
+SourceName = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A source, like twitter.", autocompletion=names_like)
+]
+OnlySource = Annotated[
+    str | None,
+    typer.Option("--source", metavar="SOURCE", help="Of this source only.", autocompletion=names_like),
+]
+QueueName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A source, like twitter, or a queue.", autocompletion=names_like),
+]
+AnyQueue = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="A source or a queue; all by default.", autocompletion=names_like),
+]
 Who = Annotated[
     str | None,
     typer.Option("--by", metavar="NAME", help="Who does it, for the audit (default: you, on this machine)."),

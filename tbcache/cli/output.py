@@ -1,8 +1,11 @@
-"""What goes to stdout: a table on a terminal, JSON in a pipe."""
+"""What goes to stdout: a table on a terminal, JSON in a pipe, CSV where that is asked for."""
 
 from __future__ import annotations
 
+import csv
+import re
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +14,47 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.models import FetchRequest, Outcome
+from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import LINE, SHOWN, escaped, printable
+
+#: What a spreadsheet would take for a formula, and run.
+_FORMULA = re.compile(r"[=+\-@]")
+
+
+def show(
+    data: Any,
+    table: Callable[[], RenderableType],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+) -> None:
+    """Print ``data``: the one place that chooses the form.
+
+    A table on a terminal, which is made only for that; JSON in a pipe, or where it is asked for; CSV where
+    that is asked for. The lines of the CSV are the objects of ``data``, or ``rows`` where these are not flat
+    enough: an object in an object becomes columns like ``queue.dead``, a list becomes one cell.
+
+    Raises:
+      InvalidRequest: both were asked for.
+    """
+    check_form(as_json=as_json, as_csv=as_csv)
+    if as_csv:
+        _print_csv(data if rows is None else list(rows))
+    elif wants_json(as_json):
+        print_json(data)
+    else:
+        print_table(table())
+
+
+def check_form(*, as_json: bool, as_csv: bool) -> None:
+    """See that one form is asked for at most, before anything is done.
+
+    Raises:
+      InvalidRequest: both are.
+    """
+    if as_json and as_csv:
+        raise InvalidRequest("--json and --csv exclude each other")
 
 
 def wants_json(as_json: bool) -> bool:
@@ -25,10 +68,70 @@ def print_json(data: Any) -> None:
     sys.stdout.write(escaped(text.decode()) + "\n")
 
 
+def print_json_line(data: Any) -> None:
+    """Print ``data`` as JSON in one line, at once: for what is printed again and again."""
+    sys.stdout.write(escaped(msgspec.json.encode(data).decode()) + "\n")
+    sys.stdout.flush()
+
+
+def _print_csv(data: Any) -> None:
+    plain = msgspec.to_builtins(data)
+    lines = [dict(_flat(one)) for one in (plain if isinstance(plain, list | tuple) else [plain])]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    if columns:
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _flat(found: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(found, dict) and (found or not name):
+        for key, value in found.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(found, list | tuple | dict):
+        yield name, _cell("; ".join(map(_words, found)))
+    else:
+        yield name, _cell(found) if isinstance(found, str) else "" if found is None else found
+
+
+def _words(found: Any) -> str:
+    return found if isinstance(found, str) else msgspec.json.encode(found).decode()
+
+
+def _cell(text: str) -> str:
+    """``text`` in one line, and as text for a spreadsheet, whatever it begins with."""
+    line = printable(text, LINE)
+    return f"'{line}" if _FORMULA.match(line) else line
+
+
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
     """``outcome`` as it is printed in JSON: beside its score stands of how many hours that is true."""
     data: dict[str, Any] = msgspec.to_builtins(outcome)
     return {**data, "request": request_data(outcome.request), "sentiment": outcome.sentiment.as_dict()}
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    """``outcome`` as a line of CSV: its figures, without the items and what each rule left out."""
+    found, request = outcome.sentiment, outcome.request
+    figures = (
+        "score",
+        "confidence",
+        "standard_error",
+        "count",
+        "bullish",
+        "bearish",
+        "neutral",
+        "covered_hours",
+    )
+    return {
+        "source": request.source,
+        "symbol": request.symbol,
+        "hours": request.hours,
+        **{name: getattr(found, name) for name in figures},
+        **{name: getattr(found, name) for name in ("complete", "reason", "since", "as_of")},
+        "origin": outcome.origin,
+        "age": outcome.age,
+    }
 
 
 def request_data(request: FetchRequest) -> dict[str, Any]:

@@ -1,74 +1,70 @@
-"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet."""
+"""``tbcache queue``: what waits, runs and is put off, and what an operator does about it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from tbcache.cli.context import quiet_settings, require_redis
-from tbcache.cli.error import OK, exit_code, failure, say
-from tbcache.cli.option import AsJson, DataDir, Hours, SourceName, Symbols, Timeout, Wait
-from tbcache.cli.output import outcome_data, print_json, print_table, request_data, terminal_width, wants_json
-from tbcache.cli.table import outcome_table, rows_table
-from tbcache.fleet import Handle
-from tbcache.models import FetchRequest, Outcome
-from tbcache.models.error import TbcacheError
-from tbcache.settings import get_source, get_sources
+from tbcache.cli.context import act_as, quiet_settings, require_redis
+from tbcache.cli.error import FAILED, OK, say
+from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, QueueName, Who, Why
+from tbcache.cli.output import show
+from tbcache.cli.table import age, rows_table
+from tbcache.fleet import JobFilter, JobState, ListedJob, SourceStatus
+from tbcache.models.error import InvalidRequest, UnknownSource
 
-ENQUEUE_EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
-WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
+STATS_EXAMPLE = "Example: tbcache queue stats"
+LIST_EXAMPLE = "Example: tbcache queue list twitter --symbol AAPL"
 EXPLAIN_EXAMPLE = "Example: tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11"
+PAUSE_EXAMPLE = "Example: tbcache queue pause twitter --why 'the key is being changed'"
+RESUME_EXAMPLE = "Example: tbcache queue resume twitter"
+DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
+CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter 0a1b2c3d-0000-4000-8000-000000000000"
+PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
+WEIGHT_EXAMPLE = "Example: tbcache queue weight desk/vip 4"
+MOST_JOBS = 100
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
 
 
-def enqueue(
-    source: SourceName,
-    symbols: Symbols,
-    hours: Hours = 24,
-    wait: Wait = False,
-    timeout: Timeout = 60.0,
+def stats(
+    name: AnyQueue = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
+) -> None:
+    """Show how much waits in each queue, how old it is, how fast it goes, and how much died."""
+    found = require_redis(quiet_settings()).status().sources
+    if name is not None and name not in {one.name for one in found}:
+        raise UnknownSource(name, [one.name for one in found])
+    chosen = [one for one in found if name in (None, one.name)]
+    data = [_stats(one) for one in chosen]
+    show(data, lambda: _stats_table(chosen), as_json=as_json, as_csv=as_csv)
+
+
+def list_jobs(
+    name: AnyQueue = None,
+    symbol: Annotated[str | None, typer.Option(help="Of this symbol.")] = None,
+    job: Annotated[str | None, typer.Option("--id", help="The one of this id.")] = None,
     caller: Annotated[
-        str | None, typer.Option(metavar="NAME", help="In whose name; else as TBCACHE_CALLER says.")
+        str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
     ] = None,
+    state: Annotated[JobState | None, typer.Option(help="In this state only.")] = None,
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each queue.")] = MOST_JOBS,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Queue fetches for the workers, and print what became of them with --wait."""
-    settings = quiet_settings()
-    known = get_source(source, settings)
-    # All are checked before the first is queued.
-    requests = [known.request(symbol, hours) for symbol in symbols]
-    known.require()
-    fleet = require_redis(settings)
-    handles = fleet.enqueue_many(requests, "interactive", caller)
-    _show(handles, wait, timeout, as_json)
-
-
-def warm(
-    symbols: Symbols,
-    wait: Wait = False,
-    timeout: Timeout = 60.0,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Warm symbols in every source that is on, behind whatever somebody waits for."""
-    settings = quiet_settings()
-    requests = [
-        source.request(symbol, min(settings.common_hours, source.max_hours))
-        for symbol in symbols
-        for source in get_sources(settings).values()
-        if source.is_enabled
-    ]
-    fleet = require_redis(settings)
-    handles = fleet.enqueue_many(requests, "prewarm")
-    _show(handles, wait, timeout, as_json)
+    """List the jobs that run, wait or are put off, in the order in which they are to start."""
+    where = JobFilter(symbol, job, caller, state)
+    found = require_redis(quiet_settings()).jobs(name, where, most)
+    if not found:
+        say("no such job is queued" if where != JobFilter() else "no job is queued")
+    show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv)
 
 
 def explain(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job, as `tbcache enqueue` names it.")],
+    job: JobId,
     queue: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its queue, where that is none of a source's.")
     ] = None,
@@ -77,79 +73,144 @@ def explain(
 ) -> None:
     """Show where a job stands, which limit it waits for, and when it will start."""
     found = require_redis(quiet_settings()).explain(job, queue)
-    if wants_json(as_json):
-        print_json(found)
+    show(found, lambda: str(found), as_json=as_json, as_csv=False)
+
+
+def pause(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
+    """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
+    act_as(who).pause(name, why)
+    say(f"{name} is paused; cached answers are given out as before; `tbcache queue resume {name}` ends it")
+
+
+def drain(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
+    """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
+    act_as(who).drain(name, why)
+    say(f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it")
+
+
+def resume(name: QueueName, who: Who = None, data_dir: DataDir = None) -> None:
+    """Have a source or a queue that was paused or drained go on."""
+    before = act_as(who).resume(name)
+    say(f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained")
+
+
+def cancel(name: QueueName, job: JobId, why: Why = "", who: Who = None, data_dir: DataDir = None) -> int:
+    """Take a job that waits out of its queue for good; who waits for it is told."""
+    return _say_moved(job, act_as(who).cancel(name, job, why), "is cancelled")
+
+
+def promote(name: QueueName, job: JobId, who: Who = None, data_dir: DataDir = None) -> int:
+    """Have a job that waits be the next of its lane."""
+    return _say_moved(job, act_as(who).promote(name, job), "is the next of its lane")
+
+
+def weight(
+    caller: Annotated[
+        str | None, typer.Argument(metavar="CALLER", help="A caller, like desk/bot-1; none: list them.")
+    ] = None,
+    value: Annotated[float | None, typer.Argument(metavar="WEIGHT", help="0.001 to 1000.")] = None,
+    unset: Annotated[bool, typer.Option("--unset", help="Take the weight back.")] = False,
+    why: Why = "",
+    who: Who = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
+    if unset and (caller is None or value is not None):
+        raise InvalidRequest("--unset takes a caller, and no weight")
+    if caller is not None and unset:
+        was_set = act_as(who).unset_weight(caller)
+        say(f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set")
+    elif caller is not None and value is not None:
+        act_as(who).set_weight(caller, value, why)
+        say(f"{caller} has the weight {value:g}, for what is queued from now on")
     else:
-        say(str(found))
+        _show_weights(caller, as_json=as_json, as_csv=as_csv)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What became of a queued fetch: an outcome or an error."""
-
-    request: FetchRequest
-    outcome: Outcome | None = None
-    error: TbcacheError | None = None
-
-    def to_data(self) -> dict[str, Any]:
-        error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
-        if self.outcome is None:
-            return {"request": request_data(self.request), "error": error}
-        return outcome_data(self.outcome)
+def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
+    found = require_redis(quiet_settings()).weights()
+    chosen = {name: weight for name, weight in found.items() if caller in (None, name)}
+    show(
+        chosen,
+        lambda: rows_table(("caller", ">weight"), ((name, f"{one:g}") for name, one in chosen.items())),
+        as_json=as_json,
+        as_csv=as_csv,
+        rows=({"caller": name, "weight": one} for name, one in chosen.items()),
+    )
 
 
-_STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
+def _say_moved(job: str, state: str, done: str) -> int:
+    words = {
+        "done": done,
+        "running": "is in a worker's hands, or follows one that is",
+        "gone": "is not there",
+    }
+    say(f"{job} {words[state]}")
+    return OK if state == "done" else FAILED
 
 
-def _handle_data(handle: Handle) -> dict[str, Any]:
-    asked = request_data(handle.request)
-    found = {"job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
-    return {**asked, **found, "starts_at": handle.starts_at}
+def _stats(source: SourceStatus) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "state": source.state,
+        "queue": source.queue,
+        "load": source.load,
+        "is_served": source.is_served,
+        "order": source.order,
+    }
 
 
-def _show(handles: Sequence[Handle], wait: bool, timeout: float, as_json: bool) -> None:
-    if wait:
-        _show_results(_wait(handles, timeout), as_json)
-    elif wants_json(as_json):
-        print_json([_handle_data(handle) for handle in handles])
-    else:
-        rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
-        print_table(rows_table(("source", "symbol", "job", "state", "starts (UTC)"), rows))
+def _stats_table(sources: Iterable[SourceStatus]) -> Table:
+    columns = ("queue", "state", ">asked for", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
+    rates = (">oldest", ">begun", ">allowed", ">dead")
+    return rows_table((*columns, *rates), map(_stats_cells, sources))
 
 
-def _start(handle: Handle) -> str:
-    if handle.starts_at is not None:
-        return f"{handle.starts_at:%m-%d %H:%M:%S}"
-    return "" if handle.state == "hit" else "?"
+def _stats_cells(source: SourceStatus) -> list[str]:
+    queue, load = source.queue, source.load
+    if queue is None:
+        return [source.name, source.state, *["-"] * 10]
+    counts = (queue.interactive, queue.prewarm, queue.suspects, queue.delayed, queue.running)
+    rates = ["-"] * 4
+    if load is not None:
+        allowed = load.admissible_per_second
+        rates = [
+            str(load.runnable),
+            "-" if load.oldest_seconds is None else age(load.oldest_seconds),
+            f"{load.begun_per_second:.2g}/s",
+            "any" if allowed is None else f"{allowed:.2g}/s",
+        ]
+    return [source.name, source.state, *map(str, counts), *rates, str(queue.dead)]
 
 
-def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:
-    give_up = time.monotonic() + timeout
-    results = []
-    for handle in handles:
-        try:
-            outcome = handle.result(max(0.0, give_up - time.monotonic()))
-            results.append(_Result(handle.request, outcome))
-        except TbcacheError as error:
-            results.append(_Result(handle.request, error=error))
-    return results
+def _job_table(jobs: Iterable[ListedJob]) -> Table:
+    columns = (
+        "queue",
+        "symbol",
+        "state",
+        "lane",
+        ">place",
+        ">tries",
+        "caller",
+        "queued (UTC)",
+        "starts (UTC)",
+        "job",
+    )
+    return rows_table(columns, map(_job_cells, jobs))
 
 
-def _show_results(results: Sequence[_Result], as_json: bool) -> None:
-    """Print what came, and what did not; the first error gives the exit code."""
-    if wants_json(as_json):
-        print_json([result.to_data() for result in results])
-    else:
-        _show_table(results)
-    errors = [result.error for result in results if result.error is not None]
-    raise typer.Exit(exit_code(errors[0]) if errors else OK)
-
-
-def _show_table(results: Sequence[_Result]) -> None:
-    outcomes = [result.outcome for result in results if result.outcome is not None]
-    if outcomes:
-        print_table(outcome_table(outcomes, terminal_width()))
-    sources = get_sources(quiet_settings())
-    for result in results:
-        if result.error is not None:
-            say(failure(result.request, result.error, sources[result.request.source].variables))
+def _job_cells(job: ListedJob) -> list[str]:
+    return [
+        job.queue,
+        job.symbol or job.actor,
+        job.state,
+        job.lane or "-",
+        str(job.place or "-"),
+        str(job.tries or "-"),
+        job.caller or "-",
+        f"{job.queued_at:%m-%d %H:%M:%S}" if job.queued_at else "-",
+        f"{job.starts_at:%m-%d %H:%M:%S}" if job.starts_at else "?",
+        job.job_id,
+    ]

@@ -1,4 +1,4 @@
-"""``tbcache status``, ``tbcache limits`` and ``tbcache cache``: look, and clear."""
+"""``tbcache status``: the whole fleet, once, again and again, or its troubles alone."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.context import act_as, configured_fleet, quiet_settings, require_redis
-from tbcache.cli.dashboard import dashboard, differences
-from tbcache.cli.error import FAILED, OK, say
+from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
+from tbcache.cli.dashboard import dashboard
+from tbcache.cli.error import FAILED, OK
 from tbcache.cli.option import AsJson, DataDir
-from tbcache.cli.output import print_json, print_line, print_table, terminal_width, wants_json
-from tbcache.cli.table import limit_table
-from tbcache.fleet import FleetStatus
-from tbcache.models.error import nearest
-from tbcache.settings import get_sources
+from tbcache.cli.output import (
+    print_json,
+    print_json_line,
+    print_line,
+    print_table,
+    terminal_width,
+    wants_json,
+)
+from tbcache.cli.stop import StopSignal
+from tbcache.fleet import Fleet
+from tbcache.models.error import InvalidRequest
 
-STATUS_EXAMPLE = "Example: tbcache status --check || echo something is wrong"
-CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*'"
+EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 
 
 def status(
@@ -26,12 +31,22 @@ def status(
         bool,
         typer.Option("--check", help="Print each trouble in a line, and end with 1 where there is one."),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again until Ctrl-C; in a pipe, JSON in lines.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.2, max=3600.0, help="Look so often, in seconds, with --watch.")
+    ] = 1.0,
     data_dir: DataDir = None,
 ) -> int:
     """Show every source with its limits, hits and queue, every worker, and every trouble."""
+    if check and watch:
+        raise InvalidRequest("--check and --watch exclude each other")
     if check:
         return _check(as_json)
-    found = _look()
+    if watch:
+        return _watch(configured_fleet(quiet_settings()), every, wants_json(as_json))
+    found = require_redis(quiet_settings()).status()
     if wants_json(as_json):
         print_json(found)
     else:
@@ -54,62 +69,21 @@ def _check(as_json: bool) -> int:
     return FAILED if found.troubles else OK
 
 
-def limits(
-    context: typer.Context,
-    as_json: AsJson = False,
-    reopen: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="Lift the closure of this source first, for the whole fleet."),
-    ] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """List every limit of every source, or set one: used, remaining, when the next slot comes free."""
-    if context.invoked_subcommand is not None:
-        return
-    if reopen is not None:
-        is_open = act_as(None).reopen(reopen)
-        say(f"{reopen} is open again" if is_open else f"{reopen} was not closed")
-    show_limits(as_json)
+def _watch(fleet: Fleet, every: float, is_for_programs: bool) -> int:
+    """Until a signal. A Redis that goes away meanwhile is shown like everything else."""
+    with StopSignal() as stop:
+        if is_for_programs:
+            while not stop.is_set():
+                print_json_line(fleet.status())
+                stop.rest(every)
+            return OK
+        from tbcache.cli.display import LiveDisplay
 
-
-def show_limits(as_json: bool) -> None:
-    """Print every limit of every source."""
-    found = _look()
-    for line in differences(found):
-        say(line)
-    if not wants_json(as_json):
-        print_table(limit_table(found))
-        return
-    fields = (
-        "name",
-        "state",
-        "limits",
-        "configured",
-        "closed_until",
-        "closed_reason",
-        "order",
-        "bound",
-        "missing",
-    )
-    print_json([{field: getattr(source, field) for field in fields} for source in found.sources])
-
-
-def clear(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob over SOURCE:SYMBOL:HOURS.")],
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Remove every cached answer that matches a pattern."""
-    settings = quiet_settings()
-    count = act_as(None).clear(pattern)
-    head = pattern.partition(":")[0]
-    if count == 0 and head not in get_sources(settings):
-        say(f"nothing matches {pattern!r}{nearest(head, get_sources(settings))}")
-    if wants_json(as_json):
-        print_json({"pattern": pattern, "cleared": count})
-    else:
-        print_table(f"{count} cleared")
-
-
-def _look() -> FleetStatus:
-    return require_redis(quiet_settings()).status()
+        display = LiveDisplay(("stop    Ctrl-C",))
+        try:
+            while not stop.is_set():
+                display.show(fleet.status(), None)
+                stop.rest(every)
+        finally:
+            display.close()
+    return OK

@@ -9,6 +9,8 @@ from typing import Self
 
 # `make` and terminals may deliver one wish twice; a second one is meant only after this long.
 _SAME_SECONDS = 1.0
+# A handler does not end a sleep.
+_STEP_SECONDS = 0.05
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,6 +43,12 @@ class StopSignal:
         if not self.is_set():
             time.sleep(seconds)
         return self.is_set()
+
+    def rest(self, seconds: float) -> None:
+        """Let ``seconds`` pass, or less where it is set meanwhile."""
+        give_up = time.monotonic() + seconds
+        while not self.is_set() and (left := give_up - time.monotonic()) > 0:
+            time.sleep(min(left, _STEP_SECONDS))
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.output import add_row
-from tbcache.fleet import FleetStatus, when
+from tbcache.fleet import FleetStatus, SourceStatus, when
 from tbcache.models import Outcome, SymbolSentiment
 
 # The columns that a narrow terminal leaves out.
@@ -42,10 +42,10 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
     return table
 
 
-def limit_table(status: FleetStatus) -> Table:
-    """One row per limit."""
+def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
+    """One row for each limit of ``sources``."""
     table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
-    for source in status.sources:
+    for source in sources:
         closed = "-"
         if source.closed_until is not None:
             closed = f"{when(source.closed_until, status.at)} ({source.closed_reason})"

@@ -20,11 +20,21 @@ from tbcache.fleet.model import (
     when,
 )
 from tbcache.fleet.operator import LimitsInForce, Operator
+from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
-from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Requeued
+from tbcache.queue import (
+    DeadFilter,
+    DeadLetter,
+    Explanation,
+    Handle,
+    JobFilter,
+    JobState,
+    ListedJob,
+    Requeued,
+)
 from tbcache.store.order import WHO, Bound, Order
 
 __all__ = [
@@ -32,6 +42,7 @@ __all__ = [
     "WHO",
     "AuditLine",
     "Bound",
+    "By",
     "CacheUsage",
     "DayUsage",
     "DeadFilter",
@@ -43,6 +54,7 @@ __all__ = [
     "FleetUsage",
     "Handle",
     "JobFilter",
+    "JobState",
     "LimitStatus",
     "LimitsInForce",
     "ListedJob",
@@ -57,6 +69,8 @@ __all__ = [
     "State",
     "Totals",
     "Trouble",
+    "UsageReport",
+    "UsageRow",
     "WorkerStatus",
     "difference",
     "remedy",

@@ -16,6 +16,7 @@ from tbcache.fleet.audit import Audit, AuditLine
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
+from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
@@ -124,6 +125,19 @@ class Fleet:
             if self._store.is_available:
                 return found
         return unknown_usage(self._monitor)
+
+    def report(self, days: int = 1, by: By = "source", source: str | None = None) -> UsageReport:
+        """What was asked for in the last days (UTC, today included) and what that cost, put together by
+        source, worker, caller or day; of one source, or of all.
+
+        Raises:
+          UnknownSource: no such source. RedisUnreachable: Redis is away.
+        """
+        self.require()
+        names = self._look.names() if source is None else [self._look.source_name(source)]
+        found = read_report(self._monitor, days, by, names)
+        self.require()
+        return found
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""

@@ -114,6 +114,17 @@ class Look:
         """
         return list(self._agreed(self._sure(self._monitor.get_workers())).sources)
 
+    def source_name(self, name: str) -> str:
+        """Check the name of a source; one that only other processes have declared or used is known as well.
+
+        Raises:
+          UnknownSource: it is none. Unavailable: Redis is away.
+        """
+        known = self.names()
+        if name not in known:
+            raise UnknownSource(name, known)
+        return name
+
     def queue_name(self, name: str) -> str:
         """Check the name of a source, or of a queue that has been used of late.
 

@@ -12,10 +12,11 @@ from tbcache.fleet.look import Look
 from tbcache.io import run
 from tbcache.models import Limit
 from tbcache.models.caller import check_caller
-from tbcache.models.error import InvalidRequest, UnknownSource
+from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Queue, Requeued
+from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight
 from tbcache.settings import Settings, get_sources, unconfigured
@@ -151,24 +152,28 @@ class Operator:
         """
         return self._queue.dead.count(self._look.queue_name(name), where)
 
-    def requeue_dead(self, name: str, where: DeadFilter = DeadFilter()) -> Requeued:
-        """Queue dead letters again.
+    def requeue_dead(
+        self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
+    ) -> Requeued:
+        """Queue dead letters again; ``tell`` is told now and then how many more it was of.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains it.
         """
-        done = self._queue.dead.requeue(self._look.queue_name(name), where)
+        done = self._queue.dead.requeue(self._look.queue_name(name), where, tell)
         self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
         return done
 
-    def purge_dead(self, name: str, where: DeadFilter = DeadFilter()) -> int:
-        """Forget dead letters; how many.
+    def purge_dead(
+        self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
+    ) -> int:
+        """Forget dead letters; how many. ``tell`` is told now and then how many more it was of.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        count = self._queue.dead.purge(self._look.queue_name(name), where)
+        count = self._queue.dead.purge(self._look.queue_name(name), where, tell)
         self._audit.write(self.who, "dead.purge", name, str(where), count)
         return count
 
@@ -182,7 +187,7 @@ class Operator:
           UnknownSource: no such source. RedisUnreachable: they stand in Redis.
           InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
         """
-        self._known(source)
+        self._look.source_name(source)
         self._check_limits(source, limits)
         in_force = run(set_bound(self._store, source, limits, self.who, _reason(why)))
         said = ",".join(map(str, limits))
@@ -195,7 +200,7 @@ class Operator:
         Raises:
           UnknownSource: no such source. RedisUnreachable: it stands in Redis.
         """
-        self._known(source)
+        self._look.source_name(source)
         in_force = run(set_bound(self._store, source, (), self.who, ""))
         self._audit.write(self.who, "limits.unset", source)
         return LimitsInForce(source, in_force, is_lowered=False)
@@ -246,14 +251,7 @@ class Operator:
         return before
 
     def _limiter(self, source: str) -> RateLimiter:
-        return RateLimiter(unconfigured(self._known(source)), self._store)
-
-    def _known(self, source: str) -> str:
-        """Check the name of a source: also one that only other processes have declared or used is known."""
-        known = self._look.names()
-        if source not in known:
-            raise UnknownSource(source, known)
-        return source
+        return RateLimiter(unconfigured(self._look.source_name(source)), self._store)
 
     def _check_limits(self, source: str, limits: Sequence[Limit]) -> None:
         if not 1 <= len(limits) <= MOST_LIMITS:

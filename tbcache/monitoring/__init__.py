@@ -4,7 +4,7 @@ Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metr
 the workers, made when they are read.
 """
 
-from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, latency_bucket
+from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, latency_bucket
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
 from tbcache.monitoring.popularity import Popularity
@@ -21,6 +21,7 @@ __all__ = [
     "UsageMonitor",
     "WorkerStatus",
     "Workload",
+    "day_metrics",
     "get_usage_monitor",
     "latency_bucket",
 ]

@@ -141,7 +141,7 @@ class UsageMonitor:
         Raises:
           InvalidRequest: ``source`` is no name.
         """
-        return day_metrics(source, _sum(self._read(source, day)))
+        return day_metrics(source, _sum(self.read_figures(source, day)))
 
     def get_recent_metrics(self, source: str) -> RecentMetrics:
         """The source's figures of the last 5 minutes, or since the first beat of a younger fleet.
@@ -173,7 +173,7 @@ class UsageMonitor:
     def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
         """The source's figures of ``day``, by worker."""
         by_worker: dict[str, Counter[str]] = {}
-        for (worker, metric), value in self._read(source, day).items():
+        for (worker, metric), value in self.read_figures(source, day).items():
             by_worker.setdefault(worker, Counter())[metric] += value
         return {worker: day_metrics(source, figures) for worker, figures in sorted(by_worker.items())}
 
@@ -194,7 +194,14 @@ class UsageMonitor:
             "sources": sources,
         }
 
-    def _read(self, source: str, day: datetime | None) -> Counter[tuple[str, str]]:
+    def read_figures(self, source: str, day: datetime | None = None) -> Counter[tuple[str, str]]:
+        """What was counted of the source on ``day`` (default: today, UTC), by worker and figure.
+
+        While Redis is away it is what this process has counted since then.
+
+        Raises:
+          InvalidRequest: ``source`` is no name.
+        """
         when = day or self._store.clock.today
         check_name(source)
         # Redis has the figures that are being sent already, or not yet: they must be read exactly once.

@@ -7,7 +7,7 @@ waits for Redis meanwhile; what is added or taken away in between is seen by som
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -23,6 +23,10 @@ from tbcache.store.wire import to_time
 
 #: So many letters are read, queued or forgotten in one call.
 CHUNK = 200
+
+
+def silently(done: int) -> None:
+    """Say nothing of what is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +91,27 @@ class DeadLetters:
             return int(self._store.call("ZCARD", self._store.keys.queue(queue, "dead")))
         return sum(1 for _ in self._letters(queue, where))
 
-    def purge(self, queue: str, where: DeadFilter = DeadFilter()) -> int:
-        """Forget those that are meant; how many.
+    def purge(
+        self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
+    ) -> int:
+        """Forget those that are meant; how many. ``tell`` is told after each call how many it was of.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
         ids = self._ids(queue) if where.is_all else [one.job_id for one in self._letters(queue, where)]
         keys = queue_keys(self._store.keys, queue)
-        return sum(self._store.run(PURGE, Purge(keys, tuple(chunk))) for chunk in _chunks(ids))
+        count = 0
+        for chunk in _chunks(ids):
+            count += self._store.run(PURGE, Purge(keys, tuple(chunk)))
+            tell(len(chunk))
+        return count
 
-    def requeue(self, queue: str, where: DeadFilter = DeadFilter()) -> Requeued:
+    def requeue(
+        self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
+    ) -> Requeued:
         """Queue those that are meant again, by the ids that they had: the first to die is the first to go.
-        One whose fetch is queued by then joins that.
+        One whose fetch is queued by then joins that. ``tell`` is told after each call how many it was of.
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
@@ -111,7 +123,11 @@ class DeadLetters:
                 left += 1
             else:
                 groups.setdefault(again[0], []).append(again[1])
-        queued = sum(self._put(queue, asks, wants) for wants, asks in groups.items())
+        queued = 0
+        for wants, asks in groups.items():
+            for chunk in _chunks(asks):
+                queued += self._put(queue, chunk, wants)
+                tell(len(chunk))
         return Requeued(queued, left)
 
     def _put(self, queue: str, asks: Sequence[Ask], wants: Wants) -> int:

@@ -1,0 +1,31 @@
+"""``tbcache audit``: what operators have done."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.option import AsCsv, AsJson, DataDir
+from tbcache.cli.output import show
+from tbcache.cli.table import rows_table
+from tbcache.fleet import AuditLine
+
+EXAMPLE = "Example: tbcache audit --most 20"
+
+
+def audit(
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List what operators have done in the last 30 days, the last first."""
+    lines = require_redis(quiet_settings()).audit(most)
+    columns = ("at (UTC)", "who", "what", "name", "detail", ">count")
+    show(lines, lambda: rows_table(columns, map(_cells, lines)), as_json=as_json, as_csv=as_csv)
+
+
+def _cells(one: AuditLine) -> tuple[str, ...]:
+    return f"{one.at:%m-%d %H:%M:%S}", one.who, one.what, one.name, one.detail, str(one.count or "")

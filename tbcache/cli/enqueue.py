@@ -1,0 +1,174 @@
+"""``tbcache enqueue`` and ``tbcache warm``: work for the fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.error import OK, exit_code, failure, say
+from tbcache.cli.option import (
+    AsCsv,
+    AsJson,
+    DataDir,
+    Hours,
+    OnlySource,
+    SourceName,
+    Symbols,
+    Timeout,
+    Wait,
+)
+from tbcache.cli.output import (
+    check_form,
+    outcome_data,
+    outcome_row,
+    request_data,
+    show,
+    terminal_width,
+    wants_json,
+)
+from tbcache.cli.progress import progress
+from tbcache.cli.table import outcome_table, rows_table
+from tbcache.fleet import Handle
+from tbcache.models import FetchRequest, Outcome
+from tbcache.models.error import TbcacheError
+from tbcache.settings import Settings, Source, get_source, get_sources
+
+EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
+WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
+
+
+def enqueue(
+    source: SourceName,
+    symbols: Symbols,
+    hours: Hours = 24,
+    wait: Wait = False,
+    timeout: Timeout = 60.0,
+    caller: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In whose name; else as TBCACHE_CALLER says.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Queue fetches for the workers, and print what became of them with --wait."""
+    check_form(as_json=as_json, as_csv=as_csv)
+    settings = quiet_settings()
+    known = get_source(source, settings)
+    # All are checked before the first is queued.
+    requests = [known.request(symbol, hours) for symbol in symbols]
+    known.require()
+    fleet = require_redis(settings)
+    handles = fleet.enqueue_many(requests, "interactive", caller)
+    _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
+
+
+def warm(
+    symbols: Symbols,
+    source: OnlySource = None,
+    wait: Wait = False,
+    timeout: Timeout = 60.0,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Warm symbols in every source that is on, or in one, behind whatever somebody waits for."""
+    check_form(as_json=as_json, as_csv=as_csv)
+    settings = quiet_settings()
+    requests = [
+        one.request(symbol, min(settings.common_hours, one.max_hours))
+        for symbol in symbols
+        for one in _warmed(source, settings)
+    ]
+    fleet = require_redis(settings)
+    handles = fleet.enqueue_many(requests, "prewarm")
+    _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
+
+
+def _warmed(name: str | None, settings: Settings) -> list[Source]:
+    """
+    Raises:
+      UnknownSource: no such source. ConfigurationError: it is off.
+    """
+    if name is None:
+        return [source for source in get_sources(settings).values() if source.is_enabled]
+    source = get_source(name, settings)
+    source.require()
+    return [source]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What became of a queued fetch: an outcome or an error."""
+
+    request: FetchRequest
+    outcome: Outcome | None = None
+    error: TbcacheError | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
+        if self.outcome is None:
+            return {"request": request_data(self.request), "error": error}
+        return outcome_data(self.outcome)
+
+
+_STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
+
+
+def _handle_data(handle: Handle) -> dict[str, Any]:
+    asked = request_data(handle.request)
+    found = {"job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
+    return {**asked, **found, "starts_at": handle.starts_at}
+
+
+def _show(handles: Sequence[Handle], wait: bool, timeout: float, *, as_json: bool, as_csv: bool) -> None:
+    if wait:
+        _show_results(_wait(handles, timeout), as_json=as_json, as_csv=as_csv)
+        return
+    columns = ("source", "symbol", "job", "state", "starts (UTC)")
+    rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
+    data = [_handle_data(handle) for handle in handles]
+    show(data, lambda: rows_table(columns, rows), as_json=as_json, as_csv=as_csv)
+
+
+def _start(handle: Handle) -> str:
+    if handle.starts_at is not None:
+        return f"{handle.starts_at:%m-%d %H:%M:%S}"
+    return "" if handle.state == "hit" else "?"
+
+
+def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:
+    give_up = time.monotonic() + timeout
+    results = []
+    with progress("waiting for the workers", len(handles)) as tell:
+        for handle in handles:
+            try:
+                outcome = handle.result(max(0.0, give_up - time.monotonic()))
+                results.append(_Result(handle.request, outcome))
+            except TbcacheError as error:
+                results.append(_Result(handle.request, error=error))
+            tell(1)
+    return results
+
+
+def _show_results(results: Sequence[_Result], *, as_json: bool, as_csv: bool) -> None:
+    """Print what came, and what did not; the first error gives the exit code."""
+    outcomes = [result.outcome for result in results if result.outcome is not None]
+    if outcomes or wants_json(as_json or as_csv):
+        show(
+            [result.to_data() for result in results],
+            lambda: outcome_table(outcomes, terminal_width()),
+            as_json=as_json,
+            as_csv=as_csv,
+            rows=map(outcome_row, outcomes),
+        )
+    failed = [(result.request, result.error) for result in results if result.error is not None]
+    if not wants_json(as_json) or as_csv:
+        sources = get_sources(quiet_settings())
+        for request, error in failed:
+            say(failure(request, error, sources[request.source].variables))
+    raise typer.Exit(exit_code(failed[0][1]) if failed else OK)

@@ -1,0 +1,130 @@
+"""What was asked for in a span of days and what that cost: by source, by worker, by caller, or by day."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from tbcache.monitoring import SourceMetrics, Totals, UsageMonitor, day_metrics
+
+#: What the rows of a report can be of.
+By = Literal["source", "worker", "caller", "day"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """The figures of one source, worker, caller or UTC day. Latency in seconds, cost in US dollars.
+
+    ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
+    their errors, cost and latency) is None there.
+    """
+
+    name: str
+    requests: int
+    hits: int
+    stale: int
+    misses: int
+    failed: int
+    cache_hit_rate: float
+    pages: int | None = None
+    errors: int | None = None
+    cost: float | None = None
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """The UTC days from ``first`` to ``last``, both included; the rows with the most asks come first, days in
+    their order. ``total`` is of all sources, or of the one that was asked for.
+    """
+
+    by: By
+    first: date
+    last: date
+    rows: tuple[UsageRow, ...]
+    total: Totals
+
+
+def read_report(monitor: UsageMonitor, days: int, by: By, sources: Sequence[str]) -> UsageReport:
+    """The report of the last ``days`` days of ``sources``.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    moments = monitor.days_back(days)
+    figures = [
+        (source, day, worker, metric, count)
+        for source in sources
+        for day in moments
+        for (worker, metric), count in monitor.read_figures(source, day).items()
+    ]
+    by_source = _metrics((source, metric, count) for source, _, _, metric, count in figures)
+    rows = {
+        "source": lambda: _rows(by_source),
+        "worker": lambda: _rows(_metrics((worker, metric, n) for _, _, worker, metric, n in figures)),
+        "day": lambda: _rows(_metrics((_day(day), metric, n) for _, day, _, metric, n in figures)),
+        "caller": lambda: _callers(monitor, sources, moments),
+    }[by]()
+    ordered = sorted(rows, key=_by_day if by == "day" else _by_asks)
+    return UsageReport(
+        by, moments[-1].date(), moments[0].date(), tuple(ordered), Totals.of(by_source.values())
+    )
+
+
+def _metrics(figures: Iterable[tuple[str, str, int]]) -> dict[str, SourceMetrics]:
+    """The figures of each name, put together: percentiles cannot be added up, what they are made of can."""
+    together: dict[str, Counter[str]] = {}
+    for name, metric, count in figures:
+        together.setdefault(name, Counter())[metric] += count
+    return {name: day_metrics(name, found) for name, found in together.items()}
+
+
+def _rows(metrics: dict[str, SourceMetrics]) -> list[UsageRow]:
+    return [
+        UsageRow(
+            name=name,
+            requests=one.requests_today,
+            hits=one.hits_today,
+            stale=one.stale_today,
+            misses=one.misses_today,
+            failed=one.failed_today,
+            cache_hit_rate=one.cache_hit_rate,
+            pages=one.pages_today,
+            errors=one.errors_today,
+            cost=one.cost_today,
+            latency_p50=one.latency_p50,
+            latency_p95=one.latency_p95,
+        )
+        for name, one in metrics.items()
+    ]
+
+
+def _callers(monitor: UsageMonitor, sources: Sequence[str], days: Sequence[datetime]) -> list[UsageRow]:
+    asks: dict[str, Counter[str]] = {}
+    for source in sources:
+        for day in days:
+            for caller, origins in monitor.callers.read(source, day).items():
+                asks.setdefault(caller, Counter()).update(origins)
+    return [_caller(name, found) for name, found in asks.items()]
+
+
+def _caller(name: str, asks: Counter[str]) -> UsageRow:
+    total, served = asks.total(), asks["cache"] + asks["stale"]
+    rate = served / total if total else 0.0
+    return UsageRow(name, total, asks["cache"], asks["stale"], asks["live"], asks["failed"], rate)
+
+
+def _day(day: datetime) -> str:
+    return day.date().isoformat()
+
+
+def _by_day(row: UsageRow) -> tuple[int, str]:
+    return 0, row.name
+
+
+def _by_asks(row: UsageRow) -> tuple[int, str]:
+    return -row.requests, row.name

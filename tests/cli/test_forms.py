@@ -1,0 +1,189 @@
+"""The forms of what is printed: a table on a terminal, JSON in a pipe, CSV where that is asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbcache.cli.output import show
+from tbcache.fleet import Fleet, FleetStatus
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import Queue
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.cli.command import Done
+from tests.core.test_dead import bury
+from tests.kept import keep
+from tests.server import Server
+
+Cli = Callable[..., Done]
+
+
+def lines(done: Done) -> list[dict[str, str]]:
+    assert done.code == 0, done.err
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+def test_csv_is_flat_and_runs_nothing_in_a_spreadsheet(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reason may be an upstream's words, and a spreadsheet runs what begins like a formula."""
+    data = [
+        {"name": "a", "queue": {"dead": 1, "order": None}, "limits": ["1/1m", "2/1h"], "change": -0.5},
+        {"name": '=HYPERLINK("x")', "why": "a\nb", "at": datetime(2026, 1, 2, tzinfo=UTC), "none": {}},
+    ]
+    show(data, lambda: "no table", as_json=False, as_csv=True)
+    first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert first["queue.dead"] == "1"
+    assert (first["queue.order"], first["limits"], first["change"]) == ("", "1/1m; 2/1h", "-0.5")
+    assert (second["name"], second["why"]) == ('\'=HYPERLINK("x")', "a b")
+    assert second["at"] == "2026-01-02T00:00:00Z"
+
+
+def test_two_forms_at_once_are_refused_before_anything_is_done(
+    cli: Cli, server: Server, store: Store
+) -> None:
+    """Of a command that queues, or forgets, nothing may be done by then."""
+    bury(store, [("AAPL", "timeout", {})])
+    for args in (
+        ["dead", "--clear", "twitter"],
+        ["enqueue", "stocktwits", "GME"],
+        ["fetch", "stocktwits", "GME"],
+    ):
+        done = cli(*args, "--json", "--csv", REDIS_URL=server.url)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == "tbcache: --json and --csv exclude each other\n"
+    assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
+    assert not list(server.client.scan_iter("*stocktwits*queue*"))
+
+
+def test_usage_is_told_by_source_worker_caller_and_day(
+    cli: Cli, server: Server, settings: Settings, store: Store
+) -> None:
+    """Who spent the budget this week, and on what."""
+    yesterday = utc_now() - timedelta(days=1)
+    key = store.keys.usage("twitter", yesterday)
+    store.client.hset(key, mapping={"bot-2:go": 3, "bot-2:cost": 2_000_000, "bot-2:ms40": 3})
+    store.client.expire(key, 60)
+    callers = store.keys.callers("twitter", yesterday)
+    store.client.hset(callers, mapping={"desk:cache": 5, "desk:live": 1, "backtest:live": 2})
+    store.client.expire(callers, 60)
+    monitor = UsageMonitor(store, settings)
+    monitor.worker = "bot-1"
+    monitor.record_request("reddit", cached=True)
+    monitor.record_request("twitter", cost=0.5)
+    assert monitor.flush()
+
+    def rows(*args: str) -> list[tuple[str, int, float | None]]:
+        found = cli("usage", *args, REDIS_URL=server.url).data["rows"]
+        return [(one["name"], one["requests"], one["cost"]) for one in found if one["requests"]]
+
+    week = ("--days", "7")
+    assert rows(*week) == [("twitter", 4, 2.5), ("reddit", 1, 0.0)]
+    assert rows() == [("reddit", 1, 0.0), ("twitter", 1, 0.5)]
+    assert rows(*week, "--by", "worker") == [("bot-2", 3, 2.0), ("bot-1", 2, 0.5)]
+    assert rows(*week, "--by", "caller") == [("desk", 6, None), ("backtest", 2, None)]
+    days = [f"{yesterday:%Y-%m-%d}", f"{utc_now():%Y-%m-%d}"]
+    assert rows(*week, "--by", "day") == [(days[0], 3, 2.0), (days[1], 2, 0.5)]
+    assert rows("--source", "reddit") == [("reddit", 1, 0.0)]
+    total = cli("usage", *week).data["total"]
+    assert (total["requests"], total["served"], total["cost"]) == (5, 1, 2.5)
+    table = cli("usage", *week, "--by", "worker", is_terminal=True, COLUMNS="120").out
+    assert table.splitlines()[1].split() == [
+        "bot-2",
+        "3",
+        "0%",
+        "3",
+        "0",
+        "0",
+        "0",
+        "752",
+        "ms",
+        "752",
+        "ms",
+        "$2.00",
+    ]
+    assert f"{days[1]} (UTC): 5 asked, 20% from the cache, 0 errors, $2.50" in table
+    assert lines(cli("usage", "--source", "reddit", "--csv"))[0]["cache_hit_rate"] == "1.0"
+    assert "did you mean 'reddit'" in cli("usage", "--source", "redit").err
+
+
+def test_queues_are_told_in_figures_and_job_by_job(
+    cli: Cli, server: Server, settings: Settings, store: Store
+) -> None:
+    """Why AAPL waits, and what waits before it."""
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("stocktwits", "AAPL"), caller="desk")
+    queue.enqueue(FetchRequest("stocktwits", "GME"), "prewarm")
+    url = {"REDIS_URL": server.url}
+    (found,) = cli("queue", "stats", "stocktwits", **url).data
+    assert (found["queue"]["interactive"], found["queue"]["prewarm"]) == (1, 1)
+    assert found["load"]["waiting"] == 2
+    table = cli("queue", "stats", is_terminal=True, COLUMNS="160").out.splitlines()
+    assert table[-1].split()[:4] == ["stocktwits", "ok", "1", "1"]
+    assert [one["symbol"] for one in cli("queue", "list").data] == ["AAPL", "GME"]
+    (job,) = lines(cli("queue", "list", "stocktwits", "--caller", "desk", "--state", "waiting", "--csv"))
+    assert (job["symbol"], job["state"], job["place"]) == ("AAPL", "waiting", "1")
+    shown = cli("queue", "list", "--symbol", "gme", is_terminal=True, COLUMNS="200").out.splitlines()
+    assert shown[1].split()[:5] == ["stocktwits", "GME", "waiting", "prewarm", "1"]
+    none = cli("queue", "list", "--symbol", "TSLA")
+    assert (none.code, none.data, none.err) == (0, [], "tbcache: no such job is queued\n")
+    for command in (
+        ("queue", "list", "stocktwit"),
+        ("queue", "stats", "stocktwit"),
+        ("limits", "show", "stocktwit"),
+    ):
+        assert "did you mean 'stocktwits'" in cli(*command).err
+
+
+def test_the_cache_is_told_and_a_clear_is_tried_first(cli: Cli, server: Server, store: Store) -> None:
+    """What would go is known before it goes."""
+    keep(store, "AAPL", 24)
+    keep(store, "GME", 24)
+    url = {"REDIS_URL": server.url}
+    found = cli("cache", "stats", **url).data
+    assert (found["is_available"], found["namespace"]) == (True, "trading_bot")
+    assert "hit rate today" in cli("cache", "stats", is_terminal=True).out
+    tried = {"pattern": "reddit:*", "cleared": 0, "would_clear": 2}
+    assert cli("cache", "clear", "reddit:*", "--dry-run").data == tried
+    assert cli("cache", "clear", "reddit:*", is_terminal=True).out == "2 cleared\n"
+    assert "1 would be cleared" not in cli("cache", "clear", "reddit:*", "--dry-run", is_terminal=True).out
+
+
+def test_each_limit_is_a_line_of_csv(cli: Cli, server: Server) -> None:
+    """Two limits of one source are two lines."""
+    found = lines(
+        cli("limits", "show", "news", "--csv", REDIS_URL=server.url, TBCACHE_NEWS__LIMITS="5/1m,9/1d")
+    )
+    assert [(one["source"], one["limit"], one["remaining"]) for one in found] == [
+        ("news", "5/1m", "5"),
+        ("news", "9/1d", "9"),
+    ]
+
+
+def test_status_is_watched_until_ctrl_c(cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pipe each look is a line, for `jq` and the like; on a terminal it is the same page."""
+    looks, status = [], Fleet.status
+
+    def look(fleet: Fleet) -> FleetStatus:
+        looks.append(fleet)
+        if len(looks) % 2 == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return status(fleet)
+
+    monkeypatch.setattr(Fleet, "status", look)
+    done = cli("status", "--watch", "--every", "0.2", REDIS_URL=server.url)
+    assert (done.code, done.err) == (0, "")
+    assert [json.loads(line)["server"]["is_available"] for line in done.out.splitlines()] == [True, True]
+    page = cli("status", "--watch", "--every", "0.2", is_terminal=True, COLUMNS="120")
+    assert (page.code, len(looks)) == (0, 4)
+    assert "used of limit" in page.out
+    both = cli("status", "--check", "--watch")
+    assert (both.code, both.err) == (2, "tbcache: --check and --watch exclude each other\n")
