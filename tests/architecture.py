@@ -1,6 +1,6 @@
-"""What the page of the architecture says of the code, as the code has it.
+"""What pages say of the code, as the code has it.
 
-python -m tests.architecture    writes the table of scripts into docs/architecture.md
+python -m tests.architecture    writes the tables of scripts and of metrics into docs
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tbcache.api.metrics import METRICS
 from tbcache.store.key import Keys
 from tbcache.store.script import Script
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 PARTS = ("tbcache", "workers", "scheduler")
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
+METRICS_TABLE = re.compile(r"(?<=<!-- metrics -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- scripts -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 _HEAD = "| Script | What it does | Keys | Declared in | Run by |\n|---|---|---|---|---|\n"
@@ -69,6 +72,15 @@ def table_of_scripts() -> str:
         cells = (script.name, _purpose(script.name), ", ".join(_keys(script)), declared, ", ".join(callers))
         rows.append(f"| {' | '.join(cells)} |\n")
     return _HEAD + "".join(rows)
+
+
+def table_of_metrics() -> str:
+    """Each metric of /metrics: its name, kind, labels, and what it says."""
+    rows = (
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+        for one in METRICS
+    )
+    return "| Metric | Type | Labels | What it says |\n|---|---|---|---|\n" + "".join(rows)
 
 
 def scripts() -> dict[str, Script[Any, Any]]:
@@ -175,5 +187,10 @@ def _parsed() -> Iterator[tuple[str, ast.Module]]:
             yield name, ast.parse(path.read_text("utf-8"))
 
 
+def _write(page: Path, table: re.Pattern[str], text: str) -> None:
+    page.write_text(table.sub(lambda _: text, page.read_text("utf-8")), "utf-8")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(TABLE.sub(lambda _: table_of_scripts(), PAGE.read_text("utf-8")), "utf-8")
+    _write(PAGE, TABLE, table_of_scripts())
+    _write(METRICS_PAGE, METRICS_TABLE, table_of_metrics())

@@ -12,9 +12,9 @@ from tbcache.store.codec import encode_sentiment
 from tbcache.store.envelope import seal
 
 
-def keep(store: Store, symbol: str, covered: float, *, fresh: float = 300) -> None:
-    """Reddit's answer of 24 hours, of which so many are known, that is fresh for so many seconds."""
-    now = utc_now()
+def keep(store: Store, symbol: str, covered: float, *, fresh: float = 300, age: float = 0) -> None:
+    """Reddit's answer of 24 hours, of which so many are known; ``fresh`` and ``age`` are in seconds."""
+    now = utc_now() - timedelta(seconds=age)
     since = now - timedelta(hours=covered)
     figures = (0.25, 8, 5, 1, 2)
     is_complete = covered == 24

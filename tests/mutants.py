@@ -61,6 +61,7 @@ SUITES = {
     "time": [*STORE, "core/test_admission.py"],
     "count": FIGURES,
     "minute": ["core/test_minute.py", *TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],
+    "carry": ["core/test_total.py"],
     "name": ["core/test_any_name.py", "core/test_monitoring.py"],
     "billed": BUDGET,
     "purse": BUDGET,

@@ -137,6 +137,13 @@ def test_the_table_of_scripts_is_that_of_their_declarations() -> None:
     assert found[0] == architecture.table_of_scripts()
 
 
+def test_the_table_of_metrics_is_that_of_their_declarations() -> None:
+    """`python -m tests.architecture` writes it anew."""
+    found = architecture.METRICS_TABLE.search(text_of("docs/metrics.md"))
+    assert found is not None
+    assert found[0] == architecture.table_of_metrics()
+
+
 def test_every_script_has_a_caller() -> None:
     """A table of declarations would be as green if nothing ran any of them."""
     assert [row for row in rows_of(ARCHITECTURE, "Script") if not row[-1].endswith(".py")] == []

@@ -44,7 +44,7 @@ class Views:
         self.metrics = client.get("/metrics").text
 
     def metric(self, name: str, **labels: str) -> float | None:
-        written = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        written = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
         sample = f"{name}{{{written}}}" if labels else name
         found = re.search(rf"^{re.escape(sample)} (\S+)$", self.metrics, re.MULTILINE)
         return float(found[1]) if found else None

@@ -39,6 +39,7 @@ class Figures:
         figures = Counter({"pages": settlement.pages})
         if settlement.seconds is not None:
             figures[f"ms{latency_bucket(settlement.seconds)}"] += 1
+            figures["took"] += to_micros(settlement.seconds)
         if kind := error_kind(settlement):
             figures[f"error.{kind}"] += 1
         self._monitor.count(grant.ask.source.name, +figures)

@@ -168,6 +168,7 @@ class Settle(NamedTuple):
     stale_us: int
     amount: int
     latency: str | int
+    took_us: int
     error_kind: str
     backoff_us: int
     closed_until: int

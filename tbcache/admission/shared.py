@@ -234,6 +234,7 @@ class SharedAdmission:
                 stale_us=to_micros(source.stale_ttl),
                 amount=to_micros(settlement.bill.dollars),
                 latency="" if settlement.seconds is None else latency_bucket(settlement.seconds),
+                took_us=to_micros(settlement.seconds or 0.0),
                 error_kind=error_kind(settlement),
                 backoff_us=to_micros(backoff_seconds(settlement)),
                 closed_until=closed_until,
@@ -257,7 +258,8 @@ class SharedAdmission:
         end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:
             # Redis had granted it after all, so it was counted by the script and by the fallback.
-            self._monitor.count(name, {"go": -1})
+            # No figure shrinks: who compares two moments would take it for one that has begun anew.
+            self._monitor.count(name, {"regranted": 1})
         return "stored" if found.is_stored else "dropped"
 
     def _server_us(self, moment: datetime) -> int:

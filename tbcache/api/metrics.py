@@ -1,170 +1,392 @@
 """/metrics: the fleet in figures that Prometheus can scrape.
 
-Figures come from Redis, so one scrape of one API process sees the whole fleet, and
-scraping two counts everything twice. Counters are today's and start at 0 at midnight
-UTC, which ``rate()`` and ``increase()`` understand.
+They come from Redis at each scrape, so one scrape of one API process sees the whole fleet. Each is declared
+once, in :data:`METRICS`; `python -m tests.architecture` writes docs/metrics.md by it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import get_args
 
-from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
 
 from tbcache.api.context import Ctx
-from tbcache.api.exposition import CONTENT_TYPE, Family, render
-from tbcache.fleet import FleetStatus, FleetTrouble, LimitStatus, ServerTrouble, SourceStatus
+from tbcache.api.metric import Distribution, Metric, Sample, Seen
+from tbcache.fleet import (
+    EDGES,
+    Counted,
+    FleetTrouble,
+    LimitStatus,
+    ServerTrouble,
+    SourceStatus,
+    State,
+)
 from tbcache.models.version import __version__
 
 router = APIRouter(tags=["monitoring"])
 
-
-@router.get("/metrics", response_class=PlainTextResponse)
-def metrics(context: Ctx) -> PlainTextResponse:
-    """Everything in Prometheus' text format; without Redis only what is known without it."""
-    return PlainTextResponse(render(collect(context.fleet.status())), media_type=CONTENT_TYPE)
-
-
-def collect(status: FleetStatus) -> Iterator[Family]:
-    """Every metric. A figure that Redis did not tell is left out: a 0 would read as a reset."""
-    up = Family("tbcache_redis_up", "gauge", "1 when Redis can be used.")
-    up.add(int(status.server.is_available))
-    yield up
-    yield from settings(status.sources)
-    yield limits(status.sources)
-    if status.server.is_available:
-        yield from usage(status.sources)
-        yield from slots(status.sources)
-        yield queue(status.sources)
-        yield from load(status)
-        yield from workers(status)
-    yield troubles(status)
+#: So many common symbols have series of their own: the first of them.
+MOST_SYMBOLS = 100
+#: The states of a job in a queue, as QueueDepth names them.
+_JOB_STATES = ("interactive", "prewarm", "suspects", "delayed", "running", "dead")
 
 
-def troubles(status: FleetStatus) -> Family:
-    """How many troubles there are of each kind; while Redis is away, of those that are known then."""
-    found = Family("tbcache_troubles", "gauge", "What is wrong, by kind; `tbcache status --check` says more.")
-    counts = Counter(trouble.kind for trouble in status.troubles)
-    fleet_kinds = get_args(FleetTrouble) if status.server.is_available else ()
+@router.get(
+    "/metrics",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    response_class=Response,
+)
+def metrics(request: Request, context: Ctx) -> Response:
+    """Everything in Prometheus' text format, or as OpenMetrics where that is asked for; without Redis only
+    what is known without it.
+    """
+    status = context.fleet.status()
+    seen = Seen(status, context.fleet.counted(source.name for source in status.sources))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(_Collected(seen)), media_type=content_type)
+
+
+class _Collected:
+    """What the encoders take for a registry."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterator[Family]:
+        families = (metric.family(self._seen) for metric in METRICS)
+        return (family for family in families if family is not None)
+
+
+def _one(value: Callable[[Seen], float | None]) -> Callable[[Seen], Iterable[Sample]]:
+    """A metric without labels."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        if (found := value(seen)) is not None:
+            yield (), found
+
+    return read
+
+
+def _each(value: Callable[[SourceStatus], float | None]) -> Callable[[Seen], Iterable[Sample]]:
+    """A metric with a value of each source; None where it has none."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        for source in seen.status.sources:
+            if (found := value(source)) is not None:
+                yield (source.name,), found
+
+    return read
+
+
+def _count(value: Callable[[Counted], float | Distribution]) -> Callable[[Seen], Iterable[Sample]]:
+    """A metric with a count of each source."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        for one in (seen.counted or {}).values():
+            yield (one.source,), value(one)
+
+    return read
+
+
+def _requests(seen: Seen) -> Iterator[Sample]:
+    for one in (seen.counted or {}).values():
+        yield (one.source, "hit"), one.hits
+        yield (one.source, "stale"), one.stale
+        yield (one.source, "miss"), one.misses
+        yield (one.source, "failed"), one.failed
+
+
+def _errors(seen: Seen) -> Iterator[Sample]:
+    for one in (seen.counted or {}).values():
+        for kind, count in one.errors_by_kind.items():
+            yield (one.source, kind), count
+
+
+def _durations(one: Counted) -> Distribution:
+    durations = one.durations
+    ends = [(f"{edge:g}", float(count)) for edge, count in zip(EDGES, durations.within, strict=True)]
+    return Distribution([*ends, ("+Inf", durations.count)], durations.seconds)
+
+
+def _troubles(seen: Seen) -> Iterator[Sample]:
+    """Of each kind, so that one of which there is none is 0; while Redis is away, of those known then."""
+    counts = Counter(trouble.kind for trouble in seen.status.troubles)
+    fleet_kinds = get_args(FleetTrouble) if seen.status.server.is_available else ()
     for kind in (*get_args(ServerTrouble), *fleet_kinds):
-        found.add(counts[kind], kind=kind)
-    return found
+        yield (kind,), counts[kind]
 
 
-def settings(sources: Iterable[SourceStatus]) -> list[Family]:
-    """What is known without Redis as well."""
-    info = Family("tbcache_build_info", "gauge", "The version of the API that answers.")
-    enabled = Family("tbcache_source_enabled", "gauge", "1 when the fleet has the source's credentials.")
-    info.add(1, version=__version__)
-    for source in sources:
-        enabled.add(int(source.is_enabled), source=source.name)
-    return [info, enabled]
+def _states(seen: Seen) -> Iterator[Sample]:
+    for source in seen.status.sources:
+        for state in get_args(State):
+            yield (source.name, state), int(source.state == state)
 
 
-def limits(sources: Iterable[SourceStatus]) -> Family:
-    """The limits in force."""
-    limit = Family("tbcache_slots_limit", "gauge", "Requests the source allows in any such window.")
-    for source in sources:
-        for one in _by_count(source):
-            limit.add(one.count, source=source.name, window=_window(one.limit))
-    return limit
+def _slots(value: Callable[[LimitStatus], float | None]) -> Callable[[Seen], Iterable[Sample]]:
+    """A metric of each limit. Two with one window are one sample: the smaller comes last, and stays."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        for source in seen.status.sources:
+            for limit in sorted(source.limits, key=lambda one: -one.count):
+                if (found := value(limit)) is not None:
+                    # 300/15m -> 15m
+                    yield (source.name, limit.limit.partition("/")[2]), found
+
+    return read
 
 
-def usage(sources: Iterable[SourceStatus]) -> list[Family]:
-    requests = Family("tbcache_requests_total", "counter", "Asks today, by how they were answered.")
-    errors = Family("tbcache_errors_total", "counter", "Upstream errors today, by kind.")
-    joins = Family("tbcache_joins_total", "counter", "Asks today that waited for another's fetch.")
-    waits = Family("tbcache_waits_total", "counter", "Asks today that had to wait for a slot.")
-    pages = Family("tbcache_pages_total", "counter", "Requests sent upstream today.")
-    cost = Family("tbcache_cost_dollars_total", "counter", "US dollars spent today.")
-    duration = Family("tbcache_fetch_duration_seconds", "summary", "Duration of a fetch, over today.")
-    for today in (source.usage for source in sources if source.usage is not None):
-        requests.add(today.hits_today, source=today.source, outcome="hit")
-        requests.add(today.stale_today, source=today.source, outcome="stale")
-        requests.add(today.misses_today, source=today.source, outcome="miss")
-        requests.add(today.failed_today, source=today.source, outcome="failed")
-        for kind, count in today.errors_by_kind.items():
-            errors.add(count, source=today.source, kind=kind)
-        joins.add(today.joins_today, source=today.source)
-        waits.add(today.waits_today, source=today.source)
-        pages.add(today.pages_today, source=today.source)
-        cost.add(today.cost_today, source=today.source)
-        for quantile, seconds in (("0.5", today.latency_p50), ("0.95", today.latency_p95)):
-            if seconds is not None:
-                duration.add(seconds, source=today.source, quantile=quantile)
-    return [requests, errors, joins, waits, pages, cost, duration]
+def _jobs(seen: Seen) -> Iterator[Sample]:
+    for depth in (source.queue for source in seen.status.sources if source.queue is not None):
+        for state in _JOB_STATES:
+            yield (depth.source, state), getattr(depth, state)
 
 
-def slots(sources: Iterable[SourceStatus]) -> list[Family]:
-    used = Family("tbcache_slots_used", "gauge", "Slots of the limit in use.")
-    closed = Family(
-        "tbcache_source_closed_until_seconds", "gauge", "Unix time until which the source is closed; 0: open."
-    )
-    spent = Family(
-        "tbcache_source_spent_until_seconds",
-        "gauge",
-        "Unix time until which the budget is spent; 0: it is not.",
-    )
-    for source in sources:
-        closed.add(_seconds(source.closed_until), source=source.name)
-        spent.add(_seconds(source.spent_until), source=source.name)
-        for one in _by_count(source):
-            if one.used is not None:
-                used.add(one.used, source=source.name, window=_window(one.limit))
-    return [used, closed, spent]
+def _ages(seen: Seen) -> Iterator[Sample]:
+    for source in seen.status.sources:
+        for kept in source.kept[:MOST_SYMBOLS]:
+            if (age := kept.age(seen.status.at)) is not None:
+                yield (source.name, kept.request.symbol), age
+
+
+def _coverages(seen: Seen) -> Iterator[Sample]:
+    for source in seen.status.sources:
+        for kept in source.kept[:MOST_SYMBOLS]:
+            yield (source.name, kept.request.symbol), kept.sentiment.coverage if kept.sentiment else 0.0
 
 
 def _seconds(moment: datetime | None) -> float:
     return moment.timestamp() if moment else 0.0
 
 
-def queue(sources: Iterable[SourceStatus]) -> Family:
-    jobs = Family("tbcache_queue_jobs", "gauge", "Jobs in the queue, by their state.")
-    for depth in (source.queue for source in sources if source.queue is not None):
-        for state in ("interactive", "prewarm", "suspects", "delayed", "running", "dead"):
-            jobs.add(getattr(depth, state), source=depth.source, state=state)
-    return jobs
+_SOURCE = ("source",)
 
-
-def load(status: FleetStatus) -> list[Family]:
-    """What an autoscaler needs: a job that waits for its source's limit wants no worker."""
-    wanted = Family(
-        "tbcache_workers_wanted", "gauge", "Workers for what may run: none where only a limit is waited for."
-    )
-    runnable = Family("tbcache_queue_runnable_jobs", "gauge", "Jobs that may begin within a minute.")
-    oldest = Family(
-        "tbcache_queue_oldest_seconds", "gauge", "Age of the oldest job that is next; 0: none waits."
-    )
-    if status.scale is not None:
-        wanted.add(status.scale.workers_wanted)
-    for source in status.sources:
-        if source.load is not None:
-            runnable.add(source.load.runnable, source=source.name)
-            oldest.add(source.load.oldest_seconds or 0.0, source=source.name)
-    return [wanted, runnable, oldest]
-
-
-def workers(status: FleetStatus) -> list[Family]:
-    alive = Family("tbcache_workers_alive", "gauge", "Worker processes heard of in the last 10 s.")
-    schedulers = Family("tbcache_schedulers_alive", "gauge", "Schedulers heard of in the last 10 s.")
-    threads = Family("tbcache_worker_threads", "gauge", "Threads of all living workers.")
-    busy = Family("tbcache_worker_threads_busy", "gauge", "Threads that have a job.")
-    alive.add(len(status.living("worker")))
-    schedulers.add(len(status.living("scheduler")))
-    threads.add(status.threads)
-    busy.add(status.busy)
-    return [alive, schedulers, threads, busy]
-
-
-def _by_count(source: SourceStatus) -> list[LimitStatus]:
-    """Sort the limits: of two with one window, which are one sample, the smaller comes last and stays."""
-    return sorted(source.limits, key=lambda one: -one.count)
-
-
-def _window(limit: str) -> str:
-    """``300/15m`` -> ``15m``"""
-    return limit.partition("/")[2]
+METRICS = (
+    # The fleet
+    Metric(
+        "tbcache_redis_up",
+        "gauge",
+        (),
+        "1 when Redis can be used.",
+        _one(lambda seen: int(seen.status.server.is_available)),
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_build_info",
+        "gauge",
+        ("version",),
+        "The version of the API that answers.",
+        lambda seen: [((__version__,), 1)],
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_troubles",
+        "gauge",
+        ("kind",),
+        "What is wrong, by kind; `tbcache status --check` says more.",
+        _troubles,
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_redis_memory_bytes",
+        "gauge",
+        (),
+        "Memory that Redis uses.",
+        _one(lambda seen: seen.status.server.memory_bytes),
+    ),
+    Metric(
+        "tbcache_workers_alive",
+        "gauge",
+        (),
+        "Worker processes heard of in the last 10 s.",
+        _one(lambda seen: len(seen.status.living("worker"))),
+    ),
+    Metric(
+        "tbcache_workers_wanted",
+        "gauge",
+        (),
+        "Workers for what may run: none where only a limit is waited for.",
+        _one(lambda seen: seen.status.scale.workers_wanted if seen.status.scale else None),
+    ),
+    Metric(
+        "tbcache_worker_threads",
+        "gauge",
+        (),
+        "Threads of all living workers.",
+        _one(lambda seen: seen.status.threads),
+    ),
+    Metric(
+        "tbcache_worker_threads_busy",
+        "gauge",
+        (),
+        "Threads that have a job.",
+        _one(lambda seen: seen.status.busy),
+    ),
+    Metric(
+        "tbcache_schedulers_alive",
+        "gauge",
+        (),
+        "Schedulers heard of in the last 10 s.",
+        _one(lambda seen: len(seen.status.living("scheduler"))),
+    ),
+    # What was asked and what it cost
+    Metric(
+        "tbcache_requests_total",
+        "counter",
+        ("source", "outcome"),
+        "Asks, by how they were answered: hit, stale, miss or failed.",
+        _requests,
+    ),
+    Metric("tbcache_errors_total", "counter", ("source", "kind"), "Upstream errors, by kind.", _errors),
+    Metric(
+        "tbcache_joins_total",
+        "counter",
+        _SOURCE,
+        "Asks that waited for another's fetch.",
+        _count(lambda one: one.joins),
+    ),
+    Metric(
+        "tbcache_waits_total",
+        "counter",
+        _SOURCE,
+        "Asks that had to wait for a slot.",
+        _count(lambda one: one.waits),
+    ),
+    Metric(
+        "tbcache_pages_total",
+        "counter",
+        _SOURCE,
+        "Requests sent upstream.",
+        _count(lambda one: one.pages),
+    ),
+    Metric(
+        "tbcache_fetch_duration_seconds",
+        "histogram",
+        _SOURCE,
+        "How long fetches took, of all their pages.",
+        _count(_durations),
+    ),
+    Metric(
+        "tbcache_cost_dollars_total",
+        "counter",
+        _SOURCE,
+        "US dollars spent.",
+        _count(lambda one: one.cost),
+    ),
+    Metric(
+        "tbcache_cost_uncertain_dollars_total",
+        "counter",
+        _SOURCE,
+        "The part of what was spent that is only a bound: the answers to what was sent are lost.",
+        _count(lambda one: one.uncertain_cost),
+    ),
+    Metric(
+        "tbcache_budget_dollars",
+        "gauge",
+        _SOURCE,
+        "The budget of a day, where there is one.",
+        _each(lambda source: source.daily_budget),
+    ),
+    Metric(
+        "tbcache_budget_spent_dollars",
+        "gauge",
+        _SOURCE,
+        "US dollars spent today; it begins anew at midnight UTC, as the budget does.",
+        _each(lambda source: source.usage.cost_today if source.usage else None),
+    ),
+    # Each source
+    Metric(
+        "tbcache_source_enabled",
+        "gauge",
+        _SOURCE,
+        "1 when the fleet has the source's credentials.",
+        _each(lambda source: int(source.is_enabled)),
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_source_state",
+        "gauge",
+        ("source", "state"),
+        "1 for the state that the source is in, 0 for the others.",
+        _states,
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_slots_limit",
+        "gauge",
+        ("source", "window"),
+        "Requests the source allows in any such window.",
+        _slots(lambda limit: limit.count),
+        is_always=True,
+    ),
+    Metric(
+        "tbcache_slots_used",
+        "gauge",
+        ("source", "window"),
+        "Slots of the limit in use.",
+        _slots(lambda limit: limit.used),
+    ),
+    Metric(
+        "tbcache_source_closed_until_seconds",
+        "gauge",
+        _SOURCE,
+        "Unix time until which the source is closed; 0: open.",
+        _each(lambda source: _seconds(source.closed_until)),
+    ),
+    Metric(
+        "tbcache_source_spent_until_seconds",
+        "gauge",
+        _SOURCE,
+        "Unix time until which the budget is spent; 0: it is not.",
+        _each(lambda source: _seconds(source.spent_until)),
+    ),
+    # Queues
+    Metric("tbcache_queue_jobs", "gauge", ("source", "state"), "Jobs in the queue, by their state.", _jobs),
+    Metric(
+        "tbcache_queue_runnable_jobs",
+        "gauge",
+        _SOURCE,
+        "Jobs that may begin within a minute.",
+        _each(lambda source: source.load.runnable if source.load else None),
+    ),
+    Metric(
+        "tbcache_queue_oldest_seconds",
+        "gauge",
+        _SOURCE,
+        "Age of the oldest job that is next; 0: none waits.",
+        _each(lambda source: (source.load.oldest_seconds or 0.0) if source.load else None),
+    ),
+    # What is kept of the common symbols
+    Metric(
+        "tbcache_common_symbols",
+        "gauge",
+        _SOURCE,
+        "Common symbols that are to be kept warm.",
+        _each(lambda source: source.common),
+    ),
+    Metric(
+        "tbcache_warm_symbols",
+        "gauge",
+        _SOURCE,
+        "Common symbols whose answer is fresh.",
+        _each(lambda source: source.warm),
+    ),
+    Metric(
+        "tbcache_answer_age_seconds",
+        "gauge",
+        ("source", "symbol"),
+        f"Age of the answer for a common symbol, of the first {MOST_SYMBOLS}; none where there is no answer.",
+        _ages,
+    ),
+    Metric(
+        "tbcache_answer_covered_ratio",
+        "gauge",
+        ("source", "symbol"),
+        f"The part of its hours that the answer covers, of the first {MOST_SYMBOLS} common symbols.",
+        _coverages,
+    ),
+)

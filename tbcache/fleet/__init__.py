@@ -24,7 +24,7 @@ from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
-from tbcache.monitoring import KEPT_DAYS, Totals, WorkerStatus
+from tbcache.monitoring import EDGES, KEPT_DAYS, Counted, Totals, WorkerStatus
 from tbcache.queue import (
     DeadFilter,
     DeadLetter,
@@ -38,12 +38,14 @@ from tbcache.queue import (
 from tbcache.store.order import WHO, Bound, Order
 
 __all__ = [
+    "EDGES",
     "KEPT_DAYS",
     "WHO",
     "AuditLine",
     "Bound",
     "By",
     "CacheUsage",
+    "Counted",
     "DayUsage",
     "DeadFilter",
     "DeadLetter",

@@ -22,6 +22,10 @@ class Kept:
     sentiment: SymbolSentiment | None = None
     fresh_until: datetime | None = None
 
+    def age(self, at: datetime) -> float | None:
+        """How old the answer is at that moment, in seconds; None where there is none."""
+        return max(0.0, (at - self.sentiment.as_of).total_seconds()) if self.sentiment else None
+
 
 def kept(request: FetchRequest, entry: Any, fresh_until: int) -> Kept:
     """What ``entry`` holds; ``fresh_until`` (us) is 0 for one that is missing, damaged, or was cleared."""

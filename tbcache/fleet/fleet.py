@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -22,7 +22,7 @@ from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable
 from tbcache.models.untrusted import quoted
-from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring import Counted, UsageMonitor
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Queue
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings
@@ -138,6 +138,12 @@ class Fleet:
         found = read_report(self._monitor, days, by, names)
         self.require()
         return found
+
+    def counted(self, sources: Iterable[str]) -> dict[str, Counted] | None:
+        """What was counted of each source since its figures began; None while Redis is away."""
+        with contextlib.suppress(Unavailable):
+            return self._monitor.get_counted(sources)
+        return None
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""

@@ -21,6 +21,7 @@
 --       fresh_us, stale_us   for how long the value is fresh, and stale after that
 --       amount        the bill (millionths of a dollar)
 --       latency       its bucket, "" for none
+--       took_us       the latency itself
 --       error_kind    "" for none
 --       backoff_us    for how long a first failure stands; 0: the failure is not remembered
 --       closed_until  (us); 0: the source is not closed; -1: it is, by a back-off of our own alone
@@ -187,7 +188,10 @@ end
 
 if kind ~= 'abandon' then
     if pages > 0 then count(usage, worker, 'pages', pages) end
-    if latency ~= '' then count(usage, worker, 'ms' .. latency) end
+    if latency ~= '' then
+        count(usage, worker, 'ms' .. latency)
+        count(usage, worker, 'took', took_us)
+    end
     bill(usage, billed, now, worker, budget, amount, once)
     if error_kind ~= '' then count(usage, worker, 'error.' .. error_kind) end
     if error_kind ~= '' or kind == 'value' then record_end(state, now, error_kind, 1) end

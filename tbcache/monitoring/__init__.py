@@ -4,6 +4,7 @@ Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metr
 the workers, made when they are read.
 """
 
+from tbcache.monitoring.counted import EDGES, Counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, latency_bucket
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
@@ -11,8 +12,10 @@ from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.process import WorkerStatus
 
 __all__ = [
+    "EDGES",
     "FETCHING_ROLES",
     "KEPT_DAYS",
+    "Counted",
     "Heartbeat",
     "Popularity",
     "RecentMetrics",

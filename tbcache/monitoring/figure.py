@@ -30,6 +30,11 @@ def latency_bucket(seconds: float) -> int:
     return bucket
 
 
+def latency_edge(bucket: int) -> float:
+    """The longest latency (seconds) that a bucket counts."""
+    return float(_FIRST_MS * _GROWTH**bucket / 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceMetrics:
     """One source on one UTC day. Latency in seconds, cost in US dollars."""
@@ -143,7 +148,8 @@ class RecentMetrics:
 
 def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
     """The figures of one day, as they are counted."""
-    hits, stale, misses = figures["hit"], figures["stale"], figures["go"]
+    # A fetch whose grant was lost on its way from Redis was granted twice.
+    hits, stale, misses = figures["hit"], figures["stale"], figures["go"] - figures["regranted"]
     requests = hits + stale + misses + figures["failed"]
     errors = {name.removeprefix("error."): n for name, n in figures.items() if name.startswith("error.")}
     return SourceMetrics(

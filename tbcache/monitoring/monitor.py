@@ -7,7 +7,7 @@ import contextlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from numbers import Number
@@ -20,6 +20,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
 from tbcache.models.untrusted import printable, quoted, whole_number
 from tbcache.monitoring.caller_usage import CallerUsage
+from tbcache.monitoring.counted import Counted, counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
 from tbcache.monitoring.popularity import Popularity
@@ -31,6 +32,7 @@ from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER
 from tbcache.store.state import Failing, read_failing
+from tbcache.store.total import DayTotals
 from tbcache.store.wire import MICROS, day_of
 
 KEPT_DAYS = 30
@@ -49,6 +51,7 @@ class UsageMonitor:
         self._settings = settings
         self.renew()
         self._minutes = Minutes(store)
+        self._totals = DayTotals(store)
         self._recorder = Recorder(store, settings, process_name(settings))
         self._presence = Presence(store, settings, self._recorder.worker)
         self.names = self._recorder.names
@@ -162,6 +165,14 @@ class UsageMonitor:
         with contextlib.suppress(Unavailable):
             return read_failing(self._store, source)
         return None
+
+    def get_counted(self, sources: Iterable[str]) -> dict[str, Counted]:
+        """What was counted of each source since its figures began; nothing of one whose keys are damaged.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return {source: counted(source, figures) for source, figures in self._totals.read(sources).items()}
 
     def get_source_names(self) -> list[str]:
         """The configured sources, and after them the other names that were used within 31 days."""

@@ -109,6 +109,10 @@ class Keys:
         """HASH, see minute.lua."""
         return f"{self.namespace}:{{{source}}}:minutes"
 
+    def totals(self, source: str) -> str:
+        """HASH, see carry.lua."""
+        return f"{self.namespace}:{{{source}}}:totals"
+
     def billed(self, source: str, day: datetime) -> str:
         return f"{self.namespace}:{{{source}}}:billed:{day:%Y%m%d}"
 

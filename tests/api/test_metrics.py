@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tbcache.api.exposition import CONTENT_TYPE, Family, render
-from tbcache.api.metrics import collect
+from tbcache.api.metric import Metric, Seen
+from tbcache.api.metrics import METRICS
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
-from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
+from tbcache.monitoring import EDGES, Heartbeat, UsageMonitor, Workload, latency_bucket
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
+from tests.kept import keep
 from tests.server import Server, wait_until
-
-_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\[\\"n])*)"(?:,|$)')
-_UNESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def parse(text: str) -> Samples:
-    """The samples of an exposition; fails where Prometheus would refuse it."""
-    assert text == "" or text.endswith("\n")
+    """The samples of an exposition; fails where one comes twice, or of a metric that is not declared."""
     samples: Samples = {}
-    declared: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("# "):
-            _, what, name, _ = line.split(" ", 3)
-            assert what not in declared.setdefault(name, set()), f"{what} {name} twice"
-            declared[name].add(what)
-            continue
-        found = _SAMPLE.fullmatch(line)
-        assert found, line
-        name, labels, value = found.groups()
-        assert declared[name] == {"HELP", "TYPE"}
-        assert name == list(declared)[-1], f"{name} is not in one group"
-        assert _LABEL.sub("", labels or "") == "", line
-        pairs = [(n, re.sub(r"\\.", lambda m: _UNESCAPED[m[0]], v)) for n, v in _LABEL.findall(labels or "")]
-        key = (name, frozenset(pairs))
-        assert key not in samples, f"{line} twice"
-        samples[key] = float(value)
+    for family in text_string_to_metric_families(text):
+        assert family.type != "unknown", family.name
+        assert family.documentation
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in samples, f"{sample} twice"
+            samples[key] = sample.value
     return samples
 
 
@@ -65,7 +57,7 @@ def names(samples: Samples) -> set[str]:
 def scrape(client: TestClient) -> Samples:
     answer = client.get("/metrics")
     assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8" == CONTENT_TYPE
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     return parse(answer.text)
 
 
@@ -75,7 +67,7 @@ def test_usage_is_exposed(client: TestClient, monitor: UsageMonitor) -> None:
         "twitter",
         {"hit": 5, "stale": 1, "go": 2, "failed": 3, "join": 4, "wait": 6, "pages": 7, "error.throttled": 2},
     )
-    monitor.count("twitter", {"cost": 1_250_000, "ms20": 10})
+    monitor.count("twitter", {"cost": 1_250_000, "uncertain": 250_000, "error.no_such_kind": 3})
     assert monitor.flush()
     samples = scrape(client)
     outcomes = {"hit": 5, "stale": 1, "miss": 2, "failed": 3}
@@ -86,9 +78,30 @@ def test_usage_is_exposed(client: TestClient, monitor: UsageMonitor) -> None:
     assert get(samples, "tbcache_waits_total", source="twitter") == 6
     assert get(samples, "tbcache_pages_total", source="twitter") == 7
     assert get(samples, "tbcache_cost_dollars_total", source="twitter") == 1.25
-    p95 = get(samples, "tbcache_fetch_duration_seconds", source="twitter", quantile="0.95")
-    assert p95 == pytest.approx(0.1e-3 * 1.25**20)
-    assert get(samples, "tbcache_fetch_duration_seconds", source="news", quantile="0.95") is None
+    assert get(samples, "tbcache_cost_uncertain_dollars_total", source="twitter") == 0.25
+    assert get(samples, "tbcache_budget_spent_dollars", source="twitter") == 1.25
+    # A kind that is not known is no label, and one that has not come yet is 0: from there it may rise.
+    assert get(samples, "tbcache_errors_total", source="twitter", kind="other") == 3
+    assert get(samples, "tbcache_errors_total", source="twitter", kind="auth") == 0
+
+
+def test_durations_are_a_histogram(client: TestClient, monitor: UsageMonitor) -> None:
+    """Any quantile over any time, of several fleets together, follows from it; and from the sum, the mean."""
+    for seconds, many in ((0.0001, 2), (0.05, 3), (200.0, 1)):
+        took = round(seconds * many * 1e6)
+        monitor.count("twitter", {f"ms{latency_bucket(seconds)}": many, "took": took})
+    assert monitor.flush()
+    samples = scrape(client)
+    name = "tbcache_fetch_duration_seconds"
+    assert get(samples, f"{name}_count", source="twitter") == 6
+    assert get(samples, f"{name}_sum", source="twitter") == pytest.approx(200.1502)
+    found = {
+        float(dict(labels)["le"]): value
+        for (one, labels), value in samples.items()
+        if one == f"{name}_bucket" and ("source", "twitter") in labels
+    }
+    assert list(found) == [*EDGES, float("inf")]
+    assert list(found.values()) == [2.0 if edge < 0.05 else 5.0 for edge in EDGES] + [6.0]
 
 
 def test_slots_and_closures_are_exposed(client: TestClient, store: Store, settings: Settings) -> None:
@@ -180,6 +193,7 @@ def test_without_redis_no_counter_falls_to_zero(
         "tbcache_redis_up",
         "tbcache_build_info",
         "tbcache_source_enabled",
+        "tbcache_source_state",
         "tbcache_slots_limit",
         "tbcache_troubles",
     }
@@ -226,47 +240,88 @@ def test_a_look_that_loses_redis_halfway_gives_no_half_truth(
 
     for owner, name in _READS:
         monkeypatch.setattr(owner, name, patched(name, getattr(owner, name)))
-    samples = parse(render(collect(fleet.status())))
+    status = fleet.status()
+    monkeypatch.undo()
+    families = [metric.family(Seen(status, None)) for metric in METRICS]
+    samples = {(one.name, frozenset[tuple[str, str]]()): 1.0 for one in families if one is not None}
     assert killed == [lost]
-    assert get(samples, "tbcache_redis_up") == 0
+    assert not status.server.is_available
     assert not {"tbcache_requests_total", "tbcache_slots_used", "tbcache_workers_alive"} & names(samples)
 
 
-def test_symbols_and_workers_are_never_labels(client: TestClient, monitor: UsageMonitor) -> None:
-    """A label with a new value per symbol or process grows a time series database without end."""
+def test_labels_have_a_bound(client: TestClient, monitor: UsageMonitor, settings: Settings) -> None:
+    """A label with a new value per request or process grows a time series database without end."""
     monitor.beat("worker", started_at=utc_now(), workload=Workload(doing=("twitter AAPL",)))
     monitor.record_request("twitter")
     assert monitor.flush()
-    labels = {name for _, pairs in scrape(client) for name, _ in pairs}
-    assert labels == {"source", "outcome", "window", "state", "version", "kind"}
+    pairs = [pair for _, labels in scrape(client) for pair in labels]
+    assert {name for name, _ in pairs} == {label for metric in METRICS for label in metric.labels} | {"le"}
+    assert {value for name, value in pairs if name == "symbol"} == set(settings.common_symbols)
 
 
-def test_labels_and_help_are_escaped() -> None:
-    """Whatever stands in a label must not end the line or forge another sample."""
-    family = Family("a_total", "counter", "one\\two\nthree")
-    family.add(1, kind='x"} 5\nforged 1\\')
-    family.add(2.5, kind="plain")
-    text = render([family])
+def test_what_is_kept_of_the_common_symbols_is_exposed(
+    server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient], store: Store
+) -> None:
+    """An answer that is old, or covers half its hours, is what a bot trades on."""
+    settings = settings_for(server, TBCACHE_COMMON_SYMBOLS=",".join(f"S{number}" for number in range(102)))
+    keep(store, "S1", covered=6, age=90)
+    samples = scrape(client_for(settings))
+    seconds = get(samples, "tbcache_answer_age_seconds", source="reddit", symbol="S1")
+    assert seconds is not None
+    assert 90 <= seconds < 150
+    assert get(samples, "tbcache_answer_covered_ratio", source="reddit", symbol="S1") == 0.25
+    assert get(samples, "tbcache_answer_age_seconds", source="reddit", symbol="S2") is None
+    assert get(samples, "tbcache_answer_covered_ratio", source="reddit", symbol="S2") == 0
+    assert get(samples, "tbcache_common_symbols", source="reddit") == 102
+    assert get(samples, "tbcache_warm_symbols", source="reddit") == 1
+    symbols = {value for _, labels in samples for name, value in labels if name == "symbol"}
+    assert symbols == {f"S{number}" for number in range(100)}
+
+
+class Given(list[Any]):
+    """Families, as the encoder takes them."""
+
+    def collect(self) -> list[Any]:
+        return self
+
+
+def test_a_hostile_label_forges_nothing() -> None:
+    """Whatever stands in a label must not end the line or begin another sample."""
+    hostile = 'x"} 5\nforged 1\\'
+    samples = [((hostile,), 1.0), (("plain",), 2.5), (("plain",), 3.5)]
+    metric = Metric("a_total", "counter", ("kind",), "one\\two\nthree", lambda seen: samples, is_always=True)
+    text = generate_latest(Given([metric.family(mock.Mock())])).decode()
     assert text.splitlines()[0] == r"# HELP a_total one\\two\nthree"
-    samples = parse(text)
-    assert get(samples, "a_total", kind='x"} 5\nforged 1\\') == 1
-    assert get(samples, "a_total", kind="plain") == 2.5
+    assert parse(text) == {
+        ("a_total", frozenset({("kind", hostile)})): 1.0,
+        ("a_total", frozenset({("kind", "plain")})): 3.5,
+    }
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [(float("inf"), "+Inf"), (float("-inf"), "-Inf"), (float("nan"), "NaN"), (3, "3"), (0.1, "0.1")],
-)
-def test_numbers_are_written_as_prometheus_reads_them(value: float, written: str) -> None:
-    """Python writes inf where the format wants +Inf."""
-    family = Family("a", "gauge", "a")
-    family.add(value)
-    assert render([family]).splitlines()[-1] == f"a {written}"
+def test_openmetrics_is_given_to_who_asks_for_it(client: TestClient, monitor: UsageMonitor) -> None:
+    """Prometheus asks for it first, and refuses the whole answer for one line that is not of its form."""
+    monitor.record_request("twitter")
+    assert monitor.flush()
+    asks = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    answer = client.get("/metrics", headers={"Accept": asks})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0;")
+    families = {family.name: family for family in read_openmetrics(answer.text)}
+    assert families["tbcache_requests"].type == "counter"
+    assert families["tbcache_fetch_duration_seconds"].type == "histogram"
 
 
-def test_a_metric_without_samples_is_not_mentioned() -> None:
-    """A type without samples is noise."""
-    assert render([Family("a_total", "counter", "a")]) == ""
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="Debian's package `prometheus` is not installed")
+def test_promtool_has_nothing_to_say(client: TestClient, monitor: UsageMonitor) -> None:
+    """Names, units and help follow the rules that Prometheus has for them."""
+    monitor.record_request("twitter")
+    assert monitor.flush()
+    text = client.get("/metrics").text
+    assert PROMTOOL is not None
+    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_workers_that_are_wanted_are_one_figure(

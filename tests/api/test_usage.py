@@ -138,8 +138,8 @@ def test_a_name_that_nobody_configured_stands_in_every_view(
     assert [figures["my_source"]["requests_today"] for figures in usage["by_worker"].values()] == [1]
     assert usage["history"][0]["sources"]["my_source"]["requests"] == 1
     page = client.get("/metrics").text
-    assert 'tbcache_requests_total{source="my_source",outcome="miss"} 1' in page
-    assert re.search(r'tbcache_slots_used\{source="my_source",window="1m"\} [12]\n', page)
+    assert 'tbcache_requests_total{outcome="miss",source="my_source"} 1' in page
+    assert re.search(r'tbcache_slots_used\{source="my_source",window="1m"\} [12]\.0\n', page)
     get_usage_monitor().leave()
 
 

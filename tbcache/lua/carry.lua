@@ -1,0 +1,36 @@
+--@include number
+-- carry: adds the figures of days that are over to the totals of a source, each day once.
+--
+-- KEYS  totals   HASH  metric -> count, the sums over all workers and carried days; "day": the last of these
+--       days     HASHes of successive UTC days, "worker:metric" -> count
+-- ARGV  day      the last of `days`, since the Unix epoch
+-- Replies 1; 0 where that day was carried before.
+local TTL_S = 29 * 86400  -- shorter than a day's figures are kept: none is missed, or all begins anew
+local carried = tonumber(redis.call('HGET', totals, 'day'))
+-- Of the totals that begin now, and of those that a clock has carried into the future, no past day is a part.
+if not carried or carried > day + 1 then
+    redis.call('UNLINK', totals)
+    redis.call('HSET', totals, 'day', int(day + 1))
+    redis.call('EXPIRE', totals, TTL_S)
+    return 1
+end
+if carried >= day then
+    return 0
+end
+
+local sums = {}
+for at, usage in ipairs(days) do
+    local figures = day - #days + at > carried and redis.pcall('HGETALL', usage) or {}
+    for i = 1, #figures, 2 do
+        local metric, count = string.match(figures[i], ':([%w_.]+)$'), string.match(figures[i + 1], '^%d+$')
+        if metric and count and #count <= 15 then
+            sums[metric] = (sums[metric] or 0) + tonumber(count)
+        end
+    end
+end
+for metric, sum in pairs(sums) do
+    redis.call('HSET', totals, metric, int((tonumber(redis.call('HGET', totals, metric)) or 0) + sum))
+end
+redis.call('HSET', totals, 'day', int(day))
+redis.call('EXPIRE', totals, TTL_S)
+return 1
