@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
@@ -47,6 +48,8 @@ _STRING = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 #: The words of Lua by which a block begins or ends; ``while`` and ``for`` have a ``do``.
 _BLOCK = re.compile(r"\b(?:function|if|do|repeat|elseif|else|end|until)\b")
 _WORD = re.compile(r"\w+")
+#: A function of a script, of one line or up to an `end` at the start of one, and its name.
+_FUNCTION = re.compile(r"^local function (\w+)\b(?:.* end\n|.*\n(?:(?!end\n).*\n)*end\n)", re.MULTILINE)
 _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
 #: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
 _LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
@@ -82,7 +85,7 @@ class Script(Generic[C, R]):
         constants = [f"local {name} = {SHARED[name]}" for name in self._shared]
         named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
         lines = [*constants, *named, *self.reply.lua()]
-        return "\n".join(lines) + f"\n{self._source}"
+        return _without_unused("\n".join(lines) + f"\n{self._source}")
 
     @functools.cached_property
     def sha(self) -> str:
@@ -181,6 +184,13 @@ def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
             yield f"{field.name} = {field.name} + 0"
         elif field.kind is bool:
             yield f"{field.name} = {field.name} == '1'"
+
+
+def _without_unused(text: str) -> str:
+    """A script without the functions that it does not call: the server would make each anew at each call."""
+    words = Counter(_WORD.findall(_COMMENT.sub("", text)))
+    shorter = _FUNCTION.sub(lambda found: "" if words[found[1]] == 1 else found[0], text)
+    return text if shorter == text else _without_unused(shorter)
 
 
 def _read(name: str, blocks: list[set[str]]) -> str:

@@ -136,7 +136,7 @@ def test_what_is_included_twice_stands_there_once(write: Callable[[str, str], No
 @pytest.mark.parametrize(
     ("block", "is_there"),
     [
-        ("local function use()\n--@include half\n    return half\nend\n", False),
+        ("local function use()\n--@include half\n    return half\nend\none = use()\n", False),
         ("for i = 1, 2 do -- not the end\n--@include half\nend\n", False),
         ("local is = 'if'\nif is then\n    is = nil\nelse\n--@include half\nend\n", False),
         ("repeat\n--@include half\nuntil half\n", False),
@@ -155,6 +155,24 @@ def test_what_was_included_in_a_block_that_is_over_is_included_again(
     text = Script("ask", Ask, number).text
     assert text.count("local half") == (1 if is_there else 2)
     assert compiled(text).all_globals == {"KEYS", "ARGV"}
+
+
+def test_functions_that_are_not_called_are_left_out(write: Callable[[str, str], None]) -> None:
+    """The server makes each function of a script anew at each call."""
+    write(
+        "part",
+        "-- part: included.\n"
+        "local function inner(n)\n    return n + 1\nend\n"
+        "local function never()\n    if inner then\n        return inner(1)\n    end\nend\n"
+        "local function nor() return never() end\n"
+        "local function called(n) return n * 2 end\n",
+    )
+    write("ask", f"--@include part\n{HEADER}-- Replies a number. `nor` is no call.\nreturn called(count)\n")
+    script = Script("ask", Ask, number)
+    assert "called" in script.text
+    for name in ("inner", "never"):
+        assert name not in script.text
+    assert run(fakeredis.FakeRedis(), script, asking()) == 8
 
 
 def test_a_reply_that_is_not_declared_is_an_error(write: Callable[[str, str], None]) -> None:
