@@ -7,7 +7,20 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tbcache.api import cache, docs, error, health, limit, metrics, operate, page, sentiment, status, usage
+from tbcache.api import (
+    cache,
+    docs,
+    error,
+    health,
+    history,
+    limit,
+    metrics,
+    operate,
+    page,
+    sentiment,
+    status,
+    usage,
+)
 from tbcache.api.access import Access
 from tbcache.api.context import Context
 from tbcache.api.document import document
@@ -30,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    for part in (status, cache, limit, usage, operate, health, metrics, docs):
+    for part in (status, cache, limit, usage, history, operate, health, metrics, docs):
         app.include_router(part.router)
     app.include_router(cache.write_router)
     app.include_router(operate.write_router)

@@ -252,6 +252,7 @@ class RecentUsage(Schema):
     pages: int = Field(description="The requests that fetches took.")
     naive_cost: float = Field(description="What they would have cost, had each fetched all its hours again.")
     naive_pages: int = Field(description="The requests of that, of a source that costs money.")
+    latency_p50: float | None
     latency_p95: float | None
     latency_mean: float | None
 

@@ -11,10 +11,12 @@ import atexit
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tbcache.fetch.hour import HourWriter
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.models.extra import has
+from tbcache.monitoring import get_usage_monitor
 from tbcache.repository.answer import Answer, decode_answer
 from tbcache.repository.error import CorruptAnswer, RepositoryUnavailable
 from tbcache.repository.handover import Handover
@@ -22,7 +24,8 @@ from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import save_apart
 from tbcache.repository.spill import Spill
 from tbcache.repository.writer import Writer
-from tbcache.settings import Settings, get_settings, get_sources
+from tbcache.settings import get_settings, get_sources
+from tbcache.settings.database import database_url
 from tbcache.store import Refused, Store, Unavailable, get_store
 
 if TYPE_CHECKING:
@@ -48,13 +51,15 @@ class Outbox:
         repository: SentimentRepository,
         writer: Writer,
         pruner: Pruner,
+        hours: HourWriter | None = None,
     ) -> None:
         self._store = store
         self._keys = [store.keys.outbox(source) for source in sources]
         self._repository = repository
         self._writer = writer
         self._rejects = writer.rejects
-        self._pruner = pruner
+        #: What else is to be done in a process that writes.
+        self._chores = (pruner,) if hours is None else (pruner, hours)
         self._is_closed = False
         self._is_known_at_exit = False
         self._idle = 0
@@ -63,7 +68,7 @@ class Outbox:
     def accept(self, answer: Answer) -> None:
         """Take an answer that could not go through Redis."""
         self._writer.accept(answer)
-        self._pruner.start()
+        self._start_chores()
 
     def nudge(self) -> None:
         """Say that there is something in the outbox."""
@@ -72,7 +77,11 @@ class Outbox:
         if not self._is_known_at_exit:
             self._is_known_at_exit = True
             atexit.register(self.close)
-        self._pruner.start()
+        self._start_chores()
+
+    def _start_chores(self) -> None:
+        for chore in self._chores:
+            chore.start()
 
     def drain(self) -> int:
         """Write what is there; how many answers.
@@ -120,7 +129,8 @@ class Outbox:
         if self._is_closed:
             return
         self._is_closed = True
-        self._pruner.stop()
+        for chore in self._chores:
+            chore.stop()
         self._thread.stop(timeout=2.0)
         self._try_drain()
         self._writer.close()
@@ -172,10 +182,5 @@ def get_outbox() -> Outbox | Handover:
     repository = get_repository()
     writer = Writer(repository, spill=settings.data_dir / "spill")
     pruner = Pruner(repository, settings.keep_days)
-    return Outbox(get_store(), get_sources(settings), repository, writer, pruner)
-
-
-def database_url(settings: Settings) -> str:
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return f"sqlite:///{(settings.data_dir / 'tbcache.sqlite3').resolve()}"
+    hours = HourWriter(get_usage_monitor(), repository)
+    return Outbox(get_store(), get_sources(settings), repository, writer, pruner, hours)

@@ -7,6 +7,7 @@ method of :class:`Operator`, which `Fleet.as_operator` gives.
 
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.fleet import CacheUsage, Fleet
+from tbcache.fleet.history import SPANS, Course, Span, UsageHistory
 from tbcache.fleet.model import (
     FleetStatus,
     FleetTrouble,
@@ -40,12 +41,14 @@ from tbcache.store.order import WHO, Bound, Order
 __all__ = [
     "EDGES",
     "KEPT_DAYS",
+    "SPANS",
     "WHO",
     "AuditLine",
     "Bound",
     "By",
     "CacheUsage",
     "Counted",
+    "Course",
     "DayUsage",
     "DeadFilter",
     "DeadLetter",
@@ -68,9 +71,11 @@ __all__ = [
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",
+    "Span",
     "State",
     "Totals",
     "Trouble",
+    "UsageHistory",
     "UsageReport",
     "UsageRow",
     "WorkerStatus",

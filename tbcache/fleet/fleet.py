@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -13,6 +13,7 @@ from tbcache.cache import CacheManager
 from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
+from tbcache.fleet.history import Course, Histories, Span, UsageHistory
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
@@ -20,7 +21,7 @@ from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable
+from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import Counted, UsageMonitor
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Queue
@@ -62,6 +63,7 @@ class Fleet:
         self._monitor = UsageMonitor(store, settings)
         self._queue = Queue(store, settings)
         self._look = Look(settings, store, self._monitor, self._queue, started_at)
+        self._histories = Histories(settings, store, self._monitor)
 
     @classmethod
     def on_its_own(cls, settings: Settings, started_at: datetime | None = None) -> Self:
@@ -81,6 +83,7 @@ class Fleet:
         """Close the store as well."""
         if "_cache" in vars(self):
             self._cache.close()
+        self._histories.close()
         self._store.close()
 
     # Is it there?
@@ -144,6 +147,24 @@ class Fleet:
         with contextlib.suppress(Unavailable):
             return self._monitor.get_counted(sources)
         return None
+
+    def history(self, source: str, span: Span) -> UsageHistory:
+        """What a source was asked over 15 minutes, 24 hours or 30 days, step by step. Does not raise when
+        Redis or the database is away.
+
+        Raises:
+          UnknownSource: nobody has configured or used one of that name.
+        """
+        known = self._monitor.get_source_names()
+        if source not in known:
+            raise UnknownSource(source, known)
+        return self._histories.of(source, span)
+
+    def courses(self, names: Iterable[str]) -> Mapping[str, Course]:
+        """The last 15 minutes and 24 hours of each source, as they were at most a minute ago. Does not raise
+        when Redis is away.
+        """
+        return self._histories.courses(names)
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""

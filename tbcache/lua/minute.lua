@@ -1,9 +1,11 @@
 --@include number
--- minute: records the figures of a source's day as they are when a minute begins. The figures of the last minutes are
--- differences of these, so that nothing has to be counted twice.
+-- minute: records the figures of a source's day as they are when a minute begins, and how much of it is queued. The
+-- figures of any span of minutes are differences of these, so that nothing has to be counted twice.
 --
 -- KEYS  usage    HASH  of the source's UTC day, "worker:metric" -> count
---       minutes  HASH  minute since the Unix epoch -> "day metric=count,...", the sums over the workers
+--       minutes  HASH  minute since the Unix epoch -> "day metric=count,...", the sums over the workers; before them
+--                      the jobs of the queue: queue.waiting, queue.delayed, queue.running, queue.dead
+--       interactive, prewarm, suspects, delayed, claims, dead  (see queue.lua)
 -- ARGV  day      of `usage`, since the Unix epoch
 --       kept     how many minutes are kept
 -- Replies 1; 0 where this minute was recorded before.
@@ -12,7 +14,19 @@ if redis.call('HEXISTS', minutes, int(minute)) == 1 then
     return 0
 end
 
-local sums, figures, parts = {}, redis.call('HGETALL', usage), {}
+-- A key of another type counts as empty.
+local function size(key)
+    local found = redis.pcall('ZCARD', key)
+    return type(found) == 'number' and found or 0
+end
+
+local parts = {
+    'queue.waiting=' .. int(size(interactive) + size(prewarm) + size(suspects)),
+    'queue.delayed=' .. int(size(delayed)),
+    'queue.running=' .. int(size(claims)),
+    'queue.dead=' .. int(size(dead)),
+}
+local sums, figures = {}, redis.call('HGETALL', usage)
 for i = 1, #figures, 2 do
     local metric, count = string.match(figures[i], ':([%w_.]+)$'), string.match(figures[i + 1], '^%d+$')
     if metric and count and #count <= 15 then
@@ -24,11 +38,16 @@ for metric, count in pairs(sums) do
 end
 redis.call('HSET', minutes, int(minute), int(day) .. ' ' .. table.concat(parts, ','))
 
-local all = redis.call('HGETALL', minutes)
-for i = 1, #all, 2 do
-    if (tonumber(all[i]) or 0) <= minute - kept then
-        redis.call('HDEL', minutes, all[i])
+-- Only the names: the values are half a megabyte where a busy source is kept for a day.
+local over = {}
+for _, field in ipairs(redis.call('HKEYS', minutes)) do
+    if (tonumber(field) or 0) <= minute - kept then
+        table.insert(over, field)
     end
+end
+-- Lua gives a call at most some thousand arguments at once.
+for i = 1, #over, 1000 do
+    redis.call('HDEL', minutes, unpack(over, i, math.min(i + 999, #over)))
 end
 redis.call('PEXPIRE', minutes, kept * 60000)
 return 1

@@ -119,6 +119,7 @@ class RecentMetrics:
     cache_hit_rate: float = 0.0
     cost: float = 0.0
     latency_mean: float | None = None
+    latency_p50: float | None = None
     latency_p95: float | None = None
     last: Failing | None = None
     plain: int = 0
@@ -192,6 +193,7 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         cache_hit_rate=day.cache_hit_rate,
         cost=day.cost_today,
         latency_mean=day.latency_mean,
+        latency_p50=day.latency_p50,
         latency_p95=day.latency_p95,
         plain=figures["plain"],
         pages=day.pages_today,

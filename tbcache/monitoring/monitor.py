@@ -29,6 +29,7 @@ from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
 from tbcache.settings import Settings, check_name, get_settings, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
+from tbcache.store.mark import Marks
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER
 from tbcache.store.state import Failing, read_failing
@@ -160,6 +161,14 @@ class UsageMonitor:
             return RecentMetrics(source)
         recent = recent_metrics(source, *found)
         return replace(recent, last=self._last(source)) if recent.failed else recent
+
+    def get_marks(self, source: str) -> Marks:
+        """What is kept of the source's last 24 hours, minute by minute.
+
+        Raises:
+          InvalidRequest: ``source`` is no name. Unavailable: Redis is away.
+        """
+        return self._minutes.marks(check_name(source))
 
     def _last(self, source: str) -> Failing | None:
         with contextlib.suppress(Unavailable):

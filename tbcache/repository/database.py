@@ -46,6 +46,7 @@ from tbcache.models.extra import need
 from tbcache.repository import table
 from tbcache.repository.answer import Answer
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
+from tbcache.repository.hour import UsageHour, hour_rows, to_hour
 from tbcache.repository.row import sound_rows
 from tbcache.repository.schema import SchemaTooNew, bring_up
 from tbcache.timeline import Load, Read, Scored
@@ -282,6 +283,31 @@ class SentimentRepository:
             for row in self._made(_of(each, source, symbol, since, until), table.to_version)
         ]
         return sorted(rows, key=lambda row: row[0].seen_at)
+
+    def save_hours(self, hours: Sequence[UsageHour], oldest: datetime) -> None:
+        """Write hours of the usage in one transaction, and forget those before ``oldest``. What is written
+        already stays as it is.
+
+        Raises:
+          RepositoryUnavailable: nothing of it was written.
+        """
+        insert = table.insert_hours(self.dialect)
+        with self._connect() as connection:
+            if hours:
+                connection.execute(insert, hour_rows(hours))
+            connection.execute(table.delete_hours(oldest))
+            connection.commit()
+
+    def hours(self, since: datetime, source: str | None = None) -> list[UsageHour]:
+        """The hours of the usage since ``since``, of one source or of all, the oldest first.
+
+        Raises:
+          RepositoryUnavailable: the database does not answer.
+        """
+        query = select(table.hours).where(table.hours.c.hour >= since).order_by(table.hours.c.hour)
+        if source is not None:
+            query = query.where(table.hours.c.source == source)
+        return self._made(query, to_hour)
 
     def count_items(self) -> int:
         """How many items are written."""

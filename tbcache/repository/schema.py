@@ -2,7 +2,7 @@
 
 Steps are plain SQL that both dialects understand, but for ``{moment}``, which is the dialect's type of a
 moment. They are never changed once released: a database goes through them in order, each in a transaction of
-its own.
+its own. A table that is only added needs none, and no new version: an earlier tbcache goes on beside it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def bring_up(connection: Connection) -> bool:
     """Make the tables, or take one step towards :data:`VERSION`, in the transaction of ``connection``.
 
     The caller holds a lock, so that no other process does the same. Returns False while
-    more steps are to come.
+    more is to come.
 
     Raises:
       SchemaTooNew: the database is of a later version.
@@ -89,8 +89,8 @@ def bring_up(connection: Connection) -> bool:
             connection.exec_driver_sql(statement.replace("{moment}", moment))
         _write_version(connection, found + 1)
         log.info("repository.migrated", version=found + 1)
-        return found + 1 == VERSION
-    # A table that somebody has dropped is made again.
+        return False
+    # A table that an earlier tbcache did not have is made, and so is one that somebody has dropped.
     table.metadata.create_all(connection)
     if found != VERSION:
         connection.execute(table.schema.insert().values(version=VERSION, written_by=__version__, prune_at=0))

@@ -1,4 +1,4 @@
-"""The tables, and how an answer becomes their rows. What changes here needs a step in schema.py."""
+"""The tables, and how an answer becomes their rows. What changes of a table needs a step in schema.py."""
 
 from __future__ import annotations
 
@@ -160,6 +160,18 @@ loads = Table(
     Index("ix_sentiment_loads_moment", "read_at"),
 )
 
+#: What each source was asked in an hour, and what that cost. ``figures`` is JSON, metric -> count, as in the
+#: day's figures in Redis: money in millionths of a dollar. ``seconds`` is how much of the hour they are of.
+hours = Table(
+    "usage_hours",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("seconds", Float(53), nullable=False),
+    Column("figures", Text, nullable=False),
+    Index("ix_usage_hours_hour", "hour"),
+)
+
 #: One row: the version of all tables, the tbcache that made it, and when (seconds since the Unix epoch)
 #: somebody is to look for what is too old.
 schema = Table(
@@ -231,6 +243,16 @@ def insert_loads(dialect: str) -> Insert:
 def insert_snapshots(dialect: str) -> Insert:
     """Insert a snapshot, once."""
     return _insert(dialect, snapshots).on_conflict_do_nothing()
+
+
+def insert_hours(dialect: str) -> Insert:
+    """Insert an hour of the usage, once."""
+    return _insert(dialect, hours).on_conflict_do_nothing()
+
+
+def delete_hours(oldest: datetime) -> Delete:
+    """Remove the hours of the usage before ``oldest``."""
+    return delete(hours).where(hours.c.hour < oldest)
 
 
 #: The column of each growing table from which a row's age counts: by our clock, never the upstream's.

@@ -1,6 +1,8 @@
-"""Whether there is a database to keep answers in."""
+"""Whether there is a database to keep answers in, and which."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tbcache.models.database import need_database
 from tbcache.models.error import MissingExtra
@@ -16,3 +18,15 @@ def why_unkept(settings: Settings) -> str | None:
     except MissingExtra as error:
         return f"answers are not kept: {error}"
     return None
+
+
+def database_url(settings: Settings) -> str:
+    """The database's URL: SQLite in the data folder where none is named."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{database_file(settings)}"
+
+
+def database_file(settings: Settings) -> Path:
+    """The file of SQLite in the data folder."""
+    return (settings.data_dir / "tbcache.sqlite3").resolve()

@@ -37,6 +37,7 @@ PATHS = {
     "/api/monitoring/cache/clear",
     "/api/sentiment/{source}/{symbol}",
     "/api/history",
+    "/api/usage/history",
     "/api/audit",
     "/api/dead",
     "/api/weights",

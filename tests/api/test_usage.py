@@ -40,6 +40,24 @@ def test_today_is_summed_over_the_fleet(client: TestClient, monitor: UsageMonito
     assert usage["history"] == []
 
 
+def test_what_was_asked_is_told_step_by_step(client: TestClient, monitor: UsageMonitor) -> None:
+    """A page that plots it, and a program that looks for when it began to fail, read the same."""
+    monitor.record_request("twitter", cost=0.25)
+    monitor.record_request("twitter", success=False)
+    assert monitor.flush()
+    found = client.get("/api/usage/history", params={"source": "twitter", "span": "15m"}).json()
+    assert (found["source"], found["span"], found["step_seconds"], found["reason"]) == (
+        *("twitter", "15m", 60),
+        None,
+    )
+    totals = [sum(one[name] for one in found["intervals"]) for name in ("requests", "errors", "cost")]
+    assert totals == [2, 1, 0.25]
+    assert [found["intervals"][-1][name] for name in ("waiting", "dead")] == [0, 0]
+    nearest = client.get("/api/usage/history", params={"source": "twiter"})
+    assert (nearest.status_code, "did you mean" in nearest.json()["detail"]) == (404, True)
+    assert client.get("/api/usage/history", params={"source": "twitter", "span": "2h"}).status_code == 422
+
+
 def test_each_worker_has_its_own_figures(client: TestClient, store: Store, monitor: UsageMonitor) -> None:
     """One worker that fails alone is a different fault from an upstream that fails all."""
     monitor.worker = "box-1"

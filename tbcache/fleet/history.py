@@ -1,0 +1,185 @@
+"""What each source was asked over time, and what that cost: minutes of Redis, hours of the database.
+
+Redis keeps the minutes of 24 hours, and the database the hours of 30 days: they outlast a Redis that has
+lost its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from tbcache.io import utc_now
+from tbcache.models.error import ConfigurationError, RepositoryUnavailable
+from tbcache.models.extra import need
+from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring.interval import Interval, interval_of, intervals_of
+from tbcache.repository.hour import UsageHour
+from tbcache.settings import Settings
+from tbcache.settings.database import database_file, database_url
+from tbcache.store import Store, Unavailable
+from tbcache.store.mark import Marks
+from tbcache.store.wire import MICROS, to_time
+
+if TYPE_CHECKING:
+    from tbcache.repository import SentimentRepository
+
+Span = Literal["15m", "24h", "30d"]
+
+HOUR = timedelta(hours=1)
+
+
+class Steps(NamedTuple):
+    """A span in so many steps of so many minutes."""
+
+    minutes: int
+    many: int
+
+
+#: 15 minutes by the minute, 24 hours by the quarter of an hour, 30 days by the hour.
+SPANS: Mapping[Span, Steps] = {"15m": Steps(1, 15), "24h": Steps(15, 96), "30d": Steps(60, 720)}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageHistory:
+    """What ``source`` was asked from ``start`` to ``end``, in steps of ``step_seconds``, the oldest first.
+
+    The last interval goes on. Of a time of which nothing is known there is none; what only the database has
+    comes in hours. ``reason`` says why something may be missing, None where nothing is.
+    """
+
+    source: str
+    span: Span
+    step_seconds: int
+    start: datetime
+    end: datetime
+    intervals: tuple[Interval, ...]
+    reason: str | None = None
+
+    def by_hour(self, since: datetime) -> list[tuple[datetime, float]]:
+        """What each hour from ``since`` on has cost (US dollars), the oldest first; 0 where none knows."""
+        costs: dict[datetime, float] = {}
+        hour = _hour_of(since)
+        while hour <= self.end:
+            costs[hour], hour = 0.0, hour + HOUR
+        for one in self.intervals:
+            if (begun := _hour_of(one.start)) in costs:
+                costs[begun] += one.cost
+        return list(costs.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a source has come to where it is: the last 15 minutes, and the last 24 hours."""
+
+    recent: UsageHistory
+    day: UsageHistory
+
+
+class Histories:
+    """Reads the history of sources over one store and the database of these settings."""
+
+    def __init__(self, settings: Settings, store: Store, monitor: UsageMonitor) -> None:
+        self._settings = settings
+        self._store = store
+        self._monitor = monitor
+        self._repository: SentimentRepository | None = None
+        self._courses: dict[str, Course] = {}
+        self._read_at = -1
+
+    def of(self, source: str, span: Span) -> UsageHistory:
+        """The history of a source. Does not raise when Redis or the database is away.
+
+        Raises:
+          InvalidRequest: ``source`` is no name.
+        """
+        try:
+            return self._history(source, span, self._monitor.get_marks(source))
+        except Unavailable as error:
+            return self._history(source, span, Marks(utc_now().timestamp() * MICROS, {}, {}), str(error))
+
+    def courses(self, names: Iterable[str]) -> Mapping[str, Course]:
+        """The course of each source, read once a minute. Does not raise when Redis is away."""
+        minute = int(utc_now().timestamp()) // 60
+        wanted = set(names)
+        if minute != self._read_at or not wanted <= self._courses.keys():
+            self._courses = {name: self._course(name) for name in sorted(wanted)}
+            self._read_at = minute
+        return self._courses
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        if self._repository is not None:
+            self._repository.close()
+
+    def _course(self, source: str) -> Course:
+        reason = None
+        try:
+            marks = self._monitor.get_marks(source)
+        except Unavailable as error:
+            marks, reason = Marks(utc_now().timestamp() * MICROS, {}, {}), str(error)
+        return Course(*(self._history(source, span, marks, reason) for span in ("15m", "24h")))
+
+    def _history(self, source: str, span: Span, marks: Marks, reason: str | None = None) -> UsageHistory:
+        steps = SPANS[span]
+        bounds = _bounds(steps, marks.now_us)
+        found = intervals_of(marks.between([*bounds, bounds[-1] + steps.minutes]))
+        start = to_time(bounds[0] * 60 * MICROS)
+        known_from = to_time(marks.now_us if marks.first is None else marks.first * 60 * MICROS)
+        if span != "15m" and known_from > start:
+            try:
+                found = _merged(found, self._hours(source, start), known_from)
+            except RepositoryUnavailable as error:
+                reason = reason or str(error)
+            except ConfigurationError as error:
+                # Redis has a day, unless it has begun anew.
+                reason = reason or (str(error) if span == "30d" else None)
+        end = to_time(marks.now_us)
+        return UsageHistory(source, span, steps.minutes * 60, start, end, tuple(found), reason)
+
+    def _hours(self, source: str, since: datetime) -> list[UsageHour]:
+        """
+        Raises:
+          RepositoryUnavailable: the database does not answer. ConfigurationError: there is none.
+        """
+        # An hour that has begun before is no part of the span.
+        return [one for one in self._database().hours(since, source) if one.hour >= since]
+
+    def _database(self) -> SentimentRepository:
+        settings = self._settings
+        need("history of more than a day", "sqlalchemy")
+        # Whoever only reads makes no database.
+        if settings.database_url is None and not database_file(settings).exists():
+            raise ConfigurationError(
+                f"the hours of before are not here: there is no database in {settings.data_dir}; set "
+                "TBCACHE_DATABASE_URL or TBCACHE_DATA_DIR as the workers have it"
+            )
+        if self._repository is None:
+            # SQLAlchemy takes a quarter of a second to import: not before it is needed.
+            from tbcache.repository import SentimentRepository
+
+            self._repository = SentimentRepository(database_url(settings))
+        return self._repository
+
+
+def _bounds(steps: Steps, now_us: float) -> list[int]:
+    """The minutes (since the Unix epoch) at which the steps begin; the last of them has begun."""
+    last = int(now_us / MICROS) // 60 // steps.minutes * steps.minutes
+    return list(range(last - (steps.many - 1) * steps.minutes, last + 1, steps.minutes))
+
+
+def _merged(found: Sequence[Interval], hours: Iterable[UsageHour], known_from: datetime) -> list[Interval]:
+    """The hours of the database that begin before ``known_from``, and then what Redis knows; of the hour in
+    which it begins to know, what the database has, if that is more."""
+    first = _hour_of(known_from)
+    begun = sum(one.seconds for one in found if _hour_of(one.start) == first)
+    kept = [one for one in hours if one.hour < known_from and (one.hour < first or one.seconds > begun)]
+    if kept and kept[-1].hour == first:
+        found = [one for one in found if _hour_of(one.start) != first]
+    return [*(interval_of(one.hour, one.seconds, one.figures) for one in kept), *found]
+
+
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
