@@ -22,10 +22,6 @@ class Billed:
     def __init__(self) -> None:
         self._days: dict[str, tuple[int, set[str]]] = {}
 
-    def record(self, source: str, day: int, bill: Bill) -> None:
-        """Record that ``bill`` was counted."""
-        self._of(source, day).update(bill.once)
-
     def due(self, source: str, day: int, bill: Bill) -> Bill:
         """``bill`` without the items that were counted before. The others count as counted from now on."""
         before = self._of(source, day)

@@ -26,9 +26,13 @@ class Figures:
         self._monitor = monitor
         self._billed = Billed()
 
-    def record_billed(self, source: str, day: int, bill: Bill) -> None:
-        """Record a bill that Redis has counted, so that it is not counted again while Redis is away."""
-        self._billed.record(source, day, bill)
+    def record_billed(self, grant: Grant, day: int, bill: Bill) -> None:
+        """Record a bill that Redis has counted, so that it is not counted again while Redis is away; and in
+        whose name it was run up.
+        """
+        source = grant.ask.source.name
+        due = self._billed.due(source, day, bill)
+        self._monitor.callers.pay(source, grant.ask.caller, to_micros(due.most))
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
         """Count the verdict on an ask."""
@@ -51,6 +55,7 @@ class Figures:
         due = self._billed.due(name, day_of(self._store.clock.today), bill)
         if due.most:
             self._monitor.bill(name, due)
+            self._monitor.callers.pay(name, grant.ask.caller, to_micros(due.most))
             self._limiter.process_window(name).purse.pay(to_micros(due.most))
 
     def count_uncertain(self, grant: Grant, bill: Bill) -> None:

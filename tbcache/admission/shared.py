@@ -190,7 +190,7 @@ class SharedAdmission:
             )
 
         def on_reply(_: script.TurnedReply | script.WaitReply) -> None:
-            self._figures.record_billed(source.name, day_of(today), bill)
+            self._figures.record_billed(grant, day_of(today), bill)
             # The page is paid before its slot is committed. In between it would be neither under way nor
             # paid, and another thread could spend its money again.
             window.purse.pay(to_micros(bill.most))
@@ -253,7 +253,7 @@ class SharedAdmission:
             )
 
         found = await self._limiter.settle(script.SETTLE, name, call)
-        self._figures.record_billed(name, day_of(today), settlement.bill)
+        self._figures.record_billed(grant, day_of(today), settlement.bill)
         window.purse.pay(to_micros(settlement.bill.most))
         end_slot(window, grant, settlement)
         if grant.is_lost and found.is_ours:

@@ -20,6 +20,7 @@ class Ask(NamedTuple):
     expired. ``slot`` is a slot that the queue holds for this ask already, "" for a job that came with none.
     ``patience`` is how long (seconds) the asker would wait for a slot. ``can_fall_back``: without Redis
     the process goes by its own part of the limit; False for whatever is asked for a job of the queue.
+    ``caller`` is in whose name it is asked; None where it is the process's own.
     """
 
     source: Source
@@ -29,6 +30,7 @@ class Ask(NamedTuple):
     slot: str | None = None
     patience: float = 0.0
     can_fall_back: bool = True
+    caller: str | None = None
 
     @property
     def timeline_key(self) -> str:

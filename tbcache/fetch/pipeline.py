@@ -49,6 +49,7 @@ from tbcache.models import (
     SymbolSentiment,
     wait_seconds,
 )
+from tbcache.models.caller import current_caller
 from tbcache.models.error import (
     BudgetExhausted,
     Paused,
@@ -146,7 +147,7 @@ class Pipeline:
         no failure. Whoever waits for it loads instead.
         """
         try:
-            answered = await self._travel(job, ask)
+            answered = await self._travel(job, ask._replace(caller=current_caller.get()))
         except TbcacheError:
             self._callers.record(job.source.name, "failed")
             raise

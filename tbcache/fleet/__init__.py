@@ -25,7 +25,7 @@ from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
-from tbcache.monitoring import EDGES, KEPT_DAYS, Counted, Totals, WorkerStatus
+from tbcache.monitoring import EDGES, KEPT_DAYS, CallerMetrics, Counted, Totals, WorkerStatus
 from tbcache.queue import (
     DeadFilter,
     DeadLetter,
@@ -47,6 +47,7 @@ __all__ = [
     "Bound",
     "By",
     "CacheUsage",
+    "CallerMetrics",
     "Counted",
     "Course",
     "DayUsage",

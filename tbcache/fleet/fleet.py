@@ -18,7 +18,7 @@ from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
-from tbcache.fleet.usage import FleetUsage, read_usage, unknown_usage
+from tbcache.fleet.usage import FleetUsage, read_asked, read_usage, unknown_usage
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
@@ -26,7 +26,7 @@ from tbcache.models.untrusted import quoted
 from tbcache.monitoring import Counted, UsageMonitor
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Queue
 from tbcache.queue.weight import weights_of
-from tbcache.settings import Settings
+from tbcache.settings import Settings, get_sources
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.start import await_server
 
@@ -165,6 +165,15 @@ class Fleet:
         when Redis is away.
         """
         return self._histories.courses(names)
+
+    def asked(self, most: int = 50) -> dict[str, dict[str, int]]:
+        """How often each symbol was asked for in this hour and the last one, the most first, by source; so
+        many answers of a source are looked at.
+
+        Raises:
+          RedisUnreachable: it stands in Redis.
+        """
+        return read_asked(self._monitor, get_sources(self._settings).values(), most)
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""

@@ -209,6 +209,14 @@ class FleetStatus:
         return Totals.of(source.usage for source in self.sources if source.usage is not None)
 
     @property
+    def daily_budget(self) -> float | None:
+        """What the sources that are on may cost in a day (US dollars); None where none has a budget."""
+        budgets = [
+            one.daily_budget for one in self.sources if one.is_enabled and one.daily_budget is not None
+        ]
+        return sum(budgets) if budgets else None
+
+    @property
     def threads(self) -> int:
         """How many threads all living workers have."""
         return sum(worker.threads for worker in self.living("worker"))

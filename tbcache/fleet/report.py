@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from tbcache.monitoring import SourceMetrics, Totals, UsageMonitor, day_metrics
+from tbcache.monitoring import CallerMetrics, SourceMetrics, Totals, UsageMonitor, day_metrics
 
 #: What the rows of a report can be of.
 By = Literal["source", "worker", "caller", "day"]
@@ -19,7 +19,8 @@ class UsageRow:
     """The figures of one source, worker, caller or UTC day. Latency in seconds, cost in US dollars.
 
     ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
-    their errors, cost and latency) is None there.
+    their errors and latency) is None there, and the cost is the most that it can have been: see
+    :class:`CallerMetrics`.
     """
 
     name: str
@@ -104,18 +105,17 @@ def _rows(metrics: dict[str, SourceMetrics]) -> list[UsageRow]:
 
 
 def _callers(monitor: UsageMonitor, sources: Sequence[str], days: Sequence[datetime]) -> list[UsageRow]:
-    asks: dict[str, Counter[str]] = {}
+    asks: dict[str, CallerMetrics] = {}
     for source in sources:
         for day in days:
-            for caller, origins in monitor.callers.read(source, day).items():
-                asks.setdefault(caller, Counter()).update(origins)
+            for caller, found in monitor.get_caller_metrics(source, day).items():
+                asks[caller] = asks.get(caller, CallerMetrics()) + found
     return [_caller(name, found) for name, found in asks.items()]
 
 
-def _caller(name: str, asks: Counter[str]) -> UsageRow:
-    total, served = asks.total(), asks["cache"] + asks["stale"]
-    rate = served / total if total else 0.0
-    return UsageRow(name, total, asks["cache"], asks["stale"], asks["live"], asks["failed"], rate)
+def _caller(name: str, asks: CallerMetrics) -> UsageRow:
+    counts = (asks.requests, asks.hits, asks.stale, asks.live, asks.failed)
+    return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=asks.cost_most)
 
 
 def _day(day: datetime) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
+from tbcache.fleet.warm_set import request_of
+from tbcache.monitoring import CallerMetrics, RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
+from tbcache.settings import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class DayUsage:
 
 @dataclass(frozen=True, slots=True)
 class FleetUsage:
-    """Today (UTC) so far, and the last minutes, by source; ``by_worker`` has today's by worker, then source.
+    """Today (UTC) so far, and the last minutes, by source; ``by_worker`` has today's by worker, then source,
+    ``by_caller`` by caller, then source.
 
     ``history`` are the days that were asked for, today first, where that is more than one. ``total`` and the
     figures of the sources are None while Redis is away: zeros would look like a quiet day, and a bill of
@@ -37,6 +41,7 @@ class FleetUsage:
     sources: Mapping[str, SourceMetrics | None]
     recent: Mapping[str, RecentMetrics | None]
     by_worker: Mapping[str, Mapping[str, SourceMetrics]]
+    by_caller: Mapping[str, Mapping[str, CallerMetrics]]
     workers: tuple[WorkerStatus, ...]
     history: tuple[DayUsage, ...]
 
@@ -52,6 +57,7 @@ def read_usage(monitor: UsageMonitor, days: int) -> FleetUsage:
         sources=today.sources,
         recent={name: monitor.get_recent_metrics(name) for name in today.sources},
         by_worker=_by_worker(monitor, moments[0]),
+        by_caller=read_callers(monitor, moments[0]),
         workers=tuple(monitor.get_workers()),
         history=tuple(_day(monitor, moment) for moment in moments) if days > 1 else (),
     )
@@ -60,7 +66,35 @@ def read_usage(monitor: UsageMonitor, days: int) -> FleetUsage:
 def unknown_usage(monitor: UsageMonitor) -> FleetUsage:
     """What is known while Redis is away."""
     nothing = dict.fromkeys(monitor.get_source_names())
-    return FleetUsage(False, monitor.days_back(1)[0].date(), None, nothing, nothing, {}, (), ())
+    return FleetUsage(False, monitor.days_back(1)[0].date(), None, nothing, nothing, {}, {}, (), ())
+
+
+def read_callers(monitor: UsageMonitor, moment: datetime) -> dict[str, dict[str, CallerMetrics]]:
+    """What each caller has asked for on the day of ``moment``, by caller, then source."""
+    found: dict[str, dict[str, CallerMetrics]] = {}
+    for name in monitor.get_source_names():
+        for caller, metrics in monitor.get_caller_metrics(name, moment).items():
+            found.setdefault(caller, {})[name] = metrics
+    return dict(sorted(found.items()))
+
+
+def read_asked(monitor: UsageMonitor, sources: Iterable[Source], most: int) -> dict[str, dict[str, int]]:
+    """How often each symbol was asked for in this hour and the last one, the most first, by source; so many
+    answers of a source are looked at.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for source in sources:
+        asks: Counter[str] = Counter()
+        for key, count in monitor.popularity.most(source.name, most):
+            request = request_of(source, key)
+            if request is not None:
+                asks[request.symbol] += count
+        if asks:
+            found[source.name] = dict(asks.most_common())
+    return found
 
 
 def _day(monitor: UsageMonitor, moment: datetime) -> DayUsage:

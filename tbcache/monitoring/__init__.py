@@ -4,6 +4,7 @@ Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metr
 the workers, made when they are read.
 """
 
+from tbcache.monitoring.caller_usage import CallerMetrics
 from tbcache.monitoring.counted import EDGES, Counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, latency_bucket
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
@@ -15,6 +16,7 @@ __all__ = [
     "EDGES",
     "FETCHING_ROLES",
     "KEPT_DAYS",
+    "CallerMetrics",
     "Counted",
     "Heartbeat",
     "Popularity",

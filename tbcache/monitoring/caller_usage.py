@@ -7,6 +7,7 @@ such an answer costs nobody anything.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +16,53 @@ from tbcache.models.untrusted import printable, whole_number
 from tbcache.settings import Settings
 from tbcache.settings.caller import account_of
 from tbcache.store import Store
+from tbcache.store.wire import MICROS
 
 KEPT_SECONDS = 31 * 86400
 #: The most counts of a process between two heartbeats, and of a source in a day; the rest is one caller's.
 MOST_COUNTS = 1_000
 #: Whose the asks of the callers are for whom there is no room. No caller has such a name.
 OTHERS = "(others)"
+#: What the loads of a caller came to (millionths of a dollar) stands beside the origins of its answers.
+PAID = "paid"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerMetrics:
+    """What a caller has asked of a source on a day (UTC), and where its answers came from.
+
+    ``cost_most`` is what the loads that were begun in its name have cost at most (US dollars): an item that
+    is billed once a day counts for each process that has read it. Who joined another's load paid nothing.
+    """
+
+    hits: int = 0
+    stale: int = 0
+    live: int = 0
+    failed: int = 0
+    cost_most: float = 0.0
+
+    @property
+    def requests(self) -> int:
+        return self.hits + self.stale + self.live + self.failed
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The part of its asks that an answer of the cache was given to; None without any."""
+        return (self.hits + self.stale) / self.requests if self.requests else None
+
+    def __add__(self, other: CallerMetrics) -> CallerMetrics:
+        return CallerMetrics(
+            self.hits + other.hits,
+            self.stale + other.stale,
+            self.live + other.live,
+            self.failed + other.failed,
+            self.cost_most + other.cost_most,
+        )
+
+    @classmethod
+    def of(cls, counts: Counter[str]) -> CallerMetrics:
+        """From what :meth:`CallerUsage.read` has found."""
+        return cls(counts["cache"], counts["stale"], counts["live"], counts["failed"], counts[PAID] / MICROS)
 
 
 class CallerUsage:
@@ -33,9 +75,17 @@ class CallerUsage:
 
     def record(self, source: str, origin: str) -> None:
         """Count an ask that was answered by ``origin``: cache, stale, live or failed. It takes no lock."""
-        key, counted = (source, current_caller.get(), origin), self._counted
+        self._add(source, current_caller.get(), origin, 1)
+
+    def pay(self, source: str, name: str | None, micros: int) -> None:
+        """Count what a load cost at most that was begun in the name of a caller, or of the process itself."""
+        if micros:
+            self._add(source, name, PAID, micros)
+
+    def _add(self, source: str, name: str | None, what: str, amount: int) -> None:
+        key, counted = (source, name, what), self._counted
         if key in counted or len(counted) < MOST_COUNTS:
-            counted[key] = counted.get(key, 0) + 1
+            counted[key] = counted.get(key, 0) + amount
 
     def flush(self) -> None:
         """Add the counts of this process to those in Redis.
@@ -69,7 +119,8 @@ class CallerUsage:
             pipe.execute(raise_on_error=False)
 
     def read(self, source: str, day: datetime) -> dict[str, Counter[str]]:
-        """Of each caller of ``source`` how many of its asks were answered by which origin on that day.
+        """Of each caller of ``source`` how many of its asks were answered by which origin on that day, and
+        under :data:`PAID` what its loads came to.
 
         Raises:
           Unavailable: Redis is away.

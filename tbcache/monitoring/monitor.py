@@ -19,7 +19,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
 from tbcache.models.untrusted import printable, quoted, whole_number
-from tbcache.monitoring.caller_usage import CallerUsage
+from tbcache.monitoring.caller_usage import CallerMetrics, CallerUsage
 from tbcache.monitoring.counted import Counted, counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
@@ -196,6 +196,18 @@ class UsageMonitor:
         for (worker, metric), value in self.read_figures(source, day).items():
             by_worker.setdefault(worker, Counter())[metric] += value
         return {worker: day_metrics(source, figures) for worker, figures in sorted(by_worker.items())}
+
+    def get_caller_metrics(self, source: str, day: datetime | None = None) -> dict[str, CallerMetrics]:
+        """What each caller has asked of ``source`` on ``day`` (default: today, UTC), by its name.
+
+        These are hints: what a process answers from its own memory is not among them. Nothing while Redis is
+        away.
+        """
+        try:
+            found = self.callers.read(check_name(source), day or self._store.clock.today)
+        except Unavailable:
+            return {}
+        return {name: CallerMetrics.of(counts) for name, counts in found.items()}
 
     def days_back(self, count: int) -> list[datetime]:
         """The last ``count`` UTC days, today first, as the server sees it; at most those that are kept."""

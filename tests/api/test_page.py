@@ -23,6 +23,7 @@ from tbcache.api.page.verb import VERBS
 from tbcache.cache import CacheManager
 from tbcache.cli.app import app as cli
 from tbcache.models import FetchRequest
+from tbcache.models.caller import caller
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
@@ -34,7 +35,16 @@ SettingsFor = Callable[..., Settings]
 ClientFor = Callable[..., TestClient]
 TOKEN = "the token of the page's tests"
 HERE = {"Origin": "http://localhost:8000"}
-PAGES = ("/", "/jobs", "/audit", "/source/reddit", "/symbol/NVDA", "/symbol?symbol=nvda", "/login")
+PAGES = (
+    "/",
+    "/jobs",
+    "/callers",
+    "/audit",
+    "/source/reddit",
+    "/symbol/NVDA",
+    "/symbol?symbol=nvda",
+    "/login",
+)
 
 
 @pytest.fixture
@@ -164,6 +174,36 @@ def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
     buttons = re.findall(r"<button([^>]*)>(?!Show)", page)
     assert buttons
     assert all("disabled" in one for one in buttons)
+
+
+def test_who_asks_how_much_is_shown_with_what_it_cost(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
+    """Whoever spent the budget is asked to spend less."""
+    for name, micros in (("desk/a", 250_000), ("desk/b", 0), ("bot", 500_000)):
+        with caller(name):
+            monitor.callers.record("reddit", "live")
+            monitor.callers.record("reddit", "cache")
+            monitor.callers.pay("reddit", name, micros)
+    monitor.popularity.record("reddit:GME:24")
+    monitor.popularity.flush()
+    monitor.callers.flush()
+    monitor.record_request("reddit", cost=0.7)
+    monitor.flush()
+    seen = text_of(client.get("/callers").text)
+    # Who has spent most comes first; below `desk` are several.
+    assert "bot 2 1 0 1 0 $0.50 reddit 2 ($0.50) show desk 4 2 0 2 0 $0.25" in seen
+    assert "reddit $0.70 — 0 1 bot $0.50, desk $0.25 GME 1" in seen
+
+
+def test_the_budget_of_a_source_that_is_off_is_nobodys(
+    settings_for: SettingsFor, server: Server, client_for: ClientFor
+) -> None:
+    """The day's budget would look larger than it is."""
+    budgets = {"TBCACHE_TWITTER__DAILY_BUDGET": "25", "TBCACHE_REDDIT__DAILY_BUDGET": "3"}
+    on = {"TBCACHE_REDDIT__CLIENT_ID": "id", "TBCACHE_REDDIT__CLIENT_SECRET": "secret"}
+    client = client_for(settings_for(server, **budgets, **on))
+    assert "$0.00 today of $3.00" in text_of(client.get("/").text)
 
 
 # Who may see it

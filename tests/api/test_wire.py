@@ -29,7 +29,7 @@ from tbcache.io import web_protocol
 from tbcache.api import server
 
 web_protocol.SECONDS.update(head={SECONDS}, body={SECONDS}, rest={SECONDS} / 2, refused={SECONDS} / 2)
-server.MOST_CONNECTIONS, server.IDLE_SECONDS = {MOST}, {SECONDS}
+server.most_connections, server.IDLE_SECONDS = lambda: {MOST}, {SECONDS}
 server.serve("127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
 """
 

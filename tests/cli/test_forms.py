@@ -73,7 +73,9 @@ def test_usage_is_told_by_source_worker_caller_and_day(
     store.client.hset(key, mapping={"bot-2:go": 3, "bot-2:cost": 2_000_000, "bot-2:ms40": 3})
     store.client.expire(key, 60)
     callers = store.keys.callers("twitter", yesterday)
-    store.client.hset(callers, mapping={"desk:cache": 5, "desk:live": 1, "backtest:live": 2})
+    store.client.hset(
+        callers, mapping={"desk:cache": 5, "desk:live": 1, "desk:paid": 1_500_000, "backtest:live": 2}
+    )
     store.client.expire(callers, 60)
     monitor = UsageMonitor(store, settings)
     monitor.worker = "bot-1"
@@ -89,7 +91,7 @@ def test_usage_is_told_by_source_worker_caller_and_day(
     assert rows(*week) == [("twitter", 4, 2.5), ("reddit", 1, 0.0)]
     assert rows() == [("reddit", 1, 0.0), ("twitter", 1, 0.5)]
     assert rows(*week, "--by", "worker") == [("bot-2", 3, 2.0), ("bot-1", 2, 0.5)]
-    assert rows(*week, "--by", "caller") == [("desk", 6, None), ("backtest", 2, None)]
+    assert rows(*week, "--by", "caller") == [("desk", 6, 1.5), ("backtest", 2, 0.0)]
     days = [f"{yesterday:%Y-%m-%d}", f"{utc_now():%Y-%m-%d}"]
     assert rows(*week, "--by", "day") == [(days[0], 3, 2.0), (days[1], 2, 0.5)]
     assert rows("--source", "reddit") == [("reddit", 1, 0.0)]

@@ -16,6 +16,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.script import FILL, Fill
 from tbcache.models import FetchRequest, Limit
+from tbcache.models.caller import caller
 from tbcache.models.error import BudgetExhausted
 from tbcache.models.price import Price
 from tbcache.monitoring import UsageMonitor, recorder
@@ -54,9 +55,10 @@ class Spender:
         limiter_of(self.store).process_window("twitter").must_announce(can_fall_back=True)
         self.monitor._presence._membership.start()
 
-    def take(self) -> Grant | Wait:
+    def take(self, name: str | None = None) -> Grant | Wait:
         """A slot for a page of a symbol that nobody has."""
-        verdict = self.admission.admit(ask(f"S{next(NUMBERS)}", SOURCE))
+        wanted = ask(f"S{next(NUMBERS)}", SOURCE)._replace(caller=name)
+        verdict = self.admission.admit(wanted)
         assert isinstance(verdict, Go | Wait)
         return verdict.grant if isinstance(verdict, Go) else verdict
 
@@ -70,9 +72,9 @@ class Spender:
             self.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=SOURCE.price.bill([])))
         return most
 
-    def read(self, *posts: str) -> None:
-        """Read a page of ``posts``, which are billed once a day."""
-        grant = self.take()
+    def read(self, *posts: str, name: str | None = None) -> None:
+        """Read a page of ``posts``, which are billed once a day, in the name of a caller."""
+        grant = self.take(name)
         assert isinstance(grant, Grant)
         price = Price(per_item=PAGE_COST / 1e6, daily_dedupe=True)
         self.admission.settle(grant, Settlement(payload=b"1", pages=1, bill=price.bill(posts)))
@@ -174,6 +176,46 @@ def test_a_post_is_billed_once_with_redis_and_without(
     bills = [BillOnce(*names, "w", 0, (post, PAGE_COST)) for post in ("5", "6")]
     assert [near.store.run(BILL_ONCE, bill) for bill in bills] == [True, False]
     assert spent(server, near) == 6 * PAGE_COST
+
+
+def test_what_a_load_costs_is_its_callers_who_began_it(
+    server: Server, proxy: Proxy, join: Callable[..., Spender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Redis and without; of what is billed once a day no process counts a post twice."""
+    set_today(monkeypatch, utc_now())
+    spender = join(proxy)
+    wait_until(lambda: spender.purse == 10 * PAGE_COST)
+    spender.read("1", "2", name="desk")
+    spender.read("2", "3", name="bot")
+    proxy.refuse()
+    spender.read("1", "4", name="bot")
+    proxy.mend()
+    wait_until(lambda: spender.store.is_available)
+    spender.monitor.callers.flush()
+    found = spender.monitor.get_caller_metrics("twitter")
+    costs = {name: round(one.cost_most, 6) for name, one in found.items()}
+    assert costs == {"desk": 2 * PAGE_COST / 1e6, "bot": 2 * PAGE_COST / 1e6}
+    assert spent(server, spender) == 4 * PAGE_COST
+
+
+def test_a_refresh_in_the_background_is_paid_by_who_was_given_the_old_answer(
+    server: Server, join: Callable[..., Spender]
+) -> None:
+    """It would be nobody's: the process' own."""
+    spender = join()
+    pipeline, source = Pipeline(core(spender.admission)), replace(SOURCE, cache_ttl=0.01, stale_ttl=60.0)
+    request = FetchRequest("twitter", f"S{next(NUMBERS)}")
+
+    def is_stale() -> bool:
+        with caller("desk"):
+            return pipeline.run(Upstream(source), request).origin == "stale"
+
+    pipeline.run(Upstream(source), request)
+    wait_until(is_stale)
+    pipeline.close()
+    spender.monitor.callers.flush()
+    desk = spender.monitor.get_caller_metrics("twitter")["desk"]
+    assert (desk.stale >= 1, desk.cost_most > 0) == (True, True)
 
 
 def test_more_posts_than_are_kept_for_redis_count_as_new(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, HTTPException, Request
 
-from tbcache.api.page import act, audit, home, job, login, part, source, static_file, symbol
+from tbcache.api.page import act, audit, caller, home, job, login, part, source, static_file, symbol
 from tbcache.api.page.live import Draw, Stream, live_of
 from tbcache.fleet import FleetStatus
 
 router = APIRouter(include_in_schema=False)
-for one in (home, source, symbol, job, audit, login, act, static_file):
+for one in (home, source, symbol, job, caller, audit, login, act, static_file):
     router.include_router(one.router)
 
 
