@@ -6,6 +6,7 @@ import signal
 import sys
 
 from tbcache.cache import get_cache_manager
+from tbcache.fleet.alert import Watch
 from tbcache.fleet.market import market_of
 from tbcache.io import utc_now
 from tbcache.io.log import configure_logging, get_logger
@@ -63,8 +64,11 @@ def main() -> int:
     jobs.add_job(get_cache_manager().resume, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1)
     for line in shortages(settings):
         log.warning("capacity.short", reason=line)
+    watch = Watch.of_process(settings)
+    watch.start()
     jobs.start()
     signal.sigwait(STOP_SIGNALS)
+    watch.stop()
     jobs.shutdown(wait=True)
     leader.resign()
     monitor.leave()

@@ -56,6 +56,7 @@ SUITES = {
     "purge": DEAD,
     "cancel": DEAD,
     "promote": DEAD,
+    "incident": ["test_alert.py"],
     "order": OPERATOR,
     "bound": OPERATOR,
     "time": [*STORE, "core/test_admission.py"],

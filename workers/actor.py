@@ -18,6 +18,7 @@ from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import LONGEST_SECONDS, get_settings, get_sources
 from tbcache.store import get_store
 
+from .alert import AlertMiddleware
 from .outbox import OutboxMiddleware
 from .sweep import SweepMiddleware
 
@@ -34,6 +35,7 @@ def build_broker() -> PacingBroker:
     broker.add_middleware(HeartbeatMiddleware(broker))
     broker.add_middleware(OutboxMiddleware())
     broker.add_middleware(SweepMiddleware())
+    broker.add_middleware(AlertMiddleware())
     return broker
 
 

@@ -8,6 +8,7 @@ from tbcache.api.app import create_app
 from tbcache.api.bound import allow_files, most_connections
 from tbcache.api.security import is_loopback
 from tbcache.api.token import Tokens
+from tbcache.fleet.alert import Watch
 from tbcache.io.log import get_logger
 from tbcache.io.web_server import WebServer, configure, inherit, listen
 from tbcache.models.error import ConfigurationError
@@ -61,4 +62,9 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    WebServer(config, announce).run(sockets=[listener])
+    watch = Watch.of_process(settings)
+    watch.start()
+    try:
+        WebServer(config, announce).run(sockets=[listener])
+    finally:
+        watch.stop()

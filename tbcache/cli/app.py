@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tbcache.cli import (
+    alert,
     audit,
     backfill,
     cache,
@@ -32,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
 )
+alerts = typer.Typer(epilog=alert.EXAMPLE, invoke_without_command=True)
 caches = typer.Typer(epilog=cache.CLEAR_EXAMPLE)
 queues = typer.Typer(epilog=queue.PAUSE_EXAMPLE)
 dead_letters = typer.Typer(epilog=dead.REQUEUE_EXAMPLE, invoke_without_command=True)
@@ -89,6 +91,10 @@ app.command(rich_help_panel=ASK, epilog=backfill.EXAMPLE)(backfill.backfill)
 app.command(rich_help_panel=SEE, epilog=status.EXAMPLE)(status.status)
 app.command(rich_help_panel=SEE, epilog=usage.EXAMPLE)(usage.usage)
 app.command(rich_help_panel=SEE, epilog=audit.EXAMPLE)(audit.audit)
+
+alerts.callback()(alert.alert)
+alerts.command("test", epilog=alert.TEST_EXAMPLE)(alert.send_test)
+app.add_typer(alerts, name="alert", rich_help_panel=SEE)
 
 queues.command("stats", epilog=queue.STATS_EXAMPLE)(queue.stats)
 queues.command("list", epilog=queue.LIST_EXAMPLE)(queue.list_jobs)

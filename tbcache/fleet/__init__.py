@@ -8,12 +8,11 @@ method of :class:`Operator`, which `Fleet.as_operator` gives.
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.history import SPANS, Course, Span, UsageHistory
+from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
     FleetStatus,
-    FleetTrouble,
     LimitStatus,
     ServerStatus,
-    ServerTrouble,
     SourceStatus,
     State,
     Trouble,
@@ -25,6 +24,7 @@ from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
+from tbcache.models.trouble import FleetTrouble, ServerTrouble
 from tbcache.monitoring import EDGES, KEPT_DAYS, CallerMetrics, Counted, Totals, WorkerStatus
 from tbcache.queue import (
     DeadFilter,
@@ -59,6 +59,7 @@ __all__ = [
     "FleetTrouble",
     "FleetUsage",
     "Handle",
+    "Incident",
     "JobFilter",
     "JobState",
     "LimitStatus",

@@ -14,6 +14,7 @@ from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
 from tbcache.fleet.history import Course, Histories, Span, UsageHistory
+from tbcache.fleet.incident import Incident, Incidents
 from tbcache.fleet.look import Look
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
@@ -268,6 +269,15 @@ class Fleet:
           RedisUnreachable: it stands in Redis.
         """
         return Audit(self._store).read(most)
+
+    def incidents(self, most: int = 500) -> list[Incident]:
+        """The troubles of the last days, those that have ended as well, the last that began first.
+
+        Raises:
+          RedisUnreachable: they stand in Redis.
+        """
+        found = Incidents(self._store).read().values()
+        return sorted(found, key=lambda one: one.began_at, reverse=True)[:most]
 
     def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
         """Queue a fetch for a worker, or join the one that is queued for the same answer.

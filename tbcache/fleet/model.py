@@ -11,6 +11,7 @@ from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.models import Charge
+from tbcache.models.trouble import TroubleKind
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
 from tbcache.settings import why_off
@@ -20,26 +21,6 @@ from tbcache.store.order import Bound, Order
 #: fetched fails. refused: Redis refuses its keys, or a script fails at them. closed: the upstream said
 #: stop. paused: an operator said so. off: credentials are missing. unknown: Redis is away.
 State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off", "unknown"]
-
-#: The kinds of troubles, for programs. While Redis cannot be used, nothing but that is known.
-ServerTrouble = Literal["redis_away", "redis_refuses"]
-FleetTrouble = Literal[
-    "other_layout",
-    "rights_missing",
-    "no_worker",
-    "no_scheduler",
-    "script_broken",
-    "keys_refused",
-    "closed",
-    "paused",
-    "failing",
-    "budget",
-    "unserved",
-    "plan",
-    "dead_letters",
-    "drift",
-]
-TroubleKind = ServerTrouble | FleetTrouble
 
 
 @dataclass(frozen=True, slots=True)

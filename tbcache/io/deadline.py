@@ -2,7 +2,7 @@
 
 A slot of a limit is held for a time; a request that is sent after it would be known to nobody. A
 process may stand still between its last look at the clock and the moment it sends, so whoever has
-the socket looks again: see ``tbcache.providers.deadline``.
+the socket looks again: see ``tbcache.io.http_deadline``.
 """
 
 from __future__ import annotations

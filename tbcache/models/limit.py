@@ -16,7 +16,8 @@ Charge = Literal["fetch", "request"]
 _LIMIT = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
 _MOST = 1_000_000_000
 _LONGEST_WINDOW_SECONDS = 366 * 86400.0
-_UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+#: What a span of time is written in.
+UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def is_whole(value: object) -> bool:
@@ -68,12 +69,12 @@ class Limit:
         if not found:
             raise InvalidRequest(f"limit {text!r} is not COUNT/WINDOW, like 300/15m or 10000/1d")
         count, number, unit = found.groups()
-        if unit.lower() not in _UNIT_SECONDS:
-            known = ", ".join(_UNIT_SECONDS)
+        if unit.lower() not in UNIT_SECONDS:
+            known = ", ".join(UNIT_SECONDS)
             raise InvalidRequest(
-                f"limit {text!r} has an unknown unit {unit!r}{nearest(unit, _UNIT_SECONDS)} (known: {known})"
+                f"limit {text!r} has an unknown unit {unit!r}{nearest(unit, UNIT_SECONDS)} (known: {known})"
             )
-        return cls(int(count), float(number or 1) * _UNIT_SECONDS[unit.lower()])
+        return cls(int(count), float(number or 1) * UNIT_SECONDS[unit.lower()])
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Self, ...]:
@@ -82,7 +83,7 @@ class Limit:
 
     def __str__(self) -> str:
         for unit in ("d", "h", "m"):
-            size = _UNIT_SECONDS[unit]
+            size = UNIT_SECONDS[unit]
             if self.window_seconds >= size and self.window_seconds % size == 0:
                 return f"{self.count}/{int(self.window_seconds // size)}{unit}"
         return f"{self.count}/{self.window_seconds:g}s"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
+from tbcache.io.http_deadline import time_left
 from tbcache.models.error import UpstreamPayloadError
-from tbcache.providers.deadline import time_left
 
 #: The encoding that we ask for: every upstream and every proxy knows it.
 ACCEPTED = "gzip"

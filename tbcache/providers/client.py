@@ -17,11 +17,11 @@ import httpx2
 from pydantic import SecretStr
 
 from tbcache.fetch.http_response import line
+from tbcache.io import http_deadline as deadline
 from tbcache.io import run, world
 from tbcache.io.fork import renew_in_child
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
-from tbcache.providers import deadline
 from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.mask import Mask, pairs
 

@@ -37,6 +37,14 @@ from tbcache.models.database import DATABASE_EXAMPLES
 from tbcache.models.error import ConfigurationError, UnknownSource, nearest
 from tbcache.models.extra import has
 from tbcache.models.untrusted import NotJson, read_json
+from tbcache.settings.alert import (
+    DEFAULT_RULES,
+    AlertRule,
+    check_rule_sources,
+    check_webhook_url,
+    read_rules,
+    secret_bytes,
+)
 from tbcache.settings.caller import program_name, read_weights
 from tbcache.settings.folder import read_runtime_file
 from tbcache.settings.query_filter import check_query_filter
@@ -48,12 +56,12 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+
 LONGEST_SECONDS = 315_360_000.0
 #: More pages for one answer are a typo, and no upstream reaches back further than a year.
 MOST_PAGES, LONGEST_HOURS = 1000, 8760
+#: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
+NEAR = 0.8
 #: The most symbols of a query: no upstream takes as many.
 MOST_PACKED = 100
 #: More money than anybody spends a day, and the least that is counted (US dollars).
 MOST_DOLLARS, LEAST_DOLLARS = 1e9, 1e-6
-#: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
-NEAR = 0.8
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
 
@@ -210,6 +218,25 @@ def _subreddits(value: str) -> str:
     return value
 
 
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    secret_bytes(value.get_secret_value())
+    return value
+
+
+def _webhook_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    check_webhook_url(value.get_secret_value(), allow_http=bool(info.data.get("alert_allow_http")))
+    if "alert_webhook_secret" in info.data and info.data["alert_webhook_secret"] is None:
+        raise ValueError("it needs TBCACHE_ALERT_WEBHOOK_SECRET, by which the receiver knows that it was us")
+    return value
+
+
+def _alert_rules(value: str, info: ValidationInfo) -> str:
+    rules = read_rules(value)
+    if "sources" in info.data:
+        check_rule_sources(rules, (*BUILT_IN_NAMES, *info.data["sources"]), NEAR)
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
@@ -297,6 +324,11 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     sources: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
+    #: Of which troubles one is told after how long, and where to: see docs/alerts.md.
+    alert_rules: Annotated[str, AfterValidator(_alert_rules)] = DEFAULT_RULES
+    alert_allow_http: bool = False
+    alert_webhook_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
+    alert_webhook_url: Annotated[SecretStr, AfterValidator(_webhook_url)] | None = None
 
     twitter: SourceSettings = SourceSettings()
     reddit: SourceSettings = SourceSettings()
@@ -358,6 +390,11 @@ class Settings(BaseModel):
     def own_caller(self) -> str:
         """In whose name this process asks and queues, where nobody else is named."""
         return self.caller or program_name()
+
+    @property
+    def alerts(self) -> tuple[AlertRule, ...]:
+        """Of which troubles one is told, after how long."""
+        return read_rules(self.alert_rules)
 
     @property
     def redis(self) -> str | None:

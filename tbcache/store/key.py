@@ -208,6 +208,16 @@ class Keys:
         return f"{self.namespace}:audit"
 
     @property
+    def alert_lease(self) -> str:
+        """STRING, who watches the fleet for troubles, see lead.lua."""
+        return f"{self.namespace}:{{alert}}:lease"
+
+    @property
+    def incidents(self) -> str:
+        """HASH id -> JSON: fleet/incident.py."""
+        return f"{self.namespace}:{{alert}}:incidents"
+
+    @property
     def workers(self) -> str:
         """HASH worker -> JSON of its last heartbeat."""
         return f"{self.namespace}:workers"

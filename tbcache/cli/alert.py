@@ -1,0 +1,72 @@
+"""``tbcache alert``: of what somebody is told, what has been, and whether the webhook hears it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.error import say
+from tbcache.cli.option import AsJson, DataDir
+from tbcache.cli.output import print_json, print_note, print_table, wants_json
+from tbcache.cli.table import age, rows_table
+from tbcache.fleet import Incident, when
+from tbcache.fleet.alert import Webhook, trial_message
+from tbcache.io import utc_now
+from tbcache.models.error import ConfigurationError
+
+EXAMPLE = "Example: tbcache alert --json"
+TEST_EXAMPLE = "Example: tbcache alert test"
+MOST_SHOWN = 20
+
+
+def alert(
+    context: typer.Context,
+    as_json: AsJson = False,
+    most: Annotated[int, typer.Option(min=1, max=500, help="List so many.")] = MOST_SHOWN,
+    data_dir: DataDir = None,
+) -> None:
+    """List the rules of alerts, and the incidents: those that are open, and the last that ended."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = quiet_settings()
+    webhook, rules = Webhook.of(settings), [str(rule) for rule in settings.alerts]
+    found = require_redis(settings).incidents()
+    shown = sorted(found, key=lambda one: one.ended_at is not None)[:most]
+    address = webhook.address if webhook else None
+    if wants_json(as_json):
+        print_json({"rules": rules, "webhook": address, "incidents": shown})
+        return
+    print_note(f"rules    {', '.join(rules) or 'none'}")
+    print_note(f"webhook  {address or 'none: set TBCACHE_ALERT_WEBHOOK_URL'}")
+    if not shown:
+        say("there was no trouble within the last 7 days")
+        return
+    columns = ("kind", "source", "began at (UTC)", ">lasted", "state", "what")
+    print_table(rows_table(columns, map(_row, shown)))
+
+
+def send_test(data_dir: DataDir = None) -> int:
+    """Send a test to the webhook, once, and say what comes back."""
+    settings = quiet_settings()
+    webhook = Webhook.of(settings)
+    if webhook is None:
+        raise ConfigurationError(
+            "there is no webhook: set TBCACHE_ALERT_WEBHOOK_URL and TBCACHE_ALERT_WEBHOOK_SECRET"
+        )
+    answer = webhook.send(trial_message(settings.namespace))
+    said = f"answered {answer.reason}" if answer.status is not None else f"does not answer: {answer.reason}"
+    say(f"{webhook.address} {said} ({answer.seconds:.2f} s)")
+    return 0 if answer.is_accepted else 1
+
+
+def _row(one: Incident) -> tuple[str, ...]:
+    now = utc_now()
+    return one.kind, one.source or "-", when(one.began_at, now), age(one.lasted(now)), _state(one), one.what
+
+
+def _state(one: Incident) -> str:
+    if one.ended_at is not None:
+        return "ended"
+    return "open, told" if one.opened_at is not None else "open"

@@ -1,0 +1,69 @@
+"""What a webhook is sent: an event as Standard Webhooks has it, a type, a timestamp and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tbcache.fleet.incident import Incident, News
+from tbcache.io import random_id, utc_now
+from tbcache.models.untrusted import printable
+
+#: A body is as long as its texts; each has so many characters at most.
+MOST_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``id`` is the same however often it is sent."""
+
+    id: str
+    body: bytes
+
+
+def message_id(one: Incident, news: News) -> str:
+    """By which a receiver knows a message that it has had already."""
+    return f"msg_{one.id}_{news}"
+
+
+def message_of(one: Incident, news: News, namespace: str) -> Message:
+    """That an incident has been opened, or resolved."""
+    at = (one.resolved_at if news == "resolved" else one.opened_at) or one.seen_at
+    lasted = one.lasted(at)
+    fate = f"resolved after {_minutes(lasted)}" if news == "resolved" else f"for {_minutes(lasted)}"
+    text = f"[{namespace}] {one.what} ({fate})"
+    data = {
+        "id": one.id,
+        "fleet": namespace,
+        "kind": one.kind,
+        "source": one.source,
+        "what": printable(one.what, MOST_CHARACTERS),
+        "todo": printable(one.todo, MOST_CHARACTERS),
+        "began_at": one.began_at,
+        "ended_at": one.ended_at if news == "resolved" else None,
+        "lasted_seconds": round(lasted, 3),
+        "times": one.times,
+    }
+    return Message(message_id(one, news), _body(f"trouble.{news}", at, text, data))
+
+
+def trial_message(namespace: str) -> Message:
+    """One that tells of no trouble."""
+    text = f"[{namespace}] a test of the alerts of tbcache: nothing is wrong"
+    return Message(f"msg_{random_id(8)}_test", _body("test", utc_now(), text, {"fleet": namespace}))
+
+
+def _body(kind: str, at: datetime, text: str, data: dict[str, Any]) -> bytes:
+    # `text` beside the rest is what chat servers show.
+    event = {"type": kind, "timestamp": at, "text": printable(text, MOST_CHARACTERS), "data": data}
+    return msgspec.json.encode(event)
+
+
+def _minutes(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,103 @@
+"""Which messages are due, when each is sent again, and what was answered."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from tbcache.fleet.alert.courier import Courier
+from tbcache.fleet.alert.message import message_id, message_of
+from tbcache.fleet.alert.webhook import Answer, Webhook
+from tbcache.fleet.incident import Incident
+from tbcache.io import now
+from tbcache.io.log import get_logger
+
+log = get_logger("tbcache.alert")
+
+#: After how many seconds a message is sent again, and then again; after the last of them no more.
+RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
+#: More are sent later: whoever reads them has seen that something is wrong.
+MOST_AN_HOUR = 60
+#: What was over for longer when somebody could be told is no news.
+NEWS = timedelta(hours=2)
+
+
+class Post:
+    """The messages of a process that watches. Without a ``webhook`` there are none."""
+
+    def __init__(self, webhook: Webhook | None, namespace: str) -> None:
+        self._courier = None if webhook is None else Courier(webhook)
+        self._namespace = namespace
+        self._sent_at: deque[float] = deque()
+        self._answers: dict[str, Answer] = {}
+        self._is_gone = False
+
+    def stop(self) -> None:
+        if self._courier is not None:
+            self._courier.stop()
+
+    def awaits(self, one: Incident, at: datetime) -> bool:
+        """Whether the webhook is still to be told of it."""
+        if self._courier is None or self._is_gone or not one.unsent:
+            return False
+        return one.resolved_at is None or at - one.resolved_at < NEWS
+
+    def due(self, known: Iterable[Incident], at: datetime) -> list[Incident]:
+        """Those of which a message is to be sent now, each with when it is due again if it gets no answer."""
+        awaited = [one for one in known if self.awaits(one, at) and not self._is_in_hand(one)]
+        due = [one for one in awaited if one.next_try_at is None or one.next_try_at <= at]
+        return [
+            replace(one, tries=one.tries + 1, next_try_at=at + _pause(one.tries))
+            for one in sorted(due, key=lambda one: one.began_at)[: self._may_send()]
+        ]
+
+    def send(self, due: Iterable[Incident]) -> None:
+        """Send what :meth:`due` has named, once that is written down."""
+        for one in due:
+            if self._courier is not None and self._courier.take(message_of(one, one.unsent, self._namespace)):
+                self._sent_at.append(now())
+
+    def answered(self, known: Mapping[str, Incident], at: datetime) -> list[Incident]:
+        """Those of ``known`` whose messages have been answered, as they are now."""
+        if self._courier is not None:
+            self._answers |= {message.id: answer for message, answer in self._courier.answers()}
+        found = []
+        for one in known.values():
+            answer = self._answers.pop(message_id(one, one.unsent), None) if one.unsent else None
+            if answer is not None:
+                found.append(self._after(one, answer, at))
+        return found
+
+    def _is_in_hand(self, one: Incident) -> bool:
+        return self._courier is not None and self._courier.has(message_id(one, one.unsent))
+
+    def _may_send(self) -> int:
+        while self._sent_at and self._sent_at[0] < now() - 3600:
+            self._sent_at.popleft()
+        return max(0, MOST_AN_HOUR - len(self._sent_at))
+
+    def _after(self, one: Incident, answer: Answer, at: datetime) -> Incident:
+        facts = {"kind": one.kind, "source": one.source, "incident": one.id, "news": one.unsent}
+        over = replace(one, sent=one.unsent, tries=0, next_try_at=None)
+        if answer.is_accepted:
+            log.info("alert.sent", **facts, status=answer.status, seconds=round(answer.seconds, 3))
+            return over
+        if answer.is_gone:
+            self._is_gone = True
+            log.error(
+                "alert.hook_gone", **facts, hint="it answered 410: nothing more is sent until a restart"
+            )
+            return over
+        if one.tries > len(RETRY_SECONDS):
+            log.error("alert.given_up", **facts, reason=answer.reason, tries=one.tries)
+            return over
+        log.warning("alert.failed", **facts, reason=answer.reason, tries=one.tries)
+        pause = max(_pause(one.tries - 1), timedelta(seconds=answer.retry_after))
+        return replace(one, next_try_at=at + pause)
+
+
+def _pause(tries: int) -> timedelta:
+    return timedelta(seconds=RETRY_SECONDS[min(max(tries, 0), len(RETRY_SECONDS) - 1)])

@@ -1,0 +1,148 @@
+"""Troubles from when they began to when they ended, for all to read: an incident each.
+
+The process that watches the fleet writes them (``tbcache/fleet/alert``): there is one at a time, and what one
+that has been followed by another would write is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+
+from tbcache.models.untrusted import LINE, NotJson, printable, read_json
+from tbcache.store import Store
+from tbcache.store.reply import flag
+from tbcache.store.script import Key, Script
+
+#: What is over is kept for so long, and of all together no more than so many.
+KEPT = timedelta(days=7)
+MOST = 500
+#: The key's own: an incident that is open for longer without a change would be begun anew.
+_KEY_KEPT = timedelta(days=32)
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+News = Literal["", "opened", "resolved"]
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """A trouble of ``kind``, of one source or of none; moments are UTC.
+
+    ``began_at`` is when it began, as far as that is known, and ``seen_at`` when it was first seen.
+    ``gone_at`` is since when it is not seen any more; ``ended_at`` is the same once that has lasted, so
+    that one that comes and goes is one incident, which was there ``times`` times. ``opened_at`` and
+    ``resolved_at`` are when somebody was to be told, by the rules; None where nobody was. ``sent`` is
+    what the webhook was sent last, with success or given up; ``tries`` says how often the next was sent,
+    and ``next_try_at`` when it is sent again.
+    """
+
+    id: str
+    kind: str
+    source: str | None
+    what: str
+    todo: str
+    began_at: Moment
+    seen_at: Moment
+    times: Count = 1
+    gone_at: Moment | None = None
+    ended_at: Moment | None = None
+    opened_at: Moment | None = None
+    resolved_at: Moment | None = None
+    sent: News = ""
+    tries: Count = 0
+    next_try_at: Moment | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """There is one at a time of each."""
+        return self.kind, self.source
+
+    @property
+    def unsent(self) -> News:
+        """What the webhook is to be told; "" for nothing."""
+        due: News = "resolved" if self.resolved_at else "opened" if self.opened_at else ""
+        return "" if due == self.sent else due
+
+    def lasted(self, now: datetime) -> float:
+        """For how many seconds it lasted, or lasts."""
+        return max(0.0, ((self.ended_at or now) - self.began_at).total_seconds())
+
+
+class WriteIncidents(NamedTuple):
+    """Write ``changes``, where the lease's token is the asker's. Replies whether it is."""
+
+    lease: Key
+    incidents: Key
+    token: int
+    kept_ms: int
+    changes: tuple[str, ...]
+
+
+_INCIDENTS = Script("incident", WriteIncidents, flag)
+
+
+class Incidents:
+    """Those of the fleet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self) -> dict[str, Incident]:
+        """All, by id; what is damaged is left out.
+
+        Raises:
+          Unavailable: Redis is away, or refuses the key.
+        """
+        found = self._store.call("HGETALL", self._store.keys.incidents)
+        # Depending on the protocol the reply is a mapping, or fields and values by turns.
+        pairs = found.items() if isinstance(found, Mapping) else zip(found[::2], found[1::2], strict=False)
+        read = [one for _, text in [*pairs][: 2 * MOST] if (one := _read(text)) is not None]
+        return {one.id: one for one in read}
+
+    def write(self, token: int, changed: Iterable[Incident], removed: Iterable[str] = ()) -> bool:
+        """Write those that have ``changed``, and forget the ``removed``; False where another leads by now.
+
+        Raises:
+          Unavailable: Redis is away, or refuses the key.
+        """
+        changes = [part for one in changed for part in (one.id, msgspec.json.encode(one).decode())]
+        changes += [part for name in removed for part in (name, "")]
+        keys, kept_ms = self._store.keys, round(_KEY_KEPT.total_seconds() * 1000)
+        call = WriteIncidents(keys.alert_lease, keys.incidents, token, kept_ms, tuple(changes))
+        return self._store.run(_INCIDENTS, call)
+
+    def add(self, one: Incident) -> None:
+        """Write one that nobody else knows of: that Redis was away.
+
+        Raises:
+          Unavailable: it is again, or refuses the key.
+        """
+        with self._store.guard():
+            pipe = self._store.client.pipeline(transaction=False)
+            pipe.hset(self._store.keys.incidents, one.id, msgspec.json.encode(one))
+            pipe.expire(self._store.keys.incidents, _KEY_KEPT)
+            pipe.execute()
+
+
+def stale(known: Iterable[Incident], now: datetime) -> list[str]:
+    """The ids of those that are kept no longer: over for too long, or too many."""
+    found = sorted(known, key=lambda one: one.began_at)
+    over = [one for one in found if one.ended_at]
+    old = [one for one in over if one.ended_at and now - one.ended_at > KEPT]
+    surplus = max(0, len(found) - len(old) - MOST)
+    return [one.id for one in (*old, *[one for one in over if one not in old][:surplus])]
+
+
+def _read(text: bytes) -> Incident | None:
+    try:
+        found = read_json(text, Incident)
+    except NotJson:
+        return None
+    what, todo = printable(found.what, LINE), printable(found.todo, LINE)
+    source = None if found.source is None else printable(found.source)
+    return msgspec.structs.replace(
+        found, id=printable(found.id, 40), kind=printable(found.kind), source=source, what=what, todo=todo
+    )

@@ -1,0 +1,28 @@
+"""The kinds of troubles that a fleet may have, for programs."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+#: While Redis cannot be used, nothing but that is known.
+ServerTrouble = Literal["redis_away", "redis_refuses"]
+FleetTrouble = Literal[
+    "other_layout",
+    "rights_missing",
+    "no_worker",
+    "no_scheduler",
+    "script_broken",
+    "keys_refused",
+    "closed",
+    "paused",
+    "failing",
+    "budget",
+    "unserved",
+    "plan",
+    "dead_letters",
+    "drift",
+]
+TroubleKind = ServerTrouble | FleetTrouble
+
+SERVER_KINDS: tuple[str, ...] = get_args(ServerTrouble)
+KINDS: tuple[str, ...] = (*SERVER_KINDS, *get_args(FleetTrouble))
