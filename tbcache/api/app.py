@@ -9,16 +9,20 @@ from fastapi import FastAPI
 
 from tbcache.api import (
     cache,
+    dead,
     docs,
     error,
     health,
     history,
+    job,
     limit,
     metrics,
     operate,
     page,
     sentiment,
+    source,
     status,
+    symbol,
     usage,
 )
 from tbcache.api.access import Access
@@ -43,13 +47,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    for part in (status, cache, limit, usage, history, operate, health, metrics, docs):
+    for part in (status, source, symbol, limit, usage, history, cache, job, dead, operate, sentiment):
         app.include_router(part.router)
-    app.include_router(cache.write_router)
-    app.include_router(operate.write_router)
-    app.include_router(sentiment.router)
+    for part in (cache, job, dead, operate):
+        app.include_router(part.write_router)
     app.include_router(sentiment.past_router)
-    app.include_router(page.router)
+    app.include_router(status.incident_router)
+    for part in (health, metrics, docs, page):
+        app.include_router(part.router)
     app.add_middleware(Intake)
     app.add_middleware(Access, tokens=context.tokens)
     app.add_middleware(ETags)

@@ -25,12 +25,14 @@ def cache_status(context: Ctx) -> CacheHealth:
 
 
 @write_router.post("/clear")
-def clear_cache(operator: Op, body: ClearRequest | None = None, pattern: Pattern | None = None) -> Cleared:
+def clear_cache(
+    context: Ctx, operator: Op, body: ClearRequest | None = None, pattern: Pattern | None = None
+) -> Cleared:
     """Remove every key that matches `pattern`, given as JSON or in the query; `*` clears everything.
 
     Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise.
     """
-    chosen = body.pattern if body else pattern
+    chosen, is_dry = (body.pattern, body.dry_run) if body else (pattern, False)
     if chosen is None:
         raise RequestValidationError(
             [
@@ -41,4 +43,5 @@ def clear_cache(operator: Op, body: ClearRequest | None = None, pattern: Pattern
                 }
             ]
         )
-    return Cleared(pattern=chosen, cleared=operator.clear(chosen))
+    count = context.fleet.count(chosen) if is_dry else operator.clear(chosen)
+    return Cleared(pattern=chosen, cleared=count, is_done=not is_dry)

@@ -78,7 +78,7 @@ def _complete(path: str, method: str, operation: Node) -> None:
     if method == "get" and path.startswith("/api/"):
         responses["200"].setdefault("headers", {}).update(_TAG)
         responses["304"] = {"description": "As `If-None-Match` has it.", "headers": _TAG}
-        if any(one["name"] in ("before", "after") for one in operation.get("parameters", ())):
+        if any(one["name"] == "most" for one in operation.get("parameters", ())):
             responses["200"]["headers"].update(_NEXT)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -81,7 +82,7 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
 def _text(request: Request, error: HTTPException) -> str:
     # `request.url` is not used, as the path that was asked for need not make a valid URL.
     path = request.scope["path"][:100]
-    if error.status_code == 404:
+    if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
         known = request.app.openapi()["paths"]
         return f"no such path {path!r}{nearest(path, known) or '; /docs lists them all'}"
     if error.status_code == 405:

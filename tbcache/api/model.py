@@ -69,14 +69,18 @@ class CacheHealth(Schema):
 
 
 class ClearRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"pattern": "twitter:*"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]}
+    )
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
+    dry_run: bool = Field(False, description="Only count them.")
 
 
 class Cleared(Schema):
     pattern: str
-    cleared: int
+    cleared: int = Field(description="How many there were, or are.")
+    is_done: bool = Field(True, description="False for a dry run.")
 
 
 class Reason(BaseModel):
@@ -291,6 +295,18 @@ class Day(Schema):
     sources: dict[str, DaySource]
 
 
+class CallerUsage(Schema):
+    """What a caller has asked of a source today."""
+
+    requests: int
+    hits: int
+    stale: int
+    live: int
+    failed: int
+    hit_rate: float | None
+    cost_most: float = Field(description="What the loads that were begun in its name have cost at most.")
+
+
 class Usage(Schema):
     """Today (UTC) so far; ``history`` has the days asked for, today first, when more than one was."""
 
@@ -303,6 +319,7 @@ class Usage(Schema):
     sources: dict[str, SourceUsage | None]
     recent: dict[str, RecentUsage | None] = Field(description="The last 5 minutes, by source.")
     by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
+    by_caller: dict[str, dict[str, CallerUsage]] = Field(description="By caller, then source.")
     workers: list[Worker]
     history: list[Day]
 
@@ -321,6 +338,7 @@ class Trouble(Schema):
 class Server(Schema):
     address: str
     is_available: bool
+    is_refusing: bool = Field(description="It is there, and refuses what it is asked.")
     reason: str | None
     version: str | None
     uptime_seconds: int | None
@@ -334,6 +352,17 @@ class Covered(Schema):
     symbol: str
     covered_hours: float
     hours: int
+
+
+class QueueDepth(Schema):
+    """How many jobs of a queue wait, run and died."""
+
+    interactive: int
+    prewarm: int
+    suspects: int = Field(description="Their workers died twice: each waits for a worker without other jobs.")
+    delayed: int
+    running: int
+    dead: int
 
 
 class QueueLoad(Schema):
@@ -373,8 +402,15 @@ class SourceState(Schema):
     common: int
     busiest: Covered | None = Field(description="The common symbol of which most items come.")
     shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
+    queue: QueueDepth | None
     load: QueueLoad | None
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
+    charge: Charge = Field(description="What a request costs slots for.")
+    daily_budget: float | None = Field(description="The smallest of all processes.")
+    spent_since: datetime | None = Field(description="When the budget of the day was found to be spent.")
+    spent_until: datetime | None = Field(description="Until when it is.")
+    day_cost: float | None = Field(description="What a day comes to at this rate, where no budget bounds it.")
+    delay_hours: float = Field(description="How late its items come, where that is too late to keep any.")
 
 
 class FleetState(Schema):
@@ -385,6 +421,11 @@ class FleetState(Schema):
     is_told: bool = Field(description="False: no process has said how it was started; it is as the API was.")
     troubles: list[Trouble] = Field(description="The worst first; empty when all is well.")
     server: Server
+    denied: tuple[str, ...] = Field(description="What the user of Redis may not do, and nothing needs.")
+    missing_rights: tuple[str, ...] = Field(description="The commands that it may not run, and should.")
+    common_symbols: tuple[str, ...] = Field(description="What is kept warm.")
+    threads: int = Field(description="Those of all living workers.")
+    busy: int = Field(description="How many of them have a job.")
     scale: Scale | None = Field(description="Null while Redis is away.")
     sources: list[SourceState]
     workers: list[Worker]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AwareDatetime
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model import (
     AuditLine,
-    DeadAsked,
-    DeadDone,
-    DeadLetter,
     LimitsAsked,
     LimitsInForce,
     Moved,
@@ -21,8 +19,8 @@ from tbcache.api.model import (
     Reopened,
     Weight,
 )
+from tbcache.api.paging import link_next, page_of
 from tbcache.api.security import SCHEMES, WriteRoute
-from tbcache.fleet import DeadFilter
 from tbcache.models import Limit
 
 router = APIRouter(prefix="/api", tags=["operate"])
@@ -85,43 +83,6 @@ def weigh(operator: Op, body: Weight) -> Weight:
     return body
 
 
-@router.get("/dead")
-def dead(
-    context: Ctx,
-    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
-    symbol: Part = None,
-    job: Part = None,
-    error: Part = None,
-    caller: Part = None,
-    most: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[DeadLetter]:
-    """Dead letters, the last of each queue first: all, or those that have all of what is said."""
-    letters = context.fleet.dead(most, name, DeadFilter(symbol, job, error, caller))
-    return [DeadLetter.model_validate(letter) for letter in letters]
-
-
-@write_router.post("/dead/{name}/requeue")
-def requeue(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
-    """Queue dead letters again: all of a queue, or those that have all of what is said."""
-    where, asked = _where(body), body or DeadAsked()
-    if asked.dry_run:
-        return DeadDone(name=name, count=operator.count_dead(name, where), left=0, is_done=False)
-    done = operator.requeue_dead(name, where)
-    return DeadDone(name=name, count=done.queued, left=done.left, is_done=True)
-
-
-@write_router.post("/dead/{name}/purge")
-def purge(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
-    """Forget dead letters: all of a queue, or those that have all of what is said."""
-    where, asked = _where(body), body or DeadAsked()
-    act = operator.count_dead if asked.dry_run else operator.purge_dead
-    return DeadDone(name=name, count=act(name, where), left=0, is_done=not asked.dry_run)
-
-
-def _where(asked: DeadAsked | None) -> DeadFilter:
-    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller) if asked else DeadFilter()
-
-
 @write_router.post("/limits/{source}/set")
 def set_limits(operator: Op, source: Source, body: LimitsAsked) -> LimitsInForce:
     """Have these limits hold beside those of the processes: the strictest of each window is in force."""
@@ -148,9 +109,18 @@ def reset(operator: Op, source: Source) -> Reopened:
 
 
 @router.get("/audit")
-def audit(context: Ctx, most: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditLine]:
+def audit(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    before: Annotated[AwareDatetime | None, Query(description="What was done before that moment.")] = None,
+) -> list[AuditLine]:
     """What operators have done in the last 30 days, the last first."""
-    return [AuditLine.model_validate(line) for line in context.fleet.audit(most)]
+    found, has_more = page_of(context.fleet.audit(most + 1, before), most)
+    if has_more:
+        link_next(request, response, before=found[-1].at.isoformat())
+    return [AuditLine.model_validate(line) for line in found]
 
 
 def _ordered(name: str, before: object) -> Ordered:

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import FleetState
+from tbcache.api.model import FleetState, Schema
+from tbcache.api.paging import link_next, page_of
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
+incident_router = APIRouter(prefix="/api", tags=["monitoring"])
+
+
+class Incident(Schema):
+    """A trouble that was, or is: one that comes and goes is one, which was there `times` times."""
+
+    id: str
+    kind: str
+    source: str | None
+    what: str
+    todo: str
+    began_at: datetime
+    seen_at: datetime = Field(description="When it was first seen.")
+    times: int
+    ended_at: datetime | None
+    opened_at: datetime | None = Field(description="When somebody was to be told of it, by the rules.")
+    resolved_at: datetime | None = Field(description="And of its end.")
+
+
+@incident_router.get("/incidents")
+def incidents(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    skip: Annotated[int, Query(ge=0, le=10_000, description="Leave out so many.")] = 0,
+) -> list[Incident]:
+    """The troubles of the last days, those that have ended as well, the last that began first."""
+    found, has_more = page_of(context.fleet.incidents(skip + most + 1)[skip:], most)
+    if has_more:
+        link_next(request, response, skip=str(skip + most))
+    return [Incident.model_validate(one) for one in found]
 
 
 @router.get("/status")

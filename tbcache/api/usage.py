@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Usage
-from tbcache.fleet import KEPT_DAYS, DayUsage, Totals
+from tbcache.api.model import Schema, Usage
+from tbcache.api.paging import link_next, page_of
+from tbcache.fleet import KEPT_DAYS, By, DayUsage, Totals
 
-router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
+router = APIRouter(prefix="/api", tags=["monitoring"])
 
 
 class UsageQuery(BaseModel):
@@ -22,7 +24,7 @@ class UsageQuery(BaseModel):
     days: int = Field(1, ge=1, le=KEPT_DAYS, description="How many UTC days of history, today included.")
 
 
-@router.get("/usage")
+@router.get("/monitoring/usage")
 def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
     """Requests, hits, errors, cost and latency of today, and who does the work."""
     found = context.fleet.usage(asked.days)
@@ -34,9 +36,71 @@ def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
             "sources": found.sources,
             "recent": found.recent,
             "by_worker": found.by_worker,
+            "by_caller": found.by_caller,
             "workers": found.workers,
             "history": [_day(day) for day in found.history],
         }
+    )
+
+
+class UsageRow(Schema):
+    """The figures of one source, worker, caller or day; what is not counted by caller is null there."""
+
+    name: str
+    requests: int
+    hits: int
+    stale: int
+    misses: int
+    failed: int
+    cache_hit_rate: float
+    pages: int | None
+    errors: int | None
+    cost: float | None
+    latency_p50: float | None
+    latency_p95: float | None
+
+
+class ReportTotal(Schema):
+    requests: int
+    served: int
+    misses: int
+    errors: int
+    cost: float
+    cache_hit_rate: float
+
+
+class UsageReport(Schema):
+    """What was asked for in UTC days, from `first` to `last`, and what that cost; the most asks first."""
+
+    by: By
+    first: date
+    last: date
+    total: ReportTotal
+    rows: list[UsageRow]
+
+
+@router.get("/usage")
+def report(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    by: By = "source",
+    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="UTC days, today included.")] = 1,
+    source: Annotated[str | None, Query(max_length=64, description="That source alone.")] = None,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many rows a page.")] = 100,
+    skip: Annotated[int, Query(ge=0, le=100_000, description="Leave out so many.")] = 0,
+) -> UsageReport:
+    """What was asked for and what it cost, by source, worker, caller or day."""
+    found = context.fleet.report(days, by, source)
+    rows, has_more = page_of(found.rows[skip:], most)
+    if has_more:
+        link_next(request, response, skip=str(skip + most))
+    return UsageReport(
+        by=found.by,
+        first=found.first,
+        last=found.last,
+        total=ReportTotal.model_validate(found.total),
+        rows=[UsageRow.model_validate(row) for row in rows],
     )
 
 

@@ -33,10 +33,10 @@ from tbcache.cli.output import (
 )
 from tbcache.cli.progress import progress
 from tbcache.cli.table import outcome_table, rows_table
-from tbcache.fleet import Handle
+from tbcache.fleet import Handle, fetches_of, warming_of
 from tbcache.models import FetchRequest, Outcome
 from tbcache.models.error import TbcacheError
-from tbcache.settings import Settings, Source, get_source, get_sources
+from tbcache.settings import get_sources
 
 EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
@@ -58,10 +58,7 @@ def enqueue(
     """Queue fetches for the workers, and print what became of them with --wait."""
     check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
-    known = get_source(source, settings)
-    # All are checked before the first is queued.
-    requests = [known.request(symbol, hours) for symbol in symbols]
-    known.require()
+    requests = fetches_of(settings, source, symbols, hours)
     fleet = require_redis(settings)
     handles = fleet.enqueue_many(requests, "interactive", caller)
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
@@ -79,26 +76,10 @@ def warm(
     """Warm symbols in every source that is on, or in one, behind whatever somebody waits for."""
     check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
-    requests = [
-        one.request(symbol, min(settings.common_hours, one.max_hours))
-        for symbol in symbols
-        for one in _warmed(source, settings)
-    ]
+    requests = warming_of(settings, symbols, source)
     fleet = require_redis(settings)
     handles = fleet.enqueue_many(requests, "prewarm")
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
-
-
-def _warmed(name: str | None, settings: Settings) -> list[Source]:
-    """
-    Raises:
-      UnknownSource: no such source. ConfigurationError: it is off.
-    """
-    if name is None:
-        return [source for source in get_sources(settings).values() if source.is_enabled]
-    source = get_source(name, settings)
-    source.require()
-    return [source]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The command line, its dashboard, the HTTP API and the metrics are views of :clas
 method of :class:`Operator`, which `Fleet.as_operator` gives.
 """
 
+from tbcache.fleet.ask import fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.history import SPANS, Course, Span, UsageHistory
@@ -33,6 +34,7 @@ from tbcache.queue import (
     Handle,
     JobFilter,
     JobState,
+    LetterMark,
     ListedJob,
     Requeued,
 )
@@ -62,6 +64,7 @@ __all__ = [
     "Incident",
     "JobFilter",
     "JobState",
+    "LetterMark",
     "LimitStatus",
     "LimitsInForce",
     "ListedJob",
@@ -82,6 +85,8 @@ __all__ = [
     "UsageRow",
     "WorkerStatus",
     "difference",
+    "fetches_of",
     "remedy",
+    "warming_of",
     "when",
 ]

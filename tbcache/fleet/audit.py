@@ -5,6 +5,8 @@ They stand in Redis, for all to read: the last ones, for 30 days.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +21,8 @@ log = get_logger("tbcache.fleet")
 
 KEPT = timedelta(days=30)
 MOST_LINES = 10_000
+#: So many lines are read in one call.
+CHUNK = 500
 
 
 class AuditLine(msgspec.Struct, frozen=True):
@@ -57,15 +61,25 @@ class Audit:
             pipe.expire(key, KEPT)
             pipe.execute()
 
-    def read(self, most: int) -> list[AuditLine]:
-        """The last ``most`` lines of the last 30 days, the last first; what is damaged is left out.
+    def read(self, most: int, before: datetime | None = None) -> list[AuditLine]:
+        """The last ``most`` lines of the last 30 days, the last first, of those ``before`` a moment where one
+        is given; what is damaged is left out.
 
         Raises:
           Unavailable: Redis is away.
         """
-        found = self._store.call("LRANGE", self._store.keys.audit, -most, -1)
-        lines = (line for text in reversed(found) if (line := _read(text)) is not None)
-        return [line for line in lines if line.at > utc_now() - KEPT]
+        since = utc_now() - KEPT
+        lines = (line for text in self._texts() if (line := _read(text)) is not None)
+        meant = (line for line in lines if line.at > since and (before is None or line.at < before))
+        return list(itertools.islice(meant, most))
+
+    def _texts(self) -> Iterator[bytes]:
+        """All lines, the last first."""
+        for end in range(-1, -MOST_LINES - 1, -CHUNK):
+            found = self._store.call("LRANGE", self._store.keys.audit, end - CHUNK + 1, end)
+            yield from reversed(found)
+            if len(found) < CHUNK:
+                return
 
 
 def _read(text: bytes) -> AuditLine | None:

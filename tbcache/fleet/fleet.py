@@ -25,10 +25,10 @@ from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import Counted, UsageMonitor
-from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, ListedJob, Queue
+from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, LetterMark, ListedJob, Queue
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
-from tbcache.store import Store, Unavailable, get_store
+from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.start import await_server
 
 
@@ -212,15 +212,29 @@ class Fleet:
         found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
         return [one for one in found if one.is_there]
 
-    def dead(self, most: int, name: str | None = None, where: DeadFilter = DeadFilter()) -> list[DeadLetter]:
+    def dead(
+        self,
+        most: int,
+        name: str | None = None,
+        where: DeadFilter = DeadFilter(),
+        after: LetterMark | None = None,
+    ) -> list[DeadLetter]:
         """The queued jobs that died, of one queue or of each source, the last of each first; at most so many
-        of each.
+        of each, and only those that come ``after`` a letter. A queue of all whose dead are damaged has none.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        dead, names = self._queue.dead, self._names(name)
-        return [letter for one in names for letter in dead.search(one, where, most)]
+        names = self._names(name)
+        if after is not None:
+            names = names[names.index(after.queue) :] if after.queue in names else []
+        found: list[DeadLetter] = []
+        for one in names:
+            mark = after if after is not None and one == after.queue else None
+            # A damaged key of one hides nothing of the others.
+            with contextlib.nullcontext() if name is not None else contextlib.suppress(Refused):
+                found += self._queue.dead.search(one, where, most, mark)
+        return found
 
     def jobs(
         self, name: str | None = None, where: JobFilter = JobFilter(), most: int = 100
@@ -262,13 +276,14 @@ class Fleet:
         """
         return run(weights_of(self._store).read())
 
-    def audit(self, most: int = 100) -> list[AuditLine]:
-        """What operators have done, the last first.
+    def audit(self, most: int = 100, before: datetime | None = None) -> list[AuditLine]:
+        """What operators have done, the last first; only what was done ``before`` a moment, where one is
+        given.
 
         Raises:
           RedisUnreachable: it stands in Redis.
         """
-        return Audit(self._store).read(most)
+        return Audit(self._store).read(most, before)
 
     def incidents(self, most: int = 500) -> list[Incident]:
         """The troubles of the last days, those that have ended as well, the last that began first.

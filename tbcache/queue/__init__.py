@@ -1,7 +1,7 @@
 """The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
 
 from tbcache.queue.broker import PacingBroker
-from tbcache.queue.dead import DeadFilter, DeadLetters, Requeued
+from tbcache.queue.dead import DeadFilter, DeadLetters, LetterMark, Requeued
 from tbcache.queue.explain import Explanation
 from tbcache.queue.handle import Handle, Queue, QueuedJob, enqueue, get_queue, put
 from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
@@ -20,6 +20,7 @@ __all__ = [
     "HeartbeatMiddleware",
     "JobFilter",
     "JobState",
+    "LetterMark",
     "ListedJob",
     "PacingBroker",
     "Queue",

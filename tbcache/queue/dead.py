@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from tbcache.io import run
+from tbcache.models.error import InvalidRequest
+from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import DeadLetter
@@ -19,7 +21,7 @@ from tbcache.queue.script import PURGE, Ask, Purge, queue_keys
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
-from tbcache.store.wire import to_time
+from tbcache.store.wire import to_micros, to_time
 
 #: So many letters are read, queued or forgotten in one call.
 CHUNK = 200
@@ -59,6 +61,32 @@ class DeadFilter:
         )
 
 
+class LetterMark(NamedTuple):
+    """A place in the list of dead letters: that of a letter, which may be gone by now."""
+
+    queue: str
+    died_us: int
+    job_id: str
+
+    @classmethod
+    def of(cls, letter: DeadLetter) -> LetterMark:
+        return cls(letter.source, to_micros(letter.died_at.timestamp()), letter.job_id)
+
+    @classmethod
+    def read(cls, text: str) -> LetterMark:
+        """
+        Raises:
+          InvalidRequest: it is none.
+        """
+        queue, died, job_id = (*text.split(":", 2), "", "")[:3]
+        if not (queue and died.isdecimal() and died.isascii() and len(died) < 20):
+            raise InvalidRequest(f"after {quoted(text)}: it should be as the answer's `Link` has it")
+        return cls(queue, int(died), job_id)
+
+    def __str__(self) -> str:
+        return f"{self.queue}:{self.died_us}:{self.job_id}"
+
+
 class Requeued(NamedTuple):
     """How many jobs wait again, and how many stayed dead: their messages cannot be read, or their source
     answers no such fetch any more."""
@@ -73,13 +101,19 @@ class DeadLetters:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
 
-    def search(self, queue: str, where: DeadFilter = DeadFilter(), most: int = 10) -> list[DeadLetter]:
-        """Those that are meant, the last first; at most ``most``.
+    def search(
+        self,
+        queue: str,
+        where: DeadFilter = DeadFilter(),
+        most: int = 10,
+        after: LetterMark | None = None,
+    ) -> list[DeadLetter]:
+        """Those that are meant, the last first; at most ``most``, and only those that come ``after`` one.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        return list(itertools.islice(self._letters(queue, where), most))
+        return list(itertools.islice(self._letters(queue, where, after), most))
 
     def count(self, queue: str, where: DeadFilter = DeadFilter()) -> int:
         """How many are meant.
@@ -153,10 +187,12 @@ class DeadLetters:
         wants = Wants(account, lane, needed=needed, charge=charge, is_requeued=True)
         return wants, Ask(letter.job_id, message, request.key)
 
-    def _letters(self, queue: str, where: DeadFilter) -> Iterator[DeadLetter]:
+    def _letters(
+        self, queue: str, where: DeadFilter, after: LetterMark | None = None
+    ) -> Iterator[DeadLetter]:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
-        for ids in _chunks(self._ids(queue)):
+        for ids in _chunks(self._ids(queue, after)):
             with self._store.guard():
                 pipe: Any = self._store.client.pipeline(transaction=False)
                 pipe.zmscore(keys[0], ids)
@@ -170,9 +206,18 @@ class DeadLetters:
                 if where.matches(letter):
                     yield letter
 
-    def _ids(self, queue: str) -> list[bytes]:
-        found = self._store.call("ZRANGE", self._store.keys.queue(queue, "dead"), 0, -1)
-        return list(reversed(found))
+    def _ids(self, queue: str, after: LetterMark | None = None) -> list[bytes]:
+        """All ids, the last to die first, or those that come ``after`` one."""
+        key = self._store.keys.queue(queue, "dead")
+        if after is None:
+            return list(reversed(self._store.call("ZRANGE", key, 0, -1)))
+        # Those of one moment are in the order of their ids.
+        last = after.died_us, after.job_id.encode()
+        with self._store.guard():
+            found: Any = self._store.client.zrange(
+                key, after.died_us, "-inf", desc=True, byscore=True, withscores=True
+            )
+        return [job_id for job_id, stamp in found if (int(stamp), job_id) < last]
 
 
 def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:

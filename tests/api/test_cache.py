@@ -70,7 +70,7 @@ def test_clear_removes_what_matches_and_nothing_else(
     what = {"pattern": "twitter:*"}
     answer = client.post(CLEAR, params=what) if in_query else client.post(CLEAR, json=what)
     assert answer.status_code == 200
-    assert answer.json() == {"pattern": "twitter:*", "cleared": 2}
+    assert answer.json() == {"pattern": "twitter:*", "cleared": 2, "is_done": True}
     assert not cache.exists("twitter:AAPL:24")
     assert cache.exists("reddit:AAPL:24")
 
@@ -98,7 +98,7 @@ def test_a_body_that_is_not_understood_is_said_in_plain_words(
     assert (answer.status_code, answer.json()["error"]) == (422, said)
 
 
-@pytest.mark.parametrize("body", [None, {}, {"patern": "twitter:*"}, {"pattern": "*", "dry_run": True}])
+@pytest.mark.parametrize("body", [None, {}, {"patern": "twitter:*"}, {"pattern": "*", "dry": True}])
 def test_clear_does_nothing_unless_a_pattern_is_said_right(
     client: TestClient, cache: CacheManager, body: dict[str, object] | None
 ) -> None:

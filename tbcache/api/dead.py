@@ -1,0 +1,61 @@
+"""Dead letters: look through them, queue them again, forget them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tbcache.api.context import Ctx, Op
+from tbcache.api.model import DeadAsked, DeadDone, DeadLetter
+from tbcache.api.operate import Name, Part
+from tbcache.api.paging import link_next, page_of
+from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.fleet import DeadFilter, LetterMark
+
+router = APIRouter(prefix="/api", tags=["operate"])
+write_router = APIRouter(prefix="/api", tags=["operate"], route_class=WriteRoute, dependencies=SCHEMES)
+
+
+@router.get("/dead")
+def dead(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
+    symbol: Part = None,
+    job: Part = None,
+    error: Part = None,
+    caller: Part = None,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    after: Annotated[str | None, Query(max_length=400, description="As `Link` has it.")] = None,
+) -> list[DeadLetter]:
+    """Dead letters, the last of each queue first: all, or those that have all of what is said."""
+    where = DeadFilter(symbol, job, error, caller)
+    mark = None if after is None else LetterMark.read(after)
+    found, has_more = page_of(context.fleet.dead(most + 1, name, where, mark), most)
+    if has_more:
+        link_next(request, response, after=str(LetterMark.of(found[-1])))
+    return [DeadLetter.model_validate(letter) for letter in found]
+
+
+@write_router.post("/dead/{name}/requeue")
+def requeue(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+    """Queue dead letters again: all of a queue, or those that have all of what is said."""
+    where, asked = _where(body), body or DeadAsked()
+    if asked.dry_run:
+        return DeadDone(name=name, count=operator.count_dead(name, where), left=0, is_done=False)
+    done = operator.requeue_dead(name, where)
+    return DeadDone(name=name, count=done.queued, left=done.left, is_done=True)
+
+
+@write_router.post("/dead/{name}/purge")
+def purge(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+    """Forget dead letters: all of a queue, or those that have all of what is said."""
+    where, asked = _where(body), body or DeadAsked()
+    act = operator.count_dead if asked.dry_run else operator.purge_dead
+    return DeadDone(name=name, count=act(name, where), left=0, is_done=not asked.dry_run)
+
+
+def _where(asked: DeadAsked | None) -> DeadFilter:
+    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller) if asked else DeadFilter()

@@ -1,0 +1,165 @@
+"""Jobs: ask for one, look for them, and see when each starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tbcache.api.context import Context, Ctx
+from tbcache.api.model import Schema
+from tbcache.api.operate import JobId, Part
+from tbcache.api.paging import link_next, page_of
+from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.fleet import JobFilter, fetches_of, warming_of
+from tbcache.models import FetchRequest, Lane
+from tbcache.models.error import InvalidRequest
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+write_router = APIRouter(prefix="/api", tags=["jobs"], route_class=WriteRoute, dependencies=SCHEMES)
+
+#: So many symbols are asked for at once.
+MOST_SYMBOLS = 100
+#: Further back in a list than this one looks for a symbol, or a caller.
+MOST_SKIPPED = 10_000
+
+Symbols = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MOST_SYMBOLS)]
+
+
+class JobsAsked(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"source": "stocktwits", "symbols": ["AAPL", "GME"], "hours": 24}]},
+    )
+
+    source: str = Field(max_length=64)
+    symbols: Symbols
+    hours: int = Field(24, ge=1)
+
+
+class SymbolsAsked(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"symbols": ["AAPL", "GME"]}]})
+
+    symbols: Symbols
+    source: Annotated[
+        str | None, Field(max_length=64, description="All that are on, where none is named.")
+    ] = None
+
+
+class Queued(Schema):
+    """What became of an ask for a job."""
+
+    source: str
+    symbol: str
+    hours: int
+    job_id: str
+    state: Literal["queued", "joined", "hit"] = Field(
+        description="`joined`: one for the same fetch was there; `hit`: the answer is in the cache."
+    )
+    starts_at: datetime | None = Field(description="As far as that is known; null of a hit.")
+
+
+class Job(Schema):
+    """A job that is neither over nor dead."""
+
+    queue: str
+    job_id: str
+    state: str = Field(description="`running`, `waiting`, `delayed`, or `follows` a running job.")
+    lane: str | None
+    place: int | None = Field(description="In its lane, from 1.")
+    actor: str
+    symbol: str | None
+    caller: str | None
+    queued_at: datetime | None
+    starts_at: datetime | None = Field(description="Of a running one when it began.")
+    tries: int = Field(description="How often it has failed.")
+
+
+class JobState(Schema):
+    """Where a job stands, what it waits for, and when it will start."""
+
+    queue: str
+    job_id: str
+    state: str = Field(description="`waiting`, `delayed`, `running`, `follows` a running job, or `dead`.")
+    lane: str | None
+    place: int | None = Field(description="In its lane, from 1.")
+    cause: str = Field(description="What it waits for, in a few words.")
+    starts_at: datetime | None = Field(description="Of a running one when it began; null if nobody knows.")
+    workers: int = Field(description="How many take jobs of its queue.")
+    threads: int = Field(description="Those of all of them.")
+    busy: int = Field(description="How many of the threads have a job of any queue.")
+
+
+@router.get("/jobs")
+def jobs(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
+    symbol: Part = None,
+    caller: Annotated[str | None, Query(max_length=200, description="With all below it.")] = None,
+    state: Annotated[Literal["running", "waiting", "delayed", "follows"] | None, Query()] = None,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    skip: Annotated[int, Query(ge=0, le=MOST_SKIPPED, description="Leave out so many.")] = 0,
+) -> list[Job]:
+    """The jobs of a queue, or of all sources', in the order in which they are to start.
+
+    They go on meanwhile: one may be on two pages, or on none.
+    """
+    where = JobFilter(symbol=symbol, caller=caller, state=state)
+    found, has_more = page_of(context.fleet.jobs(name, where, skip + most + 1)[skip:], most)
+    if has_more and skip + most <= MOST_SKIPPED:
+        link_next(request, response, skip=str(skip + most))
+    return [Job.model_validate(one) for one in found]
+
+
+@router.get("/jobs/{job}")
+def explain(
+    context: Ctx,
+    job: JobId,
+    queue: Annotated[str | None, Query(max_length=64, description="If it is none of a source's.")] = None,
+) -> JobState:
+    """Where a job stands, which limit it waits for, and when it will start; 404 once it is over."""
+    try:
+        return JobState.model_validate(context.fleet.explain(job, queue))
+    except InvalidRequest as error:
+        raise HTTPException(404, str(error)) from None
+
+
+@write_router.post("/jobs", status_code=202)
+def enqueue(context: Ctx, body: JobsAsked, response: Response) -> list[Queued]:
+    """Have workers fetch symbols, and do not wait: whoever asks `/api/sentiment` for one meanwhile joins.
+
+    Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise. `Location`
+    is where the first of the jobs stands.
+    """
+    return _queued(context, fetches_of(context.settings, body.source, body.symbols, body.hours), response)
+
+
+@write_router.post("/warm", status_code=202)
+def warm(context: Ctx, body: SymbolsAsked, response: Response) -> list[Queued]:
+    """Have symbols fetched from a source, or from every one that is on, behind what somebody waits for."""
+    return _queued(context, warming_of(context.settings, body.symbols, body.source), response, "prewarm")
+
+
+def _queued(
+    context: Context, requests: Sequence[FetchRequest], response: Response, lane: Lane = "interactive"
+) -> list[Queued]:
+    found = [
+        Queued(
+            source=one.request.source,
+            symbol=one.request.symbol,
+            hours=one.request.hours,
+            job_id=one.job_id,
+            state=one.state,  # type: ignore[arg-type]
+            starts_at=one.starts_at,
+        )
+        for one in context.fleet.enqueue_many(requests, lane)
+    ]
+    first = next((one for one in found if one.state != "hit"), None)
+    if first is not None:
+        response.headers["Location"] = f"/api/jobs/{first.job_id}"
+    return found

@@ -1,0 +1,96 @@
+"""What the caches have of symbols: nothing is fetched for it, and it costs nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
+
+from tbcache.api.context import Ctx
+from tbcache.api.job import JobState
+from tbcache.api.model import Schema
+from tbcache.api.paging import link_next, page_of
+from tbcache.api.sentiment import Sentiment
+from tbcache.fleet.answer import Kept
+
+router = APIRouter(prefix="/api/symbols", tags=["symbols"])
+
+
+class Held(Schema):
+    """What a source's cache has of a symbol."""
+
+    source: str
+    hours: int
+    fresh_until: datetime | None = Field(description="null where there is no answer, or it was cleared.")
+    covered_hours: float | None
+    score: float | None
+
+    @classmethod
+    def of(cls, one: Kept, **more: object) -> Self:
+        found, asked = one.sentiment, one.request
+        known = {
+            "source": asked.source,
+            "hours": asked.hours,
+            "fresh_until": one.fresh_until,
+            "covered_hours": None if found is None else found.covered_hours,
+            "score": None if found is None else found.score,
+        }
+        return cls.model_validate({**known, **more})
+
+
+class SymbolHeld(Schema):
+    symbol: str
+    sources: list[Held]
+
+
+class AnswerHeld(Held):
+    sentiment: Sentiment | None
+    job: JobState | None = Field(description="The fetch that is queued for it, if there is one.")
+
+
+class SymbolAnswers(Schema):
+    symbol: str
+    sources: list[AnswerHeld]
+
+
+@router.get("")
+def symbols(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    after: Annotated[str, Query(max_length=64, description="The last symbol of the page before.")] = "",
+) -> list[SymbolHeld]:
+    """The symbols that are kept warm, in their alphabet, and how fresh each source's answer is."""
+    by_symbol: dict[str, list[Held]] = {}
+    for source in context.fleet.status().sources:
+        for one in source.kept:
+            by_symbol.setdefault(one.request.symbol, []).append(Held.of(one))
+    names = sorted(name for name in by_symbol if name > after)
+    found, has_more = page_of(names, most)
+    if has_more:
+        link_next(request, response, after=found[-1])
+    return [SymbolHeld(symbol=name, sources=by_symbol[name]) for name in found]
+
+
+@router.get("/{symbol}")
+def symbol(
+    context: Ctx,
+    symbol: Annotated[str, Path(max_length=64)],
+    hours: Annotated[int, Query(ge=1, le=100_000)] = 24,
+) -> SymbolAnswers:
+    """What each source's cache has of a symbol's hours, and what is queued for it."""
+    found = context.fleet.answers(symbol, hours)
+    jobs = {one.queue: JobState.model_validate(one) for one in context.fleet.waiting(symbol, hours)}
+    return SymbolAnswers(
+        symbol=found[0].request.symbol if found else symbol,
+        sources=[
+            AnswerHeld.of(one, sentiment=_answer(one), job=jobs.get(one.request.source)) for one in found
+        ],
+    )
+
+
+def _answer(one: Kept) -> Sentiment | None:
+    return None if one.sentiment is None else Sentiment(**one.sentiment.as_dict())

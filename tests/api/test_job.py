@@ -1,0 +1,171 @@
+"""Jobs, symbols and sources over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.settings import Settings
+from tbcache.store import Store
+from tests.core.test_dead import bury
+from tests.server import Server
+
+
+def pages_of(client: TestClient, path: str) -> list[list[Any]]:
+    """All pages, each found by the one before."""
+    answer, found = client.get(path), []
+    while True:
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        if not answer.links:
+            return found
+        answer = client.get(answer.links["next"]["url"])
+
+
+@pytest.fixture
+def asking(
+    server: Server, settings_for: Callable[..., Settings], client_for: Callable[..., TestClient]
+) -> TestClient:
+    """A client of an API with one source that is on."""
+    return client_for(settings_for(server, TBCACHE_TWITTER__BEARER_TOKEN="a-token"))
+
+
+def test_a_bot_has_symbols_fetched_and_does_not_wait(asking: TestClient) -> None:
+    """A job is accepted at once, found again by its id, and joined by who asks for the same."""
+    asked = {"source": "twitter", "symbols": ["GME", "aapl"], "hours": 6}
+    answer = asking.post("/api/jobs", json=asked, headers={"X-Tbcache-Caller": "desk/bot-1"})
+    first, second = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/api/jobs/{first['job_id']}"
+    assert [(one["symbol"], one["hours"], one["state"]) for one in (first, second)] == [
+        ("GME", 6, "queued"),
+        ("AAPL", 6, "queued"),
+    ]
+    again = asking.post("/api/jobs", json={**asked, "symbols": ["GME"]}).json()
+    assert [(one["state"], one["job_id"]) for one in again] == [("joined", first["job_id"])]
+
+    found = asking.get(answer.headers["Location"]).json()
+    assert (found["queue"], found["state"], found["place"]) == ("twitter", "waiting", 1)
+    pages = pages_of(asking, "/api/jobs?name=twitter&caller=desk&most=1")
+    assert [(one["symbol"], one["caller"]) for page in pages for one in page] == [
+        ("GME", "desk/bot-1"),
+        ("AAPL", "desk/bot-1"),
+    ]
+    kept = asking.get("/api/symbols/GME?hours=6").json()["sources"]
+    told = {one["source"]: one for one in kept}["twitter"]
+    assert (told["sentiment"], told["job"]["job_id"]) == (None, first["job_id"])
+    assert asking.post(f"/api/queue/twitter/jobs/{first['job_id']}/cancel").json()["state"] == "done"
+    gone = asking.get(answer.headers["Location"])
+    assert (gone.status_code, "it is over, or was never there" in gone.json()["detail"]) == (404, True)
+
+
+def test_symbols_are_warmed_where_sources_are_on(asking: TestClient) -> None:
+    """As `tbcache warm` does it."""
+    answer = asking.post("/api/warm", json={"symbols": ["NVDA"]})
+    assert (answer.status_code, {one["state"] for one in answer.json()}) == (202, {"queued"})
+    assert {one["source"] for one in answer.json()} >= {"twitter", "stocktwits"}
+    (job,) = asking.get("/api/jobs?name=twitter&symbol=nvda").json()
+    assert (job["lane"], job["state"]) == ("prewarm", "waiting")
+    assert [
+        one["source"]
+        for one in asking.post("/api/warm", json={"symbols": ["NVDA"], "source": "twitter"}).json()
+    ] == ["twitter"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status", "what"),
+    [
+        ("/api/jobs", {"source": "twiter", "symbols": ["GME"]}, 404, "did you mean 'twitter'"),
+        ("/api/jobs", {"source": "news", "symbols": ["GME"]}, 503, "TBCACHE_NEWS__API_KEY"),
+        ("/api/jobs", {"source": "twitter", "symbols": []}, 422, "symbols"),
+        ("/api/jobs", {"source": "twitter", "symbols": ["A"] * 101}, 422, "symbols"),
+        ("/api/jobs", {"source": "twitter", "symbols": ["GME", "no ticker"]}, 422, "no ticker"),
+        ("/api/jobs", {"source": "twitter", "symbols": ["GME"], "hours": 0}, 422, "hours"),
+        ("/api/warm", {"symbols": ["no ticker"]}, 422, "no ticker"),
+    ],
+)
+def test_what_cannot_be_queued_is_said_and_nothing_is_queued(
+    asking: TestClient, path: str, asked: dict[str, Any], status: int, what: str
+) -> None:
+    """Half of a list in a queue, and an error: who knows which half?"""
+    answer = asking.post(path, json=asked)
+    assert (answer.status_code, what in answer.json()["detail"]) == (status, True), answer.text
+    assert asking.get("/api/jobs").json() == []
+
+
+def test_dead_letters_come_a_page_at_a_time(client: TestClient, store: Store) -> None:
+    """Ten thousand in one answer are nothing for a page, and one that is queued again moves no other."""
+    bury(store, [("AAPL", "timeout", {}), ("GME", "timeout", {}), ("NVDA", "no", {})])
+    bury(store, [("TSLA", "timeout", {})], "reddit")
+    first = client.get("/api/dead?most=1&error=timeout")
+    (last,) = first.json()
+    client.post(f"/api/dead/{last['source']}/purge", json={"job": last["job_id"]})
+    rest = pages_of(client, first.links["next"]["url"])
+    assert [[(one["source"], one["symbol"]) for one in page] for page in ([last], *rest)] == [
+        [("twitter", "GME")],
+        [("twitter", "AAPL")],
+        [("reddit", "TSLA")],
+    ]
+    assert client.get("/api/dead?after=nonsense").status_code == 422
+    # A key that somebody has damaged hides nothing of the others.
+    store.client.set(store.keys.queue("reddit", "dead"), "x", ex=60)
+    assert [one["symbol"] for one in client.get("/api/dead").json()] == ["NVDA", "AAPL"]
+    assert client.get("/jobs").status_code == 200
+
+
+def test_the_audit_comes_a_page_at_a_time(client: TestClient, store: Store, settings: Settings) -> None:
+    """Thirty days of it are ten thousand lines."""
+    for who in "abc":
+        client.post("/api/queue/twitter/resume", headers={"X-Operator": who})
+    pages = pages_of(client, "/api/audit?most=2")
+    assert [[one["who"] for one in page] for page in pages] == [["c", "b"], ["a"]]
+
+
+def test_a_source_is_told_with_all_that_is_known_of_it(client: TestClient) -> None:
+    """The page of a source shows no figure that a program cannot have."""
+    found = client.get("/api/sources/reddit").json()
+    assert (found["name"], found["state"], found["slots"]) == ("reddit", "off", [])
+    assert found["queue"] == dict.fromkeys(
+        ("interactive", "prewarm", "suspects", "delayed", "running", "dead"), 0
+    )
+    assert client.get("/api/sources/redit").json()["type"] == "/docs#unknown-source"
+
+
+def test_what_a_clear_would_remove_is_counted_first(client: TestClient, store: Store) -> None:
+    """The same question that the page asks, for programs."""
+    store.client.set(store.keys.entry("twitter:AAPL:24"), "x", ex=60)
+    clear, asked = "/api/monitoring/cache/clear", {"pattern": "twitter:*", "dry_run": True}
+    assert client.post(clear, json=asked).json() == {
+        "pattern": "twitter:*",
+        "cleared": 1,
+        "is_done": False,
+    }
+    assert client.post(clear, json={"pattern": "twitter:*"}).json()["cleared"] == 1
+
+
+def test_usage_is_told_by_whatever_it_is_asked_by(client: TestClient, monitor: Any) -> None:
+    """Who spent the budget? A caller, a worker, a day: the rows that `tbcache usage` prints."""
+    monitor.record_request("twitter", cost=0.25)
+    monitor.record_request("reddit", cached=True)
+    assert monitor.flush()
+    found = client.get("/api/usage?by=source&most=1")
+    assert (found.json()["total"]["requests"], found.json()["total"]["cost"]) == (2, 0.25)
+    rows = [row for page in pages_of(client, "/api/usage?by=source&most=1") for row in page["rows"]]  # type: ignore[call-overload]
+    assert {row["name"]: row["requests"] for row in rows} == {"twitter": 1, "reddit": 1}
+    assert client.get("/api/usage?by=day&days=2&source=twitter").json()["rows"][-1]["cost"] == 0.25
+    assert client.get("/api/usage?by=week").status_code == 422
+
+
+def test_symbols_that_are_kept_warm_are_listed(
+    settings_for: Callable[..., Settings], server: Server, client_for: Callable[..., TestClient]
+) -> None:
+    """How fresh each source's answer is, as on the page."""
+    settings = settings_for(server, TBCACHE_COMMON_SYMBOLS="MSFT,AAPL")
+    client = client_for(settings)
+    pages = pages_of(client, "/api/symbols?most=1")
+    assert [[one["symbol"] for one in page] for page in pages] == [["AAPL"], ["MSFT"]]
+    (held, *_) = pages[0][0]["sources"]
+    assert (held["hours"], held["fresh_until"], held["score"]) == (24, None, None)
