@@ -13,6 +13,7 @@ from tbcache.cli.display import Display
 from tbcache.fleet import Fleet, FleetStatus
 from tbcache.io import utc_now
 from tbcache.io.background import BackgroundThread
+from tbcache.io.http import tls_context
 from tbcache.settings import Settings
 
 LOOK_SECONDS = 0.5
@@ -63,7 +64,7 @@ class Watcher:
         self._milestones = Milestones(started)
         self._simulator = simulator
         self._seen: FleetStatus | None = None
-        self._client = httpx2.Client(timeout=0.5, trust_env=False)
+        self._client = httpx2.Client(timeout=0.5, trust_env=False, verify=tls_context())
         self._thread = BackgroundThread("tbcache-watch", self._round)
         self._thread.start(after=FIRST_LOOK_SECONDS)
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from typing import cast
 
 import httpx2
 
+from tbcache.io.singleton import singleton
 from tbcache.io.world import Reply
 
 #: The request is signed already, and httpx2 must add nothing of its own (such as the environment's .netrc).
 SIGNED = httpx2.Auth()
+
+
+@singleton
+def tls_context() -> ssl.SSLContext:
+    """Whom to trust, for all clients of this process: to read all the certificates takes as long as many
+    requests, and a megabyte."""
+    return httpx2.create_ssl_context()
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, most_bytes: int) -> Reply:

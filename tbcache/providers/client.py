@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from tbcache.fetch.http_response import line
 from tbcache.io import http_deadline as deadline
 from tbcache.io import run, world
 from tbcache.io.fork import renew_in_child
+from tbcache.io.http import tls_context
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.providers.body import ACCEPTED, unpack
@@ -97,7 +97,6 @@ class HttpClient:
         self._max_bytes = max_bytes
         self._client: httpx2.Client | None = None
         self._pid = 0
-        self._tls: ssl.SSLContext | None = None
         self.renew()
         renew_in_child(self)
 
@@ -204,14 +203,11 @@ class HttpClient:
 
     def _options(self) -> dict[str, Any]:
         """What a client of either kind is made with."""
-        if self._tls is None:
-            # There is one client for all, as to make one takes as long as many requests.
-            self._tls = httpx2.create_ssl_context()
         return {
             "headers": {"Accept-Encoding": ACCEPTED},
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             "timeout": self._timeout,
-            "verify": self._tls,
+            "verify": tls_context(),
             "follow_redirects": False,
         }
 

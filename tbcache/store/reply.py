@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 R = TypeVar("R")
@@ -59,13 +61,11 @@ nothing: Reply[None] = Reply(lambda answer: None, {})
 texts: Reply[tuple[str, ...]] = Reply(lambda answer: tuple(part.decode() for part in answer), {})
 
 
-def fields_of(kind: Any) -> dict[str, Any]:
+@functools.cache
+def fields_of(kind: Any) -> Mapping[str, Any]:
     """The fields of a NamedTuple with their types."""
-    return {
-        name: type_
-        for name, type_ in get_type_hints(kind, include_extras=True).items()
-        if name in kind._fields
-    }
+    hints = get_type_hints(kind, include_extras=True)
+    return MappingProxyType({name: hints[name] for name in kind._fields})
 
 
 def tag_of(kind: type) -> str:

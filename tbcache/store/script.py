@@ -75,17 +75,17 @@ class Script(Generic[C, R]):
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
         #: How many keys there are, where only the first field is several; else 0.
         self._key_count = _key_count(self._fields)
-        self._source = _read(name, [set()])
-        self._shared = sorted(SHARED.keys() & set(_WORD.findall(_COMMENT.sub("", self._source))))
+        self._files = _files(_FOLDER / f"{name}.lua")
         self._check()
 
     @functools.cached_property
     def text(self) -> str:
         """What the server runs."""
-        constants = [f"local {name} = {SHARED[name]}" for name in self._shared]
+        words = frozenset[str]().union(*(_words(file) for file in self._files))
+        constants = [f"local {name} = {SHARED[name]}" for name in sorted(SHARED.keys() & words)]
         named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
         lines = [*constants, *named, *self.reply.lua()]
-        return _without_unused("\n".join(lines) + f"\n{self._source}")
+        return _without_unused("\n".join(lines) + f"\n{_read(self.name, [set()])}")
 
     @functools.cached_property
     def sha(self) -> str:
@@ -129,11 +129,11 @@ class Script(Generic[C, R]):
         for part, declared in self._declared().items():
             if said[part] != declared:
                 raise ValueError(f"{self.name}.lua: {part} are {declared}, but its header says {said[part]}")
-        if found := _POSITIONS.search(_COMMENT.sub("", self._source)):
-            raise ValueError(f"{self.name}.lua reads {found[0]}: what is declared is read by its name")
         names = {name for field in self._fields for name in field.names} | SHARED.keys()
-        for found in _DEFINED.finditer(self._source):
-            if clash := names.intersection(re.findall(r"\w+", found[1])):
+        for file in self._files:
+            if found := _positions(file):
+                raise ValueError(f"{self.name}.lua reads {found[0]}: what is declared is read by its name")
+            if clash := names & _defined(file):
                 raise ValueError(f"{self.name}.lua defines {', '.join(sorted(clash))}, which is declared")
 
     def _declared(self) -> dict[str, list[str]]:
@@ -188,9 +188,19 @@ def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
 
 def _without_unused(text: str) -> str:
     """A script without the functions that it does not call: the server would make each anew at each call."""
-    words = Counter(_WORD.findall(_COMMENT.sub("", text)))
-    shorter = _FUNCTION.sub(lambda found: "" if words[found[1]] == 1 else found[0], text)
-    return text if shorter == text else _without_unused(shorter)
+    left = {found[1]: _words_in(found[0]) for found in _FUNCTION.finditer(text)}
+    words, unused = Counter(_words_in(text)), set[str]()
+    while gone := [name for name in left if words[name] == 1]:
+        # What they alone have called is called by nobody.
+        for name in gone:
+            words.subtract(left.pop(name))
+        unused.update(gone)
+    return _FUNCTION.sub(lambda found: "" if found[1] in unused else found[0], text)
+
+
+def _words_in(text: str) -> list[str]:
+    """The words of it, comments left out."""
+    return _WORD.findall(_COMMENT.sub("", text))
 
 
 def _read(name: str, blocks: list[set[str]]) -> str:
@@ -219,10 +229,36 @@ def _follow(text: str, blocks: list[set[str]]) -> None:
             blocks.append(set())
 
 
+# Of each file, once: most are included by several scripts, and every process reads them all.
+
+
 @functools.cache
 def _text(file: Path) -> str:
-    """Most files are included by several scripts."""
     return file.read_text("utf-8")
+
+
+@functools.cache
+def _files(file: Path) -> tuple[Path, ...]:
+    """The files of which a script consists, its own first."""
+    included = [file.with_name(f"{name}.lua") for name in _INCLUDE.findall(_text(file))]
+    return tuple(dict.fromkeys([file, *(part for one in included for part in _files(one))]))
+
+
+@functools.cache
+def _words(file: Path) -> frozenset[str]:
+    return frozenset(_words_in(_text(file)))
+
+
+@functools.cache
+def _positions(file: Path) -> list[str]:
+    """The tables by position that a file reads, comments left out."""
+    return _POSITIONS.findall(_COMMENT.sub("", _text(file)))
+
+
+@functools.cache
+def _defined(file: Path) -> frozenset[str]:
+    """The names that a file defines for all that follows it."""
+    return frozenset(word for found in _DEFINED.findall(_text(file)) for word in _WORD.findall(found))
 
 
 def _header(name: str) -> dict[str, list[str]]:

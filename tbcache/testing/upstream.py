@@ -15,6 +15,7 @@ from typing import IO, Any, TypedDict, Unpack
 import httpx2
 
 from tbcache.embedded import ProcessGroup
+from tbcache.io.http import tls_context
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
 
@@ -59,11 +60,11 @@ class RunningSimulator:
 
     def stats(self) -> dict[str, Any]:
         """What was accepted and refused, the most in any window, and the bill, by source."""
-        return _checked(httpx2.get(f"{self.url}/_stats"))
+        return _checked(httpx2.get(f"{self.url}/_stats", verify=tls_context()))
 
     def reset(self) -> None:
         """Start the figures afresh; the limits go on."""
-        _checked(httpx2.post(f"{self.url}/_stats/reset"))
+        _checked(httpx2.post(f"{self.url}/_stats/reset", verify=tls_context()))
 
     def faults(self, every: Mapping[str, Any] | None = None, /, **by_source: Mapping[str, Any]) -> None:
         """Set faults: ``faults(reddit={"outage": True})``; for every source ``faults({"empty": True})``.
@@ -72,11 +73,11 @@ class RunningSimulator:
           TbcacheError: there is no such fault, or source.
         """
         body = {**({"*": every} if every is not None else {}), **by_source}
-        _checked(httpx2.post(f"{self.url}/_faults", json=body))
+        _checked(httpx2.post(f"{self.url}/_faults", json=body, verify=tls_context()))
 
     def clear_faults(self) -> None:
         """Make everything go right again."""
-        _checked(httpx2.delete(f"{self.url}/_faults"))
+        _checked(httpx2.delete(f"{self.url}/_faults", verify=tls_context()))
 
     def errors(self) -> str:
         """What it wrote to stderr so far; nothing, when all is well."""

@@ -112,6 +112,14 @@ def elapse(seconds: float) -> None:
     wait_until(lambda: time.monotonic() - begun > seconds, seconds + 5)
 
 
+def lapse(store: Store, seconds: float = 60.0) -> None:
+    """The claims of the news queue have lapsed so long ago, as nobody has renewed them; no worker's are kept
+    for a minute."""
+    (at, micros), claims = store.client.time(), store.keys.queue("news", "claims")
+    moment = (at - seconds) * 1e6 + micros
+    store.client.zadd(claims, dict.fromkeys(store.client.zrange(claims, 0, -1), moment), xx=True)
+
+
 def job(source: str, symbol: str) -> FetchRequest:
     return FetchRequest(source, symbol)
 
@@ -212,8 +220,10 @@ def test_a_lifted_job_comes_back_where_somebody_waits_for_it(
     """Its worker dies, and it must not fall back behind the other pre-warms."""
     queue.enqueue(job("news", "AAPL"), lane="prewarm")
     queue.enqueue(job("news", "AAPL"))
-    assert len(dequeue(store, settings, FAST, 1, claim_seconds=0.001)[1]) == 1
-    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").interactive == 1)
+    assert len(dequeue(store, settings, FAST, 1)[1]) == 1
+    lapse(store)
+    dequeue(store, settings, FAST, 0)
+    assert queue.depth("news").interactive == 1
 
 
 def test_an_interactive_ask_lifts_a_delayed_prewarm(queue: Queue, store: Store) -> None:
@@ -249,7 +259,7 @@ def test_an_idle_worker_is_rung_up_for_a_job(
         return bell
 
     monkeypatch.setattr(store, "pop_list", listen)
-    fleet.start(look_ms=800)
+    fleet.start(look_ms=200)
     numbers = itertools.count()
 
     def is_rung_before_it_asks() -> bool:
@@ -476,11 +486,12 @@ def test_a_dead_workers_job_is_taken_over(
 ) -> None:
     """kill -9 loses nothing: the claim lapses and another runs the job."""
     queue.enqueue(job("news", "AAPL"))
-    dead = Fleet(store_for(server), settings, FAST, claim_seconds=0.3)
+    dead = Fleet(store_for(server), settings, FAST)
     dead.broker.threads.open(1)
     assert next(iter(dead.broker.consume("news", timeout=50))) is not None
     assert queue.depth("news").running == 1
     dead.broker.context.presence.leave()
+    lapse(dead.broker.store, 2.1 * consumer.CLAIM_SECONDS)
     fleet.start()
     wait_until(lambda: fleet.ran == [("news", "AAPL")])
 
@@ -636,14 +647,13 @@ def test_who_takes_as_many_jobs_as_it_has_threads_rings_for_the_rest(
 
 @pytest.mark.parametrize("what", ["done", "later", "back", "dead"])
 def test_a_stalled_worker_has_no_say_in_a_job_that_another_has_now(
-    queue: Queue, store: Store, settings: Settings, what: Any, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, store: Store, settings: Settings, what: Any
 ) -> None:
     """It would have a third run the job beside the second, or take its answer from those who wait."""
-    # Its connection is there, as it is in this process: nobody is to spare its job for that.
-    monkeypatch.setattr(consumer, "PRESENT_TIMES", 0)
     handle = queue.enqueue(job("news", "AAPL"))
-    stalled = Worker(store, settings, FAST, claim_seconds=0.001)
+    stalled = Worker(store, settings, FAST)
     late = stalled.await_job()
+    lapse(store)
     heir = Worker(store, settings, FAST)
     heirs = heir.await_job()
     before = left(store)
@@ -1143,14 +1153,6 @@ def test_nothing_is_done_again_after_redis_was_frozen(
             fleet.stop()
 
 
-def lapse(worker: Worker, seconds: float) -> None:
-    """The claims of a worker have lapsed so long ago, as it has not renewed them."""
-    store = worker.broker.store
-    (at, micros), claims = store.client.time(), store.keys.queue("news", "claims")
-    moment = (at - seconds) * 1e6 + micros
-    store.client.zadd(claims, dict.fromkeys(worker.consumer._hand.claims, moment), xx=True)
-
-
 @pytest.mark.one_server
 @pytest.mark.parametrize("seconds", [0.1, consumer.CLAIM_SECONDS * (consumer.PRESENT_TIMES - 1)])
 def test_a_worker_that_only_stands_still_keeps_its_jobs(
@@ -1163,7 +1165,7 @@ def test_a_worker_that_only_stands_still_keeps_its_jobs(
     queue.enqueue(job("news", "AAPL"))
     slow.await_job()
     other.ask()
-    lapse(slow, seconds)
+    lapse(slow.broker.store, seconds)
     assert other.ask() is None
     assert queue.depth("news").running == 1
     slow.consumer._presence.leave()
@@ -1184,7 +1186,7 @@ def test_a_worker_that_stands_still_for_long_loses_its_jobs(
     queue.enqueue(job("news", "AAPL"))
     slow.await_job()
     other.ask()
-    lapse(slow, times * consumer.CLAIM_SECONDS)
+    lapse(slow.broker.store, times * consumer.CLAIM_SECONDS)
     is_held = times < consumer.PRESENT_TIMES and not settings.redis_cluster
     assert (other.ask() is None) == is_held
 
@@ -1239,13 +1241,13 @@ def test_a_worker_whose_job_outlasts_a_call_for_a_suspect_goes_on(monkeypatch: p
 
 
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(
-    queue: Queue, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, store: Store, settings: Settings
 ) -> None:
     """The job of a worker that died would wait for ever, were it kept by one that had it before."""
-    monkeypatch.setattr(consumer, "PRESENT_TIMES", 0)
     queue.enqueue(job("news", "AAPL"))
-    stalled = Worker(store, settings, FAST, claim_seconds=0.001)
+    stalled = Worker(store, settings, FAST)
     stalled.await_job()
+    lapse(store)
     heir = Worker(store, settings, FAST)
     claim = heir.await_job().claim
     claims = store.keys.queue("news", "claims")
@@ -1352,10 +1354,11 @@ def test_a_worker_learns_when_a_delayed_job_is_due(queue: Queue, store: Store, s
 def test_a_job_taken_back_is_in_the_queue_once(queue: Queue, store: Store, settings: Settings) -> None:
     """Each look at the queue must not put it there again."""
     queue.enqueue(job("news", "AAPL"))
-    dequeue(store, settings, FAST, 1, claim_seconds=0.001)
-    wait_until(lambda: dequeue(store, settings, FAST, 0) and queue.depth("news").waiting)
-    dequeue(store, settings, FAST, 0)
-    assert queue.depth("news").waiting == 1
+    dequeue(store, settings, FAST, 1)
+    lapse(store)
+    for _ in range(2):
+        dequeue(store, settings, FAST, 0)
+        assert queue.depth("news").waiting == 1
 
 
 def test_a_job_that_falls_due_while_its_source_is_limited_does_not_stay_for_ever(

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from tbcache.io import utc_now
+from tbcache.io.http import tls_context
 from tbcache.models import HttpRequest
 from tbcache.models.error import ConfigurationError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
 from tbcache.providers.client import HttpClient
@@ -63,6 +64,16 @@ def upstream(*parts: bytes, every: float = 0.0) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(30)
+
+
+def test_certificates_are_read_once_for_the_clients_of_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read them takes as long as many requests."""
+    made, create = list[int](), httpx2.create_ssl_context
+    monkeypatch.setattr(httpx2, "create_ssl_context", lambda: made.append(1) or create())
+    tls_context.cache_clear()
+    for _ in range(2):
+        client(lambda request: httpx2.Response(200)).send(PAGE)
+    assert made == [1]
 
 
 def test_a_request_goes_out_as_it_was_built() -> None:
