@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak viewers dramatiq lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak viewers prometheus dramatiq lock clean
 
 setup: $(STAMP)
 
@@ -84,6 +84,10 @@ soak: setup
 VIEWERS ?= 1000
 viewers: setup
 	$(BIN)/python -m tests.viewers --viewers $(VIEWERS) --seconds $(SECONDS)
+
+# A real Prometheus scrapes a demo: each panel of the dashboard has data, each alert rule can be evaluated.
+prometheus: setup
+	$(BIN)/pytest tests/prometheus.py
 
 # The tests of the installed dramatiq, on the pacing broker. They are fetched into a cache outside of the tree.
 dramatiq: setup

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tbcache import cli
 from tbcache.settings import Settings
+from tests.monitoring import ALERTS, DASHBOARD
 from workers.__main__ import STOP_SECONDS
 
 ROOT = Path(__file__).parents[1]
@@ -128,6 +130,26 @@ def test_keda_scales_the_workers_by_how_many_are_wanted(scaled: list[dict[str, A
     assert set(of_kind("PodDisruptionBudget", scaled)) == {"scheduler"}
 
 
+def test_the_operators_of_prometheus_and_grafana_find_what_is_for_them() -> None:
+    """What they get is what promtool, and a real Prometheus, have tried."""
+    labels = {"release": "prometheus"}
+    switched_on = {"enabled": True, "labels": labels}
+    found = documents(
+        monitoring={"serviceMonitor": switched_on, "rules": switched_on, "dashboard": {"enabled": True}}
+    )
+    monitor = of_kind("ServiceMonitor", found)["api"]
+    assert labels.items() <= monitor["metadata"]["labels"].items()
+    service = of_kind("Service", found)["api"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    (rules,) = of_kind("PrometheusRule", found).values()
+    assert rules["spec"] == yaml.safe_load(ALERTS.read_text())
+    (dashboard,) = of_kind("ConfigMap", found).values()
+    assert json.loads(dashboard["data"]["tbcache.json"]) == json.loads(DASHBOARD.read_text())
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -138,6 +160,7 @@ def test_keda_scales_the_workers_by_how_many_are_wanted(scaled: list[dict[str, A
         {"worker": {"replcias": 3}},
         {"worker": {"threads": 0}},
         {"existingSecret": ""},
+        {"monitoring": {"serviceMonitor": {"interval": "soon"}}},
     ],
     ids=str,
 )

@@ -33,10 +33,10 @@ def rendered(path: str, values: dict) -> dict:
 
 
 def problems(documents: list) -> list:
-    """What the oldest and the newest Kubernetes have against them; KEDA's documents are none of its own."""
+    """What the oldest and the newest Kubernetes have against them; those of operators are none of its own."""
     for document in documents:
         for version in (OLDEST, NEWEST):
-            if not document["apiVersion"].startswith("keda.sh/"):
+            if not document["apiVersion"].startswith(("keda.sh/", "monitoring.coreos.com/")):
                 try:
                     kubernetes_validate.validate(document, version, strict=True)
                 except kubernetes_validate.ValidationError as error:
