@@ -11,7 +11,9 @@ from tbcache.cli import (
     audit,
     backfill,
     cache,
+    config,
     dead,
+    doctor,
     enqueue,
     fetch,
     history,
@@ -91,6 +93,8 @@ app.command(rich_help_panel=ASK, epilog=backfill.EXAMPLE)(backfill.backfill)
 app.command(rich_help_panel=SEE, epilog=status.EXAMPLE)(status.status)
 app.command(rich_help_panel=SEE, epilog=usage.EXAMPLE)(usage.usage)
 app.command(rich_help_panel=SEE, epilog=audit.EXAMPLE)(audit.audit)
+app.command(rich_help_panel=SEE, epilog=doctor.EXAMPLE)(doctor.doctor)
+app.command(rich_help_panel=SEE, epilog=config.EXAMPLE)(config.config)
 
 alerts.callback()(alert.alert)
 alerts.command("test", epilog=alert.TEST_EXAMPLE)(alert.send_test)

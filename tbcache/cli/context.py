@@ -59,8 +59,13 @@ def _user() -> str:
 
 
 def await_redis(settings: Settings) -> None:
-    """Do what :func:`require_redis` does, but wait for a Redis that does not answer yet."""
-    configured_fleet(settings).wait_for_server(say)
+    """Do what :func:`require_redis` does, but wait for a Redis that does not answer yet; say so where it may
+    lose what it holds.
+    """
+    fleet = configured_fleet(settings)
+    fleet.wait_for_server(say)
+    for finding in fleet.losses():
+        say(f"{finding}")
 
 
 def look_for_redis(settings: Settings) -> None:

@@ -212,7 +212,10 @@ def _start_server(
 def _await_own(settings: Settings, display: Display, stop: StopSignal) -> bool:
     """Wait for the user's own server; False when we are to stop first."""
     with closing(Fleet.on_its_own(settings)) as fleet:
-        return fleet.wait_for_server(display.say, stop.is_set)
+        is_there = fleet.wait_for_server(display.say, stop.is_set)
+        for finding in fleet.losses() if is_there else ():
+            display.say(str(finding))
+        return is_there
 
 
 def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:

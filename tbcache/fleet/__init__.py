@@ -7,6 +7,8 @@ method of :class:`Operator`, which `Fleet.as_operator` gives.
 
 from tbcache.fleet.ask import fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
+from tbcache.fleet.doctor import credentials_finding
+from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.history import SPANS, Course, Span, UsageHistory
 from tbcache.fleet.incident import Incident
@@ -56,6 +58,7 @@ __all__ = [
     "DeadFilter",
     "DeadLetter",
     "Explanation",
+    "Finding",
     "Fleet",
     "FleetStatus",
     "FleetTrouble",
@@ -84,6 +87,7 @@ __all__ = [
     "UsageReport",
     "UsageRow",
     "WorkerStatus",
+    "credentials_finding",
     "difference",
     "fetches_of",
     "remedy",

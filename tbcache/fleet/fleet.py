@@ -13,9 +13,13 @@ from tbcache.cache import CacheManager
 from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
+from tbcache.fleet.doctor import checkup
+from tbcache.fleet.durability import losses
+from tbcache.fleet.finding import Finding
 from tbcache.fleet.history import Course, Histories, Span, UsageHistory
 from tbcache.fleet.incident import Incident, Incidents
 from tbcache.fleet.look import Look
+from tbcache.fleet.machine import machine_findings
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
@@ -29,6 +33,7 @@ from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
+from tbcache.store.server import ask_facts
 from tbcache.store.start import await_server
 
 
@@ -114,6 +119,21 @@ class Fleet:
         except (RedisUnreachable, ConfigurationError) as error:
             return str(error)
         return None
+
+    def losses(self) -> list[Finding]:
+        """How the server may lose what it holds, as far as this user may know; none while it is away."""
+        try:
+            self.require()
+            with self._store.guard():
+                return list(losses(ask_facts(self._store.client)))
+        except (RedisUnreachable, ConfigurationError):
+            return []
+
+    def checkup(self) -> list[Finding]:
+        """Everything that is to be looked at where something goes wrong: this machine, its settings, the
+        server, the fleet, each source. Does not raise when Redis is away. Nothing is asked upstream.
+        """
+        return [*machine_findings(self._settings), *checkup(self._settings, self._store, self.status())]
 
     # What it is doing
 

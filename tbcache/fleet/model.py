@@ -27,7 +27,8 @@ State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off"
 class ServerStatus:
     """Redis or Valkey; what only it knows is None while it is away.
 
-    ``is_refusing``: it is there, and refuses what it is asked.
+    ``is_refusing``: it is there, and refuses what it is asked. ``append_only``: it writes what it is told to
+    a file at once; ``eviction_policy`` says which keys it throws away when its memory is full.
     """
 
     address: str
@@ -38,6 +39,9 @@ class ServerStatus:
     uptime_seconds: int | None = None
     memory_bytes: int | None = None
     clients: int | None = None
+    append_only: bool | None = None
+    eviction_policy: str | None = None
+    most_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
@@ -189,6 +190,13 @@ def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
         what = f"{one.source}: {many if one.count > 1 else '1 queued fetch died'}: {one.reason}"
         todo = f"`tbcache dead` lists them, `tbcache dead purge {one.source}` forgets them"
         yield Trouble("dead_letters", what, todo, one.source, one.first_at)
+
+
+def drift_of(status: FleetStatus, shell: WorkerStatus) -> tuple[Trouble, ...]:
+    """In what a process that looks, and is none of the fleet, was started otherwise than the fleet's are."""
+    others = set(_drift(status))
+    found = _drift(replace(status, workers=(*status.workers, shell)))
+    return tuple(one for one in found if one not in others)
 
 
 def _drift(status: FleetStatus) -> Iterator[Trouble]:

@@ -51,6 +51,20 @@ def shortage_of(source: Source, count: int, share: float) -> str | None:
     return None if limit is None else _beyond(source, limit, count, share)
 
 
+def fit_of(source: Source, count: int, share: float) -> str:
+    """How much of ``share`` of the limits it takes to keep ``count`` symbols warm, where they have room for
+    it.
+    """
+    limit = min(source.limits, key=lambda one: _most(one, share) / one.window_seconds)
+    requests = requests_of(source, count) * source.cost
+    need = requests * limit.window_seconds / source.cache_ttl
+    return (
+        f"{count} symbols kept warm take {need:,.1f} requests in {limit.window_seconds:,.0f} s ({requests} "
+        f"each {source.cache_ttl:g} s), and {_most(limit, share):,} of {limit} are for that: "
+        f"there is room for {capacity_of(source, share):,} symbols"
+    )
+
+
 def _lines(source: Source, settings: Settings) -> Iterator[str]:
     # What lies in a plan's delay is not kept warm.
     count = len(settings.common_symbols) if settings.common_hours > source.delay_hours else 0

@@ -246,6 +246,10 @@ ADDRESSES = ("base_url", "auth_url")
 CREDENTIALS = ("bearer_token", "client_id", "client_secret", "api_key", "access_token")
 
 
+#: Where the value of a variable may be from.
+Origin = Literal["environment", "runtime file"]
+
+
 class SourceSettings(BaseModel):
     """What one source's variables say; None where they say nothing."""
 
@@ -346,16 +350,32 @@ class Settings(BaseModel):
         Raises:
           ConfigurationError: names the variable, its value, and what would be right.
         """
+        return cls.load_with_origins(environ, data_dir=data_dir)[0]
+
+    @classmethod
+    def load_with_origins(
+        cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None
+    ) -> tuple[Settings, dict[str, Origin]]:
+        """The settings as :meth:`load` gives them, and where each variable that is set is from.
+
+        Raises:
+          ConfigurationError: see :meth:`load`.
+        """
         env = dict(os.environ if environ is None else environ)
         if data_dir is not None:
             env[f"{PREFIX}DATA_DIR"] = str(data_dir)
         found = read_runtime_file(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
-        settings = cls._of(env)
+        settings, variables = cls._of(env), env
         # With another Redis than the runtime file's, its demo and its database are not meant either.
         if found.variables and settings.redis in (None, found.variables.get("REDIS_URL")):
-            settings = cls._of(_with_runtime_file(env, found.variables))
+            variables = _with_runtime_file(env, found.variables)
+            settings = cls._of(variables)
         settings._runtime_file_problem = found.problem
-        return settings
+        return settings, {
+            name: "environment" if env.get(name) == value else "runtime file"
+            for name, value in variables.items()
+            if value and name.startswith((PREFIX, "REDIS_"))
+        }
 
     @classmethod
     def _of(cls, variables: Mapping[str, str]) -> Settings:
@@ -417,7 +437,8 @@ class Settings(BaseModel):
 BUILT_IN_NAMES = tuple(
     name for name, field in Settings.model_fields.items() if field.annotation is SourceSettings
 )
-_REDIS = {
+#: The field of each variable without our prefix.
+REDIS_VARIABLES = {
     f"REDIS_{name}": f"redis_{name.lower()}"
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER", "SENTINELS", "SENTINEL_PASSWORD")
 }
@@ -485,11 +506,13 @@ def _checked(value: object) -> SourceSettings:
 
 def _collect(variables: Mapping[str, str]) -> dict[str, Any]:
     """Turn variables into nested settings, refusing unknown names."""
-    given: dict[str, Any] = {field: variables[name] for name, field in _REDIS.items() if variables.get(name)}
+    given: dict[str, Any] = {
+        field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)
+    }
     custom = set(_custom_names(variables))
     for name, value in _ours(variables):
         field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
-        known_field = field in Settings.model_fields and field not in ("custom", *_REDIS.values())
+        known_field = field in Settings.model_fields and field not in ("custom", *REDIS_VARIABLES.values())
         if nested and (field in BUILT_IN_NAMES or field in custom or _may_be_declared(field, nested, custom)):
             if nested not in SourceSettings.model_fields:
                 raise ConfigurationError(_unknown(name))
@@ -521,9 +544,11 @@ def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(name: str, custom: Iterable[str] = ()) -> str:
-    if (bare := name.removeprefix(PREFIX)) in _REDIS:
+    if (bare := name.removeprefix(PREFIX)) in REDIS_VARIABLES:
         return f"{name} is no setting of tbcache; did you mean {bare}?"
-    plain = [f for f in Settings.model_fields if f not in (*BUILT_IN_NAMES, "custom", *_REDIS.values())]
+    plain = [
+        f for f in Settings.model_fields if f not in (*BUILT_IN_NAMES, "custom", *REDIS_VARIABLES.values())
+    ]
     known = [f"{PREFIX}{field.upper()}" for field in plain]
     known += [
         f"{PREFIX}{source.upper()}__{field.upper()}"
@@ -545,7 +570,7 @@ def _explain(error: ValidationError, variables: Mapping[str, str]) -> str:
     if path[0] in Settings.model_fields and path[0] not in BUILT_IN_NAMES:
         path = path[:1]
     field = "__".join(part.upper() for part in path[:2])
-    name = next((n for n, f in _REDIS.items() if f == path[0]), f"{PREFIX}{field}")
+    name = next((n for n, f in REDIS_VARIABLES.items() if f == path[0]), f"{PREFIX}{field}")
     secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
     value = "(hidden)" if secret and "__BASE_URL" not in name else repr(variables.get(name, ""))
     return f"{name}={value} is not valid: {in_plain_words(first)}"

@@ -38,12 +38,20 @@ PROBE = Script("probe", Probe, nothing)
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What is not known is None. Memory in bytes, uptime in seconds."""
+    """What is not known is None. Memory in bytes, uptime in seconds; ``most_memory_bytes`` is 0 where
+    there is no bound.
+
+    ``append_only``: it writes what it is told to a file at once. ``eviction_policy`` says which keys it
+    throws away when its memory is full.
+    """
 
     version: str | None = None
     uptime_seconds: int | None = None
     memory_bytes: int | None = None
     clients: int | None = None
+    append_only: bool | None = None
+    eviction_policy: str | None = None
+    most_memory_bytes: int | None = None
 
 
 def ask_facts(client: Any) -> ServerFacts:
@@ -68,4 +76,12 @@ def facts_of(info: Any) -> ServerFacts:
         uptime_seconds=whole_number(info.get("uptime_in_seconds")),
         memory_bytes=whole_number(info.get("used_memory")),
         clients=whole_number(info.get("connected_clients")),
+        append_only=_flag(info.get("aof_enabled")),
+        eviction_policy=printable(str(info["maxmemory_policy"]), 40) if "maxmemory_policy" in info else None,
+        most_memory_bytes=whole_number(info.get("maxmemory")),
     )
+
+
+def _flag(value: object) -> bool | None:
+    number = whole_number(value, most=1)
+    return None if number is None else bool(number)

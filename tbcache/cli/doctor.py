@@ -1,0 +1,97 @@
+"""``tbcache doctor``: what is wrong here, and what mends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tbcache.cli.context import quiet_settings
+from tbcache.cli.error import FAILED, OK
+from tbcache.cli.option import AsCsv, AsJson, DataDir
+from tbcache.cli.output import check_form, show, shown
+from tbcache.cli.progress import progress
+from tbcache.fleet import Finding, Fleet, credentials_finding
+from tbcache.models.error import TbcacheError
+from tbcache.models.untrusted import LINE
+from tbcache.settings import Settings, get_sources
+from tbcache.settings.origin import near_misses
+
+EXAMPLE = "Example: tbcache doctor --ask"
+#: For so long a slot is waited for, where the credentials are tried.
+PATIENCE = 5.0
+_STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
+_SIGNS = {"ok": "ok", "note": "note", "wrong": "WRONG"}
+
+
+def doctor(
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask", help="Try the credentials of each source as well, by one request: it takes a slot."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Check this machine, its settings, Redis, the fleet and each source; say what mends what is wrong.
+
+    Ends with 1 where something is wrong. Nothing is changed, and nothing is asked upstream without --ask.
+    """
+    check_form(as_json=as_json, as_csv=as_csv)
+    settings = quiet_settings()
+    found = [*_variables(settings), *Fleet.of_process(settings).checkup()]
+    if ask:
+        found += _credentials(settings)
+    show(found, lambda: _page(found), as_json=as_json, as_csv=as_csv)
+    return FAILED if any(one.level == "wrong" for one in found) else OK
+
+
+def _variables(settings: Settings) -> Iterator[Finding]:
+    for miss in near_misses(settings, os.environ):
+        what = f"the variable {miss.name} is none of ours, and changes nothing"
+        yield Finding("wrong", "settings", what, f"did you mean {miss.meant}?")
+
+
+def _credentials(settings: Settings) -> list[Finding]:
+    # They read half of the library, and only who asks for it needs them.
+    from tbcache.providers import get_provider
+    from tbcache.providers.probe import probe
+
+    able, found = [one for one in get_sources(settings).values() if one.is_enabled], list[Finding]()
+    with progress("asking the upstreams", len(able)) as tell:
+        for source in able:
+            provider = get_provider(source.name)
+            try:
+                items = probe(provider, settings.common_symbols[0], PATIENCE)
+                found.append(credentials_finding(source, None, items))
+            except TbcacheError as error:
+                found.append(credentials_finding(source, error, 0))
+            finally:
+                provider.client.close()
+            tell(1)
+    return found
+
+
+def _page(found: Iterable[Finding]) -> RenderableType:
+    """What is wrong stands where it belongs, each with what mends it below."""
+    every = list(found)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for one in every:
+        words = shown(one.what, most=LINE)
+        if one.fix:
+            words.append_text(Text("\n-> ", style="bold")).append_text(shown(one.fix, "bold", LINE))
+        table.add_row(Text(_SIGNS[one.level], style=_STYLES[one.level]), shown(one.about), words)
+    wrong = sum(one.level == "wrong" for one in every)
+    many = f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong"
+    end = Text(many, "red") if wrong else Text("nothing is wrong", "green")
+    return Group(table, Text(), end)
