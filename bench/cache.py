@@ -98,6 +98,8 @@ class Tbcache:
                 "REDIS_URL": url,
                 "TBCACHE_LOCAL_CACHE_BYTES": str(local_bytes),
                 "TBCACHE_LEASE_SECONDS": str(lease_seconds),
+                # What it says of itself to the fleet, which goes by the strictest limit.
+                "TBCACHE_REDDIT__LIMITS": str(limit),
             }
         )
         self.settings = settings
