@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -69,8 +69,19 @@ class Process:
 
 
 @pytest.fixture
-def process(proxy: Proxy, settings_for: Callable[..., Settings]) -> Iterator[Process]:
-    process = Process(Settings.load({"REDIS_URL": proxy.url}))
+def process(proxy: Proxy) -> Iterator[Process]:
+    """One to which Redis is away where it refuses, and not where the machine is busy."""
+    yield from running(proxy, TBCACHE_REDIS_TIMEOUT="1")
+
+
+@pytest.fixture
+def hasty(proxy: Proxy) -> Iterator[Process]:
+    """One that waits no longer for an answer than usual, as that is lost."""
+    yield from running(proxy)
+
+
+def running(proxy: Proxy, **variables: str) -> Iterator[Process]:
+    process = Process(Settings.load({"REDIS_URL": proxy.url, **variables}))
     yield process
     process.store.close()
 
@@ -125,14 +136,14 @@ def test_what_ends_while_redis_is_away_is_held_no_longer_once_it_is_back(
 
 
 def test_what_was_sent_alone_after_its_answer_was_lost_counts_from_when_it_was_sent(
-    server: Server, proxy: Proxy, process: Process
+    server: Server, proxy: Proxy, hasty: Process
 ) -> None:
     """Redis has granted it earlier, and as over: it would leave the window before its request does."""
     proxy.swallow()
-    assert process.limiter.check_rate_limit()[0]
-    window = limiter_of(process.store).process_window("twitter")
+    assert hasty.limiter.check_rate_limit()[0]
+    window = limiter_of(hasty.store).process_window("twitter")
     (sent,) = window._fallback
-    process.come_back(proxy)
+    hasty.come_back(proxy)
     (name,) = server.client.keys("*{twitter}:slots")
     seconds, micros = server.client.time()
     age = dict(window.ages())[sent]
@@ -143,35 +154,35 @@ def test_what_was_sent_alone_after_its_answer_was_lost_counts_from_when_it_was_s
 
 @pytest.mark.parametrize("way", ["check_rate_limit", "wait_if_needed", "hold", "admit", "turn"])
 def test_a_slot_whose_answer_was_lost_is_given_back_as_redis_returns(
-    server: Server, proxy: Proxy, process: Process, way: str
+    server: Server, proxy: Proxy, hasty: Process, way: str
 ) -> None:
     """Redis has granted it and nobody knows: it would count for a window or a lease, and nothing is sent."""
     # The server knows the script: an answer that it does not would be swallowed.
-    grant = process.admission.turn(process.go("A").grant)
+    grant = hasty.admission.turn(hasty.go("A").grant)
     assert isinstance(grant, Grant)
-    process.forgo_all_fallback()
+    hasty.forgo_all_fallback()
     before = slots(server)[0]
     proxy.swallow()
     if way == "admit":
-        process.admission.admit(ask("B"))
+        hasty.admission.admit(ask("B"))
     elif way == "turn":
-        process.admission.turn(grant)
+        hasty.admission.turn(grant)
     elif way == "check_rate_limit":
-        assert not process.limiter.check_rate_limit()[0]
+        assert not hasty.limiter.check_rate_limit()[0]
     else:
-        wait = process.limiter.hold if way == "hold" else process.limiter.wait_if_needed
+        wait = hasty.limiter.hold if way == "hold" else hasty.limiter.wait_if_needed
         with pytest.raises(RateLimited):
             wait(max_wait=0.0)
     assert slots(server)[0] == before + 1
-    process.come_back(proxy)
+    hasty.come_back(proxy)
     assert slots(server)[0] == before
 
 
 def test_a_job_that_nobody_heard_of_is_handed_out_again_as_redis_returns(
-    server: Server, proxy: Proxy, process: Process, settings: Settings
+    server: Server, proxy: Proxy, hasty: Process, settings: Settings
 ) -> None:
     """It would wait until its claim lapses, count as one more death of its worker, and its slot be held."""
-    broker = PacingBroker(process.store, settings, [TWITTER])
+    broker = PacingBroker(hasty.store, settings, [TWITTER])
     broker.declare_queue("twitter")
     broker.threads.open(1)
     dramatiq.actor(actor_name=actor_name("twitter"), queue_name="twitter", broker=broker)(lambda **_: None)
@@ -179,14 +190,14 @@ def test_a_job_that_nobody_heard_of_is_handed_out_again_as_redis_returns(
     # The server knows the script.
     assert next(consumer) is None
     broker.enqueue(message(FetchRequest("twitter", "A"), "interactive"))
-    before, keys = slots(server)[0], queue_keys(process.store.keys, "twitter")
+    before, keys = slots(server)[0], queue_keys(hasty.store.keys, "twitter")
     proxy.swallow()
     # It asks, whether it has heard the bell or not.
     consumer._alarm.ring()
     assert next(consumer) is None
     # What the answer would have named as its next cause is not known.
     assert consumer._alarm._ask_at == -math.inf
-    process.come_back(proxy)
+    hasty.come_back(proxy)
     # The consumer may find Redis away once more. Were the job left until its claim lapses, that were a death.
     wait_until(lambda: next(consumer) is not None, seconds=60)
     assert slots(server) == (before + 1, 1)
@@ -195,15 +206,15 @@ def test_a_job_that_nobody_heard_of_is_handed_out_again_as_redis_returns(
 
 
 def test_a_slot_whose_answer_was_lost_counts_once_where_it_was_sent_alone_instead(
-    server: Server, proxy: Proxy, process: Process
+    server: Server, proxy: Proxy, hasty: Process
 ) -> None:
     """It is the same slot by its name: to give it back would forget a request that was sent."""
     before = slots(server)[0]
     proxy.swallow()
-    grant = process.go("A").grant
+    grant = hasty.go("A").grant
     assert grant.is_fallback
-    process.admission.settle(grant, DONE)
-    process.come_back(proxy)
+    hasty.admission.settle(grant, DONE)
+    hasty.come_back(proxy)
     assert slots(server) == (before + 1, 0)
 
 

@@ -32,7 +32,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.envelope import seal
-from tbcache.store.memory import Memory
+from tbcache.store.memory import MISSING, Memory
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
 from tests.server import Server, sending, sent_here, wait_until
@@ -340,6 +340,13 @@ def test_who_waits_for_an_interrupted_load_loads_instead(
         assert store.client.zcount(store.keys.slots("twitter"), time.time() * 1e6, "+inf") == 1
 
 
+def hear_all(layer: Memory, store: Store) -> None:
+    """Wait until all changes until now are heard of, as what is read afterwards would be dropped for them."""
+    assert layer.put("last", "", 60.0, layer.begin("last"), 1)
+    store.client.set(store.keys.entry("last"), b"", ex=60)
+    wait_until(lambda: layer.get("last") is MISSING, what="hearing of the last change")
+
+
 @pytest.mark.one_server
 def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     private_server: Server, settings_for: Callable[..., Settings], kept: Kept
@@ -355,6 +362,7 @@ def test_an_answer_this_process_knows_stands_in_while_redis_is_away(
     for request in symbols:
         pipeline.run(upstream, request)
     wait_until(lambda: layer.is_on, what="the layer's being on")
+    hear_all(layer, store)
     assert {pipeline.run(upstream, request).origin for request in symbols} == {"cache"}
     private_server.kill()
     wait_until(lambda: not layer.is_on, what="noticing the kill")
