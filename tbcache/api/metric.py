@@ -9,16 +9,19 @@ from typing import Literal, NamedTuple, TypeAlias
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from tbcache.fleet import Counted, FleetStatus
+from tbcache.fleet import CallerMetrics, Counted, FleetStatus
 
 Kind = Literal["gauge", "counter", "histogram"]
 
 
 class Seen(NamedTuple):
-    """The fleet at one moment, and what was counted of each source until then; None while Redis is away."""
+    """The fleet at one moment, what was counted of each source until then (None while Redis is away), and
+    what the callers that ask most have asked today, by caller, then source.
+    """
 
     status: FleetStatus
     counted: Mapping[str, Counted] | None
+    callers: Mapping[str, Mapping[str, CallerMetrics]]
 
 
 class Distribution(NamedTuple):

@@ -32,6 +32,8 @@ router = APIRouter(tags=["monitoring"])
 
 #: So many common symbols have series of their own: the first of them.
 MOST_SYMBOLS = 100
+#: So many callers have series of their own: those that have asked most today. The rest share one.
+MOST_CALLERS = 20
 #: The states of a job in a queue, as QueueDepth names them.
 _JOB_STATES = ("interactive", "prewarm", "suspects", "delayed", "running", "dead")
 
@@ -46,7 +48,8 @@ def metrics(request: Request, context: Ctx) -> Response:
     what is known without it.
     """
     status = context.fleet.status()
-    seen = Seen(status, context.fleet.counted(source.name for source in status.sources))
+    counted = context.fleet.counted(source.name for source in status.sources)
+    seen = Seen(status, counted, context.fleet.busiest_callers(MOST_CALLERS))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(_Collected(seen)), media_type=content_type)
 
@@ -144,6 +147,21 @@ def _jobs(seen: Seen) -> Iterator[Sample]:
     for depth in (source.queue for source in seen.status.sources if source.queue is not None):
         for state in _JOB_STATES:
             yield (depth.source, state), getattr(depth, state)
+
+
+def _callers(seen: Seen) -> Iterator[Sample]:
+    for caller, by_source in seen.callers.items():
+        for source, one in by_source.items():
+            yield (caller, source, "hit"), one.hits
+            yield (caller, source, "stale"), one.stale
+            yield (caller, source, "miss"), one.live
+            yield (caller, source, "failed"), one.failed
+
+
+def _caller_costs(seen: Seen) -> Iterator[Sample]:
+    for caller, by_source in seen.callers.items():
+        for source, one in by_source.items():
+            yield (caller, source), one.cost_most
 
 
 def _ages(seen: Seen) -> Iterator[Sample]:
@@ -297,6 +315,20 @@ METRICS = (
         _SOURCE,
         "US dollars spent today; it begins anew at midnight UTC, as the budget does.",
         _each(lambda source: source.usage.cost_today if source.usage else None),
+    ),
+    Metric(
+        "tbcache_caller_requests_today",
+        "gauge",
+        ("caller", "source", "outcome"),
+        f"Asks today of the {MOST_CALLERS} callers that ask most; it begins anew at midnight UTC.",
+        _callers,
+    ),
+    Metric(
+        "tbcache_caller_cost_today_dollars",
+        "gauge",
+        ("caller", "source"),
+        f"The most that today's fetches of the {MOST_CALLERS} callers that ask most have cost.",
+        _caller_costs,
     ),
     # Each source
     Metric(

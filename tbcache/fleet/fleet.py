@@ -23,12 +23,12 @@ from tbcache.fleet.machine import machine_findings
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
-from tbcache.fleet.usage import FleetUsage, read_asked, read_usage, unknown_usage
+from tbcache.fleet.usage import FleetUsage, read_asked, read_busiest, read_usage, unknown_usage
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
-from tbcache.monitoring import Counted, UsageMonitor
+from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, LetterMark, ListedJob, Queue
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
@@ -186,6 +186,12 @@ class Fleet:
         when Redis is away.
         """
         return self._histories.courses(names)
+
+    def busiest_callers(self, most: int) -> dict[str, dict[str, CallerMetrics]]:
+        """What the ``most`` callers that have asked most today (UTC) asked for, the first of them first, by
+        source; the rest is told as one caller's. Nothing while Redis is away.
+        """
+        return read_busiest(self._monitor, most)
 
     def asked(self, most: int = 50) -> dict[str, dict[str, int]]:
         """How often each symbol was asked for in this hour and the last one, the most first, by source; so

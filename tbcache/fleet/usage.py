@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 from tbcache.fleet.warm_set import request_of
 from tbcache.monitoring import CallerMetrics, RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
+from tbcache.monitoring.caller_usage import OTHERS
 from tbcache.settings import Source
 
 
@@ -76,6 +77,19 @@ def read_callers(monitor: UsageMonitor, moment: datetime) -> dict[str, dict[str,
         for caller, metrics in monitor.get_caller_metrics(name, moment).items():
             found.setdefault(caller, {})[name] = metrics
     return dict(sorted(found.items()))
+
+
+def read_busiest(monitor: UsageMonitor, most: int) -> dict[str, dict[str, CallerMetrics]]:
+    """The ``most`` callers that have asked most today, the first of them first; the rest as OTHERS."""
+    found = read_callers(monitor, monitor.days_back(1)[0])
+    asks = {caller: sum(one.requests for one in by_source.values()) for caller, by_source in found.items()}
+    ranked = sorted(found, key=lambda caller: (caller == OTHERS, -asks[caller]))
+    busiest = {caller: found[caller] for caller in ranked[:most] if caller != OTHERS}
+    others: dict[str, CallerMetrics] = {}
+    for caller in ranked[len(busiest) :]:
+        for source, metrics in found[caller].items():
+            others[source] = others.get(source, CallerMetrics()) + metrics
+    return {**busiest, OTHERS: others} if others else busiest
 
 
 def read_asked(monitor: UsageMonitor, sources: Iterable[Source], most: int) -> dict[str, dict[str, int]]:

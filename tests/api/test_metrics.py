@@ -22,6 +22,7 @@ from tbcache.api.metrics import METRICS
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
+from tbcache.models.caller import caller
 from tbcache.monitoring import EDGES, Heartbeat, UsageMonitor, Workload, latency_bucket
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
@@ -242,7 +243,7 @@ def test_a_look_that_loses_redis_halfway_gives_no_half_truth(
         monkeypatch.setattr(owner, name, patched(name, getattr(owner, name)))
     status = fleet.status()
     monkeypatch.undo()
-    families = [metric.family(Seen(status, None)) for metric in METRICS]
+    families = [metric.family(Seen(status, None, {})) for metric in METRICS]
     samples = {(one.name, frozenset[tuple[str, str]]()): 1.0 for one in families if one is not None}
     assert killed == [lost]
     assert not status.server.is_available
@@ -253,10 +254,23 @@ def test_labels_have_a_bound(client: TestClient, monitor: UsageMonitor, settings
     """A label with a new value per request or process grows a time series database without end."""
     monitor.beat("worker", started_at=utc_now(), workload=Workload(doing=("twitter AAPL",)))
     monitor.record_request("twitter")
+    for number in range(30):
+        for _ in range(number + 1):
+            with caller(f"bot{number}"):
+                monitor.callers.record("twitter", "live")
+    monitor.callers.flush()
     assert monitor.flush()
-    pairs = [pair for _, labels in scrape(client) for pair in labels]
+    samples = scrape(client)
+    pairs = [pair for _, labels in samples for pair in labels]
     assert {name for name, _ in pairs} == {label for metric in METRICS for label in metric.labels} | {"le"}
     assert {value for name, value in pairs if name == "symbol"} == set(settings.common_symbols)
+    # Those that ask most, and the others as one, so that the sum is that of all.
+    callers = {value for name, value in pairs if name == "caller"}
+    assert callers == {*(f"bot{number}" for number in range(10, 30)), "(others)"}
+    asks = {"source": "twitter", "outcome": "miss"}
+    assert get(samples, "tbcache_caller_requests_today", caller="bot29", **asks) == 30
+    assert get(samples, "tbcache_caller_requests_today", caller="(others)", **asks) == 55
+    assert get(samples, "tbcache_caller_cost_today_dollars", caller="bot29", source="twitter") == 0
 
 
 def test_what_is_kept_of_the_common_symbols_is_exposed(
