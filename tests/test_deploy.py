@@ -30,6 +30,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_sources
 from tbcache.store import Store
 from tests import readme
+from tests.monitoring import PROMTOOL
 from tests.server import Server
 from workers.__main__ import STOP_SECONDS
 
@@ -38,6 +39,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 FLEET = {"worker", "scheduler", "api"}
+WATCHING = {"prometheus", "grafana"}
 DEMO = {"demo", "demo-worker", "demo-scheduler", "simulator"}
 
 
@@ -78,9 +80,9 @@ def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
 
 def test_the_compose_file_has_every_part() -> None:
     """One command brings up the whole fleet; the demo's parts stay down unless asked for."""
-    assert set(SERVICES) == {"redis"} | FLEET | DEMO
-    assert {name for name, service in SERVICES.items() if service.get("profiles")} == DEMO
-    assert all(SERVICES[name]["profiles"] == ["demo"] for name in DEMO)
+    assert set(SERVICES) == {"redis"} | FLEET | DEMO | WATCHING
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if service.get("profiles")}
+    assert profiles == {name: ["demo"] for name in DEMO} | {name: ["monitoring"] for name in WATCHING}
 
 
 COMMANDS = {tuple(service["command"]) for service in OURS.values()}
@@ -103,6 +105,10 @@ def test_what_the_compose_file_refers_to_exists() -> None:
             assert (ROOT / service["build"] / "Dockerfile").is_file()
     used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
     assert used == set(COMPOSE["volumes"])
+    configs = [one["source"] for service in SERVICES.values() for one in service.get("configs", [])]
+    assert sorted(configs) == sorted(COMPOSE["configs"])
+    files = [one["file"] for one in COMPOSE["configs"].values() if "file" in one]
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_every_part_is_watched_restarted_and_given_time_to_stop() -> None:
@@ -125,9 +131,30 @@ def test_workers_can_be_scaled() -> None:
 def test_only_the_api_is_published_and_only_to_this_machine() -> None:
     """An open Redis on a network is found within minutes."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"api", "demo"}
-    for ports in published.values():
-        assert all(port.startswith("127.0.0.1:") and port.endswith(":8000") for port in ports)
+    ends = {"api": ":8000", "demo": ":8000", "prometheus": ":9090", "grafana": ":3000"}
+    assert set(published) == set(ends)
+    for name, ports in published.items():
+        assert all(port.startswith("127.0.0.1:") and port.endswith(ends[name]) for port in ports)
+
+
+def test_prometheus_scrapes_both_fleets_with_their_tokens(tmp_path: Path) -> None:
+    """Without its token it is refused, and its rules speak of nothing."""
+    text = COMPOSE["configs"]["prometheus"]["content"]
+    config = yaml.safe_load(text)
+    (fleet, demo) = config["scrape_configs"]
+    targets = [one["static_configs"][0]["targets"] for one in (fleet, demo)]
+    assert targets == [["api:8000"], ["demo:8000"]]
+    assert "TBCACHE_API_TOKEN" in fleet["authorization"]["credentials"]
+    assert demo["authorization"]["credentials"] == SERVICES["demo"]["environment"]["TBCACHE_API_TOKEN"]
+    mounted = {one["target"] for one in SERVICES["prometheus"]["configs"]}
+    assert set(config["rule_files"]) <= mounted
+    provider = yaml.safe_load(COMPOSE["configs"]["dashboards"]["content"])["providers"][0]
+    (dashboard,) = [one for one in SERVICES["grafana"]["configs"] if one["source"] == "dashboard"]
+    assert dashboard["target"].startswith(provider["options"]["path"])
+    if PROMTOOL is not None:
+        (tmp_path / "prometheus.yml").write_text(text)
+        done = run([PROMTOOL, "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")])
+        assert done.returncode == 0, done.stderr
 
 
 def test_our_parts_can_write_to_their_data_only() -> None:
