@@ -15,6 +15,7 @@ from tbcache.models.extra import need
 from tbcache.monitoring import get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings, get_sources, shortages
+from tbcache.settings.telemetry import tracing
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -65,14 +66,15 @@ def main() -> int:
     for line in shortages(settings):
         log.warning("capacity.short", reason=line)
     watch = Watch.of_process(settings)
-    watch.start()
-    jobs.start()
-    signal.sigwait(STOP_SIGNALS)
-    watch.stop()
-    jobs.shutdown(wait=True)
-    leader.resign()
-    monitor.leave()
-    store.close()
+    with tracing("scheduler"):
+        watch.start()
+        jobs.start()
+        signal.sigwait(STOP_SIGNALS)
+        watch.stop()
+        jobs.shutdown(wait=True)
+        leader.resign()
+        monitor.leave()
+        store.close()
     return 0
 
 

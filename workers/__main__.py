@@ -12,6 +12,7 @@ from tbcache.fetch.outbox import get_repository
 from tbcache.io.log import configure_logging
 from tbcache.models.error import TbcacheError, UnknownSource
 from tbcache.settings import get_settings
+from tbcache.settings.telemetry import tracing
 from tbcache.store import get_store
 from tbcache.store.start import await_server
 
@@ -38,7 +39,8 @@ def main() -> int:
             return 0
         if settings.persist:
             get_repository()
-        return _run(options.sources, options.threads)
+        with tracing("worker"):
+            return _run(options.sources, options.threads)
     except TbcacheError as error:
         _say(str(error))
         return 3 if isinstance(error, ConnectionError) else 2

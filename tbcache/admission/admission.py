@@ -21,6 +21,7 @@ from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
 from tbcache.admission.shared import SharedAdmission
+from tbcache.admission.trace import admitting, record_settled, record_verdict, settling
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -33,6 +34,7 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
+from tbcache.io.trace import NOWHERE, Carrier, carrier, carrier_of
 from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.models import Failure
@@ -94,6 +96,12 @@ class Admission:
 
     async def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
+        with admitting(ask) as running:
+            verdict = await self._admit(ask)
+            record_verdict(running, verdict)
+            return verdict
+
+    async def _admit(self, ask: Ask) -> Verdict:
         token = ask.slot or self._new_id()
         try:
             is_hit_enough = not ask.needed and not ask.slot
@@ -162,6 +170,13 @@ class Admission:
 
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load: store its value or its failure, commit its last slot, and count what it cost."""
+        loader = carrier()
+        with settling(grant) as running:
+            settled = await self._settle(grant, settlement, loader)
+            record_settled(running, settlement, settled)
+            return settled
+
+    async def _settle(self, grant: Grant, settlement: Settlement, loader: Carrier) -> Settled:
         if settlement.bill.is_uncertain:
             self._figures.count_uncertain(grant, settlement.bill)
         settlement = believed(grant.ask.source, settlement)
@@ -169,7 +184,7 @@ class Admission:
             self._record_closure(grant.ask.source, settlement.closed_by)
         if not grant.is_fallback:
             try:
-                settled = await self._shared.settle(grant, settlement)
+                settled = await self._shared.settle(grant, settlement, loader)
                 if settled == "stored":
                     self._remember(grant, settlement, in_redis=True)
                 return settled
@@ -245,21 +260,25 @@ class Admission:
             if await self._store.ask(script.DERIVE, call):
                 self.fresh.expect(source.name, ask.request.key, fresh_until(derive.head))
 
-    async def wait_for(self, join: Join, source: str, seconds: float) -> None:
-        """Wait until the load that ``join`` names is over, or about ``seconds``."""
+    async def wait_for(self, join: Join, source: str, seconds: float) -> Carrier:
+        """Wait until the load that ``join`` names is over, or about ``seconds``; return the context of the
+        span that it ran in, as far as that is known.
+        """
         if join.is_fallback:
             await self._fallback.wait_for(join.token, seconds)
-            return
+            return NOWHERE
         give_up = io.now() + seconds
         wake = self._store.keys.wake(source, join.token)
         try:
-            while (left := give_up - io.now()) > 0 and await self._store.first(wake, left) is None:
-                pass
+            while (left := give_up - io.now()) > 0:
+                if (element := await self._store.first(wake, left)) is not None:
+                    return carrier_of(element)
         except Unavailable:
             # Where Redis refuses this one command, it would be asked, and refuse, again and again without a
             # pause.
             if self._store.is_available:
                 await io.world().sleep(min(seconds, REFUSED_SECONDS))
+        return NOWHERE
 
     async def _take_back(self, ask: Ask, token: str) -> None:
         """End a load that never began. Where nothing was granted, the script changes nothing."""

@@ -183,6 +183,7 @@ class Settle(NamedTuple):
     has_timeline: bool
     timeline_payload: bytes
     timeline_us: int
+    loader: str
     once: tuple[str | int, ...]
 
 

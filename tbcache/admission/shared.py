@@ -27,6 +27,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
+from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.limiter import Replied, Terms, Want, limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.models import Lane
@@ -204,7 +205,8 @@ class SharedAdmission:
         at = turn.asked_at
         return grant._replace(slot=slot, granted_at=at, starts_at=at, send_by=send_by)
 
-    async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
+    async def settle(self, grant: Grant, settlement: Settlement, loader: Carrier = NOWHERE) -> Settled:
+        """``loader`` is told to those who wait for the load."""
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, constants = source.name, grant.ask.request.key, self.preparation.constants_of(source)
         timeline = grant.ask.timeline_key or key
@@ -249,6 +251,7 @@ class SharedAdmission:
                 has_timeline=bool(grant.ask.timeline_key),
                 timeline_payload=settlement.timeline or b"",
                 timeline_us=to_micros(TIMELINE_SECONDS),
+                loader=loader.get("traceparent", "1"),
                 once=once_of(settlement.bill),
             )
 

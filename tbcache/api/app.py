@@ -33,6 +33,9 @@ from tbcache.api.intake import Intake
 from tbcache.models.version import __version__
 from tbcache.settings import Settings, get_settings
 
+#: What machines ask every few seconds, and what lasts for hours.
+UNTRACED = ("/healthz", "/readyz", "/metrics", "/live/")
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the API. Opens no socket before the first request; its lifespan closes them."""
@@ -45,6 +48,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Theirs come from other hosts: blank without a way out.
         docs_url=None,
         redoc_url=None,
+        # Of a request FastAPI tells one span, and no words of an error, where settings/telemetry.py says.
+        telemetry={
+            "auto_configure": False,
+            "operation_spans": False,
+            "logs": False,
+            "exclude": lambda scope: scope["path"].startswith(UNTRACED),
+        },
     )
     app.state.context = context
     for part in (status, source, symbol, limit, usage, history, cache, job, dead, operate, sentiment):

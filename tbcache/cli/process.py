@@ -20,6 +20,7 @@ from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings import Settings, get_source, get_sources
+from tbcache.settings.telemetry import tracing
 
 WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
 SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
@@ -107,7 +108,8 @@ def api(
     # It serves without Redis, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
         Fleet.of_process(settings).require()
-    serve(host, port, settings, fd=fd)
+    with tracing("api"):
+        serve(host, port, settings, fd=fd)
 
 
 def simulator(

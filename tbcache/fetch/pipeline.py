@@ -40,6 +40,7 @@ from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
+from tbcache.io.trace import Facts, link, span
 from tbcache.models import (
     PATIENCE_SECONDS,
     Failure,
@@ -146,11 +147,13 @@ class Pipeline:
         and each try costs a slot. A load that is interrupted (by Ctrl-C, or by the time limit of a worker) is
         no failure. Whoever waits for it loads instead.
         """
-        try:
-            answered = await self._travel(job, ask._replace(caller=current_caller.get()))
-        except TbcacheError:
-            self._callers.record(job.source.name, "failed")
-            raise
+        with span(f"fetch {job.source.name}", lambda: _facts(job, ask)) as running:
+            try:
+                answered = await self._travel(job, ask._replace(caller=current_caller.get()))
+            except TbcacheError:
+                self._callers.record(job.source.name, "failed")
+                raise
+            running.add({"tbcache.origin": answered.origin})
         self._callers.record(job.source.name, answered.origin)
         return answered
 
@@ -189,7 +192,7 @@ class Pipeline:
                 case Go(grant, old):
                     stale = _peek(job, old)
                     if stale is not MISSING and ask.lane == "interactive" and not ask.needed and not ask.slot:
-                        world().spawn(functools.partial(self._load, job, grant, stale))
+                        world().spawn(functools.partial(self._refresh, job, grant, stale))
                         return Answered(stale, "stale")
                     with contextlib.suppress(TooLate):
                         return await self._load(job, grant, stale)
@@ -198,7 +201,7 @@ class Pipeline:
                     if left <= 0:
                         raise RateLimited(name, utc_now(), "another worker is still fetching it")
                     seconds = min(join.seconds, left, JOIN_SECONDS)
-                    await self.admission.wait_for(join, name, seconds)
+                    link(await self.admission.wait_for(join, name, seconds))
                 case Wait(seconds) as wait:
                     if wait.why in STOPPED or now() + seconds > give_up:
                         raise _limited(name, wait)
@@ -274,6 +277,10 @@ class Pipeline:
     def close(self) -> None:
         """Wait until the refreshes in the background are over."""
         BLOCKING.close()
+
+    async def _refresh(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
+        with span(f"refresh {job.source.name}", lambda: _facts(job, grant.ask)):
+            return await self._load(job, grant, stale)
 
     async def _load(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
         """Load and settle. ``stale`` is the value to answer with where that fails, or MISSING.
@@ -356,6 +363,11 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
+
+
+def _facts(job: Job[Any], ask: Ask) -> Facts:
+    names = {f"tbcache.{name}": value for name, value in job.names.items()}
+    return {"tbcache.source": job.source.name, **names, "tbcache.lane": ask.lane}
 
 
 def _as_it_is(value: T, payload: bytes) -> T:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
 
 if TYPE_CHECKING:
@@ -76,11 +77,11 @@ class Blocking(RealTime):
             # The threads of a parent are not there in a forked child.
             self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
             self._pid = os.getpid()
-        # The work has a context of its own, without the deadline and the world of its caller.
-        self._threads.submit(Context().run, _logged, work)
+        # Of its caller the work has the trace, and neither the deadline nor the world.
+        self._threads.submit(Context().run, _logged, carried(work))
 
     def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        Context().run(_logged, work)
+        Context().run(_logged, carried(work))
 
     def close(self) -> None:
         """Wait for what runs in the background."""

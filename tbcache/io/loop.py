@@ -28,6 +28,7 @@ from tbcache.io.current import BLOCKING, enter, inside, leave
 from tbcache.io.error import Unsent
 from tbcache.io.shared_connection import SharedConnection
 from tbcache.io.thread import ThreadPool
+from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Endpoint, Reply, Server
 
 if TYPE_CHECKING:
@@ -122,9 +123,10 @@ class Asyncio(RealTime):
         return await asyncio.shield(task)
 
     def spawn(self, work: Work) -> None:
-        self._start(work)
+        self._start(carried(work))
 
     def undo(self, work: Work) -> None:
+        work = carried(work)
         if self._loop.is_closed():
             # A coroutine that was left in the middle, and is collected now.
             BLOCKING.spawn(work)
@@ -182,7 +184,7 @@ class Asyncio(RealTime):
                     await work()
 
     def _start(self, work: Work) -> asyncio.Task[object]:
-        # The work has a context of its own, without the deadline of its caller.
+        # Of its caller the work has the trace, and not the deadline.
         context = Context()
         context.run(enter, self)
         task = self._loop.create_task(work(), context=context)

@@ -36,6 +36,7 @@
 --       has_timeline   the answer is made from a timeline
 --       timeline_payload   the JSON of the timeline's value; "" for none
 --       timeline_us   for how long the timeline is kept
+--       loader        what those who joined find in the list `woken`: the context of the load's span, "1" for none
 --       once          the items that are billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       settled: now, is_stored, is_ours   whether the value was stored, and whether the asker still had the lease
@@ -164,7 +165,7 @@ if is_ours then
         redis.call('DEL', lease)
     end
     if (tonumber(load[2] or 0) or 1) > 0 then
-        wake(woken, '1', 10000)
+        wake(woken, loader, 10000)
     end
 end
 
@@ -177,7 +178,7 @@ if timeline_load[1] == token then
     end
     redis.call('DEL', timeline_lease)
     if (tonumber(timeline_load[2] or 0) or 1) > 0 then
-        wake(woken, '1', 10000)
+        wake(woken, loader, 10000)
     end
 end
 

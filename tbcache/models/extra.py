@@ -16,6 +16,7 @@ MODULES = {
     "sql": ("sqlalchemy",),
     "postgres": ("psycopg",),
     "simulated": ("lupa",),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
     "calendar": ("exchange_calendars",),
     "onnx": ("numpy", "onnxruntime", "tokenizers"),
 }
@@ -36,4 +37,8 @@ def need(what: str, *modules: str, otherwise: str = "") -> None:
 
 def has(module: str) -> bool:
     """Whether ``module`` is installed."""
-    return find_spec(module) is not None
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # The package that it would be in is missing as well.
+        return False

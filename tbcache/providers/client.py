@@ -24,6 +24,7 @@ from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
 from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.mask import Mask, pairs
+from tbcache.providers.trace import record_status, requesting
 
 MAX_BYTES = 8 * 1024 * 1024
 #: A sign-in, the request itself, and another try of both.
@@ -175,7 +176,7 @@ class HttpClient:
             for _ in range(MAX_REQUESTS):
                 # Of a request of the auth's own, most is no secret: its host, its length.
                 mask.learn(pairs(request) - unsigned, by_name=request is not built)
-                answer = await self._answer(request)
+                answer = await self._answer(request, mask)
                 try:
                     request = await _next(flow, _to_response(answer, request))
                 except StopAsyncIteration:
@@ -188,8 +189,10 @@ class HttpClient:
         name, password = request.url.username, request.url.password
         return httpx2.BasicAuth(name, password) if name or password else httpx2.Auth()
 
-    async def _answer(self, request: httpx2.Request) -> RawResponse:
-        reply = await world().send(self, request, self._max_bytes)
+    async def _answer(self, request: httpx2.Request, mask: Mask) -> RawResponse:
+        with requesting(request, mask) as sent:
+            reply = await world().send(self, request, self._max_bytes)
+            record_status(sent, reply.status)
         headers = dict(reply.headers)
         encoding = headers.pop("content-encoding", "")
         body = unpack(self._source, reply.status, encoding, reply.body, self._max_bytes)

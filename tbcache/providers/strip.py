@@ -43,11 +43,8 @@ class Strip:
 
     def request(self, request: HttpRequest, kept: Collection[str]) -> HttpRequest:
         """``request`` without them; a value that is one of ``kept``, as a cursor, is none."""
-        parts = urlsplit(request.url)
-        query = urlencode(self._pairs(parse_qsl(parts.query, keep_blank_values=True), kept), safe="*")
-        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
-        params = dict(self._pairs(request.params.items(), kept))
-        return replace(request, url=self._mask.text(bare), params=params, headers={})
+        params = dict(_pairs(request.params.items(), self._mask, kept))
+        return replace(request, url=bare(request.url, self._mask, kept), params=params, headers={})
 
     def response(self, response: RawResponse, kept: Collection[str]) -> RawResponse:
         """``response`` without them, and without the headers that no provider reads."""
@@ -73,8 +70,18 @@ class Strip:
                 )
         return written
 
-    def _pairs(self, pairs: Any, kept: Collection[str]) -> list[tuple[str, str]]:
-        return [(name, _value(name, self._mask.text(value), kept)) for name, value in pairs]
+
+def bare(url: str, mask: Mask, kept: Collection[str] = ()) -> str:
+    """``url`` without the credentials that ``mask`` knows, that are named like one, or that stand before the
+    host; a value that is one of ``kept``, as a cursor, is none.
+    """
+    parts = urlsplit(url)
+    query = urlencode(_pairs(parse_qsl(parts.query, keep_blank_values=True), mask, kept), safe="*")
+    return mask.text(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query)))
+
+
+def _pairs(pairs: Any, mask: Mask, kept: Collection[str]) -> list[tuple[str, str]]:
+    return [(name, _value(name, mask.text(value), kept)) for name, value in pairs]
 
 
 def _encoded(secret: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from tbcache.io import utc_now
+from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import Paused
@@ -44,9 +45,9 @@ class Wants(NamedTuple):
     valid_until: float = 0.0
 
 
-def ask_for(request: FetchRequest, wants: Wants, name: str) -> Ask:
-    """The ask for a fetch in the name of a caller."""
-    id, data = encoded(request, wants.lane, wants.needed, wants.after, name, wants.valid_until)
+def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = NOWHERE) -> Ask:
+    """The ask for a fetch in the name of a caller, sent in the span of ``carrier``."""
+    id, data = encoded(request, wants.lane, wants.needed, wants.after, name, wants.valid_until, carrier)
     return Ask(id, data, request.key)
 
 

@@ -11,6 +11,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
+from tbcache.io.trace import Carrier, Span
 from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
 from tbcache.monitoring.presence import process_name
@@ -23,6 +24,7 @@ from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import Ask, queue_keys
 from tbcache.queue.thread import Threads
+from tbcache.queue.trace import TraceMiddleware, record_sent, sending
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, unconfigured
@@ -60,7 +62,7 @@ class PacingBroker(Broker):
         middleware: list[Middleware] | None = None,
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
-        built_in = [CurrentMessage(), JobMiddleware(), _Boot(self)]
+        built_in = [CurrentMessage(), TraceMiddleware(), JobMiddleware(), _Boot(self)]
         #: What no list of middleware leaves out: the first before a signal, and the last after it.
         self._built_in: list[Middleware] = []
         super().__init__(middleware)
@@ -177,18 +179,21 @@ class PacingBroker(Broker):
     async def put_many(self, messages: Sequence[dramatiq.Message[Any]]) -> list[QueuedJob]:
         """:meth:`enqueue_many`, in the world that it is awaited in."""
         self._emit_all("before_enqueue", self.emit_before, messages)
-        routes: dict[_Route, tuple[str, Wants]] = {}
+        routes: dict[_Route, tuple[str, Wants, Span, Carrier]] = {}
         places: dict[_Route, list[int]] = {}
         asks = []
         for place, message in enumerate(messages):
             route = _route_of(message)
             if route not in routes:
-                routes[route] = await self._wants(route)
-            asks.append(self._ask(message, routes[route][0]))
+                sent = sending(route.queue)
+                routes[route] = *await self._wants(route), sent, sent.carrier()
+            name, _, _, carrier = routes[route]
+            asks.append(self._ask(message, name, carrier))
             places.setdefault(route, []).append(place)
         found: dict[int, QueuedJob] = {}
         for route, some in places.items():
-            placed = await self._put_all(route.queue, routes[route][1], [asks[place] for place in some])
+            _, wants, sent, _ = routes[route]
+            placed = await self._put_all(route.queue, wants, sent, [asks[place] for place in some])
             found.update(zip(some, placed, strict=True))
         self._emit_all("after_enqueue", self.emit_after, messages)
         return [found[place] for place in range(len(messages))]
@@ -201,8 +206,10 @@ class PacingBroker(Broker):
             for message in messages:
                 emit("enqueue", message, None)
 
-    async def _put_all(self, queue: str, wants: Wants, asks: Sequence[Ask]) -> list[QueuedJob]:
-        queued = await put_all(self.store, self._worker, queue, asks, wants)
+    async def _put_all(self, queue: str, wants: Wants, sent: Span, asks: Sequence[Ask]) -> list[QueuedJob]:
+        with sent:
+            queued = await put_all(self.store, self._worker, queue, asks, wants)
+            record_sent(sent, queued)
         moments = await starts_of(self.store, queue, queued)
         return [
             QueuedJob(queue=queue, job_id=one.id, state=one.state, starts_at=moment, _store=self.store)
@@ -212,10 +219,11 @@ class PacingBroker(Broker):
     def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
         route = _route_of(message)
         name, wants = run(self._wants(route))
-        ask = self._ask(message, name)
-        ask = ask if is_joining else ask._replace(key="")
         wants = wants._replace(delay_seconds=delay_ms / 1000)
-        run(put_all(self.store, self._worker, route.queue, [ask], wants))
+        with sending(route.queue) as sent:
+            ask = self._ask(message, name, sent.carrier())
+            ask = ask if is_joining else ask._replace(key="")
+            record_sent(sent, run(put_all(self.store, self._worker, route.queue, [ask], wants)))
 
     async def _wants(self, route: _Route) -> tuple[str, Wants]:
         """The name of the caller, and what Redis is told of such messages."""
@@ -226,10 +234,13 @@ class PacingBroker(Broker):
         account = await weights_of(self.store).account(name, self.settings)
         return name, Wants(account, route.lane, charge=charge, is_follow_up=is_follow_up)
 
-    def _ask(self, message: dramatiq.Message[Any], name: str) -> Ask:
+    def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> Ask:
+        options = dict(carrier)
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
         if name != self.settings.own_caller and "caller" not in message.options:
-            message = message.copy(options={**message.options, "caller": name})
+            options["caller"] = name
+        if options:
+            message = message.copy(options=options)
         # The call of a fetcher joins the one that is queued.
         return Ask(message.message_id, message.encode(), message.options.get("cache_key", ""))
 

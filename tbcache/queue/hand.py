@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import dramatiq
 from dramatiq.broker import MessageProxy
 
+from tbcache.io.trace import Span
 from tbcache.queue.job import Finish
 from tbcache.queue.thread import Threads
 from tbcache.store.script import Argument
@@ -32,6 +33,8 @@ class Job(MessageProxy):
         self.slot: str | None = None
         self.is_begun = False
         self.finish: Finish | None = None
+        #: The one in which it is processed.
+        self.span: Span | None = None
 
 
 class Ended(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 
 from tbcache.io import now, run, utc_now
 from tbcache.io.singleton import singleton
+from tbcache.io.trace import carrier_in
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.history import past
@@ -34,6 +35,7 @@ from tbcache.queue.script import (
     State,
     queue_keys,
 )
+from tbcache.queue.trace import awaiting, record_sent, sending
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
@@ -102,6 +104,12 @@ class Handle(QueuedJob):
         """:meth:`result`, in the world that it is awaited in."""
         if self._outcome is not None:
             return self._outcome
+        with awaiting(self.queue, self.job_id) as waiting:
+            found = await self._await_result(timeout)
+            waiting.link(carrier_in(found.carrier))
+            return found.get(self.request.source)
+
+    async def _await_result(self, timeout: float | None) -> Result:
         key = self._store.keys.result(self.request.source, self.job_id)
         give_up = None if timeout is None else now() + timeout
         look_at = now() + LOOK_SECONDS
@@ -109,7 +117,7 @@ class Handle(QueuedJob):
             left = LOOK_SECONDS if give_up is None else give_up - now()
             found = await self._store.first(key, min(max(left, 0.001), LOOK_SECONDS))
             if found is not None:
-                return decode_result(found).get(self.request.source)
+                return decode_result(found)
             if now() >= look_at:
                 look_at = now() + LOOK_SECONDS
                 if await self._is_lost(key):
@@ -253,8 +261,11 @@ class Queue:
     async def _put_all(
         self, source: str, requests: Sequence[FetchRequest], name: str, wants: Wants, *, is_estimated: bool
     ) -> list[Handle]:
-        asks = [ask_for(request, wants, name) for request in requests]
-        queued = await put_all(self._store, self._worker, source, asks, wants)
+        with sending(source) as sent:
+            carrier = sent.carrier()
+            asks = [ask_for(request, wants, name, carrier) for request in requests]
+            queued = await put_all(self._store, self._worker, source, asks, wants)
+            record_sent(sent, queued)
         outcomes = [self._outcome(*one) for one in zip(requests, queued, strict=True)]
         if damaged := [place for place, found in enumerate(outcomes) if found is DAMAGED]:
             # A worker finds it damaged as well, and removes it.

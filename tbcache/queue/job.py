@@ -12,6 +12,7 @@ from dramatiq.common import current_millis
 from dramatiq.encoder import JSONEncoder
 from dramatiq.message import generate_unique_id, get_encoder
 
+from tbcache.io.trace import NOWHERE, Carrier, carrier
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
@@ -130,16 +131,19 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     limited_until: float | None = None
     message: str | None = None
+    #: The context of the span in which it came about.
+    carrier: Carrier = NOWHERE
 
     @classmethod
     def of(cls, outcome: Outcome | None, error: BaseException | None) -> Result:
+        here = carrier()
         if outcome is not None:
-            return cls(outcome=outcome)
+            return cls(outcome=outcome, carrier=here)
         if isinstance(error, UpstreamError):
-            return cls(failure=Failure.of(error))
+            return cls(failure=Failure.of(error), carrier=here)
         if isinstance(error, RateLimited):
-            return cls(limited_until=error.retry_at.timestamp(), message=error.reason)
-        return cls(message=printable(f"{type(error).__name__}: {error}", LINE))
+            return cls(limited_until=error.retry_at.timestamp(), message=error.reason, carrier=here)
+        return cls(message=printable(f"{type(error).__name__}: {error}", LINE), carrier=here)
 
     def get(self, source: str) -> Outcome:
         """The outcome.
@@ -221,10 +225,11 @@ def encoded(
     after: float,
     caller: str | None,
     valid_until: float,
+    carrier: Carrier,
 ) -> tuple[str, bytes]:
     """The id of such a message, and its bytes: what it takes to make one is most of what a job costs."""
     fields = {
-        **_fields(request, lane, needed, after, caller, valid_until),
+        **_fields(request, lane, needed, after, caller, valid_until, carrier),
         "message_id": generate_unique_id(),
         "message_timestamp": current_millis(),
     }
@@ -241,6 +246,7 @@ def _fields(
     after: float,
     caller: str | None,
     valid_until: float,
+    carrier: Carrier = NOWHERE,
 ) -> dict[str, Any]:
     kwargs: dict[str, Any] = {
         "symbol": request.symbol,
@@ -255,7 +261,7 @@ def _fields(
         kwargs["deep"] = True
     if after:
         kwargs["after"] = after
-    options: dict[str, Any] = {"caller": caller} if caller else {}
+    options: dict[str, Any] = {"caller": caller, **carrier} if caller else dict(carrier)
     if valid_until:
         options["valid_until"] = valid_until
     return {

@@ -9,12 +9,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tbcache.io.fork import renew_in_child
+from tbcache.io.trace import carrier, link
 
 
 class _SharedLoad:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.waiting = 0
+        #: The context of the span in which it was begun.
+        self.carrier = carrier()
 
 
 class SharedLoads:
@@ -44,6 +47,8 @@ class SharedLoads:
         elif shared.task is asyncio.current_task():
             # A load that asks for its own key must not wait for itself.
             return await load()
+        else:
+            link(shared.carrier)
         shared.waiting += 1
         try:
             return await asyncio.shield(shared.task)

@@ -191,6 +191,8 @@ _SIMULATED: dict[str, Callable[..., Any]] = {
     "marker": lambda home, *args: home.marker(*args),
     "is_alive": lambda home, pid: home.is_alive(pid),
     "machine_name": lambda home: home.machine_name,
+    # What a simulated process does is told to no tracer.
+    "tracer": lambda home: None,
 }
 #: What stands for other objects wherever they were imported: for modules, and for what a module may have
 #: imported from one by name.
