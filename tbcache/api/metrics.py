@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import exposition
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from tbcache.api.context import Ctx
 from tbcache.api.metric import Distribution, Metric, Sample, Seen
@@ -30,6 +31,9 @@ from tbcache.models.version import __version__
 
 router = APIRouter(tags=["monitoring"])
 
+#: What writes each form, and how it is called.
+_TEXT = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
+_OPENMETRICS = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
 #: So many common symbols have series of their own: the first of them.
 MOST_SYMBOLS = 100
 #: So many callers have series of their own: those that have asked most today. The rest share one.
@@ -50,7 +54,9 @@ def metrics(request: Request, context: Ctx) -> Response:
     status = context.fleet.status()
     counted = context.fleet.counted(source.name for source in status.sources)
     seen = Seen(status, counted, context.fleet.busiest_callers(MOST_CALLERS))
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    # The library's own choice fails at a version that is no number, and claims any that is one.
+    accepted = {kind.partition(";")[0].strip() for kind in request.headers.get("Accept", "").split(",")}
+    encode, content_type = _OPENMETRICS if "application/openmetrics-text" in accepted else _TEXT
     return Response(encode(_Collected(seen)), media_type=content_type)
 
 
