@@ -127,10 +127,13 @@ class Node:
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "driver_info": None,
             # The pool's own limit is no word of the server, and must not count as one.
             "max_connections": 2**31,
         }
+        if not self._url.startswith("rediss:"):
+            # Over TLS 1.3 a server sends tickets behind the handshake. Where nothing is asked at once, redis-py
+            # takes them for an answer that nobody has read, and gives the connection up.
+            options["driver_info"] = None
         if self._watched is not None:
             return self._watched.client(options)
         return redis.Redis.from_url(self._url, **options)
