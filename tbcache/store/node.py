@@ -131,8 +131,8 @@ class Node:
             "max_connections": 2**31,
         }
         if not self._url.startswith("rediss:"):
-            # Over TLS 1.3 a server sends tickets after the handshake. Where nothing is asked at once, redis-py
-            # takes them for an answer that nobody has read, and gives the connection up.
+            # Over TLS 1.3 a server sends tickets after the handshake. Where nothing is asked at once,
+            # redis-py takes them for an answer that nobody has read, and gives the connection up.
             options["driver_info"] = None
         if self._watched is not None:
             return self._watched.client(options)
