@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from tbcache.api import (
     cache,
+    change,
     dead,
     docs,
     error,
@@ -57,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.context = context
-    for part in (status, source, symbol, limit, usage, history, cache, job, dead, operate, sentiment):
+    for part in (status, source, symbol, limit, usage, history, change, cache, job, dead, operate, sentiment):
         app.include_router(part.router)
     for part in (cache, job, dead, operate):
         app.include_router(part.write_router)

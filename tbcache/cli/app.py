@@ -11,6 +11,7 @@ from tbcache.cli import (
     audit,
     backfill,
     cache,
+    change,
     config,
     dead,
     doctor,
@@ -92,6 +93,7 @@ app.command(rich_help_panel=ASK, epilog=history.EXAMPLE)(history.history)
 app.command(rich_help_panel=ASK, epilog=backfill.EXAMPLE)(backfill.backfill)
 app.command(rich_help_panel=SEE, epilog=status.EXAMPLE)(status.status)
 app.command(rich_help_panel=SEE, epilog=usage.EXAMPLE)(usage.usage)
+app.command(rich_help_panel=SEE, epilog=change.EXAMPLE)(change.changes)
 app.command(rich_help_panel=SEE, epilog=audit.EXAMPLE)(audit.audit)
 app.command(rich_help_panel=SEE, epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(rich_help_panel=SEE, epilog=config.EXAMPLE)(config.config)

@@ -7,10 +7,11 @@ method of :class:`Operator`, which `Fleet.as_operator` gives.
 
 from tbcache.fleet.ask import fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
+from tbcache.fleet.change import Change, ChangeKind
 from tbcache.fleet.doctor import credentials_finding
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
-from tbcache.fleet.history import SPANS, Course, Span, UsageHistory
+from tbcache.fleet.history import SPANS, Span, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
     FleetStatus,
@@ -29,6 +30,7 @@ from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage
 from tbcache.models.trouble import FleetTrouble, ServerTrouble
 from tbcache.monitoring import EDGES, KEPT_DAYS, CallerMetrics, Counted, Totals, WorkerStatus
+from tbcache.monitoring.interval import Interval
 from tbcache.queue import (
     DeadFilter,
     DeadLetter,
@@ -52,8 +54,9 @@ __all__ = [
     "By",
     "CacheUsage",
     "CallerMetrics",
+    "Change",
+    "ChangeKind",
     "Counted",
-    "Course",
     "DayUsage",
     "DeadFilter",
     "DeadLetter",
@@ -65,6 +68,7 @@ __all__ = [
     "FleetUsage",
     "Handle",
     "Incident",
+    "Interval",
     "JobFilter",
     "JobState",
     "LetterMark",
@@ -82,11 +86,13 @@ __all__ = [
     "Span",
     "State",
     "Totals",
+    "Trend",
     "Trouble",
     "UsageHistory",
     "UsageReport",
     "UsageRow",
     "WorkerStatus",
+    "cost_by_hour",
     "credentials_finding",
     "difference",
     "fetches_of",

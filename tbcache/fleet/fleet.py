@@ -6,17 +6,18 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from tbcache.cache import CacheManager
 from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
+from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
 from tbcache.fleet.doctor import checkup
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
-from tbcache.fleet.history import Course, Histories, Span, UsageHistory
+from tbcache.fleet.history import Histories, Span, Trend, UsageHistory
 from tbcache.fleet.incident import Incident, Incidents
 from tbcache.fleet.look import Look
 from tbcache.fleet.machine import machine_findings
@@ -24,17 +25,22 @@ from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.usage import FleetUsage, read_asked, read_busiest, read_usage, unknown_usage
-from tbcache.io import run
+from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
+from tbcache.monitoring.departure import read_departures
 from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, LetterMark, ListedJob, Queue
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.server import ask_facts
 from tbcache.store.start import await_server
+
+DAY_HOURS = 24
+#: Of so many things that operators did last those are told that are of the last hours.
+MOST_ORDERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +187,11 @@ class Fleet:
             raise UnknownSource(source, known)
         return self._histories.of(source, span)
 
-    def courses(self, names: Iterable[str]) -> Mapping[str, Course]:
+    def trends(self, names: Iterable[str]) -> Mapping[str, Trend]:
         """The last 15 minutes and 24 hours of each source, as they were at most a minute ago. Does not raise
         when Redis is away.
         """
-        return self._histories.courses(names)
+        return self._histories.trends(names)
 
     def busiest_callers(self, most: int) -> dict[str, dict[str, CallerMetrics]]:
         """What the ``most`` callers that have asked most today (UTC) asked for, the first of them first, by
@@ -319,6 +325,28 @@ class Fleet:
         """
         found = Incidents(self._store).read().values()
         return sorted(found, key=lambda one: one.began_at, reverse=True)[:most]
+
+    def changes(self, hours: float = 1.0) -> list[Change]:
+        """What has changed in the last hours (24 at most), the last first.
+
+        Raises:
+          RedisUnreachable: it stands in Redis.
+        """
+        span = timedelta(hours=min(max(hours, 0.0), DAY_HOURS))
+        names, since = self._look.names(), utc_now() - span
+        found = [
+            *orders(self.audit(MOST_ORDERS), names),
+            *troubles(self.incidents()),
+            *processes(self._monitor.get_workers(), read_departures(self._store)),
+            *(one for name in names for one in self._new_errors(name, span)),
+        ]
+        return sorted((one for one in found if one.at >= since), key=lambda one: one.at, reverse=True)
+
+    def _new_errors(self, name: str, span: timedelta) -> list[Change]:
+        # A source whose keys are damaged tells nothing.
+        with contextlib.suppress(Refused):
+            return list(new_errors(name, self._monitor.get_marks(name), span))
+        return []
 
     def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
         """Queue a fetch for a worker, or join the one that is queued for the same answer.

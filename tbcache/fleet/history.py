@@ -40,6 +40,7 @@ class Steps(NamedTuple):
 
 #: 15 minutes by the minute, 24 hours by the quarter of an hour, 30 days by the hour.
 SPANS: Mapping[Span, Steps] = {"15m": Steps(1, 15), "24h": Steps(15, 96), "30d": Steps(60, 720)}
+DAY_BY_HOUR = Steps(60, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,33 @@ class UsageHistory:
     intervals: tuple[Interval, ...]
     reason: str | None = None
 
-    def by_hour(self, since: datetime) -> list[tuple[datetime, float]]:
+    @property
+    def requests(self) -> int:
+        """How often it was asked in all."""
+        return sum(one.requests for one in self.intervals)
+
+    @property
+    def errors(self) -> int:
+        """How many errors there were in all."""
+        return sum(one.errors for one in self.intervals)
+
+    @property
+    def busiest(self) -> Interval | None:
+        """The step in which it was asked most; None where it was not asked."""
+        asked = (one for one in self.intervals if one.requests)
+        return max(asked, key=lambda one: one.requests / one.seconds, default=None)
+
+    @property
+    def most_waiting(self) -> int | None:
+        """The most jobs that its queue had as a minute began; None where nobody has looked."""
+        return max((one.waiting for one in self.intervals if one.waiting is not None), default=None)
+
+    @property
+    def cost(self) -> float:
+        """What it cost in all, in US dollars."""
+        return sum(one.cost for one in self.intervals)
+
+    def cost_by_hour(self, since: datetime) -> list[tuple[datetime, float]]:
         """What each hour from ``since`` on has cost (US dollars), the oldest first; 0 where none knows."""
         costs: dict[datetime, float] = {}
         hour = _hour_of(since)
@@ -71,11 +98,23 @@ class UsageHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How a source has come to where it is: the last 15 minutes, and the last 24 hours."""
+class Trend:
+    """How a source has come to where it is: the last 15 minutes by the minute, and the last 24 hours, by the
+    quarter of an hour and by the hour.
+    """
 
     recent: UsageHistory
     day: UsageHistory
+    hours: UsageHistory
+
+
+def cost_by_hour(histories: Iterable[UsageHistory], since: datetime) -> list[tuple[datetime, float]]:
+    """What all of them have cost in each hour from ``since`` on (US dollars), the oldest first."""
+    costs: dict[datetime, float] = {}
+    for one in histories:
+        for hour, cost in one.cost_by_hour(since):
+            costs[hour] = costs.get(hour, 0.0) + cost
+    return sorted(costs.items())
 
 
 class Histories:
@@ -86,7 +125,7 @@ class Histories:
         self._store = store
         self._monitor = monitor
         self._repository: SentimentRepository | None = None
-        self._courses: dict[str, Course] = {}
+        self._trends: dict[str, Trend] = {}
         self._read_at = -1
 
     def of(self, source: str, span: Span) -> UsageHistory:
@@ -95,35 +134,41 @@ class Histories:
         Raises:
           InvalidRequest: ``source`` is no name.
         """
-        try:
-            return self._history(source, span, self._monitor.get_marks(source))
-        except Unavailable as error:
-            return self._history(source, span, Marks(utc_now().timestamp() * MICROS, {}, {}), str(error))
+        marks, reason = self._marks(source)
+        return self._history(source, span, SPANS[span], marks, reason)
 
-    def courses(self, names: Iterable[str]) -> Mapping[str, Course]:
-        """The course of each source, read once a minute. Does not raise when Redis is away."""
+    def trends(self, names: Iterable[str]) -> Mapping[str, Trend]:
+        """The trend of each source, read once a minute. Does not raise when Redis is away."""
         minute = int(utc_now().timestamp()) // 60
         wanted = set(names)
-        if minute != self._read_at or not wanted <= self._courses.keys():
-            self._courses = {name: self._course(name) for name in sorted(wanted)}
+        if minute != self._read_at or not wanted <= self._trends.keys():
+            self._trends = {name: self._trend(name) for name in sorted(wanted)}
             self._read_at = minute
-        return self._courses
+        return self._trends
 
     def close(self) -> None:
         """Close the connections to the database."""
         if self._repository is not None:
             self._repository.close()
 
-    def _course(self, source: str) -> Course:
-        reason = None
-        try:
-            marks = self._monitor.get_marks(source)
-        except Unavailable as error:
-            marks, reason = Marks(utc_now().timestamp() * MICROS, {}, {}), str(error)
-        return Course(*(self._history(source, span, marks, reason) for span in ("15m", "24h")))
+    def _trend(self, source: str) -> Trend:
+        marks, reason = self._marks(source)
+        return Trend(
+            recent=self._history(source, "15m", SPANS["15m"], marks, reason),
+            day=self._history(source, "24h", SPANS["24h"], marks, reason),
+            hours=self._history(source, "24h", DAY_BY_HOUR, marks, reason),
+        )
 
-    def _history(self, source: str, span: Span, marks: Marks, reason: str | None = None) -> UsageHistory:
-        steps = SPANS[span]
+    def _marks(self, source: str) -> tuple[Marks, str | None]:
+        """What Redis keeps; nothing while it is away, and why."""
+        try:
+            return self._monitor.get_marks(source), None
+        except Unavailable as error:
+            return Marks(utc_now().timestamp() * MICROS, {}, {}), str(error)
+
+    def _history(
+        self, source: str, span: Span, steps: Steps, marks: Marks, reason: str | None
+    ) -> UsageHistory:
         bounds = _bounds(steps, marks.now_us)
         found = intervals_of(marks.between([*bounds, bounds[-1] + steps.minutes]))
         start = to_time(bounds[0] * 60 * MICROS)

@@ -17,6 +17,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.limiter.member import Membership
 from tbcache.models.version import __version__
+from tbcache.monitoring.departure import add_departure
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings, get_declared
@@ -166,5 +167,11 @@ class Presence:
         # Its last beat must not put us on the list again.
         self._beater.stop()
         self._membership.stop()
+        last, _ = self._written
         with self._store.guard():
-            self._store.client.hdel(self._store.keys.workers, self.name)
+            pipe = self._store.client.pipeline(transaction=False)
+            pipe.hdel(self._store.keys.workers, self.name)
+            if last is not None:
+                add_departure(pipe, self._store, self.name, last)
+            pipe.execute()
+        self._written = None, -math.inf

@@ -292,11 +292,14 @@ class SentimentRepository:
           RepositoryUnavailable: nothing of it was written.
         """
         insert = table.insert_hours(self.dialect)
-        with self._connect() as connection:
-            if hours:
-                connection.execute(insert, hour_rows(hours))
-            connection.execute(table.delete_hours(oldest))
-            connection.commit()
+        try:
+            with self._connect() as connection:
+                if hours:
+                    connection.execute(insert, hour_rows(hours))
+                connection.execute(table.delete_hours(oldest))
+                connection.commit()
+        except DBAPIError as error:
+            raise self._unavailable(error) from error
 
     def hours(self, since: datetime, source: str | None = None) -> list[UsageHour]:
         """The hours of the usage since ``since``, of one source or of all, the oldest first.
@@ -307,7 +310,11 @@ class SentimentRepository:
         query = select(table.hours).where(table.hours.c.hour >= since).order_by(table.hours.c.hour)
         if source is not None:
             query = query.where(table.hours.c.source == source)
-        return self._made(query, to_hour)
+        try:
+            return self._made(query, to_hour)
+        except DBAPIError as error:
+            # Whoever reads for a view has no right to this table, and shows the rest.
+            raise self._unavailable(error) from error
 
     def count_items(self) -> int:
         """How many items are written."""

@@ -218,6 +218,11 @@ class Keys:
         return f"{self.namespace}:{{alert}}:incidents"
 
     @property
+    def gone(self) -> str:
+        """LIST, a line of JSON for each process that has left: monitoring/departure.py."""
+        return f"{self.namespace}:gone"
+
+    @property
     def workers(self) -> str:
         """HASH worker -> JSON of its last heartbeat."""
         return f"{self.namespace}:workers"

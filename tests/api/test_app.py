@@ -38,6 +38,7 @@ PATHS = {
     "/api/sentiment/{source}/{symbol}",
     "/api/history",
     "/api/usage/history",
+    "/api/changes",
     "/api/audit",
     "/api/dead",
     "/api/weights",

@@ -10,8 +10,9 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -39,6 +40,8 @@ HERE = {"Origin": "http://localhost:8000"}
 PAGES = (
     "/",
     "/jobs",
+    "/changes",
+    "/changes?hours=8",
     "/callers",
     "/audit",
     "/source/reddit",
@@ -111,6 +114,50 @@ def test_the_first_page_shows_each_source_with_its_limit_and_its_queue(
     assert "60 in 1 min" in row
     seen = text_of(page)
     assert "no worker runs" in seen.lower() or "No process has been heard of." in seen
+
+
+def test_what_was_asked_over_time_is_drawn_with_its_figures(
+    client: TestClient, monitor: UsageMonitor
+) -> None:
+    """A picture alone tells nobody a figure, and some readers nothing at all."""
+    monitor.record_request("reddit", cost=1.25)
+    monitor.record_request("reddit", success=False)
+    assert monitor.flush()
+    page = client.get("/").text
+    rows = page[page.index('id="history"') :]
+    row = rows[rows.index("/source/reddit") :].partition("</tr>")[0]
+    assert "2 asks, 1 error" in text_of(row)
+    assert re.search(r'aria-label="Cost today by the hour \(UTC\), \$1.25 in all: \d\d:00 \$1.25"', row)
+    assert "options" not in text_of(rows[: rows.index("</section>")])
+    hour = client.get("/source/reddit").text.partition("<tbody>")[2].partition("</tr>")[0]
+    assert text_of(hour).split()[1:5] == ["2", "0%", "0", "1"]
+
+
+def test_a_minute_is_drawn_once_for_a_page_that_changes_each_second(
+    client: TestClient, monitor: UsageMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minutes of a day are half a megabyte of each source."""
+    asked: list[str] = []
+    marks = UsageMonitor.get_marks
+    monkeypatch.setattr(
+        UsageMonitor, "get_marks", lambda self, source: asked.append(source) or marks(self, source)
+    )
+    monkeypatch.setattr("tbcache.fleet.history.utc_now", lambda: datetime(2026, 3, 4, tzinfo=UTC))
+    for _ in range(3):
+        client.get("/")
+        client.app.state.live.forget()  # type: ignore[attr-defined]
+    assert len(asked) == len(set(asked))
+    assert "reddit" in asked
+
+
+def test_what_changed_in_the_last_hour_is_one_click_away(client: TestClient) -> None:
+    """What somebody asks first who was called: it was well an hour ago."""
+    assert "Nothing: no operator did anything" in text_of(client.get("/changes").text)
+    assert '<a href="/changes">Changes</a>' in client.get("/").text
+    assert client.post("/api/queue/reddit/pause", json={"why": "<b>dear</b>"}).status_code == 200
+    page = client.get("/changes").text
+    assert "operator api: queue.pause reddit: <b>dear</b> reddit" in text_of(page)
+    assert "&lt;b&gt;dear" in page
 
 
 def test_the_freshness_of_an_answer_is_told_in_words(client: TestClient, store: Store) -> None:

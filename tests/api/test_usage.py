@@ -58,6 +58,14 @@ def test_what_was_asked_is_told_step_by_step(client: TestClient, monitor: UsageM
     assert client.get("/api/usage/history", params={"source": "twitter", "span": "2h"}).status_code == 422
 
 
+def test_what_changed_is_told_over_http(client: TestClient) -> None:
+    """The last first, as on the page and on the command line."""
+    assert client.post("/api/queue/twitter/pause").status_code == 200
+    (one,) = client.get("/api/changes").json()
+    assert (one["kind"], one["source"], one["who"]) == ("order", "twitter", "api")
+    assert client.get("/api/changes", params={"hours": 25}).status_code == 422
+
+
 def test_each_worker_has_its_own_figures(client: TestClient, store: Store, monitor: UsageMonitor) -> None:
     """One worker that fails alone is a different fault from an upstream that fails all."""
     monitor.worker = "box-1"

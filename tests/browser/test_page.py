@@ -17,7 +17,7 @@ from tests.kept import keep
 from tests.server import wait_until
 
 OpenPage = Callable[..., Page]
-PAGES = ("/", "/jobs", "/callers", "/audit", "/source/reddit", "/symbol/NVDA", "/login")
+PAGES = ("/", "/jobs", "/changes", "/callers", "/audit", "/source/reddit", "/symbol/NVDA", "/login")
 
 
 def close_source(store: Store, source: str, reason: str) -> None:

@@ -40,6 +40,9 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     assert [one["what"] for one in audit] == ["queue.resume", "queue.drain", "queue.resume"]
     assert "@" in audit[0]["who"]
     assert "queue.drain" in cli("audit", is_terminal=True, COLUMNS="200", **url).out
+    changes = cli("changes", "--hours", "2", **url).data
+    assert [one["kind"] for one in changes[:3]] == ["order"] * 3
+    assert "queue.drain" in cli("changes", is_terminal=True, COLUMNS="200", **url).out
 
 
 def test_limits_are_set_and_taken_back_by_hand(

@@ -129,7 +129,7 @@ def test_the_minutes_and_the_quarters_of_a_day_are_told(store: Store, fleet: Fle
     assert (recent.intervals[-1].seconds, recent.intervals[-1].waiting) == (20, 30)
     assert [one.requests for one in day.intervals] == [*[15] * 95, 1]
     assert (day.intervals[0].start, day.reason) == (NOON - 23 * HOUR - timedelta(minutes=15), None)
-    today = day.by_hour(NOON.replace(hour=0))
+    today = day.cost_by_hour(NOON.replace(hour=0))
     assert [round(cost, 6) for _, cost in today] == [*[0.06] * 12, 0.031]
     counted = fleet.usage().sources[SOURCE]
     assert counted is not None
@@ -158,17 +158,17 @@ def test_the_database_has_what_redis_has_lost(
     assert [one.requests for one in fleet.history(SOURCE, "24h").intervals] == [9, 2, 1]
 
 
-def test_the_courses_are_read_once_a_minute(
+def test_the_trends_are_read_once_a_minute(
     store: Store, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that is drawn each second must not read half a megabyte of each source each time."""
     count(store, NOON)
-    first = fleet.courses([SOURCE])
+    first = fleet.trends([SOURCE])
     assert first[SOURCE].recent == fleet.history(SOURCE, "15m")
     store.client.delete(store.keys.minutes(SOURCE))
-    assert fleet.courses([SOURCE]) is first
+    assert fleet.trends([SOURCE]) is first
     monkeypatch.setattr("tbcache.fleet.history.utc_now", lambda: NOW + timedelta(minutes=1))
-    assert fleet.courses([SOURCE])[SOURCE].recent.intervals == ()
+    assert fleet.trends([SOURCE])[SOURCE].recent.intervals == ()
 
 
 def test_history_degrades_without_redis_and_without_a_database(
@@ -186,4 +186,4 @@ def test_history_degrades_without_redis_and_without_a_database(
     away = fleet.history(SOURCE, "24h")
     assert away.intervals == ()
     assert away.reason is not None
-    assert fleet.courses([SOURCE])[SOURCE].day.reason == away.reason
+    assert fleet.trends([SOURCE])[SOURCE].day.reason == away.reason

@@ -7,13 +7,15 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Send
 
 from tbcache.api.bound import most_streams
-from tbcache.fleet import FleetStatus
+from tbcache.fleet import Fleet, FleetStatus, Trend
 from tbcache.io.log import get_logger
 
 log = get_logger("tbcache.api")
@@ -24,8 +26,17 @@ RETRY_SECONDS = 15
 
 #: The parts of a page by the id of their element.
 Parts = Mapping[str, str]
-#: Makes the parts of one page of a status.
-Draw = Callable[[FleetStatus], Parts]
+
+
+class Seen(NamedTuple):
+    """What one look shows: the fleet now, and how each source has come there."""
+
+    status: FleetStatus
+    trends: Mapping[str, Trend]
+
+
+#: Makes the parts of one page of what was seen.
+Draw = Callable[[Seen], Parts]
 
 
 class Full(Exception):
@@ -42,10 +53,10 @@ class _Watched:
         self.changes = b""
         self.number = 0
 
-    def show(self, name: str, status: FleetStatus) -> None:
+    def show(self, name: str, seen: Seen) -> None:
         """Draw it anew. One that cannot be drawn, as of a source which is gone, is no other's trouble."""
         try:
-            parts = self.draw(status)
+            parts = self.draw(seen)
         except Exception:
             log.exception("page.failed", page=name)
             return
@@ -59,24 +70,28 @@ class Live:
     Used in one event loop alone. ``most`` watch at once.
     """
 
-    def __init__(self, look: Callable[[], FleetStatus], most: int) -> None:
+    def __init__(self, look: Callable[[], Seen], most: int) -> None:
         self.most = most
         self._look = look
         self._pages: dict[str, _Watched] = {}
         self._looked: asyncio.Event = asyncio.Event()
-        self._status: FleetStatus | None = None
+        self._seen: Seen | None = None
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
         self._one = asyncio.Lock()
 
-    async def status(self, within: float = EVERY_SECONDS) -> FleetStatus:
-        """The fleet as it was at most ``within`` seconds ago."""
+    async def status(self) -> FleetStatus:
+        """The fleet as it was at most a second ago."""
+        return (await self.seen()).status
+
+    async def seen(self, within: float = EVERY_SECONDS) -> Seen:
+        """What a look has shown at most ``within`` seconds ago."""
         async with self._one:
             begun = time.monotonic()
-            if self._status is None or begun - self._looked_at >= within:
-                self._status = await asyncio.to_thread(self._look)
+            if self._seen is None or begun - self._looked_at >= within:
+                self._seen = await asyncio.to_thread(self._look)
                 self._looked_at = begun
-            return self._status
+            return self._seen
 
     def forget(self) -> None:
         """Something has been done: whoever asks next sees it."""
@@ -124,13 +139,13 @@ class Live:
     async def _look_once(self) -> None:
         try:
             # Half of it: what was looked at for somebody just now will do, and the last round's will not.
-            status = await self.status(EVERY_SECONDS / 2)
+            seen = await self.seen(EVERY_SECONDS / 2)
         except Exception:
             # Those who watch see that nothing comes; the next look may go well.
             log.exception("page.failed")
             return
         for name, page in list(self._pages.items()):
-            page.show(name, status)
+            page.show(name, seen)
 
 
 class Stream(EventSourceResponse):
@@ -162,11 +177,16 @@ async def _refusal(most: int) -> AsyncIterator[bytes]:
     yield format_sse_event(data_str=text, event="full", retry=RETRY_SECONDS * 1000)
 
 
+def _look(fleet: Fleet) -> Seen:
+    status = fleet.status()
+    return Seen(status, fleet.trends(source.name for source in status.sources))
+
+
 def live_of(request: Request) -> Live:
     """The one look at the fleet of this app."""
     state = request.app.state
     if not hasattr(state, "live"):
-        state.live = Live(state.context.fleet.status, most_streams())
+        state.live = Live(partial(_look, state.context.fleet), most_streams())
     found: Live = state.live
     return found
 

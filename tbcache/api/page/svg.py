@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 240, 14
+WIDTH, HEIGHT, SPARK_HEIGHT = 240, 14, 26
 #: So many marks are drawn of a window at most: beyond that they touch each other.
 MOST_MARKS = 120
 
@@ -38,6 +39,53 @@ def spark(values: Sequence[float], label: str) -> Markup:
     )
 
 
+class Step(NamedTuple):
+    """A stretch of a line over time, from one part of the picture (0..1) to another, so high on its scale."""
+
+    begin: float
+    end: float
+    high: float
+    #: How much of that went wrong, on the same scale.
+    wrong: float = 0.0
+
+
+def steps(found: Sequence[Step], label: str) -> Markup:
+    """A line that is flat over each stretch, and is not where there is none; what went wrong hangs from the
+    top, so that it is told by its place as well."""
+    top = max((max(one.high, one.wrong) for one in found), default=0) or 1
+    line, end = "", -1.0
+    for one in found:
+        height = SPARK_HEIGHT - 1 - (SPARK_HEIGHT - 3) * one.high / top
+        # There is no gap between stretches that meet but for how they are rounded.
+        joined = "V" if abs(one.begin - end) < 0.001 else f"M{one.begin * WIDTH:.1f} "
+        line, end = f"{line}{joined}{height:.1f}H{one.end * WIDTH:.1f}", one.end
+    wrong = "".join(_wrong(one, top) for one in found if one.wrong)
+    return Markup('<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH,
+        SPARK_HEIGHT,
+        label,
+        Markup('{}<path d="{}"/>').format(Markup(wrong), line),  # noqa: S704 -- numbers
+    )
+
+
+def bars(values: Sequence[float], places: int, label: str) -> Markup:
+    """A bar for each value, from the left; there is room for so many."""
+    top, step = max(values, default=0) or 1, WIDTH / places
+    drawn = "".join(
+        f'<rect class="bar" x="{place * step:.1f}" y="{SPARK_HEIGHT - 1 - height:.1f}" '
+        f'width="{step * 0.8:.1f}" height="{height:.1f}"/>'
+        for place, value in enumerate(values)
+        if (height := (SPARK_HEIGHT - 2) * value / top) > 0
+    )
+    return Markup('<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
+        WIDTH,
+        SPARK_HEIGHT,
+        label,
+        Markup(f'<line class="now" x1="0" x2="{WIDTH}" y1="{SPARK_HEIGHT}" y2="{SPARK_HEIGHT}"/>'),  # noqa: S704
+        Markup(drawn),  # noqa: S704 -- numbers
+    )
+
+
 def scores(values: Sequence[float | None], label: str) -> Markup:
     """A mark for each score from -1 to 1, above or below the middle; nothing where there is none."""
     step = WIDTH / max(1, len(values))
@@ -48,6 +96,12 @@ def scores(values: Sequence[float | None], label: str) -> Markup:
         f'<svg class="spark" viewBox="0 0 {WIDTH} 26" role="img" aria-label="{label}">'
         f'<line class="now" x1="0" x2="{WIDTH}" y1="13" y2="13"/>{marks}</svg>'
     )
+
+
+def _wrong(one: Step, top: float) -> str:
+    width = max(1.5, (one.end - one.begin) * WIDTH)
+    height = max(2.0, (SPARK_HEIGHT - 2) * one.wrong / top)
+    return f'<rect class="down" x="{one.begin * WIDTH:.1f}" y="0" width="{width:.1f}" height="{height:.1f}"/>'
 
 
 def _bar(x: float, width: float, value: float) -> str:

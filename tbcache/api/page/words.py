@@ -27,6 +27,11 @@ def dollars(amount: float | None) -> str:
     return "—" if amount is None else f"${amount:,.2f}"
 
 
+def many(count: int, what: str) -> str:
+    """So many of them: 1 ask, 2,000 asks."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def percent(part: float | None) -> str:
     """A share of 1; a dash where it is not known."""
     return "—" if part is None else f"{part:.0%}"

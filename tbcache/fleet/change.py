@@ -1,0 +1,80 @@
+"""What has changed of late: what operators did, which troubles began and ended, who came and went, and which
+errors are of a new kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tbcache.fleet.audit import AuditLine
+from tbcache.fleet.incident import Incident
+from tbcache.monitoring import WorkerStatus
+from tbcache.monitoring.departure import Departure
+from tbcache.monitoring.interval import intervals_of
+from tbcache.store.mark import Marks
+from tbcache.store.wire import MICROS
+
+#: ``order``: an operator did something. ``began``, ``ended``: a trouble did. ``came``, ``left``, ``lost``: a
+#: process was started, has ended in order, or is not heard of any more. ``errors``: of a new kind.
+ChangeKind = Literal["order", "began", "ended", "came", "left", "lost", "errors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """At the moment ``at`` (UTC) this happened, to a source or to none; ``who`` did it, or is it."""
+
+    at: datetime
+    kind: ChangeKind
+    what: str
+    source: str | None = None
+    who: str | None = None
+
+
+def orders(lines: Iterable[AuditLine], names: Sequence[str]) -> Iterator[Change]:
+    """What operators did; ``names`` are those of the sources."""
+    for line in lines:
+        count = "" if line.count is None else f" ({line.count})"
+        detail = f": {line.detail}" if line.detail else ""
+        source = line.name if line.name in names else None
+        yield Change(
+            line.at, "order", f"{line.who}: {line.what} {line.name}{count}{detail}", source, line.who
+        )
+
+
+def troubles(incidents: Iterable[Incident]) -> Iterator[Change]:
+    """The troubles that began, and those that ended."""
+    for one in incidents:
+        yield Change(one.began_at, "began", one.what, one.source)
+        if one.ended_at is not None:
+            yield Change(one.ended_at, "ended", one.what, one.source)
+
+
+def processes(workers: Iterable[WorkerStatus], departures: Iterable[Departure]) -> Iterator[Change]:
+    """Who came, and who is here no more."""
+    for one in workers:
+        yield Change(one.started_at, "came", f"{one.role} {one.name} ({one.version})", who=one.name)
+        if not one.is_alive:
+            yield Change(one.beat_at, "lost", f"{one.role} {one.name} is not heard of any more", who=one.name)
+    for left in departures:
+        yield Change(left.at, "left", f"{left.role} {left.name} has ended", who=left.name)
+
+
+def new_errors(source: str, marks: Marks, span: timedelta) -> Iterator[Change]:
+    """The kinds of errors that there were in the last ``span``, and none of in as long before it."""
+    minutes, now = int(span.total_seconds()) // 60, int(marks.now_us / MICROS) // 60
+    before = intervals_of(marks.between([now - 2 * minutes, now - minutes]))
+    since = intervals_of(marks.between(range(now - minutes, now + 2)))
+    known = {kind for one in before for kind in one.errors_by_kind}
+    counts: dict[str, int] = {}
+    first: dict[str, datetime] = {}
+    for one in since:
+        for kind, count in one.errors_by_kind.items():
+            counts[kind] = counts.get(kind, 0) + count
+            first.setdefault(kind, one.start)
+    for kind, count in counts.items():
+        if kind not in known:
+            many = f"{count} errors" if count > 1 else "an error"
+            yield Change(first[kind], "errors", f"{source}: {many} of a new kind, {kind}", source)

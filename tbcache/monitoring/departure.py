@@ -1,0 +1,57 @@
+"""Who has left the fleet in order: a process that ends takes itself off the list of those that are there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+
+from tbcache.io import utc_now
+from tbcache.models.untrusted import NotJson, printable, read_json
+from tbcache.monitoring.heartbeat import Heartbeat
+from tbcache.store import Store
+
+KEPT = timedelta(days=1)
+#: A fleet that is scaled up and down all day has a few hundred.
+MOST = 500
+#: Bots and commands come and go all day, and nobody misses them.
+PASSING = "client"
+
+
+class Departure(msgspec.Struct, frozen=True):
+    """The process ``name`` left at the moment ``at`` (UTC)."""
+
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    name: str
+    role: str
+    version: str = ""
+
+
+def add_departure(pipe: Any, store: Store, name: str, last: Heartbeat) -> None:
+    """Have ``pipe`` write that the process leaves which has beaten ``last``."""
+    if last.role != PASSING:
+        line, key = Departure(utc_now(), name, last.role, last.version), store.keys.gone
+        pipe.rpush(key, msgspec.json.encode(line))
+        pipe.ltrim(key, -MOST, -1)
+        pipe.expire(key, KEPT)
+
+
+def read_departures(store: Store) -> list[Departure]:
+    """Who has left in the last day, the last first; what is damaged is left out.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    found = store.call("LRANGE", store.keys.gone, -MOST, -1)
+    lines = (line for text in reversed(found) if (line := _read(text)) is not None)
+    return [line for line in lines if line.at > utc_now() - KEPT]
+
+
+def _read(text: bytes) -> Departure | None:
+    try:
+        found = read_json(text, Departure)
+    except NotJson:
+        return None
+    name, role, version = printable(found.name, 80), printable(found.role, 20), printable(found.version, 20)
+    return Departure(found.at, name, role, version)
