@@ -48,6 +48,14 @@ def test_every_link_inside_the_repository_resolves(page: str) -> None:
         assert not anchor or anchor in _anchors(target.read_text("utf-8")), link
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    """Who does not know that a page is there does not look for it."""
+    _, _, index = text_of("README.md").partition("\n## More to read\n")
+    assert {page for page in PAGES if page.startswith("docs/")} - set(
+        re.findall(r"\((docs/\w+\.md)\)", index)
+    ) == set()
+
+
 def _anchors(text: str) -> set[str]:
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
