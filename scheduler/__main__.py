@@ -12,7 +12,7 @@ from tbcache.io import utc_now
 from tbcache.io.log import configure_logging, get_logger
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
-from tbcache.monitoring import get_usage_monitor
+from tbcache.monitoring import Workload, get_usage_monitor
 from tbcache.queue import get_queue
 from tbcache.settings import get_settings, get_sources, shortages
 from tbcache.settings.telemetry import tracing
@@ -44,7 +44,6 @@ def main() -> int:
         _say(str(error))
         return 3 if isinstance(error, ConnectionError) else 2
     store, monitor = get_store(), get_usage_monitor()
-    monitor.keep_beating("scheduler")
     leader = Leader(store, monitor.worker, [*get_sources(settings)])
     prewarm = Prewarm(store, get_queue(), settings, monitor, market)
     deepening = Deepening(store, get_queue(), settings, monitor)
@@ -56,19 +55,32 @@ def main() -> int:
     jobs.add_job(
         leader.work,
         "interval",
+        id="pre-warm",
         args=(prewarm.run, deepening.run),
         seconds=TICK_SECONDS,
         coalesce=True,
         max_instances=1,
         next_run_time=utc_now(),
     )
-    jobs.add_job(get_cache_manager().resume, "interval", seconds=TICK_SECONDS, coalesce=True, max_instances=1)
+    jobs.add_job(
+        get_cache_manager().resume,
+        "interval",
+        id="sweep",
+        seconds=TICK_SECONDS,
+        coalesce=True,
+        max_instances=1,
+    )
+
+    def workload() -> Workload:
+        return Workload(fires={job.id: job.next_run_time for job in jobs.get_jobs() if job.next_run_time})
+
     for line in shortages(settings):
         log.warning("capacity.short", reason=line)
     watch = Watch.of_process(settings)
     with tracing("scheduler"):
         watch.start()
         jobs.start()
+        monitor.keep_beating("scheduler", workload)
         signal.sigwait(STOP_SIGNALS)
         watch.stop()
         jobs.shutdown(wait=True)

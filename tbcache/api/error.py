@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from tbcache.api.page.error import error_page, wants_page
 from tbcache.io import utc_now
 from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import (
@@ -75,7 +76,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(Exception)(_unexpected)
 
 
-def _http(request: Request, error: HTTPException) -> JSONResponse:
+def _http(request: Request, error: HTTPException) -> Response:
     return _answer(request, error.status_code, _text(request, error), dict(error.headers or {}))
 
 
@@ -91,7 +92,7 @@ def _text(request: Request, error: HTTPException) -> str:
     return str(error.detail)
 
 
-def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+def _invalid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
     if first["type"] == "json_invalid":
@@ -105,7 +106,7 @@ def _given(error: Mapping[str, Any]) -> str:
     return f", not {quoted(error['input'])}" if is_value and error["input"] else ""
 
 
-def _ours(request: Request, error: TbcacheError) -> JSONResponse:
+def _ours(request: Request, error: TbcacheError) -> Response:
     found = next((known for kind, known in KINDS.items() if isinstance(error, kind)), None)
     if found is None:
         return _answer(request, 500, str(error))
@@ -131,7 +132,7 @@ def _retry_after(error: TbcacheError) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil((retry_at - utc_now()).total_seconds())))}
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> Response:
     # The text of the error may hold anything, secrets too; it is in the log.
     text = f"internal error ({type(error).__name__}); the API's log has the rest"
     return _answer(request, 500, text)
@@ -139,7 +140,9 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 def _answer(
     request: Request, status: int, text: str, headers: dict[str, str] | None = None, **more: object
-) -> JSONResponse:
+) -> Response:
+    if wants_page(request):
+        return error_page(status, text.encode(errors="replace").decode(), headers or {})
     return error_response(status, text, headers, path=request.scope["path"], **more)
 
 

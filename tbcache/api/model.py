@@ -275,6 +275,9 @@ class Worker(Schema):
     beat_at: datetime
     age: float
     is_alive: bool
+    version: str
+    memory_bytes: int = Field(description="What it has in memory; 0 of a version that does not say.")
+    fires: dict[str, datetime] = Field(description="When a scheduler does each of its works next.")
 
 
 class DaySource(Schema):
@@ -413,6 +416,15 @@ class SourceState(Schema):
     delay_hours: float = Field(description="How late its items come, where that is too late to keep any.")
 
 
+class PlainQueue(Schema):
+    """A queue of a user's own actors."""
+
+    name: str
+    depth: QueueDepth
+    order: Order | None = Field(description="That an operator has paused or drained it.")
+    is_served: bool = Field(description="A living worker takes its jobs.")
+
+
 class FleetState(Schema):
     """The fleet, by the word of its own processes."""
 
@@ -428,4 +440,6 @@ class FleetState(Schema):
     busy: int = Field(description="How many of them have a job.")
     scale: Scale | None = Field(description="Null while Redis is away.")
     sources: list[SourceState]
+    queues: list[PlainQueue] = Field(description="Those that are no source's.")
+    leader: str | None = Field(description="The scheduler that does the work, while one does.")
     workers: list[Worker]

@@ -279,6 +279,22 @@ class Fleet:
         """
         return [job for one in self._names(name) for job in self._queue.jobs(one, where, most)]
 
+    def queue_name(self, name: str) -> str:
+        """Check the name of a source, or of a queue that has been used of late.
+
+        Raises:
+          UnknownSource: it is neither. RedisUnreachable: Redis is away.
+        """
+        return self._look.queue_name(name)
+
+    def source_name(self, name: str) -> str:
+        """Check the name of a source: also one that only other processes have declared or used is known.
+
+        Raises:
+          UnknownSource: it is none. RedisUnreachable: Redis is away.
+        """
+        return self._look.source_name(name)
+
     def _names(self, name: str | None) -> list[str]:
         return self._look.names() if name is None else [self._look.queue_name(name)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
-from tbcache.fleet.model import FleetStatus, LimitStatus, ServerStatus, SourceStatus, State
+from tbcache.fleet.model import FleetStatus, LimitStatus, QueueStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, scale_of
 from tbcache.fleet.shortage import shortages_of
@@ -24,16 +24,17 @@ from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import UnknownSource
-from tbcache.models.untrusted import moment, whole_number
+from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
 from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, Source, get_sources, is_name, unconfigured
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_logs
+from tbcache.store.name import Names
 from tbcache.store.refusal import Refusal
 from tbcache.store.rights import missing_rights
 from tbcache.store.server import ServerFacts, facts_of
-from tbcache.store.state import FIELDS, SourceState, state_of
+from tbcache.store.state import FIELDS, SourceState, read_states, state_of
 from tbcache.store.wire import MICROS, to_micros, to_time
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Look:
         self._delay = PlanDelay(store)
         self._warm = WarmSets(store, settings, monitor)
         self._sources = get_sources(settings)
+        self._queues = Names(store, store.keys.queues)
         self._started_at = started_at
         self._away_since: datetime | None = None
         self._has_been_there = False
@@ -131,8 +133,10 @@ class Look:
         Raises:
           UnknownSource: it is neither. Unavailable: Redis is away.
         """
-        known, keys = self.names(), self._store.keys
-        if name in known:
+        workers, keys = self._sure(self._monitor.get_workers()), self._store.keys
+        goes_by = self._agreed(workers)
+        known = list(goes_by.sources)
+        if name in known or name in self._plain_names(goes_by):
             return name
         parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
         if not parts or not self._store.call("EXISTS", *parts):
@@ -194,9 +198,11 @@ class Look:
             is_starting=self._is_starting(snapshot, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,
+            queues=tuple(self._plain_queues(goes_by, workers)),
+            leader=self._leader(),
         )
         loads = [source.load for source in status.sources if source.load is not None]
-        loads += self._plain_loads(goes_by)
+        loads += self._plain_loads(goes_by, status.queues)
         return replace(
             status, scale=scale_of(loads, workers), troubles=troubles(status, self._deaths(status))
         )
@@ -319,12 +325,28 @@ class Look:
         warm, share = self._warm.of(bound, common), self._settings.prewarm_share
         return tuple(shortages_of(bound, len(common), warm, share))
 
-    def _plain_loads(self, goes_by: Agreed) -> Iterator[QueueLoad]:
-        """Of the queues that are no source's."""
-        for name, seconds in goes_by.pace.items():
-            if name not in goes_by.sources and is_name(name):
-                running = self._queue.depth(name).running
-                load = self._load(unconfigured(name), running, seconds, may_run=True)
+    def _leader(self) -> str | None:
+        held = self._store.call("GET", self._store.keys.schedule("leader"))
+        return printable(held).partition(" ")[2] or None if isinstance(held, bytes) else None
+
+    def _plain_queues(self, goes_by: Agreed, workers: Sequence[WorkerStatus]) -> Iterator[QueueStatus]:
+        """The queues that are no source's: those that workers tell of, and those that somebody has used."""
+        names = self._plain_names(goes_by)
+        states = read_states(self._store, names) if names else {}
+        served = {name for worker in workers if worker.is_alive for name in worker.pace}
+        for name in names:
+            yield QueueStatus(name, self._queue.depth(name), states[name].order, name in served)
+
+    def _plain_names(self, goes_by: Agreed) -> list[str]:
+        used = {*goes_by.pace, *self._queues.all()}
+        return sorted(name for name in used if name not in goes_by.sources and is_name(name))
+
+    def _plain_loads(self, goes_by: Agreed, queues: Iterable[QueueStatus]) -> Iterator[QueueLoad]:
+        """Of those whose jobs a worker has run: it is known how long they take."""
+        for queue in queues:
+            if queue.name in goes_by.pace:
+                source, seconds = unconfigured(queue.name), goes_by.pace[queue.name]
+                load = self._load(source, queue.depth.running, seconds, may_run=True)
                 if load is not None:
                     yield load
 

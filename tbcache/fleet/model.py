@@ -145,6 +145,23 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """A queue that is no source's, of actors of a user's own. ``is_served``: a living worker takes its jobs.
+    ``order`` is that an operator has paused or drained it.
+    """
+
+    name: str
+    depth: QueueDepth
+    order: Order | None
+    is_served: bool
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait in it, for a worker or for their time."""
+        return self.depth.waiting + self.depth.delayed
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """One thing that somebody should know: what, since when, until when, and what to do about it.
 
@@ -187,6 +204,10 @@ class FleetStatus:
     common_symbols: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     scale: Scale | None = None
+    #: Those that are no source's.
+    queues: tuple[QueueStatus, ...] = ()
+    #: The scheduler that does the work, while one does.
+    leader: str | None = None
 
     @property
     def today(self) -> Totals:

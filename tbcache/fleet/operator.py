@@ -21,6 +21,7 @@ from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight
 from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
+from tbcache.store.name import Names
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
 
 MOST_LIMITS = 4
@@ -60,6 +61,7 @@ class Operator:
         self._settings, self._store, self._look, self._cache = settings, store, look, cache
         self._queue = queue
         self._audit = Audit(store)
+        self._queues = Names(store, store.keys.queues)
 
     # A source or a queue
 
@@ -247,6 +249,8 @@ class Operator:
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._look.queue_name(name)
         before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
+        if name not in self._look.names():
+            self._queues.tell(name)
         self._audit.write(self.who, f"queue.{what}", name, why)
         return before
 

@@ -43,6 +43,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
         *(() if status.is_starting else _processes(status)),
         *_refused(status.workers),
         *_sources(status.sources),
+        *_queues(status),
         *_unserved(status),
         *_deaths(deaths),
         *_drift(status),
@@ -88,7 +89,7 @@ def _needs_worker(status: FleetStatus) -> bool:
 
 
 def _is_waiting(status: FleetStatus) -> bool:
-    return any(source.queued for source in status.sources)
+    return any(one.queued for one in status.sources) or any(one.queued for one in status.queues)
 
 
 def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:
@@ -182,6 +183,19 @@ def _unserved(status: FleetStatus) -> Iterator[Trouble]:
                 what = f"{source.name}: {source.queued} queued, and no worker takes them"
                 todo = f"start a worker that knows {source.name} and has its credentials"
                 yield Trouble("unserved", what, todo, source.name)
+
+
+def _queues(status: FleetStatus) -> Iterator[Trouble]:
+    """The queues of users' own actors."""
+    for queue in status.queues:
+        if queue.order is not None:
+            what = f"the queue {queue.name} is {queue.order}"
+            todo = f"`tbcache queue resume {queue.name}` has it go on"
+            yield Trouble("paused", what, todo, since=queue.order.since)
+        elif queue.queued and not queue.is_served and status.living("worker"):
+            what = f"the queue {queue.name}: {queue.queued} queued, and no worker takes them"
+            todo = f"start a worker whose modules have the actors of {queue.name}"
+            yield Trouble("unserved", what, todo)
 
 
 def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:

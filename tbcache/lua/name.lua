@@ -1,5 +1,5 @@
 --@include number
--- name: makes room for a name among those that views show, of a source that is not configured.
+-- name: makes room for a name among those that views show, of a source that is not configured, or of a queue.
 --
 -- KEYS  names     ZSET  name -> when it was last used (us)
 -- ARGV  name

@@ -18,7 +18,8 @@ class Workload:
     """What a process does at the moment: its threads, the busy ones, the jobs in hand.
 
     ``serves`` are the sources whose jobs a worker takes; None where it does not say. ``pace`` says of each
-    queue for how many seconds one of its jobs has a thread, on average; 0.0 where none has run yet.
+    queue for how many seconds one of its jobs has a thread, on average; 0.0 where none has run yet. ``fires``
+    says when a scheduler does each of its works next.
     """
 
     threads: int = 0
@@ -26,6 +27,7 @@ class Workload:
     doing: tuple[str, ...] = ()
     serves: tuple[str, ...] | None = None
     pace: Mapping[str, float] = field(default_factory=dict)
+    fires: Mapping[str, datetime] = field(default_factory=dict)
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
@@ -50,3 +52,6 @@ class Heartbeat(msgspec.Struct, frozen=True):
     profile: msgspec.Raw = msgspec.Raw(b"null")
     refused: msgspec.Raw = msgspec.Raw(b"{}")
     pace: dict[str, _Seconds] = {}
+    # Earlier versions say nothing of these.
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)] = 0
+    fires: dict[str, _Moment] = {}

@@ -15,6 +15,7 @@ import msgspec
 from tbcache.io import run, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
+from tbcache.io.memory import memory_bytes
 from tbcache.limiter.member import Membership
 from tbcache.models.version import __version__
 from tbcache.monitoring.departure import add_departure
@@ -96,6 +97,8 @@ class Presence:
             self._profile(workload.serves),
             msgspec.Raw(msgspec.json.encode(self._store.refusals.lasting())),
             dict(workload.pace),
+            memory_bytes(),
+            dict(workload.fires),
         )
 
     def _tell(self, heartbeat: Heartbeat) -> None:
@@ -127,7 +130,9 @@ class Presence:
 
     def _is_new(self, heartbeat: Heartbeat, at: float) -> bool:
         written, written_at = self._written
-        is_other = written is None or msgspec.structs.replace(written, beat_at=heartbeat.beat_at) != heartbeat
+        # The memory changes all the time: that alone is not worth a call.
+        always = {"beat_at": heartbeat.beat_at, "memory_bytes": heartbeat.memory_bytes}
+        is_other = written is None or msgspec.structs.replace(written, **always) != heartbeat
         return is_other or at - written_at >= REPEAT_SECONDS
 
     def _profile(self, serves: tuple[str, ...] | None) -> msgspec.Raw:

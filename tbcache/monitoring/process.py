@@ -21,6 +21,8 @@ LISTED_SECONDS = 3600.0
 MISSED_SECONDS = 86_400.0
 #: How many jobs of one process are told at most.
 MOST_SHOWN = 64
+#: How many works of a scheduler.
+MOST_FIRES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class WorkerStatus:
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     #: Of each queue whose jobs it takes, for how many seconds one has a thread, on average.
     pace: Mapping[str, float] = field(default_factory=dict)
+    #: What it has in memory (resident); 0 of one that does not say.
+    memory_bytes: int = 0
+    #: When a scheduler does each of its works next (UTC).
+    fires: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def read_workers(store: Store) -> list[WorkerStatus]:
@@ -108,4 +114,6 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         profile=read_profile(mark.profile),
         refused=read_refusals(mark.refused),
         pace=mark.pace,
+        memory_bytes=mark.memory_bytes,
+        fires={printable(name, 40): at.astimezone(UTC) for name, at in list(mark.fires.items())[:MOST_FIRES]},
     )

@@ -27,8 +27,9 @@ from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
-from tbcache.settings import Settings, Source, get_declared, unconfigured
+from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
 from tbcache.store import Store
+from tbcache.store.name import Names
 
 
 class _Route(NamedTuple):
@@ -75,6 +76,8 @@ class PacingBroker(Broker):
         self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
         self._worker = process_name(settings)
+        #: Those that are no source's: by these an operator knows of one that has no worker.
+        self._names = Names(store, store.keys.queues)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
@@ -230,9 +233,11 @@ class PacingBroker(Broker):
         name = caller_name(route.caller, self.settings)
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
-        charge = self.source_of(route.queue).charge
+        source = self.source_of(route.queue)
+        if not source.limits and is_name(route.queue):
+            await self._names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
-        return name, Wants(account, route.lane, charge=charge, is_follow_up=is_follow_up)
+        return name, Wants(account, route.lane, charge=source.charge, is_follow_up=is_follow_up)
 
     def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> Ask:
         options = dict(carrier)

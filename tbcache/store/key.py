@@ -139,6 +139,11 @@ class Keys:
         """One part of a source's queue; queue.lua has the list of parts."""
         return f"{self.namespace}:{{{source}}}:queue:{part}"
 
+    @property
+    def queues(self) -> str:
+        """ZSET, see name.lua: the queues in use that are no source's."""
+        return f"{self.namespace}:queues"
+
     def fence(self, source: str) -> str:
         """STRING, see token.lua."""
         return f"{self.namespace}:{{{source}}}:fence"

@@ -1,4 +1,5 @@
-"""The names of sources that nobody has configured: a caller has just used them.
+"""The names of sources that nobody has configured, and of queues that are no source's: somebody has just
+used them.
 
 They are bounded in number. Each has keys in Redis, figures and labels of metrics, and a caller that
 makes a name of each symbol would fill Redis and every view. A name is an upstream, and no fleet asks
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from tbcache.io import run
 from tbcache.settings import is_name
 from tbcache.store.breaker import Unavailable
 from tbcache.store.connection import Store
@@ -42,10 +44,13 @@ PLACE = Script("name", Place, flag)
 
 
 class Names:
-    """The names that this process uses, and those that the fleet does."""
+    """The names that this process uses, and those that the fleet does; ``key`` has those of sources, where
+    nothing else is said.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: str | None = None) -> None:
         self._store = store
+        self._key = key or store.keys.names
         #: The moment at which Redis is to be told of each name again (monotonic).
         self._tell_at: dict[str, float] = {}
 
@@ -72,12 +77,16 @@ class Names:
         Raises:
           Unavailable: Redis is away.
         """
+        return run(self.place(name))
+
+    async def place(self, name: str) -> bool:
+        """:meth:`tell`, in the world that it is awaited in."""
         if time.monotonic() < self._tell_at.get(name, 0.0):
             return True
         # The figures of names without a place have one more place.
         most = MOST_NAMES + (name == OTHER)
         kept_us, shown_us = to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS)
-        if not self._store.run(PLACE, Place(self._store.keys.names, name, most, kept_us, shown_us)):
+        if not await self._store.ask(PLACE, Place(self._key, name, most, kept_us, shown_us)):
             return False
         self._tell_at[name] = time.monotonic() + TELL_SECONDS
         return True
@@ -89,7 +98,7 @@ class Names:
     def _read(self) -> list[str]:
         try:
             with self._store.guard():
-                found: Any = self._store.client.zrange(self._store.keys.names, 0, MOST_NAMES)
+                found: Any = self._store.client.zrange(self._key, 0, MOST_NAMES)
         except Unavailable:
             return []
         return [name for name in (name.decode(errors="replace") for name in found) if is_name(name)]

@@ -10,26 +10,32 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import dramatiq
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
 from tbcache.api import session
+from tbcache.api.page.act import VERBS
 from tbcache.api.page.form import local_path
 from tbcache.api.page.render import STATIC
-from tbcache.api.page.verb import VERBS
+from tbcache.api.page.words import moment
 from tbcache.cache import CacheManager
 from tbcache.cli.app import app as cli
+from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.models.caller import caller
-from tbcache.monitoring import UsageMonitor
-from tbcache.queue import Queue
+from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
+from tbcache.queue import JobFilter, Queue
+from tbcache.queue.broker import PacingBroker
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.lead import LEAD, Lead
 from tests.kept import keep
 from tests.server import Server
 
@@ -205,10 +211,67 @@ def test_what_comes_from_outside_is_text_and_never_markup(
         mapping={"closed_until": until, "closed_reason": evil, "closed_at": until - 700_000_000},
     )
     store.client.expire(store.keys.state("reddit"), 60)
-    for path in ("/", "/source/reddit", f"/jobs?search={evil}"):
+    for path in ("/", "/source/reddit", f"/jobs?error={evil}"):
         page = client.get(path).text
         assert "<script>alert" not in page
         assert html.escape(evil) in page or "&lt;script&gt;" in page
+
+
+def test_a_browser_is_told_what_is_wrong_as_a_page_and_a_program_as_an_object(client: TestClient) -> None:
+    """Whoever has mistyped a symbol is led back."""
+    asked = {"Accept": "text/html,*/*"}
+    for path, status in (("/symbol/%3Cb%3E", 422), ("/source/nobody", 404), ("/nowhere", 404)):
+        answer = client.get(path, headers=asked)
+        assert (answer.status_code, answer.headers["content-type"][:9]) == (status, "text/html")
+        assert "To the first page" in text_of(answer.text)
+        assert "<b>" not in answer.text
+    assert "did you mean" in text_of(client.get("/source/redit", headers=asked).text)
+    assert client.get("/api/nowhere", headers=asked).headers["content-type"] == "application/problem+json"
+
+
+def test_who_is_there_who_leads_and_who_is_gone_since_when(
+    client: TestClient, store: Store, monitor: UsageMonitor, settings: Settings
+) -> None:
+    """A fleet whose scheduler is gone looks well for an hour."""
+    now = utc_now()
+    monitor.worker = "scheduler-1"
+    monitor.beat("scheduler", started_at=now, workload=Workload(fires={"pre-warm": now.replace(hour=3)}))
+    store.run(LEAD, Lead(store.keys.schedule("leader"), "scheduler-1", 60_000))
+    gone = Heartbeat("worker", 7, "far", 8, 2, ("AAPL",), now, now - timedelta(seconds=90), "0.1.0")
+    store.client.hset(store.keys.workers, "worker-7", msgspec.json.encode(gone))
+    Queue(store, settings).enqueue(FetchRequest("reddit", "GME"), "prewarm", delay_seconds=60)
+    page = client.get("/processes").text
+    rows = [text_of(row) for row in page.split("<tr>")]
+    leader, lost = (next(row for row in rows if name in row) for name in ("scheduler-1", "worker-7"))
+    assert "scheduler, leads there" in leader
+    assert f"pre-warm at {moment(now.replace(hour=3), now)}" in leader
+    assert re.search(r" [1-9]\d* MB 0", leader)
+    assert f"worker gone since {moment(gone.beat_at, now)} 2 of 8 — 0.1.0 far, 7" in lost
+    assert next(row for row in rows if "GME" in row).endswith("reddit GME prewarm 0")
+
+
+def test_a_queue_of_a_users_own_is_listed_when_it_is_paused_and_when_no_worker_takes_its_jobs(
+    client: TestClient, store: Store, settings: Settings, monitor: UsageMonitor
+) -> None:
+    """What nobody sees is forgotten: it waits for ever."""
+    broker = PacingBroker(store, settings, [])
+    actor: Any = dramatiq.actor(lambda: None, actor_name="report", queue_name="reports", broker=broker)
+    actor.send()
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"default": 0.1}))
+    assert "the queue reports: 1 queued, and no worker takes them" in text_of(client.get("/").text)
+    row = text_of(_queue_row(client, "reports"))
+    assert "reports no worker 1 0 0 0 0 Pause Drain" in row
+    act(client, "pause", source="reports", why="wrong figures", sure="yes")
+    assert "the queue reports is paused by page: wrong figures" in text_of(client.get("/").text)
+    assert "paused by page: wrong figures" in text_of(_queue_row(client, "reports"))
+    act(client, "resume", source="reports", sure="yes")
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"reports": 0.1}))
+    assert "reports 1 0 0 0 0 Pause Drain" in text_of(_queue_row(client, "reports"))
+
+
+def _queue_row(client: TestClient, name: str) -> str:
+    page = client.get("/jobs").text
+    return page[page.index(f'<tr id="queue-{name}"') :].partition("</tr>")[0]
 
 
 def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
@@ -222,6 +285,8 @@ def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
     buttons = re.findall(r"<button([^>]*)>(?!Show)", page)
     assert buttons
     assert all("disabled" in one for one in buttons)
+    for path in ("/symbol/NVDA", "/jobs", "/callers", "/processes", "/audit"):
+        assert client.get(path).status_code == 200, path
 
 
 def test_who_asks_how_much_is_shown_with_what_it_cost(
@@ -392,6 +457,10 @@ def test_a_form_of_another_site_does_nothing(
         ("explode", {}, 404),
         ("reopen", {}, 422),
         ("reopen", {"source": "nobody", "sure": "yes"}, 404),
+        ("pause", {"source": "nobody"}, 404),
+        ("purge", {"source": "nobody"}, 404),
+        ("warm", {"source": "nobody", "symbol": "AAPL"}, 404),
+        ("cancel", {"source": "reddit", "job": "none"}, 422),
         ("clear", {"pattern": "no pattern at all\n"}, 422),
         ("warm", {"source": "reddit", "symbol": "<b>", "sure": "yes"}, 422),
     ],
@@ -407,7 +476,7 @@ def test_every_button_has_its_twin_on_the_command_line(settings: Settings) -> No
     from typer.main import get_command
 
     commands: Any = get_command(cli)
-    fields = {"source": "reddit", "symbol": "AAPL", "pattern": "reddit:*"}
+    fields = {"source": "reddit", "symbol": "AAPL", "pattern": "reddit:*", "id": "1", "error": "x"}
     for verb in VERBS.values():
         _, *words = shlex.split(verb.twin(fields))
         found: Any = commands
@@ -430,7 +499,30 @@ def test_why_a_symbol_waits_is_said_with_its_place_and_its_moment(
     assert "tbcache queue explain" in seen
 
 
+def test_a_job_is_found_put_first_and_cancelled(client: TestClient, store: Store, settings: Settings) -> None:
+    """By its symbol or its caller; the question says in which state it is by now."""
+    queue = Queue(store, settings)
+    first = queue.enqueue(FetchRequest("reddit", "AAPL"), caller="desk/a")
+    second = queue.enqueue(FetchRequest("reddit", "MSFT"), caller="desk/b")
+    assert "AAPL waiting, number 1 of interactive" in text_of(client.get("/jobs?symbol=aapl").text)
+    assert "MSFT" not in client.get("/jobs?symbol=aapl").text
+    assert "MSFT" in client.get("/jobs?caller=desk/b").text
+    one: Any = {"source": "reddit", "job": second.job_id}
+    assert f"Put the job {second.job_id} (waiting) in front of its lane" in text_of(
+        act(client, "promote", **one).text
+    )
+    act(client, "promote", sure="yes", **one)
+    assert "MSFT waiting, number 1 of interactive" in text_of(client.get("/jobs").text)
+    asked = text_of(act(client, "cancel", **one).text)
+    assert f"tbcache queue cancel reddit {second.job_id}" in asked
+    assert "The job is cancelled." in text_of(act(client, "cancel", sure="yes", why="wrong", **one).text)
+    assert [job.job_id for job in queue.jobs("reddit", JobFilter(), 9)] == [first.job_id]
+
+
 def test_what_is_done_to_the_dead_of_one_error_is_done_so_on_the_command_line(client: TestClient) -> None:
     """Whoever copies the command beside the question must not forget all the others as well."""
-    asked = text_of(act(client, "purge", source="reddit", error="no date").text)
-    assert "tbcache dead purge reddit --error 'no date'" in asked
+    asked = text_of(act(client, "purge", source="reddit", error="no date", symbol="GME").text)
+    assert (
+        "Forget the 0 dead jobs of reddit whose symbol is GME and whose reason has 'no date' in it" in asked
+    )
+    assert "tbcache dead purge reddit --symbol GME --error 'no date'" in asked

@@ -17,7 +17,17 @@ from tests.kept import keep
 from tests.server import wait_until
 
 OpenPage = Callable[..., Page]
-PAGES = ("/", "/jobs", "/changes", "/callers", "/audit", "/source/reddit", "/symbol/NVDA", "/login")
+PAGES = (
+    "/",
+    "/jobs",
+    "/changes",
+    "/callers",
+    "/processes",
+    "/audit",
+    "/source/reddit",
+    "/symbol/NVDA",
+    "/login",
+)
 
 
 def close_source(store: Store, source: str, reason: str) -> None:
@@ -100,12 +110,12 @@ def test_the_dead_jobs_of_one_error_are_found_and_queued_again(open_page: OpenPa
     bury(shop, "news", "TSLA", "TimeoutError: 10 s")
     page = open_page()
     page.get_by_role("link", name="Jobs").click()
-    page.get_by_label("Whose reason has").fill("parse")
+    page.get_by_label("Error").fill("parse")
     page.keyboard.press("Enter")
     letters = page.get_by_role("region", name="Dead jobs")
     expect(letters).to_contain_text("AAPL")
     expect(letters).not_to_contain_text("TSLA")
-    page.get_by_role("button", name="Queue again").click()
+    page.locator("#queue-news").get_by_role("button", name="Queue again").click()
     expect(page.locator(".sure")).to_contain_text(
         "Queue the 1 dead jobs of news whose reason has 'parse' in it"
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
+from tbcache.api.page import cache_verb, job_verb, source_verb
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
-from tbcache.api.page.verb import VERBS, Doing
+from tbcache.api.page.verb import Doing, Verb
 from tbcache.api.security import check_act
 
+VERBS: Mapping[str, Verb] = {**source_verb.VERBS, **job_verb.VERBS, **cache_verb.VERBS}
 #: Who did it, for the audit.
 WHO = "page"
 

@@ -1,32 +1,65 @@
-"""The page of jobs: the queues, and what died in them."""
+"""The page of jobs: the queues, what waits in them, and what died; found by symbol, id, caller and error."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
 from tbcache.api.page import part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
-from tbcache.fleet import DeadFilter, DeadLetter
+from tbcache.api.page.verb import searched
+from tbcache.fleet import DeadLetter, Fleet, FleetStatus, JobFilter, ListedJob
 
-#: So many dead jobs of a source are listed.
+#: So many jobs of a queue are listed, and so many that died.
+MOST_JOBS = 25
 MOST_LETTERS = 50
 
 router = APIRouter(include_in_schema=False)
 
+Text = Annotated[str, Query(max_length=200)]
+
+
+class _Found(NamedTuple):
+    jobs: list[ListedJob]
+    letters: list[DeadLetter]
+
 
 @router.get("/jobs")
-async def jobs(request: Request, context: Ctx, search: str = "") -> HTMLResponse:
+async def jobs(
+    request: Request, context: Ctx, symbol: Text = "", id: Text = "", error: Text = "", caller: Text = ""
+) -> HTMLResponse:
     # The letters are those of now, and so are the counts beside them.
     live_of(request).forget()
     status = await live_of(request).status()
-    where, letters = DeadFilter(error=search or None), list[DeadLetter]()
+    asked = {"symbol": symbol, "id": id, "error": error, "caller": caller}
+    where = {name: value.strip() for name, value in asked.items() if value.strip()}
+    found = _Found([], [])
     if status.server.is_available:
-        letters = await asyncio.to_thread(context.fleet.dead, MOST_LETTERS, None, where)
+        found = await asyncio.to_thread(_find, context.fleet, status, where)
     return page(
-        "jobs.html", live="head", parts=part.head(status), status=status, letters=letters, search=search
+        "jobs.html",
+        live="head",
+        parts=part.head(status),
+        status=status,
+        jobs=found.jobs,
+        letters=found.letters,
+        where=where,
+        most=MOST_JOBS,
     )
+
+
+def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str]) -> _Found:
+    names = [
+        *(source.name for source in status.sources if source.queue),
+        *(one.name for one in status.queues),
+    ]
+    meant = JobFilter(where.get("symbol"), where.get("id"), where.get("caller"))
+    # A job that waits has no error yet.
+    jobs = [] if "error" in where else [job for name in names for job in fleet.jobs(name, meant, MOST_JOBS)]
+    return _Found(jobs, [one for name in names for one in fleet.dead(MOST_LETTERS, name, searched(where))])

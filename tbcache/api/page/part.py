@@ -16,6 +16,11 @@ def drawn(status: FleetStatus, *parts: str, **names: Any) -> Parts:
     return {part: render(f"part/{part}.html", **known) for part in parts}
 
 
+def processes(status: FleetStatus) -> Parts:
+    """The page of processes."""
+    return drawn(status, "head", "processes")
+
+
 def head(status: FleetStatus) -> Parts:
     """What stands above each page."""
     return drawn(status, "head")

@@ -35,7 +35,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("age", "dollars", "percent", "milliseconds", "signed", "span"):
+    for name in ("age", "dollars", "percent", "milliseconds", "signed", "span", "megabytes"):
         environment.filters[name] = getattr(words, name)
     environment.globals |= {"moment": words.moment, "static": static}
     return environment

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter, HTTPException, Request
 
-from tbcache.api.page import act, audit, caller, change, home, job, login, part, source, static_file, symbol
+from tbcache.api.page import (
+    act,
+    audit,
+    caller,
+    change,
+    home,
+    job,
+    login,
+    part,
+    process,
+    source,
+    static_file,
+    symbol,
+)
 from tbcache.api.page.live import Draw, Stream, live_of
 from tbcache.fleet import FleetStatus
 
 router = APIRouter(include_in_schema=False)
-for one in (home, source, symbol, job, caller, change, audit, login, act, static_file):
+for one in (home, source, symbol, job, caller, process, change, audit, login, act, static_file):
     router.include_router(one.router)
 
 
@@ -27,4 +40,9 @@ def _draw_of(name: str, status: FleetStatus) -> Draw | None:
     kind, _, about = name.partition(":")
     if kind == "source" and any(one.name == about for one in status.sources):
         return source.draw_of(about)
-    return {"head": lambda seen: part.head(seen.status), "home": home.draw}.get(name)
+    others: dict[str, Draw] = {
+        "head": lambda seen: part.head(seen.status),
+        "home": home.draw,
+        "processes": lambda seen: part.processes(seen.status),
+    }
+    return others.get(name)

@@ -44,6 +44,11 @@ def milliseconds(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
+def megabytes(size: int) -> str:
+    """A size of memory; a dash where it is not known."""
+    return f"{size / 1e6:,.0f} MB" if size else "—"
+
+
 def signed(score: float | None) -> str:
     """A score with its sign; a dash for none."""
     return "—" if score is None else f"{score:+.2f}"

@@ -193,6 +193,7 @@ _SIMULATED: dict[str, Callable[..., Any]] = {
     "machine_name": lambda home: home.machine_name,
     # What a simulated process does is told to no tracer.
     "tracer": lambda home: None,
+    "memory_bytes": lambda home: 0,
 }
 #: What stands for other objects wherever they were imported: for modules, and for what a module may have
 #: imported from one by name.
