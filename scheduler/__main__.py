@@ -9,7 +9,7 @@ from tbcache.cache import get_cache_manager
 from tbcache.fleet.alert import Watch
 from tbcache.fleet.market import market_of
 from tbcache.io import utc_now
-from tbcache.io.log import configure_logging, get_logger
+from tbcache.io.log import configure_logging, get_logger, log_what_breaks
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
 from tbcache.monitoring import Workload, get_usage_monitor
@@ -36,7 +36,8 @@ def main() -> int:
     try:
         need("the scheduler", "apscheduler")
         settings = get_settings()
-        configure_logging(settings.log_level, settings.log_format)
+        configure_logging(settings.log_level, settings.log_format, settings.secrets, settings.log_file)
+        log_what_breaks()
         market = market_of(settings.market)
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0

@@ -9,7 +9,7 @@ import sys
 import dramatiq
 
 from tbcache.fetch.outbox import get_repository
-from tbcache.io.log import configure_logging
+from tbcache.io.log import configure_logging, log_what_breaks
 from tbcache.models.error import TbcacheError, UnknownSource
 from tbcache.settings import get_settings
 from tbcache.settings.telemetry import tracing
@@ -34,7 +34,8 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = get_settings()
-        configure_logging(settings.log_level, settings.log_format)
+        configure_logging(settings.log_level, settings.log_format, settings.secrets, settings.log_file)
+        log_what_breaks()
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0
         if settings.persist:

@@ -25,7 +25,7 @@ def quiet_settings() -> Settings:
     """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
     settings = load_settings()
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
-    configure_logging(level, settings.log_format)
+    configure_logging(level, settings.log_format, settings.secrets)
     return settings
 
 

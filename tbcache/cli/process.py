@@ -15,7 +15,7 @@ from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.embedded import Program, process_program
 from tbcache.fleet import Fleet
-from tbcache.io.log import configure_logging
+from tbcache.io.log import configure_logging, log_what_breaks
 from tbcache.models import Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.untrusted import NotJson, read_json
@@ -104,10 +104,11 @@ def api(
     from tbcache.api import serve
 
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, settings.secrets, settings.log_file)
     # It serves without Redis, and says so at /readyz; a wrong password is no outage.
     with contextlib.suppress(RedisUnreachable):
         Fleet.of_process(settings).require()
+    log_what_breaks()
     with tracing("api"):
         serve(host, port, settings, fd=fd)
 

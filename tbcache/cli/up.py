@@ -148,6 +148,8 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
                 name = f"worker-{number}"
                 given = settings.worker_name
                 variables = {"TBCACHE_WORKER_NAME": f"{given}-{number}"} if given else {}
+                if (file := settings.log_file) is not None:
+                    variables["TBCACHE_LOG_FILE"] = str(file.with_stem(f"{file.stem}-{number}"))
                 supervisor.start(process_program(name, "workers", arguments, variables))
             while not stop.wait(LOOP_SECONDS):
                 supervisor.watch()
@@ -247,19 +249,25 @@ def _programs(
     if options.listener is not None:
         replay = ("--replay", str(options.replay)) if options.replay is not None else ()
         arguments = ("simulator", "--plan", "news=paid", *replay)
-        program = python_program("simulator", arguments, env, logs / "simulator.log", stage=1)
+        process_env = env | {"TBCACHE_LOG_FILE": ""}
+        program = python_program("simulator", arguments, process_env, logs / "simulator.log", stage=1)
         yield _listening(program, options.listener)
     for number in range(1, options.processes + 1):
         name = f"worker-{number}"
-        process_env = env | _worker_name(name, settings)
+        process_env = env | _worker_name(name, settings) | _log_file(logs / f"{name}.log")
         yield process_program(
             name, "workers", ("--threads", str(options.threads)), process_env, logs / f"{name}.log"
         )
-    process_env = env | _worker_name("scheduler", settings)
+    process_env = env | _worker_name("scheduler", settings) | _log_file(logs / "scheduler.log")
     yield process_program("scheduler", "scheduler", (), process_env, logs / "scheduler.log")
     if options.api_listener is not None:
-        process_env = env | _worker_name("api", settings)
+        process_env = env | _worker_name("api", settings) | _log_file(logs / "api.log")
         yield _listening(python_program("api", ("api",), process_env, logs / "api.log"), options.api_listener)
+
+
+def _log_file(log: Path) -> dict[str, str]:
+    """The variable by which a process goes on in a new file where its log is full."""
+    return {"TBCACHE_LOG_FILE": str(log)}
 
 
 def _listening(program: Program, listener: socket.socket) -> Program:

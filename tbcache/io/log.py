@@ -14,14 +14,21 @@ import logging
 import math
 import re
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
 from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
+from structlog.typing import EventDict
 
+from tbcache.io.log_file import open_log_file
+from tbcache.io.redact import Redactor
+from tbcache.io.trace import ids
 from tbcache.models.error import TbcacheWarning
 from tbcache.models.untrusted import LINE, escaped, printable
 
@@ -123,22 +130,80 @@ def warn_if_unlogged(message: str) -> None:
             warnings.warn(message, TbcacheWarning, stacklevel=2)
 
 
-def configure_logging(level: str, form: Literal["console", "json"]) -> None:
-    """Send our events of ``level`` and above, and the warnings of libraries, to stderr in ``form``."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure_logging(
+    level: str,
+    form: Literal["console", "json"],
+    secrets: Iterable[str] = (),
+    file: Path | None = None,
+) -> None:
+    """Send our events of ``level`` and above, and the warnings of libraries, to stderr in ``form``.
+
+    At the level ``debug`` the libraries' own events come as well. None of the ``secrets`` is in a line. With
+    a ``file``, stderr and stdout of this process are that file, from then on.
+
+    Raises:
+      ConfigurationError: the file is another process's, or cannot be written.
+    """
+    handler = logging.StreamHandler(sys.stderr) if file is None else open_log_file(file)
     handler.addFilter(_Foreign())
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                _add_trace,
                 structlog.stdlib.add_log_level,
                 ExtraAdder(),
+                _name_library,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
             ],
-            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(form)],
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(form, Redactor(secrets))],
         )
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    of_libraries = logging.INFO if level == "debug" else logging.WARNING
+    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
     logging.getLogger("tbcache").setLevel(level.upper())
+
+
+def log_what_breaks() -> None:
+    """Have the log tell of errors that nobody catches, in this process's threads as well, and of warnings.
+
+    For processes of ours: a program that uses the library has ways of its own.
+    """
+    logging.captureWarnings(True)
+    # A line that cannot be written would be told of on stderr, with all that it was to say.
+    logging.raiseExceptions = False
+    log = get_logger("tbcache.process")
+
+    def of_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            log.critical("process.broke", exc_info=(kind, error, trace))
+
+    def of_thread(found: threading.ExceptHookArgs) -> None:
+        if found.exc_value is not None and found.exc_type is not SystemExit:
+            who = found.thread.name if found.thread is not None else ""
+            log.error(
+                "thread.broke", who=who, exc_info=(found.exc_type, found.exc_value, found.exc_traceback)
+            )
+
+    def of_object(found: sys.UnraisableHookArgs) -> None:
+        if found.exc_value is not None:
+            what = (found.exc_type, found.exc_value, found.exc_traceback)
+            log.error("error.ignored", where=found.err_msg or "in a finalizer", exc_info=what)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_object
+
+
+def bind(**fields: str) -> None:
+    """Have each line that this thread or task logs from now on carry ``fields``, and none bound before."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def unbind() -> None:
+    """Undo :func:`bind`."""
+    structlog.contextvars.clear_contextvars()
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, ...]:
@@ -149,22 +214,40 @@ def _kind(record: logging.LogRecord) -> tuple[str, ...]:
     return (record.name, record.levelname, *(_NUMBER.sub("#", text[:200]) for text in said))
 
 
-def _renderers(form: Literal["console", "json"]) -> tuple[structlog.typing.Processor, ...]:
+def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """The span that runs, where one does."""
+    event.update(ids())
+    return event
+
+
+def _name_library(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Say whose line it is, where it is not ours."""
+    name = event["_record"].name
+    if not name.startswith("tbcache."):
+        event["logger"] = name
+    return event
+
+
+def _renderers(
+    form: Literal["console", "json"], redactor: Redactor
+) -> tuple[structlog.typing.Processor, ...]:
+    def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return redactor.fields(event)
+
+    def show(_logger: object, _method: str, event: EventDict) -> EventDict:
+        """What is told may be an upstream's word; other values are shown by ``repr``, which escapes."""
+        trace = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
+        found = redactor.fields(event)
+        shown = {name: printable(one, LINE) if isinstance(one, str) else one for name, one in found.items()}
+        return {**shown, **trace}
+
+    def format_exception(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+        # Plain: the default shows the variables of each frame, credentials among them.
+        plain = io.StringIO()
+        structlog.dev.plain_traceback(plain, exc_info)
+        output.write(escaped(redactor.text(plain.getvalue())))
+
     if form == "json":
-        return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+        return structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()
     colors = sys.stderr.isatty()
-    return _shown, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_format_exception)
-
-
-def _shown(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What is told may be an upstream's word; other values are shown by ``repr``, which escapes."""
-    return {
-        name: printable(value, LINE) if isinstance(value, str) else value for name, value in event.items()
-    }
-
-
-def _format_exception(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    # Plain: the default shows the variables of each frame, credentials among them.
-    plain = io.StringIO()
-    structlog.dev.plain_traceback(plain, exc_info)
-    output.write(escaped(plain.getvalue()))
+    return show, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=format_exception)

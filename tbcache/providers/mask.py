@@ -10,21 +10,17 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from urllib.parse import quote, unquote
 
 import httpx2
 from pydantic import BaseModel, SecretStr
 
 from tbcache.models import Failure, RawResponse
 from tbcache.models.error import UpstreamError
+from tbcache.models.secret import MASK, SHORTEST, forms
 
-MASK = "***"
-#: A shorter one stands in too many words by chance.
-SHORTEST = 6
 Pair = tuple[str, str]
 _NAMES = re.compile(r"auth|cookie|key|pass|secret|session|sign|token", re.IGNORECASE)
 
@@ -95,25 +91,4 @@ def _unpacked(pair: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _pattern(secret: str) -> re.Pattern[bytes]:
-    """Finds ``secret`` with each sign as it is, or as a URL, HTML or JSON write it."""
-    forms = {secret, unquote(secret)}
-    return re.compile(b"|".join(b"".join(map(_sign, form)) for form in sorted(forms)))
-
-
-def _sign(sign: str) -> bytes:
-    # No encoding touches letters and digits, and where they come first the search is fast.
-    if sign.isascii() and sign.isalnum():
-        return sign.encode()
-    code, escaped = f"{ord(sign):x}", html.escape(sign)
-    forms = {
-        re.escape(sign),
-        re.escape("\\" + sign),
-        re.escape(escaped),
-        f"(?i:{quote(sign, safe='')})",
-        f"(?i:%{code:0>2})",
-        rf"(?i:\\u{code:0>4}|\\x{code:0>2})",
-        f"(?i:&#{ord(sign)};|&#x0*{code};)",
-    }
-    if sign == " ":
-        forms.add(r"\+")
-    return f"(?:{'|'.join(sorted(forms))})".encode()
+    return re.compile(forms(secret).encode())

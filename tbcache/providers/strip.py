@@ -13,8 +13,9 @@ import msgspec
 
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError
+from tbcache.models.secret import MASK, SHORTEST
 from tbcache.models.untrusted import NotJson, read_json
-from tbcache.providers.mask import MASK, SHORTEST, Mask
+from tbcache.providers.mask import Mask
 
 #: The headers that a provider reads; all others are left out.
 _HEADERS = re.compile(

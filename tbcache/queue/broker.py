@@ -21,6 +21,7 @@ from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, Job
 from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
+from tbcache.queue.log import JobLog
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import Ask, queue_keys
 from tbcache.queue.thread import Threads
@@ -63,7 +64,8 @@ class PacingBroker(Broker):
         middleware: list[Middleware] | None = None,
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
-        built_in = [CurrentMessage(), TraceMiddleware(), JobMiddleware(), _Boot(self)]
+        log_of_job = JobLog(process_name(settings))
+        built_in = [CurrentMessage(), TraceMiddleware(), log_of_job, JobMiddleware(), _Boot(self)]
         #: What no list of middleware leaves out: the first before a signal, and the last after it.
         self._built_in: list[Middleware] = []
         super().__init__(middleware)

@@ -21,6 +21,7 @@ from tbcache.queue.bell import Bells
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import Ended, Hand, Job
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
+from tbcache.queue.log import say_end
 from tbcache.queue.presence import Presence
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
@@ -164,6 +165,8 @@ class PacingConsumer(Consumer):
     def _finish(self, job: Job, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
         finish = job.finish or otherwise
+        if job.is_begun:
+            say_end(job, finish, self._source.name)
         self._end(job.claim, finish if job.is_fetch else replace(finish, is_begun=job.is_begun))
 
     def _end(self, claim: bytes, finish: Finish) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import dramatiq
 from dramatiq.broker import MessageProxy
 
+from tbcache.io import now
 from tbcache.io.trace import Span
 from tbcache.queue.job import Finish
 from tbcache.queue.thread import Threads
@@ -32,6 +33,10 @@ class Job(MessageProxy):
         #: The slot that it came with, if one did.
         self.slot: str | None = None
         self.is_begun = False
+        #: When a thread took it up (monotonic).
+        self.began_at = now()
+        #: The ids of its trace, as the log has them.
+        self.trace: dict[str, str] = {}
         self.finish: Finish | None = None
         #: The one in which it is processed.
         self.span: Span | None = None

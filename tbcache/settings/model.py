@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -327,6 +327,8 @@ class Settings(BaseModel):
     caller_weights: Annotated[dict[str, float], BeforeValidator(read_weights)] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    #: What this process alone writes its log into, in place of stderr.
+    log_file: Path | None = None
     sources: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
     #: Of which troubles one is told after how long, and where to: see docs/alerts.md.
     alert_rules: Annotated[str, AfterValidator(_alert_rules)] = DEFAULT_RULES
@@ -417,6 +419,11 @@ class Settings(BaseModel):
         return read_rules(self.alert_rules)
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """All credentials among the settings, which nobody may read in a log."""
+        return frozenset(_secrets_in(self))
+
+    @property
     def redis(self) -> str | None:
         """The Redis URL with its password, or None when none is configured."""
         if self.redis_url is not None:
@@ -432,6 +439,35 @@ class Settings(BaseModel):
     def redis_address(self) -> str:
         """Where Redis is, without its password; for messages."""
         return address_of(self.redis) if self.redis else "(no REDIS_URL is set)"
+
+
+def _secrets_in(settings: BaseModel) -> Iterator[str]:
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            yield from _parts_of(value.get_secret_value(), is_url=name.endswith("_url"))
+        elif isinstance(value, str) and name in ADDRESSES:
+            yield from _password_in(value)
+        elif isinstance(value, BaseModel):
+            yield from _secrets_in(value)
+        elif isinstance(value, dict):
+            for one in value.values():
+                yield from _secrets_in(one) if isinstance(one, BaseModel) else ()
+
+
+def _parts_of(secret: str, *, is_url: bool) -> Iterator[str]:
+    """What is secret in it: of the URL of a server the password, of that of a webhook all behind the host."""
+    if not is_url:
+        yield secret
+        return
+    yield from _password_in(secret)
+    parts = urlsplit(secret)
+    if parts.scheme in ("http", "https"):
+        yield from (parts.path, parts.query)
+
+
+def _password_in(url: str) -> Iterator[str]:
+    if password := urlsplit(url).password:
+        yield unquote(password)
 
 
 BUILT_IN_NAMES = tuple(

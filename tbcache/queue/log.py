@@ -1,0 +1,65 @@
+"""What the log says of a job: each line within it names it, and one says how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+
+from tbcache.io import now
+from tbcache.io.log import bind, get_logger, unbind
+from tbcache.io.trace import ids
+from tbcache.queue.account import caller_in
+from tbcache.queue.hand import Job
+from tbcache.queue.job import Finish
+
+log = get_logger("tbcache.queue")
+
+#: The words of a :class:`Finish` as the log has them.
+_OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "dead"}
+
+
+class JobLog(Middleware):
+    """Binds the id of the message, its caller and this worker to all that is logged within a job."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        if isinstance(message, Job):
+            message.began_at, message.trace = now(), ids()
+        bind(message_id=message.message_id, caller=caller_in(message.options) or "-", worker=self._worker)
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: Any | None = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        unbind()
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        unbind()
+
+
+def say_end(job: Job, finish: Finish, source: str) -> None:
+    """Say how a job ended, whose actor was called."""
+    failure = finish.result.failure if finish.result is not None else None
+    reason = finish.reason or (failure.message if failure is not None else "")
+    facts: dict[str, Any] = {"reason": reason} if reason else {}
+    if finish.what == "later":
+        facts["again_in"] = round(finish.delay_seconds, 3)
+    log.info(
+        "job.ended",
+        source=source,
+        actor=job.actor_name,
+        message_id=job.message_id,
+        caller=caller_in(job.options) or "-",
+        outcome="failed" if failure is not None and finish.what == "done" else _OUTCOMES[finish.what],
+        seconds=round(now() - job.began_at, 3),
+        **facts,
+        **job.trace,
+    )
