@@ -1,6 +1,6 @@
 """What pages say of the code, as the code has it.
 
-python -m tests.architecture    writes the tables of scripts and of metrics into docs
+python -m tests.architecture    writes the tables of scripts, metrics and commands into docs
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from tbcache.api.metrics import METRICS
 from tbcache.store.key import Keys
 from tbcache.store.script import Script
+from tests import command_page
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -194,3 +195,4 @@ def _write(page: Path, table: re.Pattern[str], text: str) -> None:
 if __name__ == "__main__":
     _write(PAGE, TABLE, table_of_scripts())
     _write(METRICS_PAGE, METRICS_TABLE, table_of_metrics())
+    _write(command_page.PAGE, command_page.PART, command_page.commands())

@@ -41,7 +41,7 @@ REDIS = (
 )
 OWN = "BLUESKY"
 #: Commands that have others below them.
-GROUPS = {"alert", "cache", "provider", "limits", "queue", "dead"}
+GROUPS = {"alert", "faults", "cache", "provider", "limits", "queue", "dead"}
 
 
 def commands() -> list[str]:

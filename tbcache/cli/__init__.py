@@ -32,6 +32,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except MissingExtra as error:
         print(f"tbcache: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    if words == ["--version"]:
+        from tbcache.models.version import __version__
+
+        # At once: all that the commands import takes half a second.
+        print(f"tbcache {__version__}")  # noqa: T201
+        return 0
     from tbcache.cli.app import app
     from tbcache.cli.error import run
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tbcache.cli import (
     alert,
@@ -12,10 +13,12 @@ from tbcache.cli import (
     backfill,
     cache,
     change,
+    completion,
     config,
     dead,
     doctor,
     enqueue,
+    faults,
     fetch,
     history,
     limits,
@@ -29,8 +32,29 @@ from tbcache.cli import (
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
+#: What the commands are for, in the order of `tbcache --help`.
+PANELS = RUN, ASK, SEE, ACT, BUILD = (
+    "Run a part of it",
+    "Ask for sentiment",
+    "See what the fleet does",
+    "Have the fleet do something else",
+    "Build a source of your own",
+)
+
+
+class _ByPanel(TyperGroup):
+    """The commands in the order of their panels; Typer has all groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=self._place)
+
+    def _place(self, name: str) -> int:
+        return PANELS.index(str(getattr(self.commands[name], "rich_help_panel", "")))
+
+
 app = typer.Typer(
     name="tbcache",
+    cls=_ByPanel,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -41,16 +65,8 @@ caches = typer.Typer(epilog=cache.CLEAR_EXAMPLE)
 queues = typer.Typer(epilog=queue.PAUSE_EXAMPLE)
 dead_letters = typer.Typer(epilog=dead.REQUEUE_EXAMPLE, invoke_without_command=True)
 all_limits = typer.Typer(epilog=limits.SET_EXAMPLE, invoke_without_command=True)
+all_faults = typer.Typer(epilog=faults.SET_EXAMPLE, invoke_without_command=True)
 provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
-
-#: What the commands are for, as `tbcache --help` groups them.
-ASK, SEE, ACT, RUN, BUILD = (
-    "Ask for sentiment",
-    "See what the fleet does",
-    "Have the fleet do something else",
-    "Run a part of it",
-    "Build a source of your own",
-)
 
 
 def _show_version(wanted: bool) -> None:
@@ -136,6 +152,12 @@ app.command(rich_help_panel=RUN, epilog=process.SCHEDULER_EXAMPLE)(process.sched
 app.command(rich_help_panel=RUN, epilog=process.API_EXAMPLE)(process.api)
 app.command(rich_help_panel=RUN, epilog=process.SIMULATOR_EXAMPLE)(process.simulator)
 
+all_faults.callback()(faults.faults)
+all_faults.command("list", epilog=faults.LIST_EXAMPLE)(faults.list_faults)
+all_faults.command("set", epilog=faults.SET_EXAMPLE)(faults.set_faults)
+all_faults.command("clear", epilog=faults.CLEAR_EXAMPLE)(faults.clear_faults)
+app.add_typer(all_faults, name="faults", rich_help_panel=RUN)
+app.command(rich_help_panel=SEE, epilog=completion.EXAMPLE)(completion.completion)
 app.command(rich_help_panel=BUILD, epilog=record.RECORD_EXAMPLE)(record.record)
 provider.command("check", epilog=record.CHECK_EXAMPLE)(record.check)
 app.add_typer(provider, name="provider", rich_help_panel=BUILD)

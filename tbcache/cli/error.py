@@ -28,6 +28,8 @@ from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM = 0, 1, 2, 3, 4, 5
 INTERRUPTED = interrupt.EXIT_CODE
+#: Set by the script of a shell that asks what a line of its user's may go on with.
+VARIABLE = "_TBCACHE_COMPLETE"
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, USAGE),
@@ -41,6 +43,10 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 def run(app: typer.Typer, args: Sequence[str]) -> int:
     """Run the command of ``app`` that ``args`` name; its exit code."""
     command = typer.main.get_command(app)
+    if VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         with interrupt.orderly_end(), interrupt.never_lost():
             code = command.main(args or ["--help"], prog_name="tbcache", standalone_mode=False)

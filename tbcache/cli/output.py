@@ -139,6 +139,11 @@ def request_data(request: FetchRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in ("source", "symbol", "hours", "key")}
 
 
+def print_text(text: str) -> None:
+    """Print ``text``, which is ours, as it is."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
 def print_line(text: str) -> None:
     """Print ``text``, which may be others' words, in a line."""
     sys.stdout.write(printable(text, LINE) + "\n")

@@ -1,0 +1,137 @@
+"""What a shell completes, and the faults of a demo."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbcache.cli import main
+from tests.cli.command import Done, clean_environment
+from tests.server import free_port
+from tests.upstream import SimulatorProcess
+
+Cli = Callable[..., Done]
+
+LINES = [
+    ("tbcache qu", "queue"),
+    ("tbcache queue pa", "pause"),
+    ("tbcache fetch stockt", "stocktwits"),
+    ("tbcache usage --by work", "worker"),
+    ("tbcache usage --source redd", "reddit"),
+    ("tbcache fetch twitter AAPL --hou", "--hours"),
+    ("tbcache faults set news quo", "quota=exhausted"),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_options_and_sources_are_completed(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who presses TAB need not know a name by heart."""
+    monkeypatch.setenv("_TBCACHE_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    for line, completed in LINES:
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        with pytest.raises(SystemExit) as end:
+            main([])
+        captured = capsys.readouterr()
+        assert (end.value.code, captured.err) == (0, "")
+        assert completed in captured.out, line
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_script(cli: Cli, shell: str) -> None:
+    """What is printed goes into a file, and nothing else comes with it."""
+    done = cli("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_TBCACHE_COMPLETE=complete_{shell}" in done.out
+    assert "to keep it, write this into" in cli("completion", shell, is_terminal=True).err
+    assert cli("completion", SHELL="/bin/tcsh").err == "tbcache: say for which shell: bash, zsh, fish\n"
+
+
+COMPLETING = """
+eval "$(tbcache completion bash)"
+COMP_WORDS=(tbcache queue re)
+COMP_CWORD=2
+_tbcache_completion tbcache re queue
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_bash_itself_completes_by_that_script(tmp_path: Path) -> None:
+    """The script is Typer's, and the command that it asks is ours."""
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-c", COMPLETING],
+        env=clean_environment(PATH=path, HOME=str(tmp_path)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert (done.stdout, done.stderr) == ("resume\n", "")
+
+
+@pytest.fixture
+def demo(simulator: SimulatorProcess) -> Iterator[dict[str, str]]:
+    yield dict(simulator.variables)
+    simulator.clear_faults()
+
+
+def test_faults_of_a_demo_are_set_listed_and_lifted(
+    cli: Cli, demo: dict[str, str], simulator: SimulatorProcess
+) -> None:
+    """What a fleet does on a bad day is seen by having one."""
+
+    def faults(*args: str) -> dict[str, Any]:
+        done = cli("faults", *args, **demo)
+        assert (done.code, done.err) == (0, "")
+        found: dict[str, Any] = done.data
+        return {name: one for name, one in found.items() if one}
+
+    assert faults() == faults("list") == {}
+    assert faults("set", "reddit", "outage=drop", "latency=0,0.1") == {
+        "reddit": {"outage": "drop", "latency": [0.0, 0.1]}
+    }
+    assert faults("set", "reddit", "status=502", "error_rate=0.5")["reddit"]["outage"] == "drop"
+    assert faults("set", "all", "empty").keys() == {"twitter", "reddit", "news", "options", "stocktwits"}
+    assert faults("clear", "reddit").keys() == {"twitter", "news", "options", "stocktwits"}
+    table = cli("faults", is_terminal=True, COLUMNS="100").out.splitlines()
+    assert [line.split() for line in table[1:3]] == [["twitter", "empty=true"], ["reddit", "-"]]
+    assert faults("clear") == {}
+    assert faults("list", "--url", simulator.url) == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("set", "redit", "outage"), 2, "did you mean 'reddit'?"),
+        (("set", "reddit", "outge"), 2, "did you mean 'outage'?"),
+        (("set", "reddit", "error_rate=2"), 2, "reddit.error_rate=2 is not valid"),
+        (("set", "reddit", "=1"), 2, "it should be NAME or NAME=VALUE, like status=429"),
+        (("list", "--url", f"http://127.0.0.1:{free_port()}"), 1, "does not answer as one"),
+        (("list", "--url", "nonsense"), 1, "does not answer as one"),
+    ],
+)
+def test_what_is_no_fault_changes_none(
+    cli: Cli, demo: dict[str, str], simulator: SimulatorProcess, args: tuple[str, ...], code: int, said: str
+) -> None:
+    """One line says what would be right."""
+    done = cli("faults", *args, **demo)
+    assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1)
+    assert said in done.err
+    assert not any(cli("faults", "list").data.values()) if "--url" not in args else True
+
+
+def test_the_real_apis_have_no_faults_to_set(cli: Cli) -> None:
+    """Nothing of it is ever sent to them."""
+    done = cli("faults", "set", "twitter", "outage")
+    assert done.code == 2
+    assert "no simulator is asked here: run this where `tbcache up --demo` runs" in done.err

@@ -1,0 +1,67 @@
+"""What each command says of itself: its help, its example, and its section in docs/cli.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from tests import command_page
+
+LEAVES = dict(command_page.leaves())
+
+
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    """Who reads it types what is there; `python -m tests.architecture` writes it anew."""
+    found = command_page.PART.search(command_page.PAGE.read_text("utf-8"))
+    assert found is not None
+    assert found[0] == command_page.commands()
+    for name in LEAVES:
+        assert re.search(rf"^### `tbcache {re.escape(name)}[ `]", found[0], re.MULTILINE)
+
+
+def examples(text: str) -> list[list[str]]:
+    """The commands of an example: each without what the shell does with it."""
+    lines = re.findall(r"tbcache [^|>,&]*", text.removeprefix("Example: "))
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def parse(command: Any, name: str, words: list[str]) -> None:
+    """See that the words are a command line; nothing is run."""
+    context = command.make_context(name, list(words))
+    if getattr(command, "commands", None) and (rest := [*context._protected_args, *context.args]):
+        below, one, args = command.resolve_command(context, rest)
+        parse(one, below, args)
+
+
+@pytest.mark.parametrize("name", ["", *LEAVES])
+def test_each_example_is_a_command_line_of_its_own_command(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is copied, and an option that was renamed would be the first thing a reader meets."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    root: Any = command_page._root()
+    command = LEAVES[name] if name else root
+    lines = examples(str(command.epilog))
+    assert lines
+    for words in lines:
+        if name:
+            group = getattr(command, "commands", None) is not None
+            assert words[: len(name.split())] == name.split() if not group else words[0] == name
+        parse(root, "tbcache", words)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: str) -> None:
+    """One who has learned one command knows the others."""
+    options = {option for one in LEAVES[name].params for option in one.opts}
+    assert "--data-dir" in options or name in ("completion", "provider check")
+    assert "--json" in options or "--csv" not in options
+    assert ("--yes" in options) == (name in ("dead requeue", "dead purge", "limits reset"))
+    # Each thing that an operator does has who does it.
+    verbs = ("pause", "drain", "resume", "cancel", "promote", "weight", "set", "unset", "reopen", "reset")
+    is_verb = name.split()[0] in ("queue", "limits") and name.split()[-1] in verbs
+    assert ("--by" in options) >= is_verb or name == "usage"
