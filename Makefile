@@ -34,11 +34,11 @@ floors: setup
 	$(BIN)/lint-imports
 
 unit: setup clients
-	# Four at a time on two cores: many tests wait. Each file by one of them, which keeps the servers that its
+	# Six at a time on two cores: many tests wait. Each file by one of them, which keeps the servers that its
 	# tests share, and in the order of tests/conftest.py, the longest first. What fails is tried once more,
 	# alone: a test whose deadlines a busy machine missed passes then, a broken one fails again.
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder || { \
-		echo "Failed with four at a time; once more, alone:" >&2; \
+	@$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder || { \
+		echo "Failed with six at a time; once more, alone:" >&2; \
 		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
 
 # Every import and the examples on the other Pythons that are supported, where they are at hand.
