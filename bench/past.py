@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from tbcache.fetch.coverage import Coverage
+from tbcache.fetch.coverage import PageCoverage
 from tbcache.fetch.history import answered
 from tbcache.fetch.page import bounded
 from tbcache.fetch.plan import stretches
@@ -222,7 +222,7 @@ class Days:
         reason = None
         for part in stretches(known, request, self.upstream.source, now) or (Stretch(start),):
             until = part.until or now
-            judge = Coverage(part.since, until)
+            judge = PageCoverage(part.since, until)
             wanted = [item for item in visible.values() if _is_in(item, part.since, until)]
             wanted.sort(key=lambda item: item.at or now, reverse=True)
             read = wanted[: pages * 30]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from tbcache.admission import PlanDelay
-from tbcache.fleet.cadence import Due, Look, due_of
+from tbcache.fleet.cadence import Due, Freshness, due_of
 from tbcache.fleet.market import Market
 from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import run
@@ -135,7 +135,7 @@ class Prewarm:
         is_shut = any(run(self._delay.is_shut(source, one)) for one in late[:1])
         return [one for one in requests if not is_shut or one.hours > source.delay_hours]
 
-    def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Look]]:
+    def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Freshness]]:
         """The server's time (us), and the state of each answer."""
         keys = self._store.keys
         with self._store.guard():
@@ -153,7 +153,7 @@ class Prewarm:
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))
             fresh_until = cleared.fresh_until(request.key, head)
-            seen.append(Look(request, fresh_until, 0 if is_old else _stamp(retry_at)))
+            seen.append(Freshness(request, fresh_until, 0 if is_old else _stamp(retry_at)))
         return seconds * MICROS + micros, seen
 
 

@@ -12,7 +12,7 @@ import pytest
 from scheduler.prewarm import Prewarm
 from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
-from tbcache.cache.script import CLEAR, COMPACT, Clear, Compact
+from tbcache.cache.script import CLEAR, COMPACT, ClearPattern, Compact
 from tbcache.fleet import Fleet
 from tbcache.io import run
 from tbcache.models import Failure
@@ -501,7 +501,7 @@ def test_a_sequence_does_not_count_backwards(store: Store) -> None:
     """Not even where the server's clock does."""
     name = store.keys.clears("one")
     store.client.set(name, b"8000000000000000")
-    log = read_log(store.run(CLEAR, Clear(name, "a")))
+    log = read_log(store.run(CLEAR, ClearPattern(name, "a")))
     assert (log.sequence, log.clears) == (8000000000000001, ((8000000000000001, "a"),))
 
 

@@ -22,7 +22,7 @@ from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, codec, envelope
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.key import EVERYTHING
-from tbcache.store.memory import MISSING, Changes, Kept, Memory, Packed
+from tbcache.store.memory import MISSING, Changes, Encoded, Kept, Memory
 
 log = get_logger("tbcache.cache")
 
@@ -74,7 +74,7 @@ class Cache:
             return MISSING
         self.hits += 1
         # This does what `_unpack` does, without a call.
-        return codec.decode(value.payload) if type(value) is Packed else value
+        return codec.decode(value.payload) if type(value) is Encoded else value
 
     async def find(self, key: str) -> Any:
         """What Redis has under ``key``, or ``MISSING``; while it is away, what this process knows."""
@@ -279,7 +279,7 @@ class Cache:
             return (await self._entries.get(key)).value
         found, ttl_ms = await self._entries.get_with_ttl(key)
         if ttl_ms > 0:
-            kept = found.value if isinstance(found.value, _IMMUTABLE) else Packed(found.payload)
+            kept = found.value if isinstance(found.value, _IMMUTABLE) else Encoded(found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
             self.memory.put(key, kept, seconds, token, len(found.payload))
         return found.value
@@ -352,7 +352,7 @@ class Cache:
 
 
 def _unpack(value: Any) -> Any:
-    return codec.decode(value.payload) if type(value) is Packed else value
+    return codec.decode(value.payload) if type(value) is Encoded else value
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

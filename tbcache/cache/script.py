@@ -51,7 +51,7 @@ class EndLoad(NamedTuple):
     ttl_ms: int
 
 
-class Clear(NamedTuple):
+class ClearPattern(NamedTuple):
     """Hide what matches a pattern; the log as it is now."""
 
     log: Key
@@ -77,6 +77,6 @@ BEGIN_LOAD: Script[BeginLoad, PresentReply | LeasedReply | LoadingReply] = Scrip
     "begin_load", BeginLoad, one_of(PresentReply, LeasedReply, LoadingReply)
 )
 END_LOAD = Script("end_load", EndLoad, flag)
-CLEAR = Script("clear", Clear, text)
+CLEAR = Script("clear", ClearPattern, text)
 COMPACT = Script("compact", Compact, nothing)
 SWEEP = Script("sweep", Sweep, number)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from tbcache.cache.key import check_key
-from tbcache.cache.script import CLEAR, COMPACT, SWEEP, Clear, Compact, Sweep
+from tbcache.cache.script import CLEAR, COMPACT, SWEEP, ClearPattern, Compact, Sweep
 from tbcache.io import now, random_id, run, world
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
@@ -48,7 +48,7 @@ class Sweeper:
         """
         keys = self._store.keys
         logs = {
-            name: read_log(await self._store.ask(CLEAR, Clear(name, pattern)))
+            name: read_log(await self._store.ask(CLEAR, ClearPattern(name, pattern)))
             for name in keys.clears_for(pattern)
         }
         return {name: one for name, one in logs.items() if name in keys.all_clears}

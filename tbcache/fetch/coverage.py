@@ -26,7 +26,7 @@ _SECOND = timedelta(seconds=1)
 _AHEAD = timedelta(minutes=5)
 
 
-class Coverage:
+class PageCoverage:
     """Judges the pages of one answer, one after the other, against the ``start`` that was asked for.
 
     ``now`` is the end of the time that was asked for: an item that is dated later, by a wrong clock or zone,

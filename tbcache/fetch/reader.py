@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
-from tbcache.fetch.coverage import Coverage, Ending
+from tbcache.fetch.coverage import Ending, PageCoverage
 from tbcache.fetch.job import Attempt
 from tbcache.fetch.page import bounded
 from tbcache.io import utc_now, world
@@ -199,14 +199,14 @@ class PageReader:
         until = stretch.until or self._now
         # The items that were read a moment ago stand above the bound too, as the upstream counts.
         above = len(self._kept) + stretch.above if stretch.until_id else 0
-        judge = Coverage(stretch.since, until, above)
+        judge = PageCoverage(stretch.since, until, above)
         end = await self._read_pages(stretch, judge, is_first=not spans)
         since = stretch.since if end.reason is None else judge.since
         if since is not None:
             spans.append(Span(since, until))
         return end
 
-    async def _read_pages(self, stretch: Stretch, judge: Coverage, *, is_first: bool) -> _End:
+    async def _read_pages(self, stretch: Stretch, judge: PageCoverage, *, is_first: bool) -> _End:
         cursor: str | None = None
         while True:
             try:

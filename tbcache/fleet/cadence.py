@@ -30,7 +30,7 @@ class Due:
     delay: float = 0.0
 
 
-class Look(NamedTuple):
+class Freshness(NamedTuple):
     """The state of an answer in Redis: until when it is fresh, and until when its last failure backs off
     (us). Either is 0 where there is no such moment.
 
@@ -52,7 +52,7 @@ class _Life(NamedTuple):
 
 
 def due_of(
-    source: Source, looks: Sequence[Look], now_us: int, horizon: float, pace: float = 0.0
+    source: Source, looks: Sequence[Freshness], now_us: int, horizon: float, pace: float = 0.0
 ) -> Iterator[Due]:
     """The fetches that are due within ``horizon`` seconds, in as few requests as the source allows.
 
@@ -75,7 +75,7 @@ def latest_starts(ends: Sequence[float], gap: float) -> list[float]:
     return starts[::-1]
 
 
-def _life(look: Look, now_us: int) -> _Life:
+def _life(look: Freshness, now_us: int) -> _Life:
     left = (look.fresh_until - now_us) / MICROS
     return _Life(look.request, left, left + look.rest)
 

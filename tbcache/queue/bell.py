@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tbcache.io import now
 from tbcache.io.background import BackgroundThread
 from tbcache.io.fork import renew_in_child
-from tbcache.queue.script import LOOK, Look, QueueKeys
+from tbcache.queue.script import LOOK, LookForJobs, QueueKeys
 from tbcache.store import Store, Unavailable
 from tbcache.store.wire import MICROS
 
@@ -191,7 +191,7 @@ class Bells:
     def _look(self, alarms: dict[str, Alarm]) -> None:
         self._look_at = now() + self._look_seconds
         parts = tuple(part for alarm in alarms.values() for part in _looked_at(alarm.keys))
-        found = self._store.run(LOOK, Look(parts))
+        found = self._store.run(LOOK, LookForJobs(parts))
         for alarm, moment in zip(alarms.values(), found.moments, strict=True):
             alarm.find(max(0.0, (moment - found.now) / MICROS) if moment >= 0 else math.inf)
 

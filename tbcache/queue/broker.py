@@ -18,7 +18,7 @@ from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
-from tbcache.queue.hand import Hand, Job
+from tbcache.queue.hand import Hand, HeldJob
 from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.log import JobLog
@@ -144,7 +144,7 @@ class PacingBroker(Broker):
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
         """
         self.emit_before("enqueue", message, delay)
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             self._put_off(message, delay or 0)
         else:
             self._put(message, delay or 0)
@@ -251,7 +251,7 @@ class PacingBroker(Broker):
         # The call of a fetcher joins the one that is queued.
         return Ask(message.message_id, message.encode(), message.options.get("cache_key", ""))
 
-    def _put_off(self, job: Job, delay_ms: int) -> None:
+    def _put_off(self, job: HeldJob, delay_ms: int) -> None:
         if job.is_fetch:
             return  # What becomes of it was decided with its outcome.
         if job.finish is not None:

@@ -19,7 +19,7 @@ from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.queue.account import caller_in
 from tbcache.queue.bell import Bells
 from tbcache.queue.end import MOST_TRIES, Ends
-from tbcache.queue.hand import Ended, Hand, Job
+from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
 from tbcache.queue.presence import Presence
@@ -115,7 +115,7 @@ class PacingConsumer(Consumer):
         #: Past it, the last ask did nothing.
         self._deadline_us = 0
         #: Jobs in hand that were not asked for yet: priority, number, job.
-        self._buffer: list[tuple[int, int, Job]] = []
+        self._buffer: list[tuple[int, int, HeldJob]] = []
         self._numbers = itertools.count()
         self._bells = context.bells_of(source.name)
         look_seconds = min(LOOK_TIMES * self._timeout, LOOK_PART * context.claim_seconds)
@@ -131,17 +131,17 @@ class PacingConsumer(Consumer):
         return self._hand_out()
 
     def ack(self, message: MessageProxy) -> None:
-        job = cast(Job, message)
+        job = cast(HeldJob, message)
         self._finish(job, Finish("done", Result(message="it was skipped") if job.is_fetch else None))
 
     def nack(self, message: MessageProxy) -> None:
-        job, error = cast(Job, message), message._exception
+        job, error = cast(HeldJob, message), message._exception
         reason = "it was refused" if error is None else f"{type(error).__name__}: {error}"
         self._finish(job, dead(reason))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
-            self._end(cast(Job, message).claim, UNBEGUN)
+            self._end(cast(HeldJob, message).claim, UNBEGUN)
 
     def close(self) -> None:
         self._give_back_buffer()
@@ -162,7 +162,7 @@ class PacingConsumer(Consumer):
                     return
                 run(world().sleep(PAUSE_SECONDS))
 
-    def _finish(self, job: Job, otherwise: Finish) -> None:
+    def _finish(self, job: HeldJob, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
         finish = job.finish or otherwise
         if job.is_begun:
@@ -319,11 +319,11 @@ class PacingConsumer(Consumer):
             return
         for claim in self._store.call("ZRANGE", self._keys.claims, 0, -1):
             if claim not in hand.claims and any(part in slot_of(claim) for part in hand.unheard):
-                hand.unsaid.append(Ended(claim, UNBEGUN))
+                hand.unsaid.append(EndedJob(claim, UNBEGUN))
         hand.unheard.clear()
         self._ends.say()
 
-    def _hand_out(self) -> Job | None:
+    def _hand_out(self) -> HeldJob | None:
         """The most urgent job that is in hand, once there is a thread for it."""
         if not self._buffer:
             return None
@@ -332,7 +332,7 @@ class PacingConsumer(Consumer):
             return None
         return heapq.heappop(self._buffer)[2]
 
-    def _read(self, handed_out: HandedOut) -> Job | None:
+    def _read(self, handed_out: HandedOut) -> HeldJob | None:
         """The job; None for one that cannot be run here, which is dead-lettered or put off by then."""
         claim, name = handed_out.claim, slot_of(handed_out.claim)
         try:
@@ -342,8 +342,8 @@ class PacingConsumer(Consumer):
                 slot, caller = name if handed_out.is_held else "", caller_in(message.options)
                 options = {"slot": slot} | ({"caller": caller} if caller else {})
                 job_id = name.rpartition("/")[0]
-                return Job(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
-            job = Job(message, claim, is_fetch=False)
+                return HeldJob(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
+            job = HeldJob(message, claim, is_fetch=False)
             if handed_out.is_held:
                 job.slot = name
                 self._hand.use(claim, self._source.cost)
@@ -357,7 +357,7 @@ class PacingConsumer(Consumer):
             self._end(claim, dead(reason, is_begun=False))
         return None
 
-    def _due(self, job: Job) -> Job | None:
+    def _due(self, job: HeldJob) -> HeldJob | None:
         """The job, if it is due by its own option; else it waits in Redis, not in this worker's memory."""
         seconds = due_ms(job._message) / 1000 - utc_now().timestamp()
         if seconds > 0:
@@ -367,7 +367,7 @@ class PacingConsumer(Consumer):
             del job.options["eta"]
         return job
 
-    def _priority(self, job: Job) -> int:
+    def _priority(self, job: HeldJob) -> int:
         actor = self._shared.actors.get(job.actor_name)
         return 0 if actor is None else actor.priority
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tbcache.limiter import limiter_of
 from tbcache.models.untrusted import LINE, printable
-from tbcache.queue.hand import Ended, Hand
+from tbcache.queue.hand import EndedJob, Hand
 from tbcache.queue.job import Finish, encode_result
 from tbcache.queue.script import FINISH, FinishJobs, QueueKeys, slot_of
 from tbcache.settings import Source
@@ -34,7 +34,7 @@ class Ends:
         if used:
             self._window.must_report(slot_of(claim), used)
             self._window.commit(slot_of(claim), used)
-        self._hand.unsaid.append(Ended(claim, finish, used))
+        self._hand.unsaid.append(EndedJob(claim, finish, used))
         self._hand.drop(claim)
         with contextlib.suppress(Unavailable):
             self.say()
@@ -62,7 +62,7 @@ class Ends:
             unsaid.extendleft(reversed(ends))
             raise
 
-    def _say(self, ends: Sequence[Ended]) -> None:
+    def _say(self, ends: Sequence[EndedJob]) -> None:
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots = self._store.keys.slots(self._name)
         self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
@@ -73,7 +73,7 @@ class Ends:
                 self._window.reported(slot_of(claim))
 
 
-def _arguments(ended: Ended, cost: int) -> list[Argument]:
+def _arguments(ended: EndedJob, cost: int) -> list[Argument]:
     """What finish.lua is told of a job."""
     claim, finish, used = ended
     return [

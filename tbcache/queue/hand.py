@@ -18,7 +18,7 @@ from tbcache.queue.thread import Threads
 from tbcache.store.script import Argument
 
 
-class Job(MessageProxy):
+class HeldJob(MessageProxy):
     """A job in hand. ``claim`` names this hand-out of it; ``finish`` is what is to become of it, None for
     what dramatiq says at its end. ``is_fetch``: its actor is a source's own, and no user's. ``is_begun``: the
     actor was called.
@@ -42,7 +42,7 @@ class Job(MessageProxy):
         self.span: Span | None = None
 
 
-class Ended(NamedTuple):
+class EndedJob(NamedTuple):
     """A job that is in hand no longer, and how many slots of it are to be committed."""
 
     claim: bytes
@@ -65,7 +65,7 @@ class Hand:
         self._used: dict[bytes, int] = {}
         #: The ends of jobs that Redis has not been told of yet: they ended while others were being told of,
         #: or while Redis is away.
-        self.unsaid: deque[Ended] = deque()
+        self.unsaid: deque[EndedJob] = deque()
         #: Until when the claims hold (monotonic), by the last time that they were renewed.
         self.holds_until = math.inf
         #: Parts of the names of claims that Redis may have handed out in answers that were lost.

@@ -11,7 +11,7 @@ from tbcache.io import now
 from tbcache.io.log import bind, get_logger, unbind
 from tbcache.io.trace import ids
 from tbcache.queue.account import caller_in
-from tbcache.queue.hand import Job
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import Finish
 
 log = get_logger("tbcache.queue")
@@ -27,7 +27,7 @@ class JobLog(Middleware):
         self._worker = worker
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             message.began_at, message.trace = now(), ids()
         bind(message_id=message.message_id, caller=caller_in(message.options) or "-", worker=self._worker)
 
@@ -45,7 +45,7 @@ class JobLog(Middleware):
         unbind()
 
 
-def say_end(job: Job, finish: Finish, source: str) -> None:
+def say_end(job: HeldJob, finish: Finish, source: str) -> None:
     """Say how a job ended, whose actor was called."""
     failure = finish.result.failure if finish.result is not None else None
     reason = finish.reason or (failure.message if failure is not None else "")

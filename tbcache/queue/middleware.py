@@ -12,7 +12,7 @@ from tbcache.models import Outcome
 from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.account import caller_in
-from tbcache.queue.hand import Job
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import UNBEGUN, Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
 from tbcache.queue.slot import current_slot
@@ -31,7 +31,7 @@ class JobMiddleware(Middleware):
         return {"throws", "source"}
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if not isinstance(message, Job):
+        if not isinstance(message, HeldJob):
             return
         if now() >= message.holds_until():
             # This process stood still: others have the job by now, or are done with it.
@@ -49,7 +49,7 @@ class JobMiddleware(Middleware):
         current_caller.set(caller_in(message.options))
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             message.is_begun = False
 
     def after_process_message(
@@ -60,7 +60,7 @@ class JobMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        if isinstance(message, Job) and message.is_fetch:
+        if isinstance(message, HeldJob) and message.is_fetch:
             is_awaited = message.kwargs.get("lane") != "prewarm"
             is_old = isinstance(result, Outcome) and result.origin != "live"
             if is_old and message.kwargs.get("after"):
@@ -69,7 +69,7 @@ class JobMiddleware(Middleware):
                 message.finish = finish_of(result, exception, is_awaited)
 
 
-def _valid_until(message: Job) -> float:
+def _valid_until(message: HeldJob) -> float:
     """After which moment (s since 1970) a pre-warm is not to be run; 0: it always is, as whatever is none."""
     until = message.options.get("valid_until")
     if not isinstance(until, int | float) or not message.is_fetch or message.kwargs.get("lane") != "prewarm":

@@ -13,7 +13,7 @@ from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
-from tbcache.queue.hand import Job
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.slot import current_slot
 from tbcache.queue.work import declare_work
 
@@ -48,7 +48,7 @@ class RateLimitMiddleware(Middleware):
         declare_work(broker)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             return
         # It is of an earlier run where it is there.
         message.options.pop("slot", None)
@@ -81,7 +81,7 @@ class RateLimitMiddleware(Middleware):
         self._end(broker, message, is_used=False)
 
     def _end(self, broker: Broker, message: MessageProxy, *, is_used: bool) -> None:
-        source = None if isinstance(message, Job) else self._source_of(broker, message)
+        source = None if isinstance(message, HeldJob) else self._source_of(broker, message)
         slot = message.options.pop("slot", None) if source is not None else None
         if source is not None and slot is not None:
             limiter = self._limiter_of(source)

@@ -245,7 +245,7 @@ class BacklogReply(NamedTuple):
     admissible: int
 
 
-class Look(NamedTuple):
+class LookForJobs(NamedTuple):
     """Learn when queues are to be asked for jobs, though nobody rings; look.lua has the five keys of each."""
 
     queues: tuple[Key, ...]
@@ -271,7 +271,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
 ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 EXPLAIN = Script("explain", Explain, record(Explained))
-LOOK = Script("look", Look, record(Looked))
+LOOK = Script("look", LookForJobs, record(Looked))
 PURGE = Script("purge", Purge, number)
 CANCEL = Script("cancel", Cancel, record(MovedReply))
 PROMOTE = Script("promote", Promote, record(MovedReply))

@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 
 from tbcache.io.trace import Facts, Span, carrier_in, span
 from tbcache.models.error import RateLimited
-from tbcache.queue.hand import Job
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.script import Queued
 
 #: Whose messages they are, as `messaging.system` names it.
@@ -44,7 +44,7 @@ class TraceMiddleware(Middleware):
     """A span for each time that a job of the pacing broker is processed, in the trace of its message."""
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             queue, id, actor = message.queue_name, message.message_id, message.actor_name
             message.span = span(
                 f"process {queue}",
@@ -62,15 +62,15 @@ class TraceMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             _end(message, exception)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        if isinstance(message, Job):
+        if isinstance(message, HeldJob):
             _end(message, None)
 
 
-def _end(job: Job, error: BaseException | None) -> None:
+def _end(job: HeldJob, error: BaseException | None) -> None:
     running, job.span = job.span, None
     if running is None:
         return

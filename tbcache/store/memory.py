@@ -54,7 +54,7 @@ class ReadStart(NamedTuple):
     started: float
 
 
-class Packed(NamedTuple):
+class Encoded(NamedTuple):
     """A value as it is encoded: each reader gets its own, and may change it."""
 
     payload: bytes
@@ -74,7 +74,7 @@ class Kept(NamedTuple):
     @property
     def payload(self) -> bytes:
         """The value's JSON."""
-        return self.value.payload if type(self.value) is Packed else codec.encode(self.value)
+        return self.value.payload if type(self.value) is Encoded else codec.encode(self.value)
 
 
 class _Timeline(NamedTuple):
@@ -376,7 +376,7 @@ class Memory:
         self._change(key)
         until = time.monotonic() + ttl
         return self._insert(
-            key, _Entry(Packed(payload), until, until + stale_ttl, len(payload), is_fallback=True)
+            key, _Entry(Encoded(payload), until, until + stale_ttl, len(payload), is_fallback=True)
         )
 
     def _insert(self, name: str | _Timeline, entry: _Entry) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbcache.fleet.cadence import Due, Look, due_of, latest_starts
+from tbcache.fleet.cadence import Due, Freshness, due_of, latest_starts
 from tbcache.models import FetchRequest
 from tbcache.settings import BUILT_IN, Source
 
@@ -18,13 +18,13 @@ SINGLE = replace(BUILT_IN["stocktwits"], cache_ttl=300.0)
 PACKED = replace(BUILT_IN["twitter"], cache_ttl=300.0, pack=3)
 
 
-def look(symbol: str, left: float | None, rest: float = 0.0, retry_at: int = 0) -> Look:
+def look(symbol: str, left: float | None, rest: float = 0.0, retry_at: int = 0) -> Freshness:
     """An answer that is fresh for ``left`` seconds more; None: there is none."""
     until = 0 if left is None else NOW + round(left * 1e6)
-    return Look(FetchRequest("stocktwits", symbol), until, retry_at, rest)
+    return Freshness(FetchRequest("stocktwits", symbol), until, retry_at, rest)
 
 
-def due(source: Source, *looks: Look, horizon: float = 25.0, pace: float = 0.0) -> list[Due]:
+def due(source: Source, *looks: Freshness, horizon: float = 25.0, pace: float = 0.0) -> list[Due]:
     return list(due_of(source, looks, NOW, horizon, pace))
 
 
@@ -86,7 +86,7 @@ def test_whoever_looks_each_few_seconds_misses_none(lefts: list[float], pace: fl
         assert one.request.symbol in now or one.delay > 25.0
 
 
-def planned(*looks: Look, horizon: float = 25.0) -> list[tuple[tuple[str, ...], float, float]]:
+def planned(*looks: Freshness, horizon: float = 25.0) -> list[tuple[tuple[str, ...], float, float]]:
     return [(one.request.symbols, one.delay, one.needed) for one in due(PACKED, *looks, horizon=horizon)]
 
 

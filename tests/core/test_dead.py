@@ -15,7 +15,7 @@ from tbcache.models import FetchRequest
 from tbcache.models.error import Paused, TbcacheError
 from tbcache.queue import Handle, PacingBroker, Queue
 from tbcache.queue.end import _arguments
-from tbcache.queue.hand import Ended
+from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import Result, dead, message
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -248,6 +248,6 @@ def test_a_prewarm_that_is_queued_again_has_time_again(
 
 def test_a_reason_is_kept_in_a_line_however_long_it_is(store: Store) -> None:
     """An upstream's page of HTML in an error is usual, and ten thousand of them are much."""
-    ended = Ended(b"job/1", dead("x" * 3_000_000))
+    ended = EndedJob(b"job/1", dead("x" * 3_000_000))
     assert len(str(_arguments(ended, 1)[6])) <= 1000
     assert len(Result.of(None, ValueError("x" * 3_000_000)).message or "") <= 1000

@@ -19,7 +19,7 @@ from tbcache.models import Failure, FetchRequest, Limit, Outcome, SymbolSentimen
 from tbcache.models.error import InvalidRequest
 from tbcache.queue import Queue
 from tbcache.queue.batch import MOST_ASKS
-from tbcache.queue.hand import Job
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import Finish
 from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
@@ -311,7 +311,7 @@ def sentiment() -> SymbolSentiment:
 def ended(outcome: Outcome) -> Finish:
     """What becomes of a job for what begins later, with that outcome."""
     message = queue_message(AAPL, "interactive", after=1.0)
-    found = Job(message, b"1/1", is_fetch=True)
+    found = HeldJob(message, b"1/1", is_fetch=True)
     JobMiddleware().after_process_message(StubBroker(), found, result=outcome)
     assert found.finish is not None
     return found.finish

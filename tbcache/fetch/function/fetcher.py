@@ -34,7 +34,7 @@ from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UpstreamError
 from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
-from tbcache.store.memory import Packed
+from tbcache.store.memory import Encoded
 
 if TYPE_CHECKING:
     from dramatiq import Message
@@ -141,7 +141,7 @@ class _Function(Generic[P, R]):
 
     def _recall(self, key: str) -> FetcherOutcome[R] | None:
         """The outcome from the memory of this process, while its value is known to be fresh."""
-        kept = self._tools.pipeline.recall_kept(self._setup.source, key, Packed)
+        kept = self._tools.pipeline.recall_kept(self._setup.source, key, Encoded)
         if kept is None:
             return None
         try:
@@ -180,7 +180,7 @@ class _Function(Generic[P, R]):
         if self._tools.registration.is_due:
             await world().offload(self._tools.registration)
         if not needed and not slot:
-            found = await pipeline.find_kept(setup.source, key, self._values.decode, _packed)
+            found = await pipeline.find_kept(setup.source, key, self._values.decode, _encoded)
             if found is not None:
                 return self._outcome(Answered(found, "cache"))
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
@@ -389,8 +389,8 @@ class AsyncFetcher(_Function[P, R]):
             return False  # The pipeline has logged why.
 
 
-def _packed(value: Timed[Any], payload: bytes) -> Packed:
-    return Packed(payload)
+def _encoded(value: Timed[Any], payload: bytes) -> Encoded:
+    return Encoded(payload)
 
 
 async def _ready(value: T) -> T:

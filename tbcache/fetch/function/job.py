@@ -15,7 +15,7 @@ from tbcache.io.log import get_logger
 from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.settings import Source
-from tbcache.store.memory import Packed
+from tbcache.store.memory import Encoded
 
 log = get_logger("tbcache.fetch.function")
 
@@ -61,8 +61,8 @@ class FunctionJob(Generic[T]):
     def read(self, payload: bytes) -> Timed[T]:
         return self._values.decode(payload)
 
-    def kept(self, value: Timed[T], payload: bytes) -> Packed:
-        return Packed(payload)
+    def kept(self, value: Timed[T], payload: bytes) -> Encoded:
+        return Encoded(payload)
 
     async def derive(self, packed: bytes) -> Derived[Timed[T]] | None:
         return None

@@ -30,7 +30,7 @@ class Found(NamedTuple):
     level: Level = "wrong"
 
 
-class Read(NamedTuple):
+class ReadPage(NamedTuple):
     """A recording of a success, and the page that it is."""
 
     recording: Recording
@@ -77,25 +77,25 @@ class Checked:
         return self.provider.request(fetch, cursor, since)
 
     @cached_property
-    def read(self) -> tuple[Read, ...]:
+    def read(self) -> tuple[ReadPage, ...]:
         """The recordings that are pages."""
         found = []
         for recording in self.recordings:
             try:
-                found.append(Read(recording, self.parse(recording.response)))
+                found.append(ReadPage(recording, self.parse(recording.response)))
             except UpstreamError:
                 continue
         return tuple(found)
 
     @property
-    def asked(self) -> Iterator[tuple[Read, FetchRequest, datetime]]:
+    def asked(self) -> Iterator[tuple[ReadPage, FetchRequest, datetime]]:
         """Those of which it is known what they were asked for with."""
         for read in self.read:
             if read.recording.fetch is not None and read.recording.since is not None:
                 yield read, read.recording.fetch, read.recording.since
 
     @property
-    def sample(self) -> Read | None:
+    def sample(self) -> ReadPage | None:
         """A page with items, the first."""
         return next((read for read in self.read if read.page.items), None)
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tbcache.models import Item
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
-from tbcache.providers.conformance.checked import Checked, Found, Read
+from tbcache.providers.conformance.checked import Checked, Found, ReadPage
 
 _BY_ZONE = "read times by tbcache.models.coerce.moment(), which says their zone"
 #: So far ahead an upstream's clock may be, and so much later a request may arrive.
@@ -84,7 +84,7 @@ def times_are_right(checked: Checked) -> Iterator[Found]:
         yield from _within(read, since)
 
 
-def _within(read: Read, since: datetime) -> Iterator[Found]:
+def _within(read: ReadPage, since: datetime) -> Iterator[Found]:
     received = read.recording.response.received_at
     if read.times and max(read.times) > received + _AHEAD:
         ahead = (max(read.times) - received).total_seconds() / 3600

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tbcache.fetch.reader import RecheckingUpstream
 from tbcache.models import HttpRequest
 from tbcache.models.request import Stretch
-from tbcache.providers.conformance.checked import Checked, Found, Read
+from tbcache.providers.conformance.checked import Checked, Found, ReadPage
 
 
 def cursor_moves(checked: Checked) -> Iterator[Found]:
@@ -43,7 +43,7 @@ def cursor_ends(checked: Checked) -> Iterator[Found]:
             yield Found(read.name, what, right)
 
 
-def _reaches(read: Read, since: datetime | None) -> bool:
+def _reaches(read: ReadPage, since: datetime | None) -> bool:
     return since is not None and bool(read.times) and min(read.times) < since
 
 
@@ -71,7 +71,7 @@ def since_is_used(checked: Checked) -> Iterator[Found]:
         yield Found("", "no recording is a refresh", "make them by `tbcache record`", "not shown")
 
 
-def _first_of(checked: Checked, symbol: str) -> Read | None:
+def _first_of(checked: Checked, symbol: str) -> ReadPage | None:
     for read, fetch, _ in checked.asked:
         if fetch.symbol == symbol and read.recording.cursor is None and not read.recording.is_refresh:
             return read
