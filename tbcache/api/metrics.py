@@ -150,7 +150,8 @@ def _slots(value: Callable[[LimitStatus], float | None]) -> Callable[[Seen], Ite
 
 
 def _jobs(seen: Seen) -> Iterator[Sample]:
-    for depth in (source.queue for source in seen.status.sources if source.queue is not None):
+    depths = [source.queue for source in seen.status.sources if source.queue is not None]
+    for depth in (*depths, *(queue.depth for queue in seen.status.queues)):
         for state in _JOB_STATES:
             yield (depth.source, state), getattr(depth, state)
 
@@ -256,6 +257,13 @@ METRICS = (
         (),
         "Schedulers heard of in the last 10 s.",
         _one(lambda seen: len(seen.status.living("scheduler"))),
+    ),
+    Metric(
+        "tbcache_schedulers_leading",
+        "gauge",
+        (),
+        "1 while a scheduler leads, and keeps the common symbols warm; the others stand by.",
+        _one(lambda seen: int(seen.status.leader is not None)),
     ),
     # What was asked and what it cost
     Metric(
@@ -383,7 +391,13 @@ METRICS = (
         _each(lambda source: _seconds(source.spent_until)),
     ),
     # Queues
-    Metric("tbcache_queue_jobs", "gauge", ("source", "state"), "Jobs in the queue, by their state.", _jobs),
+    Metric(
+        "tbcache_queue_jobs",
+        "gauge",
+        ("source", "state"),
+        "Jobs in the queue of a source, or of actors of your own, by their state.",
+        _jobs,
+    ),
     Metric(
         "tbcache_queue_runnable_jobs",
         "gauge",

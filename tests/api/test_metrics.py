@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from scheduler.leader import Leader
 from tbcache.api.metric import Metric, Seen
 from tbcache.api.metrics import METRICS
 from tbcache.fleet import Fleet
@@ -136,12 +137,14 @@ def test_queue_and_workers_are_exposed(
     queue = Queue(store, settings)
     queue.enqueue(FetchRequest("twitter", "AAPL"))
     queue.enqueue(FetchRequest("twitter", "MSFT"), "prewarm")
-    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=8, busy=3))
+    workload = Workload(threads=8, busy=3, pace={"reports": 0.1})
+    monitor.beat("worker", started_at=utc_now(), workload=workload)
     monitor.worker = "scheduler-1"
     monitor.beat("scheduler", started_at=utc_now())
     a_minute_ago = utc_now() - timedelta(minutes=1)
     dead = Heartbeat("worker", 1, "box", 8, 8, (), a_minute_ago, a_minute_ago)
     store.client.hset(store.keys.workers, "box-dead", msgspec.json.encode(dead))
+    Leader(store, "scheduler-1", ()).take()
     samples = scrape(client)
     store.client.flushall()
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="interactive") == 1
@@ -149,6 +152,8 @@ def test_queue_and_workers_are_exposed(
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="dead") == 0
     assert get(samples, "tbcache_workers_alive") == 1
     assert get(samples, "tbcache_schedulers_alive") == 1
+    assert get(samples, "tbcache_schedulers_leading") == 1
+    assert get(samples, "tbcache_queue_jobs", source="reports", state="dead") == 0
     assert get(samples, "tbcache_worker_threads") == 8
     assert get(samples, "tbcache_worker_threads_busy") == 3
     assert get(samples, "tbcache_redis_up") == 1
