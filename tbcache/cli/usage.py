@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
-from tbcache.cli.output import show
+from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import KEPT_DAYS, By, UsageReport, UsageRow
+from tbcache.fleet import KEPT_DAYS, By, Interval, Span, UsageHistory, UsageReport, UsageRow
 
 EXAMPLE = "Example: tbcache usage --days 7 --by caller"
 
@@ -23,13 +23,54 @@ def usage(
     ] = 1,
     by: Annotated[By, typer.Option(help="Give a row to each of these.")] = "source",
     source: OnlySource = None,
+    over: Annotated[
+        Span | None,
+        typer.Option(help="Show one source over so long, step by step: minutes, quarters or hours."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show what was asked for in the last days and what it cost: by source, worker, caller or day."""
+    """Show what was asked for and what it cost: by source, worker, caller or day; or one source over time."""
+    if over is not None:
+        if days != 1 or by != "source":
+            raise typer.BadParameter("it goes with --source alone", param_hint="--over")
+        _show_history(source, over, as_json=as_json, as_csv=as_csv)
+        return
     found = require_redis(quiet_settings()).report(days, by, source)
     show(found, lambda: _table(found), as_json=as_json, as_csv=as_csv, rows=map(asdict, found.rows))
+
+
+def _show_history(source: str | None, over: Span, *, as_json: bool, as_csv: bool) -> None:
+    if source is None:
+        raise typer.BadParameter("say of which source, with --source", param_hint="--over")
+    # The database has the hours also while Redis is away.
+    found = configured_fleet(quiet_settings()).history(source, over)
+    show(found, lambda: _steps(found), as_json=as_json, as_csv=as_csv, rows=map(asdict, found.intervals))
+    if found.reason is not None:
+        print_note(found.reason)
+
+
+def _steps(found: UsageHistory) -> Table:
+    figures = (">asked", ">hits", ">requests", ">errors", ">p50", ">p95", ">waited", ">cost")
+    table = rows_table(("from (UTC)", *figures), map(_interval_cells, found.intervals))
+    table.caption = f"{found.source}: {found.requests:,} asked, {found.errors:,} errors, ${found.cost:,.2f}"
+    table.caption_justify = "left"
+    return table
+
+
+def _interval_cells(one: Interval) -> list[str]:
+    return [
+        f"{one.start:%m-%d %H:%M}",
+        f"{one.requests:,}",
+        f"{one.cache_hit_rate:.0%}" if one.requests else "-",
+        f"{one.pages:,}",
+        f"{one.errors:,}",
+        _millis(one.latency_p50),
+        _millis(one.latency_p95),
+        _count(one.waiting),
+        f"${one.cost:,.2f}" if one.cost else "-",
+    ]
 
 
 def _table(found: UsageReport) -> Table:

@@ -34,8 +34,9 @@ class HourWriter:
     minutes of a day: an outage of the database, or of all who write, that is no longer leaves no gap.
     """
 
-    def __init__(self, monitor: UsageMonitor, repository: SentimentRepository) -> None:
+    def __init__(self, monitor: UsageMonitor, repository: SentimentRepository, namespace: str) -> None:
         self._monitor = monitor
+        self._namespace = namespace
         self._repository = repository
         self._is_stopped = False
         #: The last hour, since the Unix epoch, up to which all is written.
@@ -58,14 +59,14 @@ class HourWriter:
           Unavailable: Redis is away. RepositoryUnavailable: the database is.
         """
         since = utc_now() - timedelta(hours=DAY_HOURS + 2)
-        known = {(one.source, one.hour) for one in self._repository.hours(since)}
+        known = {(one.source, one.hour) for one in self._repository.hours(self._namespace, since)}
         found = [
             one
             for source in self._monitor.get_source_names()
             for one in self._over(source)
             if (one.source, one.hour) not in known
         ]
-        self._repository.save_hours(found, utc_now() - KEPT)
+        self._repository.save_hours(self._namespace, found, utc_now() - KEPT)
         return len(found)
 
     def _over(self, source: str) -> Iterator[UsageHour]:

@@ -182,5 +182,5 @@ def get_outbox() -> Outbox | Handover:
     repository = get_repository()
     writer = Writer(repository, spill=settings.data_dir / "spill")
     pruner = Pruner(repository, settings.keep_days)
-    hours = HourWriter(get_usage_monitor(), repository)
+    hours = HourWriter(get_usage_monitor(), repository, settings.namespace)
     return Outbox(get_store(), get_sources(settings), repository, writer, pruner, hours)

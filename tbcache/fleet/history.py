@@ -190,7 +190,11 @@ class Histories:
           RepositoryUnavailable: the database does not answer. ConfigurationError: there is none.
         """
         # An hour that has begun before is no part of the span.
-        return [one for one in self._database().hours(since, source) if one.hour >= since]
+        return [
+            one
+            for one in self._database().hours(self._settings.namespace, since, source)
+            if one.hour >= since
+        ]
 
     def _database(self) -> SentimentRepository:
         settings = self._settings

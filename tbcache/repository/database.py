@@ -284,9 +284,9 @@ class SentimentRepository:
         ]
         return sorted(rows, key=lambda row: row[0].seen_at)
 
-    def save_hours(self, hours: Sequence[UsageHour], oldest: datetime) -> None:
-        """Write hours of the usage in one transaction, and forget those before ``oldest``. What is written
-        already stays as it is.
+    def save_hours(self, namespace: str, hours: Sequence[UsageHour], oldest: datetime) -> None:
+        """Write hours of the usage of a fleet in one transaction, and forget those before ``oldest``. What is
+        written already stays as it is.
 
         Raises:
           RepositoryUnavailable: nothing of it was written.
@@ -295,21 +295,23 @@ class SentimentRepository:
         try:
             with self._connect() as connection:
                 if hours:
-                    connection.execute(insert, hour_rows(hours))
+                    connection.execute(insert, hour_rows(namespace, hours))
                 connection.execute(table.delete_hours(oldest))
                 connection.commit()
         except DBAPIError as error:
             raise self._unavailable(error) from error
 
-    def hours(self, since: datetime, source: str | None = None) -> list[UsageHour]:
-        """The hours of the usage since ``since``, of one source or of all, the oldest first.
+    def hours(self, namespace: str, since: datetime, source: str | None = None) -> list[UsageHour]:
+        """The hours of a fleet's usage since ``since``, of one source or of all, the oldest first.
 
         Raises:
           RepositoryUnavailable: the database does not answer.
         """
-        query = select(table.hours).where(table.hours.c.hour >= since).order_by(table.hours.c.hour)
+        columns = table.hours.c
+        query = select(table.hours).where(columns.namespace == namespace, columns.hour >= since)
+        query = query.order_by(columns.hour)
         if source is not None:
-            query = query.where(table.hours.c.source == source)
+            query = query.where(columns.source == source)
         try:
             return self._made(query, to_hour)
         except DBAPIError as error:

@@ -37,10 +37,14 @@ class _HourRow(msgspec.Struct):
     figures: str
 
 
-def hour_rows(hours: Sequence[UsageHour]) -> list[dict[str, Any]]:
+def hour_rows(namespace: str, hours: Sequence[UsageHour]) -> list[dict[str, Any]]:
     """One row each; in the same order for every writer, or two could wait for each other."""
     return [
-        {**one._asdict(), "figures": msgspec.json.encode(dict(one.figures), order="sorted").decode()}
+        {
+            "namespace": namespace,
+            **one._asdict(),
+            "figures": msgspec.json.encode(dict(one.figures), order="sorted").decode(),
+        }
         for one in sorted(hours, key=lambda one: one[:2])
     ]
 

@@ -160,11 +160,13 @@ loads = Table(
     Index("ix_sentiment_loads_moment", "read_at"),
 )
 
-#: What each source was asked in an hour, and what that cost. ``figures`` is JSON, metric -> count, as in the
-#: day's figures in Redis: money in millionths of a dollar. ``seconds`` is how much of the hour they are of.
+#: What a fleet, by its namespace, asked of each source in an hour, and what that cost. ``figures`` is JSON,
+#: metric -> count, as in the day's figures in Redis: money in millionths of a dollar. ``seconds`` is how much
+#: of the hour they are of.
 hours = Table(
     "usage_hours",
     metadata,
+    Column("namespace", String(64), primary_key=True),
     Column("source", String(64), primary_key=True),
     Column("hour", UtcDateTime, primary_key=True),
     Column("seconds", Float(53), nullable=False),
@@ -251,7 +253,7 @@ def insert_hours(dialect: str) -> Insert:
 
 
 def delete_hours(oldest: datetime) -> Delete:
-    """Remove the hours of the usage before ``oldest``."""
+    """Remove the hours of the usage before ``oldest``, of every fleet."""
     return delete(hours).where(hours.c.hour < oldest)
 
 

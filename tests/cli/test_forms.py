@@ -115,6 +115,14 @@ def test_usage_is_told_by_source_worker_caller_and_day(
     assert f"{days[1]} (UTC): 5 asked, 20% from the cache, 0 errors, $2.50" in table
     assert lines(cli("usage", "--source", "reddit", "--csv"))[0]["cache_hit_rate"] == "1.0"
     assert "did you mean 'reddit'" in cli("usage", "--source", "redit").err
+    steps = lines(cli("usage", "--source", "reddit", "--over", "15m", "--csv"))
+    assert sum(int(one["requests"]) for one in steps) == int(
+        lines(cli("usage", "--source", "reddit", "--csv"))[0]["requests"]
+    )
+    assert (
+        "waited" in cli("usage", "--source", "reddit", "--over", "24h", is_terminal=True, COLUMNS="120").out
+    )
+    assert "with --source" in cli("usage", "--over", "24h").err
 
 
 def test_queues_are_told_in_figures_and_job_by_job(

@@ -23,6 +23,7 @@ from tests.today import set_today
 NOON = datetime(2030, 5, 6, 12, tzinfo=UTC)
 NOW = NOON + timedelta(minutes=30, seconds=20)
 SOURCE = "news"
+FLEET = "trading_bot"
 HOUR = timedelta(hours=1)
 
 
@@ -51,7 +52,7 @@ def repository(database_url: str) -> Iterator[SentimentRepository]:
 
 @pytest.fixture
 def writer(store: Store, settings: Settings, repository: SentimentRepository) -> HourWriter:
-    return HourWriter(UsageMonitor(store, settings), repository)
+    return HourWriter(UsageMonitor(store, settings), repository, settings.namespace)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def count(store: Store, first: datetime) -> None:
 
 
 def hours_of(repository: SentimentRepository) -> dict[datetime, tuple[float, int]]:
-    found = repository.hours(NOON - timedelta(days=60), SOURCE)
+    found = repository.hours(FLEET, NOON - timedelta(days=60), SOURCE)
     return {one.hour: (one.seconds, one.figures["go"]) for one in found}
 
 
@@ -95,7 +96,7 @@ def test_the_hours_that_are_over_are_written_once(
     }
     assert hours_of(repository) == expected
     assert (writer.write(), hours_of(repository)) == (0, expected)
-    (last,) = repository.hours(NOON - HOUR, SOURCE)
+    (last,) = repository.hours(FLEET, NOON - HOUR, SOURCE)
     assert (last.figures["cost"], last.figures["queue.waiting"]) == (60_000, 59)
 
 
@@ -103,11 +104,12 @@ def test_an_outage_of_hours_leaves_no_gap(
     store: Store, writer: HourWriter, repository: SentimentRepository
 ) -> None:
     """Redis has the minutes of a day; and what is there already is not written over."""
-    repository.save_hours([UsageHour(SOURCE, NOON - 2 * HOUR, 3600, Counter(go=7))], NOON - 30 * HOUR)
+    repository.save_hours(FLEET, [UsageHour(SOURCE, NOON - 2 * HOUR, 3600, Counter(go=7))], NOON - 30 * HOUR)
     count(store, NOON - 24 * HOUR)
+    repository.save_hours("another", [UsageHour(SOURCE, NOON - HOUR, 3600, Counter(go=8))], NOON - 30 * HOUR)
     writer._round()
     found = hours_of(repository)
-    assert (len(found), found[NOON - 2 * HOUR]) == (24, (3600, 7))
+    assert (len(found), found[NOON - 2 * HOUR], found[NOON - HOUR]) == (24, (3600, 7), (3600, 60))
 
 
 def test_hours_of_more_than_thirty_days_ago_are_forgotten(
@@ -115,7 +117,7 @@ def test_hours_of_more_than_thirty_days_ago_are_forgotten(
 ) -> None:
     """A fleet that runs for years keeps no more of it than one of a month."""
     old = [UsageHour(SOURCE, NOON - timedelta(days=days), 3600, Counter(go=days)) for days in (29, 31)]
-    repository.save_hours(old, NOON - timedelta(days=99))
+    repository.save_hours(FLEET, old, NOON - timedelta(days=99))
     writer.write()
     assert set(hours_of(repository)) == {NOON - timedelta(days=29)}
 
@@ -141,7 +143,7 @@ def test_the_database_has_what_redis_has_lost(
 ) -> None:
     """A Redis that begins anew at 11:40 has nothing of the night. An hour is told by whoever knows more."""
     hours = [UsageHour(SOURCE, NOON - back * HOUR, 3600, Counter(go=back)) for back in (1, 2, 9, 500)]
-    repository.save_hours(hours, NOON - timedelta(days=99))
+    repository.save_hours(FLEET, hours, NOON - timedelta(days=99))
     count(store, NOON - timedelta(minutes=20))
     day = fleet.history(SOURCE, "24h")
     assert [(one.start, one.seconds, one.requests) for one in day.intervals] == [
