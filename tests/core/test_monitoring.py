@@ -79,6 +79,20 @@ def test_workers_add_up(store: Store, settings: Settings) -> None:
     }
 
 
+def test_what_was_counted_is_told_of_several_sources_at_once(monitor: UsageMonitor) -> None:
+    """Their keys lie on different nodes of a cluster."""
+    monitor.record_request("news", success=False, cost=0.5)
+    monitor.record_request("reddit", cached=True)
+    assert monitor.flush()
+    found = monitor.get_counted(["news", "reddit", "twitter"])
+    assert {name: (one.hits, one.misses) for name, one in found.items()} == {
+        "news": (0, 1),
+        "reddit": (1, 0),
+        "twitter": (0, 0),
+    }
+    assert (found["news"].errors_by_kind["other"], found["news"].cost) == (1, 0.5)
+
+
 def test_the_summary_adds_up_the_sources(monitor: UsageMonitor) -> None:
     """total_requests_today and average_cache_hit_rate, as the seed names them."""
     monitor.record_request("news", cached=True)
