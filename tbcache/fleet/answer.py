@@ -37,7 +37,9 @@ def answer_in(entry: Any) -> SymbolSentiment | None:
     """The answer in an entry, as Redis gave it; None for none, or one that is damaged."""
     if isinstance(entry, bytes):
         with contextlib.suppress(DecodeError):
-            return decode_sentiment(value_of(entry))
+            found = decode_sentiment(value_of(entry))
+            # One of no hours is damaged as well: it covers no part of them.
+            return found if found.hours > 0 else None
     return None
 
 

@@ -284,7 +284,8 @@ def test_what_is_kept_of_the_common_symbols_is_exposed(
     """An answer that is old, or covers half its hours, is what a bot trades on."""
     settings = settings_for(server, TBCACHE_COMMON_SYMBOLS=",".join(f"S{number}" for number in range(102)))
     keep(store, "S1", covered=6, age=90)
-    samples = scrape(client_for(settings))
+    client = client_for(settings)
+    samples = scrape(client)
     seconds = get(samples, "tbcache_answer_age_seconds", source="reddit", symbol="S1")
     assert seconds is not None
     assert 90 <= seconds < 150
@@ -293,6 +294,10 @@ def test_what_is_kept_of_the_common_symbols_is_exposed(
     assert get(samples, "tbcache_answer_covered_ratio", source="reddit", symbol="S2") == 0
     assert get(samples, "tbcache_common_symbols", source="reddit") == 102
     assert get(samples, "tbcache_warm_symbols", source="reddit") == 1
+    key = store.keys.entry("reddit:S1:24")
+    store.client.set(key, store.client.get(key).replace(b'"hours":24', b'"hours":0'), ex=60)
+    samples = scrape(client)
+    assert get(samples, "tbcache_answer_covered_ratio", source="reddit", symbol="S1") == 0
     symbols = {value for _, labels in samples for name, value in labels if name == "symbol"}
     assert symbols == {f"S{number}" for number in range(100)}
 
