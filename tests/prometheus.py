@@ -21,6 +21,9 @@ from tests.cli.command import running_up
 from tests.monitoring import ALERTS, PROMETHEUS, expressions
 from tests.server import free_port, wait_until
 
+# The first test waits for the demo and for Prometheus.
+pytestmark = pytest.mark.timeout(300)
+
 #: What Grafana puts in place of the variables of a dashboard.
 VARIABLES = {"$job": "tbcache", "$source": ".+", "$__rate_interval": "20s", "$__range": "60s"}
 JOB = """
