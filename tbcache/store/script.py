@@ -85,7 +85,12 @@ class Script(Generic[C, R]):
         constants = [f"local {name} = {SHARED[name]}" for name in sorted(SHARED.keys() & words)]
         named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
         lines = [*constants, *named, *self.reply.lua()]
-        return _without_unused("\n".join(lines) + f"\n{_read(self.name, [set()])}")
+        return _without_unused("\n".join(lines) + f"\n{self._source}")
+
+    @functools.cached_property
+    def _source(self) -> str:
+        """Its file, with those that it includes in their places."""
+        return _read(self.name, [set()])
 
     @functools.cached_property
     def sha(self) -> str:

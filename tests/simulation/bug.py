@@ -240,8 +240,8 @@ _JOBS = (
     _bug(
         "a job is said to be done as it is handed out",
         f"{CONSUMER}._read",
-        "                return Job(message.copy",
-        '                self._end(claim, Finish("done"))\n                return Job(message.copy',
+        "                return HeldJob(message.copy",
+        '                self._end(claim, Finish("done"))\n                return HeldJob(message.copy',
         _QUEUED,
     ),
     _bug(
@@ -333,7 +333,7 @@ _TASKS = (
     ),
     _bug(
         "a cancelled fetch keeps its slot and its lease",
-        "tbcache.admission.admission:Admission.admit",
+        "tbcache.admission.admission:Admission._admit",
         "io.world().undo(functools.partial(self._take_back, ask, token))",
         "pass",
         "loops",
