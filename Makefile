@@ -33,7 +33,7 @@ types: setup
 floors: setup
 	$(BIN)/lint-imports
 
-unit: setup clients
+unit: setup clients schema
 	# Six at a time on two cores: many tests wait. Each file by one of them, which keeps the servers that its
 	# tests share, and in the order of tests/conftest.py, the longest first. What fails is tried once more,
 	# alone: a test whose deadlines a busy machine missed passes then, a broken one fails again.
@@ -116,6 +116,27 @@ clients-lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group clients --output-file requirements-clients.lock
 
+SCHEMA_VENV := .venv-schema
+SCHEMA_STAMP := $(SCHEMA_VENV)/.installed
+
+.PHONY: contract schema schema-lock
+
+# What schemathesis has the API answer is as its OpenAPI document says, for SECONDS.
+contract: setup schema
+	$(BIN)/python -m tests.contract --seed $(SEED) --seconds $(SECONDS)
+
+schema: $(SCHEMA_STAMP)
+
+$(SCHEMA_STAMP): requirements-schema.lock
+	$(PYTHON) -m venv $(SCHEMA_VENV)
+	$(SCHEMA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-schema.lock
+	@touch $@
+
+schema-lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group schema --output-file requirements-schema.lock
+
 CHART_VENV := .venv-chart
 CHART_STAMP := $(CHART_VENV)/.installed
 
@@ -136,7 +157,7 @@ chart-lock: setup
 		--python-version 3.11 --group chart --output-file requirements-chart.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(CLIENTS_VENV) $(CHART_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* $(CLIENTS_VENV) $(SCHEMA_VENV) $(CHART_VENV) .tbcache-contract build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed

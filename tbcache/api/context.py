@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from fastapi import Depends, Header, Request
 
 from tbcache.api.crew import Crew
+from tbcache.api.parameter import OPERATOR
 from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet, Operator
 from tbcache.settings import Settings
@@ -46,7 +47,12 @@ def get_context(request: Request) -> Context:
 def get_operator(
     request: Request,
     who: Annotated[
-        str, Header(alias="X-Operator", description="Who does it, for the audit: a name without spaces.")
+        str,
+        Header(
+            alias="X-Operator",
+            description="Who does it, for the audit: a name without spaces.",
+            json_schema_extra=OPERATOR,
+        ),
     ] = "api",
 ) -> Operator:
     return get_context(request).fleet.as_operator(who)

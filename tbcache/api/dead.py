@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model import DeadAsked, DeadDone, DeadLetter
-from tbcache.api.operate import Name, Part
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import AnyName, Most, Name, Part
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import DeadFilter, LetterMark
 
@@ -22,13 +22,20 @@ def dead(
     context: Ctx,
     request: Request,
     response: Response,
-    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
+    name: AnyName = None,
     symbol: Part = None,
     job: Part = None,
     error: Part = None,
     caller: Part = None,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
-    after: Annotated[str | None, Query(max_length=400, description="As `Link` has it.")] = None,
+    most: Most = 100,
+    after: Annotated[
+        str | None,
+        Query(
+            max_length=400,
+            description="As `Link` has it.",
+            json_schema_extra={"pattern": "^[^:]+:[0-9]{1,19}:"},
+        ),
+    ] = None,
 ) -> list[DeadLetter]:
     """Dead letters, the last of each queue first: all, or those that have all of what is said."""
     where = DeadFilter(symbol, job, error, caller)

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from tbcache.api.access import OPEN
 from tbcache.api.error import KINDS
 from tbcache.api.model import Error
+from tbcache.api.token import Tokens
 from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import InvalidRequest, RateLimited, RedisUnreachable, UnknownSource, UpstreamError
 
@@ -19,6 +20,8 @@ Node = dict[str, Any]
 
 #: What FastAPI would say of a request that it cannot read: ours say it as every other error.
 _THEIRS = ("HTTPValidationError", "ValidationError")
+#: The parameters that name something which may not be there.
+_NAMES = ("name", "source", "queue")
 #: Of each refusal a line as it may be.
 _LINES = {
     400: "the Host header names no host",
@@ -62,19 +65,18 @@ def document(app: FastAPI) -> Node:
         schemas["Error"] = Error.model_json_schema(ref_template="#/components/schemas/{model}")
         for path, operations in found["paths"].items():
             for method, operation in operations.items():
-                _complete(path, method, operation)
+                _complete(path, method, operation, app.state.context.tokens)
         app.openapi_schema = found
     return app.openapi_schema
 
 
-def _complete(path: str, method: str, operation: Node) -> None:
+def _complete(path: str, method: str, operation: Node, tokens: Tokens) -> None:
     responses = operation["responses"]
     for status in sorted({*_refusals(path, method, operation), *_own_refusals(responses)}):
         responses[str(status)] = _refusal(status, path)
-    # Whoever need not show a token may.
-    is_open = path in OPEN
-    if not is_open and "security" not in operation:
-        operation["security"] = [{"HTTPBearer": []}, {"APIKeyHeader": []}, {}]
+    # From the API's own machine one reads without a token; where none is set, one does all.
+    if "security" not in operation or not tokens.act:
+        operation["security"] = [{}] if path in OPEN else [{}, {"HTTPBearer": []}, {"APIKeyHeader": []}]
     if method == "get" and path.startswith("/api/"):
         responses["200"].setdefault("headers", {}).update(_TAG)
         responses["304"] = {"description": "As `If-None-Match` has it.", "headers": _TAG}
@@ -93,7 +95,7 @@ def _refusals(path: str, method: str, operation: Node) -> Iterator[int]:
     parameters = operation.get("parameters", ())
     if any(one["in"] in ("path", "query") for one in parameters):
         yield 422
-    if any(one["in"] == "path" for one in parameters):
+    if any(one["in"] == "path" or one["name"] in _NAMES for one in parameters):
         yield 404
 
 

@@ -77,18 +77,34 @@ def install(app: FastAPI) -> None:
 
 
 def _http(request: Request, error: HTTPException) -> Response:
-    return _answer(request, error.status_code, _text(request, error), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request, headers.get("Allow", "")))
+    return _answer(request, error.status_code, _text(request, error, headers), headers)
 
 
-def _text(request: Request, error: HTTPException) -> str:
+def _methods(request: Request, found: str) -> list[str]:
+    """Those that the path has: more than those of the route that was ``found`` first."""
+    paths, path = request.app.openapi()["paths"].items(), request.scope["path"]
+    known = [method.upper() for name, methods in paths if _is_of(path, name) for method in methods]
+    return sorted({*known, *filter(None, found.split(", "))})
+
+
+def _is_of(path: str, template: str) -> bool:
+    parts, wanted = path.split("/"), template.split("/")
+    return len(parts) == len(wanted) and all(
+        part == want or want.startswith("{") for part, want in zip(parts, wanted, strict=True)
+    )
+
+
+def _text(request: Request, error: HTTPException, headers: Mapping[str, str]) -> str:
     # `request.url` is not used, as the path that was asked for need not make a valid URL.
     path = request.scope["path"][:100]
     if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
         known = request.app.openapi()["paths"]
         return f"no such path {path!r}{nearest(path, known) or '; /docs lists them all'}"
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return f"{request.method} is not for {path}; use {allowed}"
+        return f"{request.method} is not for {path}; use {headers['Allow'].replace(', ', ' or ')}"
     return str(error.detail)
 
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.model import Schema
-from tbcache.api.operate import JobId, Part
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import JobFilter, fetches_of, warming_of
 from tbcache.models import FetchRequest, Lane
@@ -26,7 +26,7 @@ MOST_SYMBOLS = 100
 #: Further back in a list than this one looks for a symbol, or a caller.
 MOST_SKIPPED = 10_000
 
-Symbols = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MOST_SYMBOLS)]
+Symbols = Annotated[list[Symbol], Field(min_length=1, max_length=MOST_SYMBOLS)]
 
 
 class JobsAsked(BaseModel):
@@ -55,7 +55,7 @@ class Queued(Schema):
     source: str
     symbol: str
     hours: int
-    job_id: str
+    job_id: str | None = Field(description="null of a hit: there is no job.")
     state: Literal["queued", "joined", "hit"] = Field(
         description="`joined`: one for the same fetch was there; `hit`: the answer is in the cache."
     )
@@ -98,11 +98,11 @@ def jobs(
     context: Ctx,
     request: Request,
     response: Response,
-    name: Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")] = None,
+    name: AnyName = None,
     symbol: Part = None,
     caller: Annotated[str | None, Query(max_length=200, description="With all below it.")] = None,
     state: Annotated[Literal["running", "waiting", "delayed", "follows"] | None, Query()] = None,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    most: Most = 100,
     skip: Annotated[int, Query(ge=0, le=MOST_SKIPPED, description="Leave out so many.")] = 0,
 ) -> list[Job]:
     """The jobs of a queue, or of all sources', in the order in which they are to start.
@@ -129,7 +129,7 @@ def explain(
         raise HTTPException(404, str(error)) from None
 
 
-@write_router.post("/jobs", status_code=202)
+@write_router.post("/jobs", status_code=202, responses={404: {}})
 def enqueue(context: Ctx, body: JobsAsked, response: Response) -> list[Queued]:
     """Have workers fetch symbols, and do not wait: whoever asks `/api/sentiment` for one meanwhile joins.
 
@@ -139,7 +139,7 @@ def enqueue(context: Ctx, body: JobsAsked, response: Response) -> list[Queued]:
     return _queued(context, fetches_of(context.settings, body.source, body.symbols, body.hours), response)
 
 
-@write_router.post("/warm", status_code=202)
+@write_router.post("/warm", status_code=202, responses={404: {}})
 def warm(context: Ctx, body: SymbolsAsked, response: Response) -> list[Queued]:
     """Have symbols fetched from a source, or from every one that is on, behind what somebody waits for."""
     return _queued(context, warming_of(context.settings, body.symbols, body.source), response, "prewarm")
@@ -153,7 +153,7 @@ def _queued(
             source=one.request.source,
             symbol=one.request.symbol,
             hours=one.request.hours,
-            job_id=one.job_id,
+            job_id=None if one.state == "hit" else one.job_id,
             state=one.state,  # type: ignore[arg-type]
             starts_at=one.starts_at,
         )

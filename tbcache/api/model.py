@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
+from tbcache.api.parameter import CALLER
 from tbcache.models import Charge
 
 LONGEST_PATTERN = 256
@@ -74,7 +75,7 @@ class ClearRequest(BaseModel):
     )
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
-    dry_run: bool = Field(False, description="Only count them.")
+    dry_run: StrictBool = Field(False, description="Only count them.")
 
 
 class Cleared(Schema):
@@ -134,7 +135,7 @@ class Weight(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"caller": "desk/vip", "weight": 4}]}
     )
 
-    caller: str = Field(max_length=64)
+    caller: Annotated[str, Field(max_length=64, json_schema_extra=CALLER)]
     weight: Annotated[float | None, Field(description="0.001 to 1000; null takes it back.")]
     why: Annotated[str, Field(max_length=200)] = ""
 
@@ -156,7 +157,7 @@ class DeadAsked(BaseModel):
     job: Annotated[str | None, Field(max_length=200, description="An id.")] = None
     error: Annotated[str | None, Field(max_length=200, description="Any part of the reason.")] = None
     caller: Annotated[str | None, Field(max_length=200)] = None
-    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+    dry_run: Annotated[StrictBool, Field(description="Only count them.")] = False
 
 
 class DeadDone(Schema):

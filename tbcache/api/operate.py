@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Query, Request, Response
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model import (
@@ -20,6 +19,7 @@ from tbcache.api.model import (
     Weight,
 )
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import JobId, Moment, Most, Name, Source
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.models import Limit
 
@@ -30,11 +30,6 @@ write_router = APIRouter(
     route_class=WriteRoute,
     dependencies=SCHEMES,
 )
-
-Name = Annotated[str, Path(description="A source, or a queue.", max_length=64)]
-JobId = Annotated[str, Path(description="The id of a job.", max_length=200)]
-Part = Annotated[str | None, Query(max_length=200)]
-Source = Annotated[str, Path(description="A source.", max_length=64)]
 
 
 @write_router.post("/queue/{name}/pause")
@@ -113,8 +108,8 @@ def audit(
     context: Ctx,
     request: Request,
     response: Response,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
-    before: Annotated[AwareDatetime | None, Query(description="What was done before that moment.")] = None,
+    most: Most = 100,
+    before: Annotated[Moment | None, Query(description="What was done before that moment.")] = None,
 ) -> list[AuditLine]:
     """What operators have done in the last 30 days, the last first."""
     found, has_more = page_of(context.fleet.audit(most + 1, before), most)

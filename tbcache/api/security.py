@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
 
 from tbcache.api.context import get_context
+from tbcache.api.parameter import CALLER
 from tbcache.api.token import Scope, Tokens
 from tbcache.models.caller import caller
 
@@ -27,7 +28,11 @@ CALLER_HEADER = "X-Tbcache-Caller"
 def _document_caller(
     caller_header: Annotated[
         str | None,
-        Header(alias=CALLER_HEADER, description="In whose name this is asked; else in that of the API."),
+        Header(
+            alias=CALLER_HEADER,
+            description="In whose name this is asked; else in that of the API.",
+            json_schema_extra=CALLER,
+        ),
     ] = None,
 ) -> None:
     """The header in the OpenAPI document; :class:`WriteRoute` goes by it."""

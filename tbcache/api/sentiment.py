@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.etag import tag_of
 from tbcache.api.paging import link_next
+from tbcache.api.parameter import Moment, Source, Symbol, SymbolPath
 from tbcache.api.security import SCHEMES, ReadRoute, WriteRoute
 from tbcache.io import utc_now
-from tbcache.models import Origin
+from tbcache.models import Origin, SymbolSentiment
 from tbcache.models.history import past
 
 #: As many moments are answered at once: each may take 0.1 s of a busy symbol, and nobody can stop it.
@@ -86,6 +87,7 @@ class Answer(BaseModel):
     origin: Origin | None = Field(description="Where it comes from; null of an answer of the past.")
     age: float | None = Field(description="In seconds.")
     sentiment: Sentiment | None = Field(description="null where nothing was known, or too little.")
+    reason: str | None = Field(None, description="Why it is null, where more is known than was asked for.")
 
 
 class Row(BaseModel):
@@ -127,16 +129,16 @@ class SentimentQuery(BaseModel):
     hours: int = Field(24, ge=1)
     min_coverage: float = Field(0.0, ge=0, le=1, description="Less than this share of the hours is null.")
     patience: float = Field(10.0, ge=0, le=30, description="Wait at most this many seconds for a slot.")
-    as_of: AwareDatetime | None = Field(None, description="A moment of the past, with its zone.")
+    as_of: Moment | None = Field(None, description="A moment of the past, with its zone.")
 
 
 class HistoryQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    source: str
-    symbol: str
-    start: AwareDatetime = Field(description="With its zone.")
-    end: AwareDatetime = Field(description="With its zone.")
+    source: str = Field(max_length=64)
+    symbol: Symbol
+    start: Moment = Field(description="With its zone.")
+    end: Moment = Field(description="With its zone.")
     every: float = Field(3600.0, ge=1, le=366 * 86400, description="Seconds between two moments.")
     hours: int = Field(24, ge=1)
     hindsight: bool = Field(False, description="Count what was read later as well, as by a backfill.")
@@ -147,8 +149,8 @@ class HistoryQuery(BaseModel):
 async def sentiment(
     context: Ctx,
     response: Response,
-    source: str,
-    symbol: str,
+    source: Source,
+    symbol: SymbolPath,
     asked: Annotated[SentimentQuery, Query()],
 ) -> Answer:
     """The sentiment of a symbol, from the cache or the upstream; of the past, from the database.
@@ -172,10 +174,11 @@ def _answer(source: str, symbol: str, asked: SentimentQuery) -> Answer:
         found = provider.get_sentiment(
             symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of
         )
-        return Answer(origin=None, age=None, sentiment=_payload(found))
+        return Answer(origin=None, age=None, sentiment=_payload(found), reason=None)
     outcome = provider.fetch(symbol, asked.hours, patience=asked.patience)
     found = provider.covering(outcome.sentiment, asked.min_coverage)
-    return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found))
+    reason = None if found is not None else _too_little(outcome.sentiment, asked.min_coverage)
+    return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found), reason=reason)
 
 
 @past_router.get("/history")
@@ -209,6 +212,10 @@ def _history(asked: HistoryQuery, last: datetime) -> History:
         reason=found.reason,
         points=[Row(**row) for row in found.rows()],
     )
+
+
+def _too_little(found: SymbolSentiment, least: float) -> str:
+    return f"it covers {found.covered_hours:g} of {found.hours} hours, which is less than {least:g} of them"
 
 
 def _payload(found: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Bound, LimitStatus, SourceState, SourceUsage
+from tbcache.api.parameter import Source
 from tbcache.models.error import UnknownSource
 
 router = APIRouter(prefix="/api/sources", tags=["monitoring"])
@@ -31,9 +31,7 @@ class SourceDetail(SourceState):
 
 
 @router.get("/{source}")
-def source(
-    context: Ctx, source: Annotated[str, Path(max_length=64, description="A source.")]
-) -> SourceDetail:
+def source(context: Ctx, source: Source) -> SourceDetail:
     """A source, and all that is known of it."""
     found = context.fleet.status().sources
     for one in found:

@@ -11,6 +11,7 @@ from pydantic import Field
 from tbcache.api.context import Ctx
 from tbcache.api.model import FleetState, Schema
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import Most
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 incident_router = APIRouter(prefix="/api", tags=["monitoring"])
@@ -37,7 +38,7 @@ def incidents(
     context: Ctx,
     request: Request,
     response: Response,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    most: Most = 100,
     skip: Annotated[int, Query(ge=0, le=10_000, description="Leave out so many.")] = 0,
 ) -> list[Incident]:
     """The troubles of the last days, those that have ended as well, the last that began first."""

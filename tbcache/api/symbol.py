@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.job import JobState
 from tbcache.api.model import Schema
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import Most, SymbolPath
 from tbcache.api.sentiment import Sentiment
 from tbcache.fleet.answer import Kept
 
@@ -60,7 +61,7 @@ def symbols(
     context: Ctx,
     request: Request,
     response: Response,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many a page.")] = 100,
+    most: Most = 100,
     after: Annotated[str, Query(max_length=64, description="The last symbol of the page before.")] = "",
 ) -> list[SymbolHeld]:
     """The symbols that are kept warm, in their alphabet, and how fresh each source's answer is."""
@@ -78,7 +79,7 @@ def symbols(
 @router.get("/{symbol}")
 def symbol(
     context: Ctx,
-    symbol: Annotated[str, Path(max_length=64)],
+    symbol: SymbolPath,
     hours: Annotated[int, Query(ge=1, le=100_000)] = 24,
 ) -> SymbolAnswers:
     """What each source's cache has of a symbol's hours, and what is queued for it."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema, Usage
 from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import Most
 from tbcache.fleet import KEPT_DAYS, By, DayUsage, Totals
 
 router = APIRouter(prefix="/api", tags=["monitoring"])
@@ -87,7 +88,7 @@ def report(
     by: By = "source",
     days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="UTC days, today included.")] = 1,
     source: Annotated[str | None, Query(max_length=64, description="That source alone.")] = None,
-    most: Annotated[int, Query(ge=1, le=1000, description="So many rows a page.")] = 100,
+    most: Most = 100,
     skip: Annotated[int, Query(ge=0, le=100_000, description="Leave out so many.")] = 0,
 ) -> UsageReport:
     """What was asked for and what it cost, by source, worker, caller or day."""

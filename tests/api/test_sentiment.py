@@ -61,7 +61,8 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     assert (found["origin"], told["hours"], len(told["buckets"])) == ("live", 6, 24)
     assert told["covered_hours"] > 0
     assert told["top"][0]["url"].startswith("http")
-    assert asked.get(AAPL, params={"min_coverage": 1, "hours": 168}).json()["sentiment"] is None
+    short = asked.get(AAPL, params={"min_coverage": 1, "hours": 168}).json()
+    assert (short["sentiment"], "of 168 hours, which is less than 1" in short["reason"]) == (None, True)
 
     def then() -> object:
         return asked.get(AAPL, params={"hours": 6, "as_of": told["as_of"]}).json()["sentiment"]

@@ -1,0 +1,72 @@
+"""The OpenAPI document is true: schemathesis asks what it allows, and much that it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tbcache.api.error import KINDS
+from tests.contract import ROOT, ask, fleet, serving
+
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = tmp_path_factory.mktemp("contract")
+    folder.chmod(0o700)
+    with fleet(folder) as found:
+        yield found
+
+
+def test_what_is_answered_is_as_the_document_says(variables: dict[str, str]) -> None:
+    """Clients are generated from it: a status, a body or a header that it does not have breaks them."""
+    with serving(**variables) as url:
+        assert ask(url, "--phases", "examples,coverage") == ""
+
+
+def test_with_a_token_too_and_without_it_nothing_is_done(variables: dict[str, str]) -> None:
+    """Whoever shows none is refused as the document says, on every path that changes something."""
+    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="reader") as url:
+        shown = ("--header", f"Authorization: Bearer {TOKEN}")
+        assert ask(url, "--phases", "examples", *shown) == ""
+        assert ask(url, "--phases", "examples") == ""
+
+
+EXAMPLES = [
+    line.replace("\\\n", " ")
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs/api.md").read_text("utf-8"), re.DOTALL)
+    for line in re.findall(r"^curl (?:.*\\\n)*.*$", block, re.MULTILINE)
+]
+
+
+def test_the_examples_of_the_page_run(variables: dict[str, str]) -> None:
+    """They are what is copied into a bot in another language."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl on this machine")
+    assert len(EXAMPLES) > 5
+    with serving(**variables, TBCACHE_API_TOKEN=TOKEN) as url:
+        found = {line: _run(line, url) for line in EXAMPLES}
+    for line, answer in found.items():
+        body = json.loads(answer.rpartition("\n\n")[2])
+        is_error = isinstance(body, dict) and "status" in body
+        assert is_error == ("twiter" in line), answer
+
+
+def _run(line: str, url: str) -> str:
+    chosen = {**os.environ, "API": url, "TOKEN": TOKEN}
+    # A shell runs it as it stands on the page.
+    return subprocess.run(["bash", "-c", line], env=chosen, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_kinds_of_errors_on_the_page_are_those_of_the_api() -> None:
+    """A bot tells them apart by their types."""
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    rows = re.findall(r"^\| `/docs#([a-z-]+)` \| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(kind.name, str(kind.status), kind.title) for kind in KINDS.values()]
