@@ -314,6 +314,13 @@ def test_redis_away_is_told_by_the_last_that_watched_and_stands_beside_the_other
     looks(first, lambda: sent(store, settings) == ["resolved"])
     second.look()
     assert len(inbox.bodies) == 2
+    # One that stood still has been followed by another, though Redis is away by the time it goes on.
+    first._lease._held_at -= 100
+    private_server.kill()
+    looks(first, lambda: first._lease.token == 0)
+    first.look()
+    assert len(inbox.bodies) == 2
+    private_server.start()
 
 
 @pytest.mark.parametrize("junk", [b"{", b"7", b'{"id":"x"}', b'{"id":7}'])
@@ -397,7 +404,7 @@ def _drip(connection: socket.socket, request: bytes) -> None:
     [
         (_hang, None, "no answer"),
         (_drip, None, "no answer|failed"),
-        (always(b"nonsense\r\n\r\n"), None, "the exchange failed"),
+        (always(b"nonsense\r\n\r\n"), None, "the exchange failed|no answer"),
         (always(b"HTTP/1.1 500 No\r\n\r\n"), 500, "500"),
         (always(b"HTTP/1.1 302 There\r\nlocation: http://127.0.0.1:1/\r\n\r\n"), 302, "not followed"),
         (always(b"HTTP/1.1 200 OK\r\n\r\n", again=b"x" * 65536), 200, "200"),
@@ -406,7 +413,7 @@ def _drip(connection: socket.socket, request: bytes) -> None:
 def test_whatever_a_hook_answers_a_try_is_bounded(answer: Answering, status: int | None, reason: str) -> None:
     """The next message waits behind it."""
     with answering(answer) as url:
-        found = Webhook(SecretStr(url), SecretStr(SECRET), try_seconds=0.3).send(trial_message("a"))
+        found = Webhook(SecretStr(url), SecretStr(SECRET), try_seconds=0.3 if status is None else 30).send(trial_message("a"))
     assert found.status == status
     assert any(one in found.reason for one in reason.split("|"))
 
@@ -541,6 +548,21 @@ def test_messages_are_bounded_in_number(
     watch.look()
     assert len(inbox.bodies) == 2
     assert len(Fleet(settings, store).incidents()) == 4
+
+
+def test_who_is_told_late_is_told_of_what_is_wrong_now(settings_for: SettingsFor, server: Server) -> None:
+    """A webhook that is set after a week hears nothing of the week."""
+    queue = post.Post(Webhook.of(settings_for(server, **hook("http://127.0.0.1:1"))), "a")
+    fleet = Following("*:0s")
+    fleet.see(NOW, trouble())
+    fleet.see(after(1))
+    fleet.see(after(2))
+    (over,) = fleet.known.values()
+    (going,) = Following("*:0s").see(NOW, trouble())
+    for hours, is_told in ((1, True), (3, False)):
+        assert queue.awaits(over, after(3600 * hours)) is is_told
+        assert queue.awaits(going, after(3600 * hours))
+    queue.stop()
 
 
 def test_a_retry_after_is_kept_to_within_bounds() -> None:

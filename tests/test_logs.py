@@ -94,6 +94,7 @@ def test_the_table_of_events_is_that_of_the_code() -> None:
     for name, (levels, fields) in found.items():
         assert said[name][0] == levels, name
         assert said[name][1] == fields or (name in dynamic and said[name][1] > fields), name
+    assert not COMMON & set.union(*(fields for _, fields in said.values()))
 
 
 # Jobs
@@ -134,7 +135,7 @@ def test_each_line_within_a_job_names_it_and_one_says_how_it_ended(
         of_job = [one for one in said if one.get("message_id") == message.message_id]
         assert {(one["caller"]) for one in of_job} == {"desk/bot"}
         assert {"at work", "page.read", "job.ended"} <= {one["event"] for one in of_job}
-        assert all(one["worker"] for one in of_job if one["event"] != "job.ended")
+        assert all(one["worker"] for one in of_job)
         (end,) = [one for one in of_job if one["event"] == "job.ended"]
         assert (end["outcome"], end["actor"], end["source"]) == (outcome, "work", "default")
         assert set(end) <= table()["job.ended"][1] | COMMON
@@ -142,6 +143,22 @@ def test_each_line_within_a_job_names_it_and_one_says_how_it_ended(
     assert (library["message_id"], "no good" in library["exception"]) == (sent[1].message_id, True)
     (over,) = [one for one in said if one["event"] == "it.is_over"]
     assert set(over) == {"event", "level", "timestamp"}
+
+
+def test_a_thread_whose_job_is_over_names_it_no_more(
+    store: Store, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it says of Redis afterwards is no part of that job."""
+    configure_logging("info", "json")
+    broker = PacingBroker(store, settings, [])
+    message: Any = dramatiq.Message("default", "work", (), {}, {})
+    for signal in ("process_message", "skip_message"):
+        broker.emit_before("process_message", message)
+        get_logger("tbcache.test").info("it.is")
+        broker.emit_after(signal, message)
+        get_logger("tbcache.test").info("it.is_over")
+    said = [one for one in lines(capsys.readouterr().err) if one["event"].startswith("it.is")]
+    assert ["message_id" in one for one in said] == [True, False, True, False]
 
 
 def test_each_line_within_a_span_names_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,8 +35,8 @@ class HeldJob(MessageProxy):
         self.is_begun = False
         #: When a thread took it up (monotonic).
         self.began_at = now()
-        #: The ids of its trace, as the log has them.
-        self.trace: dict[str, str] = {}
+        #: The fields by which the log names it.
+        self.names: dict[str, str] = {}
         self.finish: Finish | None = None
         #: The one in which it is processed.
         self.span: Span | None = None

@@ -27,9 +27,11 @@ class JobLog(Middleware):
         self._worker = worker
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        caller = caller_in(message.options) or "-"
+        names = {"message_id": message.message_id, "caller": caller, "worker": self._worker}
+        bind(**names)
         if isinstance(message, HeldJob):
-            message.began_at, message.trace = now(), ids()
-        bind(message_id=message.message_id, caller=caller_in(message.options) or "-", worker=self._worker)
+            message.began_at, message.names = now(), names | ids()
 
     def after_process_message(
         self,
@@ -52,14 +54,15 @@ def say_end(job: HeldJob, finish: Finish, source: str) -> None:
     facts: dict[str, Any] = {"reason": reason} if reason else {}
     if finish.what == "later":
         facts["again_in"] = round(finish.delay_seconds, 3)
-    log.info(
-        "job.ended",
-        source=source,
-        actor=job.actor_name,
-        message_id=job.message_id,
-        caller=caller_in(job.options) or "-",
-        outcome="failed" if failure is not None and finish.what == "done" else _OUTCOMES[finish.what],
-        seconds=round(now() - job.began_at, 3),
-        **facts,
-        **job.trace,
-    )
+    facts |= {"source": source, "actor": job.actor_name, "outcome": _outcome(finish)}
+    facts |= {"seconds": round(now() - job.began_at, 3), **job.names}
+    if job.is_fetch and finish.what == "later" and not finish.is_try:
+        # A limit has it wait for a moment, as often as need be: that is no end.
+        log.debug("job.ended", **facts)
+    else:
+        log.info("job.ended", **facts)
+
+
+def _outcome(finish: Finish) -> str:
+    has_failed = finish.what == "done" and finish.result is not None and finish.result.failure is not None
+    return "failed" if has_failed else _OUTCOMES[finish.what]
