@@ -413,7 +413,9 @@ def _drip(connection: socket.socket, request: bytes) -> None:
 def test_whatever_a_hook_answers_a_try_is_bounded(answer: Answering, status: int | None, reason: str) -> None:
     """The next message waits behind it."""
     with answering(answer) as url:
-        found = Webhook(SecretStr(url), SecretStr(SECRET), try_seconds=0.3 if status is None else 30).send(trial_message("a"))
+        found = Webhook(SecretStr(url), SecretStr(SECRET), try_seconds=0.3 if status is None else 30).send(
+            trial_message("a")
+        )
     assert found.status == status
     assert any(one in found.reason for one in reason.split("|"))
 
