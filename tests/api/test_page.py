@@ -21,6 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.api import session
+from tbcache.api.page import code_word
 from tbcache.api.page.act import VERBS
 from tbcache.api.page.form import local_path
 from tbcache.api.page.render import STATIC
@@ -178,6 +179,21 @@ def test_the_freshness_of_an_answer_is_told_in_words(client: TestClient, store: 
 
 def _row_of(page: str, source: str) -> str:
     return page[page.index(f'<th scope="row">{source}') :].partition("</tr>")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "words"),
+    [
+        ("o:NVDA270125P00480000-1", None, "NVDA 480 put 2027-01-25"),
+        ("https://www.wire.example/a/b?c", None, "wire.example"),
+        ("t3_abc", "https://reddit.com/x", "reddit.com"),
+        ("NVDA271325P00480000", None, "NVDA271325P00480000"),
+        ("1234567890123456789012345", "http://[", "12345678901234567890…"),
+    ],
+)
+def test_an_item_is_named_in_a_few_words(name: str, url: str | None, words: str) -> None:
+    """An address of two lines says less than who has published it."""
+    assert code_word.item(name, url) == words
 
 
 def test_a_symbols_page_shows_what_each_cache_has_and_fetches_nothing(

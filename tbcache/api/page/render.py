@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tbcache.api.page import words
+from tbcache.api.page import code_word, words
 
 #: Nothing is loaded from elsewhere, nothing runs that is not a file of ours, and nobody frames it.
 POLICY = (
@@ -37,6 +37,8 @@ def _environment() -> Environment:
     )
     for name in ("age", "dollars", "percent", "milliseconds", "signed", "span", "megabytes"):
         environment.filters[name] = getattr(words, name)
+    for name in ("reason", "rule", "item"):
+        environment.filters[name] = getattr(code_word, name)
     environment.globals |= {"moment": words.moment, "static": static}
     return environment
 

@@ -17,12 +17,14 @@ from tbcache.api.page import (
     source,
     static_file,
     symbol,
+    symbol_past,
 )
 from tbcache.api.page.live import Draw, Stream, live_of
 from tbcache.fleet import FleetStatus
 
 router = APIRouter(include_in_schema=False)
-for one in (home, source, symbol, job, caller, process, change, audit, login, act, static_file):
+PAGES = (home, source, symbol, symbol_past, job, caller, process, change, audit, login)
+for one in (*PAGES, act, static_file):
     router.include_router(one.router)
 
 

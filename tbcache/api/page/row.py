@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from markupsafe import Markup
 
 from tbcache.api.page import svg
+from tbcache.api.page.chart import Place, course
 from tbcache.fleet import FleetStatus
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.model import LimitStatus, SourceStatus
@@ -58,6 +59,8 @@ class Cell:
     word: str
     covered: float | None
     title: str
+    #: In seconds; None where there is no answer.
+    age: float | None = None
 
 
 def rows(status: FleetStatus) -> list[Row]:
@@ -101,7 +104,7 @@ def _cell(one: Kept, now: datetime) -> Cell:
         f"{symbol}: {found.covered_hours:g} of {one.request.hours} hours known, "
         f"fresh until {one.fresh_until:%H:%M:%S} UTC"
     )
-    return Cell(symbol, tone, word, covered, title)
+    return Cell(symbol, tone, word, covered, title, max(0.0, (now - found.as_of).total_seconds()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +113,21 @@ class Shown:
 
     kept: Kept
     cell: Cell
-    scores: Markup | None
-    volume: Markup | None
+    picture: Markup | None
+    words: str = ""
 
 
 def answer(one: Kept, now: datetime) -> Shown:
-    """An answer with its score and its items over the hours, as pictures."""
+    """An answer with its score and its items over the hours, as a picture."""
     found = one.sentiment
     if found is None or not found.buckets:
-        return Shown(one, _cell(one, now), None, None)
-    scores = svg.scores([bucket.score for bucket in found.buckets], "score over the hours")
-    volume = svg.spark([bucket.items for bucket in found.buckets], "items over the hours")
-    return Shown(one, _cell(one, now), scores, volume)
+        return Shown(one, _cell(one, now), None)
+    places = [Place(bucket.score, None, 0.5, bucket.items) for bucket in found.buckets]
+    known = [bucket.score for bucket in found.buckets if bucket.score is not None]
+    span = f"from {min(known):+.2f} to {max(known):+.2f}" if known else "none"
+    most = max(bucket.items for bucket in found.buckets)
+    words = f"scores {span}, at most {most} items an hour" if one.request.hours == 24 else f"scores {span}"
+    return Shown(one, _cell(one, now), course(places, words), words)
 
 
 def is_demo(status: FleetStatus) -> bool:
