@@ -31,7 +31,8 @@ class Plots:
     day: Plot
     queue: Plot
     latency: Plot
-    cost: Plot
+    #: None of a source that costs nothing.
+    cost: Plot | None
     hours: tuple[Interval, ...]
     reason: str | None
 
@@ -41,7 +42,8 @@ class Past:
     """Those of the sources, and what all have cost today by the hour."""
 
     sources: dict[str, Plots]
-    cost: Plot
+    #: None where no more than one of them costs money.
+    cost: Plot | None
 
 
 def past(seen: Seen) -> Past:
@@ -52,8 +54,10 @@ def past(seen: Seen) -> Past:
         if (found := seen.trends.get(source.name)) and (source.is_enabled or found.day.requests)
     }
     today = _midnight(seen.status.at)
+    drawn = {name: plots(one) for name, one in trends.items()}
+    is_sum = sum(one.cost is not None for one in drawn.values()) > 1
     total = cost_by_hour((one.hours for one in trends.values()), today)
-    return Past({name: plots(one) for name, one in trends.items()}, _cost(total))
+    return Past(drawn, _cost(total) if is_sum else None)
 
 
 def plots(trend: Trend) -> Plots:
@@ -63,7 +67,7 @@ def plots(trend: Trend) -> Plots:
         day=_asks(trend.day, "24 hours"),
         queue=_queue(trend.day),
         latency=_latency(trend.day),
-        cost=_cost(trend.hours.cost_by_hour(_midnight(trend.hours.end))),
+        cost=_cost(trend.hours.cost_by_hour(_midnight(trend.hours.end))) if trend.hours.cost else None,
         hours=tuple(reversed(trend.hours.intervals)),
         reason=trend.day.reason,
     )

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT, SPARK_HEIGHT = 240, 14, 26
+WIDTH, HEIGHT = 240, 14
+#: Where the figures over time stand on.
+SPARK_BASE = 25
 #: So many marks are drawn of a window at most: beyond that they touch each other.
 MOST_MARKS = 120
 
@@ -50,21 +52,33 @@ class Step(NamedTuple):
 
 
 def steps(found: Sequence[Step], label: str) -> Markup:
-    """A line that is flat over each stretch, and is not where there is none; what went wrong hangs from the
-    top, so that it is told by its place as well."""
+    """A column for each stretch, and none where nothing is known; those that meet are one line. What went
+    wrong hangs from the top, so that it is told by its place as well.
+    """
     top = max((max(one.high, one.wrong) for one in found), default=0) or 1
-    line, end = "", -1.0
+    area, end = "", -1.0
     for one in found:
-        height = SPARK_HEIGHT - 1 - (SPARK_HEIGHT - 3) * one.high / top
+        height = SPARK_BASE - (SPARK_BASE - 2) * one.high / top
         # There is no gap between stretches that meet but for how they are rounded.
-        joined = "V" if abs(one.begin - end) < 0.001 else f"M{one.begin * WIDTH:.1f} "
-        line, end = f"{line}{joined}{height:.1f}H{one.end * WIDTH:.1f}", one.end
+        if abs(one.begin - end) >= 0.001:
+            area += f"{_close(area)}M{one.begin * WIDTH:.1f} {SPARK_BASE}"
+        area, end = f"{area}V{height:.1f}H{one.end * WIDTH:.1f}", one.end
     wrong = "".join(_wrong(one, top) for one in found if one.wrong)
+    return _spark(label, f'<path d="{area}{_close(area)}"/>{wrong}')
+
+
+def _close(area: str) -> str:
+    return f"V{SPARK_BASE}" if area else ""
+
+
+def _spark(label: str, inner: str) -> Markup:
+    """``inner`` are elements of ours, with numbers alone."""
+    line = f'<line class="now" x1="0" x2="{WIDTH}" y1="{SPARK_BASE}" y2="{SPARK_BASE}"/>'
     return Markup('<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH,
-        SPARK_HEIGHT,
+        SPARK_BASE + 1,
         label,
-        Markup('{}<path d="{}"/>').format(Markup(wrong), line),  # noqa: S704 -- numbers
+        Markup(line + inner),  # noqa: S704 -- numbers
     )
 
 
@@ -72,18 +86,12 @@ def bars(values: Sequence[float], places: int, label: str) -> Markup:
     """A bar for each value, from the left; there is room for so many."""
     top, step = max(values, default=0) or 1, WIDTH / places
     drawn = "".join(
-        f'<rect class="bar" x="{place * step:.1f}" y="{SPARK_HEIGHT - 1 - height:.1f}" '
+        f'<rect class="bar" x="{place * step:.1f}" y="{SPARK_BASE - height:.1f}" '
         f'width="{step * 0.8:.1f}" height="{height:.1f}"/>'
         for place, value in enumerate(values)
-        if (height := (SPARK_HEIGHT - 2) * value / top) > 0
+        if (height := (SPARK_BASE - 1) * value / top) > 0
     )
-    return Markup('<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
-        WIDTH,
-        SPARK_HEIGHT,
-        label,
-        Markup(f'<line class="now" x1="0" x2="{WIDTH}" y1="{SPARK_HEIGHT}" y2="{SPARK_HEIGHT}"/>'),  # noqa: S704
-        Markup(drawn),  # noqa: S704 -- numbers
-    )
+    return _spark(label, drawn)
 
 
 def scores(values: Sequence[float | None], label: str) -> Markup:
@@ -100,7 +108,7 @@ def scores(values: Sequence[float | None], label: str) -> Markup:
 
 def _wrong(one: Step, top: float) -> str:
     width = max(1.5, (one.end - one.begin) * WIDTH)
-    height = max(2.0, (SPARK_HEIGHT - 2) * one.wrong / top)
+    height = max(2.0, (SPARK_BASE - 1) * one.wrong / top)
     return f'<rect class="down" x="{one.begin * WIDTH:.1f}" y="0" width="{width:.1f}" height="{height:.1f}"/>'
 
 
