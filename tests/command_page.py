@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,8 @@ _COMMON = {"--data-dir", "--help", "--json", "--csv"}
 
 def leaves() -> Iterator[tuple[str, Any]]:
     """Every command with its name, as ``queue list``; groups come before what is below them."""
-    root = _root()
-    for name in root.list_commands(None):
-        command = root.commands[name]
+    for name in root().list_commands(None):
+        command = root().commands[name]
         yield name, command
         for below, one in getattr(command, "commands", {}).items():
             yield f"{name} {below}", one
@@ -31,12 +31,14 @@ def commands() -> str:
     """A section for each heading of `tbcache --help`, and in it one for each command."""
     panels: dict[str, list[str]] = {}
     for name, command in leaves():
-        top = _root().commands[name.split()[0]]
+        top = root().commands[name.split()[0]]
         panels.setdefault(str(top.rich_help_panel), []).append(_section(name, command))
     return "".join(f"## {panel}\n\n{''.join(sections)}" for panel, sections in panels.items())
 
 
-def _root() -> Any:
+@functools.cache
+def root() -> Any:
+    """The command itself; to make it takes as long as all else here."""
     return typer.main.get_command(app)
 
 

@@ -43,15 +43,14 @@ def test_each_example_is_a_command_line_of_its_own_command(
 ) -> None:
     """It is copied, and an option that was renamed would be the first thing a reader meets."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    root: Any = command_page._root()
-    command = LEAVES[name] if name else root
+    command = LEAVES[name] if name else command_page.root()
     lines = examples(str(command.epilog))
     assert lines
     for words in lines:
         if name:
             group = getattr(command, "commands", None) is not None
             assert words[: len(name.split())] == name.split() if not group else words[0] == name
-        parse(root, "tbcache", words)
+        parse(command_page.root(), "tbcache", words)
 
 
 @pytest.mark.parametrize("name", LEAVES)
