@@ -24,7 +24,13 @@ def audit(
     """List what operators have done in the last 30 days, the last first."""
     lines = require_redis(quiet_settings()).audit(most)
     columns = ("at (UTC)", "who", "what", "name", "detail", ">count")
-    show(lines, lambda: rows_table(columns, map(_cells, lines)), as_json=as_json, as_csv=as_csv)
+    show(
+        lines,
+        lambda: rows_table(columns, map(_cells, lines)),
+        as_json=as_json,
+        as_csv=as_csv,
+        empty="no operator has done anything within 30 days",
+    )
 
 
 def _cells(one: AuditLine) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import say
+from tbcache.cli.error import confirm, say
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes
-from tbcache.cli.output import check_form, show, wants_json
+from tbcache.cli.output import check_form, show
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 from tbcache.fleet import DeadFilter, DeadLetter, Requeued
@@ -112,7 +112,9 @@ def _is_meant(count: int, what: str, *, dry_run: bool, yes: bool) -> bool:
     if dry_run or not count:
         say(f"{count} {what}")
         return False
-    return yes or typer.confirm(f"{count} {what}: go on?", abort=True, err=True)
+    if not yes:
+        confirm(f"{count} {what}")
+    return True
 
 
 def _requeued(name: str, done: Requeued) -> str:
@@ -121,9 +123,6 @@ def _requeued(name: str, done: Requeued) -> str:
 
 
 def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) -> None:
-    if not letters and not wants_json(as_json or as_csv):
-        say("no queued fetch has died")
-        return
     columns = ("source", "symbol", "died at (UTC)", "job", "caller", "reason")
     show(
         letters,
@@ -131,6 +130,7 @@ def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) ->
         as_json=as_json,
         as_csv=as_csv,
         rows=map(_row, letters),
+        empty="no queued fetch has died",
     )
 
 

@@ -53,6 +53,8 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
         sys.stdout.flush()
     except TyperException as error:
         return _fail(_usage(error), USAGE)
+    except typer.Abort:
+        return _fail("nothing was done", FAILED)
     except TbcacheError as error:
         return _fail(str(error), exit_code(error))
     except redis.RedisError as error:
@@ -95,6 +97,18 @@ def _todo(error: UpstreamError, credentials: Sequence[str]) -> str:
     return "try again later" if error.transient else remedy([error.kind], credentials)
 
 
+def confirm(question: str) -> None:
+    """Go on where somebody says so.
+
+    Raises:
+      typer.Exit: nobody is there to be asked. typer.Abort: they do not.
+    """
+    if not sys.stdin.isatty():
+        say(f"{question}: nothing was done, as nobody can be asked here; --yes does it")
+        raise typer.Exit(FAILED)
+    typer.confirm(f"{question}: go on?", abort=True, err=True)
+
+
 def say(message: str) -> None:
     """One line to stderr; what follows it, like the end of a log, is indented."""
     lines = [untrusted.printable(line, untrusted.LINE) for line in message.splitlines()]
@@ -121,6 +135,8 @@ def _reason(error: TyperException) -> str:
     if type(error).__name__ == "BadParameter" and isinstance(error.__context__, ValidationError):
         return _bad_value(error, error.__context__)
     text = error.format_message().strip().rstrip(".")
+    if text == "Missing command":
+        return f"missing command: one of {', '.join(_commands(error))}"
     found = re.match(r"No such command '(.*?)'", text)
     if found:
         return f"no such command: {found[1]}{nearest(found[1], _commands(error))}"
@@ -131,7 +147,11 @@ def _bad_value(error: TyperException, why: ValidationError) -> str:
     """The option with the value that it was given, and what would be right."""
     given, parameter = why.errors()[0], getattr(error, "param", None)
     name = max(parameter.opts, key=len) if parameter is not None else "an argument"
-    return f"{name}={given['input']!r} is not valid: {in_plain_words(given)}"
+    words = in_plain_words(given).rstrip(".")
+    choices = re.findall(r"'([^']*)'", words.partition("is not one of")[2])
+    if choices:
+        words = f"it should be one of {', '.join(choices)}{nearest(str(given['input']), choices)}"
+    return f"{name}={given['input']!r} is not valid: {words}"
 
 
 def _options(error: TyperException) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.dashboard import differences
-from tbcache.cli.error import say
+from tbcache.cli.error import confirm, say
 from tbcache.cli.option import AsCsv, AsJson, DataDir, SourceName, Who, Why, Yes, names_like
 from tbcache.cli.output import check_form, show
 from tbcache.cli.table import limit_table
@@ -93,7 +93,7 @@ def reopen(source: SourceName, who: Who = None, data_dir: DataDir = None) -> Non
 def reset(source: SourceName, yes: Yes = False, who: Who = None, data_dir: DataDir = None) -> None:
     """Forget every slot of a source, and its closure. The upstream does not forget what it has seen."""
     if not yes:
-        typer.confirm(f"The upstream still counts what {source} has sent: go on?", abort=True, err=True)
+        confirm(f"the upstream still counts what {source} has sent")
     act_as(who).reset(source)
     say(f"{source} counts from 0 again")
 

@@ -28,12 +28,14 @@ def show(
     as_json: bool,
     as_csv: bool,
     rows: Iterable[Mapping[str, Any]] | None = None,
+    empty: str = "",
 ) -> None:
     """Print ``data``: the one place that chooses the form.
 
     A table on a terminal, which is made only for that; JSON in a pipe, or where it is asked for; CSV where
     that is asked for. The lines of the CSV are the objects of ``data``, or ``rows`` where these are not flat
-    enough: an object in an object becomes columns like ``queue.dead``, a list becomes one cell.
+    enough: an object in an object becomes columns like ``queue.dead``, a list becomes one cell. On a terminal
+    ``empty`` is said in the place of a table of nothing.
 
     Raises:
       InvalidRequest: both were asked for.
@@ -43,6 +45,8 @@ def show(
         _print_csv(data if rows is None else list(rows))
     elif wants_json(as_json):
         print_json(data)
+    elif empty and not data:
+        print_line(empty)
     else:
         print_table(table())
 

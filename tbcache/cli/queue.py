@@ -58,9 +58,8 @@ def list_jobs(
     """List the jobs that run, wait or are put off, in the order in which they are to start."""
     where = JobFilter(symbol, job, caller, state)
     found = require_redis(quiet_settings()).jobs(name, where, most)
-    if not found:
-        say("no such job is queued" if where != JobFilter() else "no job is queued")
-    show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv)
+    empty = "no job is queued" if where == JobFilter() else "no such job is queued"
+    show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv, empty=empty)
 
 
 def explain(
@@ -138,6 +137,7 @@ def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
         as_json=as_json,
         as_csv=as_csv,
         rows=({"caller": name, "weight": one} for name, one in chosen.items()),
+        empty="no weight is set: each caller has that of its settings",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from tbcache.queue import Handle
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.cli.command import Done, tbcache
+from tests.core.test_dead import bury
 from tests.server import Server, free_port
 from tests.upstream import SimulatorProcess
 
@@ -64,6 +66,8 @@ USAGE = [
     ),
     (["simulator", "--plan", "news=pad"], "news.plan='pad' is no plan; did you mean 'paid'?"),
     (["simulator", "--seed", "lucky"], "--seed='lucky' is not valid: it should be a whole number"),
+    (["queue"], "missing command: one of stats, list, explain, pause,"),
+    (["usage", "--by", "callers"], "it should be one of source, worker, caller, day; did you mean 'caller'?"),
     (["simulator", "--faults", "nowhere"], "--faults nowhere cannot be read: No such file or directory"),
 ]
 
@@ -387,3 +391,27 @@ def test_the_command_itself_ends_with_the_code(tmp_path: Path) -> None:
     done = tbcache("--data-dir", str(tmp_path), "status")
     assert (done.code, done.out) == (3, "")
     assert "Traceback" not in done.err
+
+
+class Typed(io.StringIO):
+    """What somebody types on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("typed", ["n\n", ""])
+def test_who_does_not_say_yes_has_nothing_done(
+    cli: Cli, server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """Ten thousand letters are not forgotten by a key that was pressed too soon; nor is there a traceback."""
+    bury(store, [("AAPL", "timeout", {})])
+    for args in (("dead", "purge", "twitter"), ("limits", "reset", "twitter")):
+        monkeypatch.setattr(sys, "stdin", Typed(typed))
+        done = cli(*args, REDIS_URL=server.url)
+        assert (done.code, done.out.strip()) == (1, "")
+        assert done.err.endswith("tbcache: nothing was done\n")
+        monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+        done = cli(*args, REDIS_URL=server.url)
+        assert (done.code, "--yes does it" in done.err) == (1, True)
+    assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1

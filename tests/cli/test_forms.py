@@ -144,7 +144,8 @@ def test_queues_are_told_in_figures_and_job_by_job(
     shown = cli("queue", "list", "--symbol", "gme", is_terminal=True, COLUMNS="200").out.splitlines()
     assert shown[1].split()[:5] == ["stocktwits", "GME", "waiting", "prewarm", "1"]
     none = cli("queue", "list", "--symbol", "TSLA")
-    assert (none.code, none.data, none.err) == (0, [], "tbcache: no such job is queued\n")
+    assert (none.code, none.data, none.err) == (0, [], "")
+    assert cli("queue", "list", "--symbol", "TSLA", is_terminal=True).out == "no such job is queued\n"
     for command in (
         ("queue", "list", "stocktwit"),
         ("queue", "stats", "stocktwit"),
