@@ -180,6 +180,6 @@ $(BENCH_STAMP): bench/requirements.lock pyproject.toml
 
 bench-lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --constraint requirements.lock --extra embedded --extra server --extra simulated --extra sql \
+		--python-version 3.11 --constraint requirements.lock --extra embedded --extra otel --extra server --extra simulated --extra sql \
 		pyproject.toml bench/requirements.in \
 		--output-file bench/requirements.lock

@@ -37,6 +37,7 @@ from bench import (
     refresh,
     refusal,
     stampede,
+    trace,
 )
 from bench.report import results
 from bench.table import Table
@@ -50,6 +51,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "fairness": fairness.table,
     "prewarm": prewarm.table,
     "hit": hit.table,
+    "tracing": trace.table,
     "asyncio": aio.table,
     "stampede": stampede.table,
     "refresh": refresh.table,

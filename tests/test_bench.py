@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from opentelemetry import trace as api
 
 import bench
 from bench import (
@@ -36,6 +38,7 @@ from bench import (
     scale,
     scaling,
     stampede,
+    trace,
 )
 from bench.table import Bar, Table
 from bench.upstream import Line, running
@@ -87,6 +90,15 @@ def test_a_decision_is_compared_with_a_get(disposable: Server) -> None:
     """Both of our ways to ask have a row."""
     found = decision.measure(disposable, {}, rounds=1, calls=3)
     assert [row[0] for row in found.rows] == ["tbcache admit", "tbcache check_rate_limit"]
+
+
+def test_a_hit_is_compared_with_one_without_spans(disposable: Server) -> None:
+    """Who listens meanwhile does so no longer afterwards."""
+    before = api._TRACER_PROVIDER
+    found = trace.measure(disposable, rounds=1, calls=3)
+    assert [row[0] for row in found.rows] == list(trace.HITS)
+    assert len(found.rows[0]) == 1 + len(trace.LISTENERS)
+    assert (api._TRACER_PROVIDER, sys.modules["opentelemetry.trace"]) == (before, api)
 
 
 def test_hits_are_compared_with_and_without_the_in_process_layer(disposable: Server) -> None:

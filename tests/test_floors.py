@@ -108,7 +108,10 @@ def test_import_tbcache_loads_nothing_but_itself() -> None:
     ("names", "spared"),
     [
         (("UpstreamError",), ("pydantic", "redis", "httpx2")),
-        (("get_provider",), ("pydantic", "redis", "httpx2", "structlog", "msgspec", "sqlalchemy", "asyncio")),
+        (
+            ("get_provider",),
+            ("pydantic", "redis", "httpx2", "structlog", "msgspec", "sqlalchemy", "asyncio", "opentelemetry"),
+        ),
         (
             ("get_cache_manager", "get_rate_limiter", "get_usage_monitor"),
             ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq"),

@@ -8,6 +8,7 @@ questions are answered in process, within this process's share of the limits.
 from tbcache.admission.admission import Admission
 from tbcache.admission.closure import bounded
 from tbcache.admission.delay import PlanDelay, Reach
+from tbcache.admission.trace import Admit, traced
 from tbcache.admission.verdict import (
     STOPPED,
     Ask,
@@ -28,6 +29,7 @@ from tbcache.admission.verdict import (
 __all__ = [
     "STOPPED",
     "Admission",
+    "Admit",
     "Ask",
     "Derive",
     "Failed",
@@ -44,4 +46,5 @@ __all__ = [
     "Wait",
     "Why",
     "bounded",
+    "traced",
 ]

@@ -21,7 +21,7 @@ from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
 from tbcache.admission.shared import SharedAdmission
-from tbcache.admission.trace import admitting, record_settled, record_verdict, settling
+from tbcache.admission.trace import record_settled, settling
 from tbcache.admission.verdict import (
     Ask,
     Derive,
@@ -96,12 +96,6 @@ class Admission:
 
     async def admit(self, ask: Ask) -> Verdict:
         """Ask whether ``ask`` may go upstream. One round trip."""
-        with admitting(ask) as running:
-            verdict = await self._admit(ask)
-            record_verdict(running, verdict)
-            return verdict
-
-    async def _admit(self, ask: Ask) -> Verdict:
         token = ask.slot or self._new_id()
         try:
             is_hit_enough = not ask.needed and not ask.slot

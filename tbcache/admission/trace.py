@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 from tbcache.admission.verdict import Ask, Failed, Grant, Settled, Settlement, Verdict, Wait
 from tbcache.io.trace import Facts, Span, span
 
+#: The question of :meth:`tbcache.admission.Admission.admit`.
+Admit = Callable[[Ask], Coroutine[Any, Any, Verdict]]
 
-def admitting(ask: Ask) -> Span:
-    return span(f"admit {ask.source.name}", lambda: _facts(ask))
 
+def traced(admit: Admit) -> Admit:
+    """``admit``, with a span that tells the verdict, and what is waited for."""
 
-def record_verdict(running: Span, verdict: Verdict) -> None:
-    """Add which verdict it is, and what is waited for."""
-    if running.is_on:
-        running.add({"tbcache.verdict": type(verdict).__name__.lower()})
-        if isinstance(verdict, Wait):
-            running.add({"tbcache.wait_for": verdict.why, "tbcache.wait_seconds": verdict.seconds})
-        elif isinstance(verdict, Failed):
-            running.add({"tbcache.failure": verdict.failure.kind})
+    async def admit_in_span(ask: Ask) -> Verdict:
+        with span(f"admit {ask.source.name}", lambda: _facts(ask)) as running:
+            verdict = await admit(ask)
+            running.add({"tbcache.verdict": type(verdict).__name__.lower()})
+            if isinstance(verdict, Wait):
+                running.add({"tbcache.wait_for": verdict.why, "tbcache.wait_seconds": verdict.seconds})
+            elif isinstance(verdict, Failed):
+                running.add({"tbcache.failure": verdict.failure.kind})
+            return verdict
+
+    return admit_in_span
 
 
 def settling(grant: Grant) -> Span:

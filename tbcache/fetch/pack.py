@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from tbcache.admission import Admission, Ask, Go, Grant, Settlement
+from tbcache.admission import Admission, Ask, Go, Grant, Settlement, traced
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.fetch.reader import Fetched, PackingUpstream, Upstream, closing
@@ -109,7 +109,7 @@ class Pack:
         return self._part(fetched, request.symbol, known) if self.members else fetched
 
     async def _invite(self, ask: Ask, request: FetchRequest, news: Stretch) -> None:
-        verdict = await self._admission.admit(ask)
+        verdict = await traced(self._admission.admit)(ask)
         if not isinstance(verdict, Go):
             return
         grant = self._open[request.symbol] = verdict.grant

@@ -197,32 +197,36 @@ def ids() -> dict[str, str]:
 
 
 _API = "opentelemetry.trace"
-#: The last provider, and its tracer: None where it records nothing.
-_last: tuple[TracerProvider | None, Tracer | None] = (None, None)
+_UNKNOWN = object()
+#: What was set as the provider when it was last looked up, and its tracer: None where it records nothing.
+_last: tuple[object, Tracer | None] = (_UNKNOWN, None)
 
 
 @boundary("tracer")
 def tracer() -> Tracer | None:
     """The tracer of the program's provider; None where it has none."""
     api = sys.modules.get(_API)
-    return None if api is None else _tracer_of(api)
+    if api is None:
+        return None
+    # The public function reads the environment each time, which would take longer than a hit from memory.
+    is_set = getattr(api, "_TRACER_PROVIDER", _UNKNOWN)
+    known, found = _last
+    return found if is_set is known and known is not _UNKNOWN else _look_up(api)
 
 
-def _tracer_of(api: ModuleType) -> Tracer | None:
+def _look_up(api: ModuleType) -> Tracer | None:
     global _last
     # Another thread may be amid its import.
     get_provider = getattr(api, "get_tracer_provider", None)
     if get_provider is None:
         return None
     provider: TracerProvider = get_provider()
-    known, tracer = _last
-    if provider is not known:
-        from tbcache.models.version import __version__
+    from tbcache.models.version import __version__
 
-        is_none = isinstance(provider, (api.ProxyTracerProvider, api.NoOpTracerProvider))
-        tracer = None if is_none else provider.get_tracer("tbcache", __version__, SCHEMA)
-        _last = provider, tracer
-    return tracer
+    is_none = isinstance(provider, (api.ProxyTracerProvider, api.NoOpTracerProvider))
+    found = None if is_none else provider.get_tracer("tbcache", __version__, SCHEMA)
+    _last = getattr(api, "_TRACER_PROVIDER", _UNKNOWN), found
+    return found
 
 
 def _running() -> Span:

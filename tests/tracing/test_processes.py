@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from tbcache import enqueue
+from tbcache.io.trace import carrier
 from tests.cli.command import clean_environment
 from tests.server import Server, wait_until
 from tests.test_workers import START_SECONDS, Fleet
@@ -46,35 +49,50 @@ def fleet(
 def test_a_job_stays_in_the_trace_of_its_ask_when_its_worker_dies(
     fleet: Fleet, collector: Collector, spans: Memory
 ) -> None:
-    """Who looks for what became of an ask finds all of it: the bot, the worker that died, and its heir."""
+    """Who looks for what became of an ask finds all of it: in the API, the worker that died, and its heir."""
     fleet.upstream.faults({"latency": [60, 60]})
+    api = fleet.start("-P", "-m", "tbcache", "api", "--port", "0")
     dead = fleet.start("-m", "workers", "news", "--threads", "1")
+    (url, *_) = wait_until(lambda: re.findall(r"http://127\.0\.0\.1:\d+", api.output), START_SECONDS)
     with spans.tracer.start_as_current_span("bot"):
-        handle = enqueue("news", "AAPL")
-    first = wait_until(lambda: collector.named("admit news"), START_SECONDS, what="its load has begun")
+        job_id = post(f"{url}/api/jobs", {"source": "news", "symbols": ["AAPL"]})[0]["job_id"]
+    (first,) = wait_until(lambda: collector.named("admit news"), START_SECONDS, what="its load has begun")
     dead.kill()
     fleet.upstream.clear_faults()
-    heir = fleet.start("-m", "workers", "news", "--threads", "1")
-    with spans.tracer.start_as_current_span("later"):
+    with spans.tracer.start_as_current_span("other bot"):
+        handle = enqueue("news", "AAPL")
+        assert (handle.job_id, handle.state) == (job_id, "joined")
+        heir = fleet.start("-m", "workers", "news", "--threads", "1")
         handle.result(START_SECONDS)
-    assert heir.stop() == 0, heir.output
+    assert (heir.stop(), api.stop()) == (0, 0), heir.output + api.output
 
-    bot, send = spans.one("bot"), spans.one("send news")
-    process = collector.one("process news")
-    assert {one.trace_id for one in (bot, send, *collector.all())} == {bot.trace_id}
-    assert [first[0].process[0], process.process[0]] == ["tbcache-worker", "tbcache-worker"]
-    assert first[0].process != process.process
-    # Of the one that died only what had ended is known, and each process has a span of its own.
-    assert {one.name for one in collector.all() if one.process == first[0].process} == {"admit news"}
-    assert (send.parent, process.parent, process.links) == (bot.id, send.id, (send.id,))
-    assert (send.kind, process.kind) == ("PRODUCER", "CONSUMER")
+    bot, asked = spans.one("bot"), collector.one("POST /api/jobs")
+    send, process = collector.one("send news"), collector.one("process news")
+    assert {one.trace_id for one in collector.all()} == {bot.trace_id}
+    assert (asked.kind, send.kind, process.kind) == ("SERVER", "PRODUCER", "CONSUMER")
+    assert (asked.parent, send.parent, process.parent) == (bot.id, asked.id, send.id)
     fetch = children(collector, process)["fetch news"]
     assert list(children(collector, fetch)) == ["admit news", "GET", "settle news"]
-    # Who waits for the result is told by which span it came about.
-    waiting = spans.one("await news")
-    assert (waiting.parent, waiting.links) == (spans.one("later").id, (process.id,))
-    ids = {one.facts["messaging.message.id"] for one in (send, process, waiting)}
-    assert ids == {handle.job_id}
+    names = {one.process: set[str]() for one in collector.all()}
+    for one in collector.all():
+        names[one.process].add(one.name)
+    assert names == {
+        asked.process: {"POST /api/jobs", "send news"},
+        # Of a worker that is killed only what had ended by then is known.
+        first.process: {"admit news"},
+        process.process: {"process news", "fetch news", "admit news", "GET", "settle news"},
+    }
+    assert sorted(name for name, _ in names) == ["tbcache-api", "tbcache-worker", "tbcache-worker"]
+    # Who has joined the job, and waits for its result, is told by which span it came about.
+    joined, waiting = spans.one("send news"), spans.one("await news")
+    assert (joined.facts["tbcache.state"], waiting.links) == ("joined", (process.id,))
+    assert {one.facts["messaging.message.id"] for one in (send, process, joined, waiting)} == {job_id}
+
+
+def post(url: str, body: Any) -> Any:
+    """What the API answers, which is told of the span that runs here."""
+    answer = httpx2.post(url, json=body, headers=dict(carrier()), timeout=60)
+    return answer.raise_for_status().json()
 
 
 def children(spans: Collector, parent: Seen) -> dict[str, Seen]:

@@ -202,29 +202,40 @@ def test_a_job_is_tried_again_in_the_trace_of_its_ask(
         tries.append(what)
         if len(tries) == 1:
             raise RuntimeError("not yet")
+        if len(tries) == 2:
+            # As a limit does, which is no failure.
+            raise dramatiq.Retry("later", delay=1)
 
     options: Any = {"actor_name": "work", "source": "reddit", "min_backoff": 1, "max_backoff": 9}
     actor: Any = dramatiq.actor(broker=broker, **options)(work)
     with spans.tracer.start_as_current_span("bot"):
         actor.send_with_options(args=("AAPL",), delay=20)
-        # Nobody of ours has written this one: it is done all the same.
-        actor.send_with_options(args=("MSFT",), traceparent=7, tracestate="\n")
-    broker.enqueue(actor.message("GME")._replace(options={"traceparent": "00-nonsense-01"}))
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=100)
     worker.start()
     broker.join("reddit", interval=5, timeout=PATIENCE_MS)
     worker.stop(PATIENCE_MS)
-    assert sorted(tries) == sorted(["AAPL", "MSFT", "GME", tries[0]])
-    bot = spans.one("bot")
-    sent = spans.named("send reddit")
-    done = spans.named("process reddit")
-    assert [one.parent for one in sent] == [bot.id, bot.id, ""]
-    assert len(done) == 4
-    assert {one.parent for one in done} == {one.id for one in sent}
-    failed = [one for one in done if one.is_error]
-    assert [one.facts["error.type"] for one in failed] == ["RuntimeError"]
-    assert failed[0].facts["tbcache.finish"] == "later"
+    assert tries == ["AAPL"] * 3
+    bot, sent, done = spans.one("bot"), spans.one("send reddit"), spans.named("process reddit")
+    assert (sent.parent, sent.facts["tbcache.state"]) == (bot.id, "queued")
+    assert [(one.parent, one.links) for one in done] == [(sent.id, (sent.id,))] * 3
+    assert [(one.is_error, one.facts.get("error.type")) for one in done] == [
+        (True, "RuntimeError"),
+        (False, None),
+        (False, None),
+    ]
+    assert [one.facts.get("tbcache.finish") for one in done] == ["later", "later", None]
     by_convention(spans)
+
+
+@pytest.mark.parametrize("written", [7, None, "00-nonsense-01", "x" * 100_000, ["00"], {"a": 1}])
+def test_what_others_wrote_in_place_of_a_context_begins_a_trace_of_its_own(
+    spans: Memory, written: object
+) -> None:
+    """Whoever may write to Redis may write anything; a job is done for all that."""
+    with trace.span("x", parent=trace.carrier_in({"traceparent": written, "tracestate": written})):
+        pass
+    found = spans.one("x")
+    assert (found.parent, found.links) == ("", ())
 
 
 def test_many_jobs_are_one_message_each_and_one_span(spans: Memory) -> None:

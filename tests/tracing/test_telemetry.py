@@ -63,7 +63,8 @@ def test_what_cannot_be_sent_is_a_warning_and_the_process_goes_on(
 ) -> None:
     """A variable that is set for all containers of a cluster must not stop ours."""
     if not variables:
-        monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+        monkeypatch.setitem(sys.modules, "opentelemetry", None)
+        monkeypatch.delitem(sys.modules, "opentelemetry.sdk")
     for name, value in {f"{OTLP}_ENDPOINT": "http://127.0.0.1:1", **variables}.items():
         monkeypatch.setenv(name, value)
     with caplog.at_level(logging.WARNING, "tbcache.trace"), tracing("worker"):
