@@ -55,11 +55,16 @@ def troubles(incidents: Iterable[Incident]) -> Iterator[Change]:
 def processes(workers: Iterable[WorkerStatus], departures: Iterable[Departure]) -> Iterator[Change]:
     """Who came, and who is here no more."""
     for one in workers:
-        yield Change(one.started_at, "came", f"{one.role} {one.name} ({one.version})", who=one.name)
+        yield _came(one)
         if not one.is_alive:
             yield Change(one.beat_at, "lost", f"{one.role} {one.name} is not heard of any more", who=one.name)
     for left in departures:
+        yield _came(left)
         yield Change(left.at, "left", f"{left.role} {left.name} has ended", who=left.name)
+
+
+def _came(one: WorkerStatus | Departure) -> Change:
+    return Change(one.started_at, "came", f"{one.role} {one.name} ({one.version})", who=one.name)
 
 
 def new_errors(source: str, marks: Marks, span: timedelta) -> Iterator[Change]:

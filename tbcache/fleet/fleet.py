@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Self
 
 from tbcache.cache import CacheManager
@@ -350,19 +351,21 @@ class Fleet:
         """
         span = timedelta(hours=min(max(hours, 0.0), DAY_HOURS))
         names, since = self._look.names(), utc_now() - span
-        found = [
-            *orders(self.audit(MOST_ORDERS), names),
-            *troubles(self.incidents()),
-            *processes(self._monitor.get_workers(), read_departures(self._store)),
-            *(one for name in names for one in self._new_errors(name, span)),
+        parts: list[Callable[[], Iterable[Change]]] = [
+            lambda: orders(self.audit(MOST_ORDERS), names),
+            lambda: troubles(self.incidents()),
+            lambda: processes(self._monitor.get_workers(), read_departures(self._store)),
+            *(partial(self._new_errors, name, span) for name in names),
         ]
+        found: list[Change] = []
+        for part in parts:
+            # A key that is damaged tells nothing, and hides nothing else.
+            with contextlib.suppress(Refused):
+                found += part()
         return sorted((one for one in found if one.at >= since), key=lambda one: one.at, reverse=True)
 
-    def _new_errors(self, name: str, span: timedelta) -> list[Change]:
-        # A source whose keys are damaged tells nothing.
-        with contextlib.suppress(Refused):
-            return list(new_errors(name, self._monitor.get_marks(name), span))
-        return []
+    def _new_errors(self, name: str, span: timedelta) -> Iterable[Change]:
+        return new_errors(name, self._monitor.get_marks(name), span)
 
     def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
         """Queue a fetch for a worker, or join the one that is queued for the same answer.

@@ -88,7 +88,8 @@ class UsageHistory:
     def cost_by_hour(self, since: datetime) -> list[tuple[datetime, float]]:
         """What each hour from ``since`` on has cost (US dollars), the oldest first; 0 where none knows."""
         costs: dict[datetime, float] = {}
-        hour = _hour_of(since)
+        # Two clocks may be years apart.
+        hour = _hour_of(max(since, self.start))
         while hour <= self.end:
             costs[hour], hour = 0.0, hour + HOUR
         for one in self.intervals:

@@ -19,10 +19,14 @@ MOST = 500
 PASSING = "client"
 
 
-class Departure(msgspec.Struct, frozen=True):
-    """The process ``name`` left at the moment ``at`` (UTC)."""
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
-    at: Annotated[datetime, msgspec.Meta(tz=True)]
+
+class Departure(msgspec.Struct, frozen=True):
+    """The process ``name``, which was there from ``started_at`` on, left at the moment ``at`` (UTC)."""
+
+    at: Moment
+    started_at: Moment
     name: str
     role: str
     version: str = ""
@@ -31,7 +35,7 @@ class Departure(msgspec.Struct, frozen=True):
 def add_departure(pipe: Any, store: Store, name: str, last: Heartbeat) -> None:
     """Have ``pipe`` write that the process leaves which has beaten ``last``."""
     if last.role != PASSING:
-        line, key = Departure(utc_now(), name, last.role, last.version), store.keys.gone
+        line, key = Departure(utc_now(), last.started_at, name, last.role, last.version), store.keys.gone
         pipe.rpush(key, msgspec.json.encode(line))
         pipe.ltrim(key, -MOST, -1)
         pipe.expire(key, KEPT)
@@ -54,4 +58,4 @@ def _read(text: bytes) -> Departure | None:
     except NotJson:
         return None
     name, role, version = printable(found.name, 80), printable(found.role, 20), printable(found.version, 20)
-    return Departure(found.at, name, role, version)
+    return Departure(found.at, found.started_at, name, role, version)

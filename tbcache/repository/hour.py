@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -33,7 +33,7 @@ class _HourRow(msgspec.Struct):
 
     source: str
     hour: datetime
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)]
     figures: str
 
 
