@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from tbcache.cli.dashboard import remarks
 from tbcache.fleet import Fleet
 from tbcache.fleet.answer import covering, kept
@@ -130,3 +132,16 @@ def test_the_status_says_what_of_the_asks_cannot_be_kept_warm(
     )
     assert idle.startswith("stocktwits: 1 of the 1 symbols listed are asked for less than 1.2 times in 300 s")
     assert [line for line in remarks(status) if line in status.shortages] == status.shortages
+
+
+def test_what_is_asked_for_is_counted_of_so_many_symbols(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for ever new symbols must not fill the Redis that everybody needs."""
+    monkeypatch.setattr("tbcache.monitoring.popularity.MOST_OF_SOURCE", 2)
+    popularity = UsageMonitor(store, settings).popularity
+    for symbols in (("GME",), ("GME", "TSLA", "NVDA"), ("GME", "AMD")):
+        for symbol in symbols:
+            popularity.record(f"stocktwits:{symbol}:24")
+        popularity.flush()
+    assert dict(popularity.most("stocktwits", 9)) == {"stocktwits:GME:24": 3, "stocktwits:TSLA:24": 1}

@@ -3,7 +3,7 @@
 --
 -- KEYS  queue       (see queue.lua)
 --       window      (see state.lua)
--- ARGV  limits      those of the asker; the fleet's hold as well
+-- ARGV  limits      those of the asker, which count where the fleet has none
 --       cost        of a job in slots
 --       ids         of the jobs
 -- Replies  now, interactive, prewarm, suspects, in_hand, limits, stamps, each, retry_at, is_stopped, reason, jobs
@@ -16,11 +16,21 @@ local MOST_STAMPS = 2000
 
 local now = server_time()
 local window = {slots = slots, state = state, fleet = fleet}
+-- Whoever asks takes no slot, and may have been started with other limits: those of the fleet hold.
+local theirs = redis.call('HGET', state, 'limits')
+if theirs and parse_limits(theirs)[1] then
+    limits = theirs
+end
 open_window(window, limits, parse_limits(limits))
 local in_force_now = window.limits
 local status = {retry_at = 0, text = ''}
 if in_force_now[1] then
     status = look(window, now, cost, 1)
+end
+for _, limit in ipairs(in_force_now) do
+    if status.text == 'limit ' .. limit[1] then
+        status.text = string.format('a slot of the limit %.0f per %.10g s', limit[1], limit[2] / 1e6)
+    end
 end
 local stop, words = stopped_by(window.order)
 

@@ -15,8 +15,10 @@ from tbcache.store import Store
 
 HOUR_SECONDS = 3600.0
 KEPT_SECONDS = 2 * 3600
-#: The most keys that a process counts between two heartbeats.
+#: The most keys that a process counts between two heartbeats, and the most of a source in an hour: whoever
+#: asks for ever new symbols fills no Redis.
 MOST_KEYS = 1_000
+MOST_OF_SOURCE = 10_000
 
 
 class Popularity:
@@ -41,14 +43,27 @@ class Popularity:
         counted, self._counted = self._counted, {}
         if not counted:
             return
-        hour = self._store.clock.today
+        by_source: dict[str, dict[str, int]] = {}
+        for key, asks in list(counted.items()):
+            by_source.setdefault(key.partition(":")[0], {})[key] = asks
+        for source, asks_for in by_source.items():
+            self._send(self._store.keys.asked(source, self._store.clock.today), asks_for)
+
+    def _send(self, name: str, asks_for: dict[str, int]) -> None:
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
-            for key, asks in list(counted.items()):
-                name = self._store.keys.asked(key.partition(":")[0], hour)
-                pipe.hincrby(name, key, asks)
-                pipe.expire(name, KEPT_SECONDS)
+            pipe.hlen(name)
+            pipe.hmget(name, list(asks_for))
+            count, known = pipe.execute(raise_on_error=False)
             # Under a key of another type nothing is counted.
+            if not isinstance(known, list):
+                return
+            left = MOST_OF_SOURCE - count
+            for (key, asks), there in zip(asks_for.items(), known, strict=True):
+                left -= there is None
+                if there is not None or left >= 0:
+                    pipe.hincrby(name, key, asks)
+            pipe.expire(name, KEPT_SECONDS)
             pipe.execute(raise_on_error=False)
 
     def most(self, source: str, count: int) -> list[tuple[str, int]]:

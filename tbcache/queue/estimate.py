@@ -38,22 +38,30 @@ class Outlook:
 
 
 class Start(NamedTuple):
-    """When a job starts, and what it waits for until then."""
+    """When a job starts, and what it waits for until then; never (inf), where a limit lets no job through."""
 
     at: float
     cause: Cause
 
 
-def starts(outlook: Outlook, count: int) -> list[Start]:
-    """The starts of the next ``count`` jobs; none where no worker has a thread."""
-    if outlook.threads < 1:
-        return []
-    found = list(itertools.islice(_one_by_one(outlook), min(count, MOST_STEPS)))
-    if not found or count <= len(found):
-        return found
-    last, pace = found[-1], _pace(outlook)
-    more = (last._replace(at=last.at + pace * number) for number in range(1, count - len(found) + 1))
-    return [*found, *more]
+class Starts:
+    """The starts of the jobs of a queue, worked out as far as somebody asks for them."""
+
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
+        self._steps = _one_by_one(outlook) if outlook.threads > 0 else iter(())
+        self._known: list[Start] = []
+
+    def of(self, ahead: int) -> Start | None:
+        """That of the job that has so many before it; None where no worker has a thread."""
+        missing = min(ahead + 1, MOST_STEPS) - len(self._known)
+        self._known += itertools.islice(self._steps, max(0, missing))
+        if ahead < len(self._known):
+            return self._known[ahead]
+        if not self._known:
+            return None
+        last, later = self._known[-1], ahead + 1 - len(self._known)
+        return last._replace(at=last.at + _pace(self._outlook) * later)
 
 
 def _one_by_one(outlook: Outlook) -> Iterator[Start]:

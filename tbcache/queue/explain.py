@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from tbcache.io import world
 from tbcache.limiter import limiter_of
 from tbcache.models import Limit
 from tbcache.monitoring.process import read_workers
-from tbcache.queue.estimate import Cause, Outlook, Start, starts
+from tbcache.queue.estimate import Cause, Outlook, Start, Starts
 from tbcache.queue.script import EXPLAIN, Explain, Explained, Stand, queue_keys
 from tbcache.settings import Settings, Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store
@@ -93,18 +94,16 @@ class Prospect:
 
     def start_of(self, stand: Stand) -> Start | None:
         """When a job that waits will start; None where no worker takes it."""
-        ahead, known = stand.place, self._starts
-        if stand.state != "suspects":
-            ahead += self.found.suspects
+        ahead = stand.place + (self.found.suspects if stand.state != "suspects" else 0)
         if stand.state == "prewarm":
-            ahead, known = ahead + self.found.interactive, self._prewarm_starts
-        return known[ahead] if ahead < len(known) else None
+            return self._prewarm_starts.of(ahead + self.found.interactive)
+        return self._starts.of(ahead)
 
     def moment_of(self, stand: Stand) -> datetime | None:
         """When a job starts, is due, or began; None where that is not known."""
         start = self.start_of(stand) if stand.state in WAITING else None
         at = stand.at if start is None else start.at * MICROS
-        return to_time(at) if at else None
+        return to_time(at) if at and math.isfinite(at) else None
 
     def start_after_queueing(self, stand: Stand) -> datetime | None:
         """When a job that was just queued starts, if it has not by now; None where no worker takes it."""
@@ -115,19 +114,14 @@ class Prospect:
         return to_time(self.found.now + seconds * MICROS)
 
     @cached_property
-    def _starts(self) -> list[Start]:
-        if self.found.is_stopped:
-            return []
-        return starts(self._outlook, self.found.suspects + self.found.interactive)
+    def _starts(self) -> Starts:
+        return Starts(self._outlook)
 
     @cached_property
-    def _prewarm_starts(self) -> list[Start]:
-        if self.found.is_stopped:
-            return []
-        part, found = self._settings.prewarm_share, self.found
+    def _prewarm_starts(self) -> Starts:
+        part = self._settings.prewarm_share
         limits = [replace(one, count=max(1, int(one.count * part))) for one in self._outlook.limits]
-        ahead = found.suspects + found.interactive
-        return starts(replace(self._outlook, limits=limits), ahead + found.prewarm)
+        return Starts(replace(self._outlook, limits=limits))
 
     @cached_property
     def _outlook(self) -> Outlook:
@@ -140,7 +134,7 @@ class Prospect:
             stamps=sorted(self._committed(stamp / MICROS, now) for stamp in found.stamps),
             each=found.each,
             opens_at=found.retry_at / MICROS,
-            threads=max(min(1, crew.workers), crew.threads - elsewhere),
+            threads=0 if found.is_stopped else max(min(1, crew.workers), crew.threads - elsewhere),
             busy=found.in_hand,
             seconds=crew.seconds,
             cost=self._source.cost,
@@ -181,7 +175,7 @@ async def explain(store: Store, settings: Settings, source: Source, job_id: str)
         state="waiting" if is_waiting else stand.state,
         lane=stand.state if is_waiting else None,
         place=stand.place + 1 if is_waiting else None,
-        cause=_words(start, prospect.found) if is_waiting else "",
+        cause=_words(start, prospect.found, stand) if is_waiting else "",
         starts_at=prospect.moment_of(stand),
         workers=crew.workers,
         threads=crew.threads,
@@ -221,7 +215,7 @@ def crew_of(store: Store, queue: str) -> Crew:
     )
 
 
-def _words(start: Start | None, found: Explained) -> str:
+def _words(start: Start | None, found: Explained, stand: Stand) -> str:
     """What a job waits for."""
     if found.is_stopped:
         return f"an operator, as it is {found.reason}"
@@ -229,5 +223,11 @@ def _words(start: Start | None, found: Explained) -> str:
         return "a worker: none takes jobs of this queue"
     cause: Cause = start.cause
     if isinstance(cause, Limit):
-        return f"a slot of the limit {cause.count} per {cause.window_seconds:g} s"
+        # Pre-warms have a part of it: what is in force is what people know it by.
+        count = next(
+            one.count for one in read_limits(found.limits) if one.window_seconds == cause.window_seconds
+        )
+        part = f", of which pre-warms have {cause.count}" if stand.state == "prewarm" else ""
+        never = ", which lets no job through" if math.isinf(start.at) else ""
+        return f"a slot of the limit {count} per {cause.window_seconds:g} s{part}{never}"
     return {"source": found.reason, "threads": "a thread of a worker", "": ""}[cause]

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from tbcache.io import utc_now
+from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor, Workload
-from tbcache.queue import Queue
-from tbcache.queue.estimate import MOST_STEPS, Outlook, starts
+from tbcache.queue import Queue, estimate
+from tbcache.queue.estimate import MOST_STEPS, Outlook, Start, Starts
+from tbcache.queue.explain import explain
 from tbcache.queue.heartbeat import Pace
 from tbcache.queue.job import Finish
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
+from tbcache.store.wire import to_micros
 from tests.core.test_queue import Worker
+from tests.server import Server
 
 IDLE = Outlook(now=1000.0, limits=(), stamps=(), each=1, opens_at=0.0, threads=4, busy=0, seconds=0.0)
+
+
+def starts(outlook: Outlook, count: int) -> list[Start]:
+    """The starts of the first jobs; none where nobody takes them."""
+    known = Starts(outlook)
+    return [start for ahead in range(count) if (start := known.of(ahead)) is not None]
 
 
 def moments(outlook: Outlook, count: int) -> list[float]:
@@ -78,6 +88,31 @@ def test_a_long_queue_is_not_counted_out_one_by_one() -> None:
     assert found[-1] == pytest.approx(50_000 / 10, rel=0.01)
     assert found == sorted(found)
     assert len(found) > MOST_STEPS
+
+
+def test_the_last_of_a_long_queue_costs_no_more_than_the_first_thousands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who asks when one of 300,000 jobs starts does not wait until all of them are worked out."""
+    made = 0
+
+    class Counted(Start):
+        def __new__(cls, *args: object) -> Counted:
+            nonlocal made
+            made += 1
+            return super().__new__(cls, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(estimate, "Start", Counted)
+    start = Starts(replace(IDLE, limits=[Limit(100, 10.0)])).of(300_000)
+    assert start is not None
+    assert start.at - IDLE.now == pytest.approx(30_000, rel=0.01)
+    assert made <= MOST_STEPS + 1
+
+
+def test_a_limit_that_lets_nothing_through_gives_no_moment() -> None:
+    """A year 9999 would be no less invented than any other."""
+    (start,) = starts(replace(IDLE, limits=[Limit(2, 10.0)], cost=3), 1)
+    assert (start.at, start.cause) == (math.inf, Limit(2, 10.0))
 
 
 def test_a_window_with_very_many_slots_is_known_by_some_of_them() -> None:
@@ -195,6 +230,50 @@ def test_a_prewarm_stands_behind_whatever_somebody_waits_for(queue: Queue, crew:
     begun, found = utc_now(), prewarm.explain()
     assert (found.lane, found.place) == ("prewarm", 1)
     assert seconds_until(found.starts_at, begun) >= 0.5
+
+
+def test_a_prewarm_names_the_limit_that_is_in_force(
+    queue: Queue, store: Store, crew: Callable[..., None]
+) -> None:
+    """It may use a part of it: a limit of that many is none that anybody has set."""
+    crew(news=0.01)
+    limiter = RateLimiter(NEWS, store)
+    assert all(limiter.check_rate_limit()[0] for _ in range(LIMIT.count))
+    found = queue.enqueue(FetchRequest("news", "WARM"), "prewarm").explain()
+    part = int(LIMIT.count * 0.7)
+    assert (
+        found.cause
+        == f"a slot of the limit {LIMIT.count} per {LIMIT.window_seconds:g} s, of which pre-warms have {part}"
+    )
+
+
+def test_the_limit_that_is_named_is_the_fleets(
+    queue: Queue, store: Store, settings: Settings, crew: Callable[..., None]
+) -> None:
+    """A shell that was started with a stricter one takes no slot: its limit holds for nobody."""
+    crew(news=0.01)
+    limiter = RateLimiter(NEWS, store)
+    assert all(limiter.check_rate_limit()[0] for _ in range(LIMIT.count))
+    state, theirs = store.keys.state("news"), f"{LIMIT.count}:{to_micros(LIMIT.window_seconds)}"
+    store.client.hset(state, "limits", theirs)
+    job, elsewhere = queue.enqueue(AAPL).job_id, replace(NEWS, limits=(Limit(1, LIMIT.window_seconds),))
+    found = run(explain(store, settings, elsewhere, job))
+    assert found.cause == f"a slot of the limit {LIMIT.count} per {LIMIT.window_seconds:g} s"
+
+
+def test_a_job_that_no_limit_lets_through_has_no_moment(
+    settings_for: Callable[..., Settings],
+    server: Server,
+    store: Store,
+    crew: Callable[..., None],
+) -> None:
+    """An operator's limit may be lower than what a request costs for other processes."""
+    crew(news=0.01)
+    source = replace(NEWS, cost=LIMIT.count + 1)
+    handle = Queue(store, settings_for(server)).enqueue(AAPL)
+    found = run(explain(store, settings_for(server), source, handle.job_id))
+    assert (found.starts_at, "which lets no job through" in found.cause) == (None, True)
+    assert "nobody knows when it starts" in str(found)
 
 
 def test_a_source_that_is_shut_says_why(queue: Queue, store: Store, crew: Callable[..., None]) -> None:
