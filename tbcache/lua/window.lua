@@ -138,6 +138,8 @@ local function look_at_limit(window, limit, now, cost, fraction)
         found.used, found.is_certain = count, false
         found.text = 'limit ' .. count .. ', shut until what Redis has lost is known again'
     end
+    -- What is kept, and what others use, is told of as far as there is room for it.
+    found.used = math.max(ours, math.min(found.used, count))
     return found
 end
 

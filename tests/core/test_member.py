@@ -129,6 +129,18 @@ def test_the_share_of_one_who_is_absent_is_kept_free(admission: Admission, store
     assert isinstance(admission.admit(ask("D")), Go)
 
 
+def test_what_is_kept_is_no_more_than_what_is_left(admission: Admission, store: Store) -> None:
+    """Every view would say for as long as somebody stands still that 6 of 5 are used."""
+    for symbol in "ABCD":
+        assert isinstance(admission.admit(ask(symbol)), Go)
+    beat(store, "cut off")
+    store.client.hset(store.keys.state("twitter"), "share:cut off", 0.5)
+    silence(store, "cut off")
+    status = RateLimiter(TWITTER, store).get_status()
+    assert (status.used, status.allowed, status.remaining, status.is_limited) == (5, 5, 0, True)
+    assert "2 of it kept" in status.reason
+
+
 def test_one_who_asks_is_not_absent(admission: Admission, store: Store) -> None:
     """Its own share is not kept from itself, however long it was away."""
     beat(store, limiter_of(store).member)
