@@ -1,4 +1,4 @@
-"""How far back the pages of one answer reach, and whether they are all there is.
+"""The coverage of one answer: how far back its pages reach, and whether they are all there is.
 
 A provider reports what its upstream answered (:class:`tbcache.models.Page`); the conclusions are drawn here,
 for all providers alike. That an answer names no next page does not prove that there is none: an upstream also

@@ -333,7 +333,7 @@ _TASKS = (
     ),
     _bug(
         "a cancelled fetch keeps its slot and its lease",
-        "tbcache.admission.admission:Admission._admit",
+        "tbcache.admission.admission:Admission.admit",
         "io.world().undo(functools.partial(self._take_back, ask, token))",
         "pass",
         "loops",
