@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from opentelemetry import trace
 from starlette.testclient import TestClient
 
@@ -17,6 +20,7 @@ from tbcache.settings.telemetry import exporter_name, tracing
 from tests.server import Server
 from tests.tracing.conftest import Collector, Memory
 
+ROOT = Path(__file__).parents[2]
 OTLP = "OTEL_EXPORTER_OTLP"
 
 
@@ -44,6 +48,14 @@ OTLP = "OTEL_EXPORTER_OTLP"
 def test_the_variables_say_how_spans_are_exported(variables: dict[str, str], expected: str) -> None:
     """They are OpenTelemetry's, and mean here what they mean elsewhere."""
     assert exporter_name(variables) == expected
+
+
+def test_the_containers_are_given_the_variables_of_the_page() -> None:
+    """Whoever sets one in the shell or in `.env` expects it to count, but for a service's name."""
+    page = (ROOT / "docs" / "tracing.md").read_text("utf-8")
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    given = {name for name in compose["x-environment"] if name.startswith("OTEL_")}
+    assert set(re.findall(r"`(OTEL_\w+)`", page)) == given | {"OTEL_SERVICE_NAME"}
 
 
 @pytest.mark.parametrize(
