@@ -347,6 +347,9 @@ class Server(Schema):
     version: str | None
     uptime_seconds: int | None
     memory_bytes: int | None
+    most_memory_bytes: int | None = Field(description="What it may use; 0 for no bound.")
+    eviction_policy: str | None
+    append_only: bool | None = Field(description="Whether it writes down all that it is told.")
     clients: int | None
 
 

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from tbcache.api import job, model, usage
 from tbcache.api.error import KINDS
+from tbcache.api.source import SourceDetail
+from tbcache.fleet import (
+    CacheUsage,
+    Explanation,
+    FleetStatus,
+    FleetUsage,
+    LimitStatus,
+    ListedJob,
+    QueueLoad,
+    ServerStatus,
+    SourceStatus,
+    Trouble,
+    UsageRow,
+    WorkerStatus,
+)
 from tests.contract import ROOT, ask, fleet, serving
 
 TOKEN = "a-token-of-the-tests"
@@ -70,3 +89,41 @@ def test_the_kinds_of_errors_on_the_page_are_those_of_the_api() -> None:
     page = (ROOT / "docs/api.md").read_text("utf-8")
     rows = re.findall(r"^\| `/docs#([a-z-]+)` \| (\d+) \| (.+) \|$", page, re.MULTILINE)
     assert rows == [(kind.name, str(kind.status), kind.title) for kind in KINDS.values()]
+
+
+#: Of the read model what stands elsewhere, or is of no use to a program.
+ELSEWHERE = {
+    "SourceStatus.kept": "GET /api/symbols",
+    "FleetUsage.total": "total_requests_today and its neighbours",
+    "WorkerStatus.layout": "a trouble, where it is another",
+    "WorkerStatus.pace": "job_seconds of each load",
+    "WorkerStatus.profile": "what the fleet goes by, in each source",
+    "WorkerStatus.refused": "refused_reason of each source",
+}
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        (FleetStatus, model.FleetState),
+        (SourceStatus, SourceDetail),
+        (ServerStatus, model.Server),
+        (FleetUsage, model.Usage),
+        (WorkerStatus, model.Worker),
+        (LimitStatus, model.LimitStatus),
+        (CacheUsage, model.CacheHealth),
+        (QueueLoad, model.QueueLoad),
+        (Trouble, model.Trouble),
+        (UsageRow, usage.UsageRow),
+        (Explanation, job.JobState),
+        (ListedJob, job.Job),
+    ],
+)
+def test_every_figure_of_the_read_model_is_told(figures: Any, told: type[BaseModel]) -> None:
+    """What the command line prints and the page shows, a program can have."""
+    fields = told.model_fields
+    known = {*fields, *(field.validation_alias for field in fields.values())}
+    missing = {f"{figures.__name__}.{one.name}" for one in dataclasses.fields(figures)} - {
+        f"{figures.__name__}.{name}" for name in known
+    }
+    assert missing - ELSEWHERE.keys() == set()
