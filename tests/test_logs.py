@@ -220,7 +220,8 @@ for form in ("json", "console"):
     configure_logging("debug", form, settings.secrets)
     REPEATED.forget()
     log.info("it.failed", reason=every, told=[every, {"a": every}], error=Bad(every), password="unknown-2")
-    logging.getLogger("httpx2").info("GET https://a:unknown-3@x.test/v1?access_token=unknown-4 %s", every)
+    url = "https://a:unknown-3@x.test/?a_token=unknown-4&sig=unknown-7&q=1"
+    logging.getLogger("httpx2").info("GET %s %s", url, every)
     logging.getLogger("x").warning('{"token": "unknown-5", "n": 1} Authorization: Bearer unknown-6')
     warnings.warn(every)
     try: broken()
@@ -258,7 +259,7 @@ def test_no_planted_secret_is_in_a_line_whichever_way_it_takes(tmp_path: Path) -
     for said in (of_json, of_console):
         for event in ("it.failed", "it.failed_again", "thread.broke", "error.ignored", "it.ended_too"):
             assert event in said
-        for part in ("q=GME", "mine", "GET https://***@x.test/v1?access_token=***"):
+        for part in ("q=GME", "mine", "GET https://***@x.test/?a_token=***&sig=***&q=1"):
             assert part in said
     # Python tells of a warning once.
     assert "UserWarning" in of_json
