@@ -12,7 +12,6 @@ from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_note, print_table, wants_json
 from tbcache.cli.table import age, rows_table
 from tbcache.fleet import Incident, when
-from tbcache.fleet.alert import Webhook, trial_message
 from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError
 
@@ -31,6 +30,9 @@ def alert(
     if context.invoked_subcommand is not None:
         return
     settings = quiet_settings()
+    # It brings an HTTP client along, which most commands start faster without.
+    from tbcache.fleet.alert import Webhook
+
     webhook, rules = Webhook.of(settings), [str(rule) for rule in settings.alerts]
     found = require_redis(settings).incidents()
     shown = sorted(found, key=lambda one: one.ended_at is not None)[:most]
@@ -50,6 +52,8 @@ def alert(
 def send_test(data_dir: DataDir = None) -> int:
     """Send a test to the webhook, once, and say what comes back."""
     settings = quiet_settings()
+    from tbcache.fleet.alert import Webhook, trial_message
+
     webhook = Webhook.of(settings)
     if webhook is None:
         raise ConfigurationError(

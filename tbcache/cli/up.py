@@ -19,7 +19,6 @@ from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.cli.stop import StopSignal
-from tbcache.cli.watch import Watcher
 from tbcache.embedded import (
     DataFolder,
     EmbeddedServer,
@@ -194,6 +193,9 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
             display.say(line)
         if options.is_moved:
             display.say(f"port {API_PORT} is taken: the API is at {options.api}")
+        # It brings an HTTP client along, which most commands start faster without.
+        from tbcache.cli.watch import Watcher
+
         watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)
         stack.callback(watcher.close)
         _watch(options, supervisor, display, stop, started)

