@@ -158,8 +158,10 @@ class Pipeline:
                 with span(f"fetch {job.source.name}", lambda: _facts(job, ask)) as running:
                     answered = await self._travel(job, ask, traced(self.admission.admit))
                     running.add({"tbcache.origin": answered.origin})
-        except TbcacheError:
-            self._callers.record(job.source.name, "failed")
+        except TbcacheError as error:
+            # A job that a limit puts off is asked for again: that is no answer yet.
+            if not (ask.slot and isinstance(error, RateLimited)):
+                self._callers.record(job.source.name, "failed")
             raise
         self._callers.record(job.source.name, answered.origin)
         return answered

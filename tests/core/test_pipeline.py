@@ -539,6 +539,28 @@ def test_a_quota_without_a_date_is_looked_at_again_in_an_hour(pipeline: Pipeline
     assert 3500 < caught.value.retry_after < 3601
 
 
+def test_a_job_that_a_limit_puts_off_has_not_failed_for_its_caller(pipeline: Pipeline) -> None:
+    """The queue asks for it again, up to twice a second: a fleet without an error showed failures."""
+
+    def spent(cursor: str | None) -> Page:
+        raise UpstreamQuotaExhausted("twitter", "credits depleted", status=402)
+
+    def failed() -> int:
+        callers = pipeline._callers
+        callers.flush()
+        return sum(asks["failed"] for asks in callers.read("twitter", pipeline.admission.now).values())
+
+    with pytest.raises(UpstreamQuotaExhausted):
+        pipeline.run(Upstream(answer=spent), AAPL)
+    assert failed() == 1
+    with pytest.raises(RateLimited):
+        pipeline.run(Upstream(answer=spent), AAPL, slot="job/1")
+    assert failed() == 1
+    with pytest.raises(RateLimited):
+        pipeline.run(Upstream(answer=spent), AAPL)
+    assert failed() == 2
+
+
 def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(
     pipeline: Pipeline, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
