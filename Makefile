@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak viewers prometheus dramatiq lock clean
+.PHONY: setup demo test lint types floors unit pythons image mutants simulate unique planted chaos soak viewers screenshots prometheus dramatiq lock clean
 
 setup: $(STAMP)
 
@@ -88,6 +88,10 @@ viewers: setup
 # A real Prometheus scrapes a demo: each panel of the dashboard has data, each alert rule can be evaluated.
 prometheus: setup
 	$(BIN)/pytest tests/prometheus.py
+
+# What the docs show of the page, as the browser sees it on its way through the ten tasks.
+screenshots: setup
+	SCREENSHOTS=docs/image $(BIN)/pytest -q tests/browser/test_task.py -k Mouse
 
 # The tests of the installed dramatiq, on the pacing broker. They are fetched into a cache outside of the tree.
 dramatiq: setup

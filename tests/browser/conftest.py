@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,15 @@ class Api:
             )
         found = wait_until(lambda: re.search(r"url=(\S+)", self._output.read_text()), 60, "the API's start")
         self.url = found[1]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It answers nothing meanwhile, and its connections stay."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._process.kill()
