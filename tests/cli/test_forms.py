@@ -23,7 +23,7 @@ from tbcache.store import Store
 from tests.cli.command import Done
 from tests.core.test_dead import bury
 from tests.kept import keep
-from tests.server import Server
+from tests.server import PATIENT, Server
 
 Cli = Callable[..., Done]
 
@@ -171,7 +171,10 @@ def test_the_cache_is_told_and_a_clear_is_tried_first(cli: Cli, server: Server, 
 def test_each_limit_is_a_line_of_csv(cli: Cli, server: Server) -> None:
     """Two limits of one source are two lines."""
     found = lines(
-        cli("limits", "show", "news", "--csv", REDIS_URL=server.url, TBCACHE_NEWS__LIMITS="5/1m,9/1d")
+        cli(
+            *("limits", "show", "news", "--csv"),
+            **{"REDIS_URL": server.url, "TBCACHE_NEWS__LIMITS": "5/1m,9/1d", **PATIENT},
+        )
     )
     assert [(one["source"], one["limit"], one["remaining"]) for one in found] == [
         ("news", "5/1m", "5"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbcache.monitoring.interval import intervals_of
@@ -77,6 +77,7 @@ def test_what_is_damaged_or_lies_ahead_tells_nothing() -> None:
     assert counts(broken, -3, 0, 1) == [(0, 30, {"go": 2})]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-700, 0), st.integers(1, 9)), max_size=12), st.integers(1, 90))
 def test_no_figure_is_lost_or_told_twice(asks: list[tuple[int, int]], step: int) -> None:
     """However a day is divided, its parts come to the whole."""
