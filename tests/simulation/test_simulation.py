@@ -71,7 +71,7 @@ def test_a_seed_is_the_same_world_in_any_process() -> None:
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", [18, 57])
+@pytest.mark.parametrize("seed", [18, 21, 57])
 def test_a_real_server_answers_as_the_simulated_one(private_server: Server, seed: int) -> None:
     """What is simulated is Redis: otherwise a promise that holds there says nothing."""
     compared, different = compare(plan_of(seed), private_server.client)

@@ -320,14 +320,16 @@ class Keyspace:
 
     def do_zadd(self, key: bytes, *arguments: bytes) -> Any:
         rest, words = list(arguments), set[bytes]()
-        while rest[0].upper() in (b"NX", b"XX", b"GT", b"LT", b"CH"):
+        while rest[0].upper() in (b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"):
             words.add(rest.pop(0).upper())
         pairs = [(rest[at + 1], _score(rest[at])) for at in range(0, len(rest), 2)]
         held = self._of(key, ZSet)
         if held is None:
             if b"XX" in words:
-                return 0
+                return None if b"INCR" in words else 0
             held = self._make(key, ZSet)
+        if b"INCR" in words:
+            return _increase(held, *pairs[0], words)
         return sum(_add(held, member, score, words) for member, score in pairs)
 
     def do_zrem(self, key: bytes, *members: bytes) -> Any:
@@ -413,6 +415,15 @@ def _add(held: ZSet, member: bytes, score: float, words: set[bytes]) -> int:
     if not is_kept:
         held.set(member, score)
     return 0
+
+
+def _increase(held: ZSet, member: bytes, by: float, words: set[bytes]) -> bytes | None:
+    """The new score; None where there is none to increase."""
+    old = held.scores.get(member)
+    if old is None and b"XX" in words:
+        return None
+    held.set(member, (old or 0.0) + by)
+    return _number(held.scores[member])
 
 
 def _listed(found: list[tuple[float, bytes]], options: tuple[bytes, ...]) -> list[bytes]:
