@@ -23,9 +23,11 @@ from tbcache.fleet import Fleet, Incident, Trouble
 from tbcache.fleet.alert import Answer, Watch, Webhook, post, trial_message
 from tbcache.fleet.alert import follow as follow_module
 from tbcache.fleet.alert.follow import HOLD, follow
+from tbcache.fleet.alert.message import message_of
 from tbcache.fleet.alert.webhook import signature
 from tbcache.fleet.incident import MOST, Incidents, stale
 from tbcache.io import utc_now
+from tbcache.io.redact import Redactor
 from tbcache.settings import Settings
 from tbcache.settings.alert import MOST_BYTES, read_rules, rule_for, secret_bytes
 from tbcache.store import Store
@@ -429,6 +431,15 @@ def test_what_is_answered_shows_nothing_of_the_url() -> None:
     assert "hunter2" not in f"{answer} {webhook.address} {vars(webhook)}"
 
 
+def test_no_credential_leaves_by_the_webhook() -> None:
+    """A job that died quotes its error, and that the URL of Redis."""
+    words = "news: 1 queued fetch died: no login at redis://:hunter2-redis@x/0, Authorization: Bearer hunter2"
+    (one,) = Following("*:0s").see(NOW, Trouble("dead_letters", words, f"see {words}", "news"))
+    body = message_of(one, "opened", "a", Redactor(["hunter2-redis"])).body
+    assert b"hunter2" not in body
+    assert body.count(b"1 queued fetch died: no login at redis://***@x/0, Authorization: ***") == 3
+
+
 def test_a_hook_that_hangs_delays_nothing(
     server: Server, settings_for: SettingsFor, store: Store, watch_for: Callable[..., Watch]
 ) -> None:
@@ -555,7 +566,7 @@ def test_messages_are_bounded_in_number(
 
 def test_who_is_told_late_is_told_of_what_is_wrong_now(settings_for: SettingsFor, server: Server) -> None:
     """A webhook that is set after a week hears nothing of the week."""
-    queue = post.Post(Webhook.of(settings_for(server, **hook("http://127.0.0.1:1"))), "a")
+    queue = post.Post(Webhook.of(settings_for(server, **hook("http://127.0.0.1:1"))), "a", Redactor())
     fleet = Following("*:0s")
     fleet.see(NOW, trouble())
     fleet.see(after(1))

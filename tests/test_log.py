@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 import tbcache
-from tbcache.io.log import MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
+from tbcache.io.log import MOST_ALIKE, MOST_KINDS, REPEAT_SECONDS, Repeated, configure_logging, get_logger
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_a_warning_that_repeats_is_written_once(name: str, capsys: pytest.Captur
     configure_logging("info", "json")
     for number in range(1000):
         if name == "asyncio":
-            logging.getLogger(name).error("accept() is out of resources: fd=%d", number)
+            logging.getLogger(name).error("accept() is out of resources")
         else:
             get_logger(name).warning("redis.lost", reason=f"port {number} is closed")
     get_logger(name).warning("redis.lost", reason="connection refused")
@@ -103,6 +103,33 @@ def test_what_was_left_out_is_counted_by_the_next_line() -> None:
         # Not one after another: what tells them apart must be no number.
         written("".join(chr(ord("g") + int(digit)) for digit in str(number)))
     assert len(repeated._seen) <= MOST_KINDS
+
+
+def test_errors_that_differ_are_no_repetitions(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of four orders that failed four are to be looked after; of ten thousand the disk must not be full."""
+    configure_logging("info", "json")
+    desk = logging.getLogger("desk.orders")
+    for symbol, why in (("AAPL", "margin call"), ("NVDA", "refused"), ("TSLA", "frozen"), ("TSLA", "frozen")):
+        desk.error("order of %s failed: %s", symbol, why)
+    for error in (ValueError("x"), KeyError("y"), KeyError("y")):
+        desk.error("broke", exc_info=(type(error), error, None))
+    assert Repeated().filter(logging.LogRecord("x", logging.ERROR, "", 1, "no %s and no %s", ("fit",), None))
+    for number in (*range(10_000), 7):
+        desk.error(f"order {number} is lost")
+    for source in ("desk1", "desk2", "desk2"):
+        get_logger("tbcache.test").warning("alert.opened", source=source, kind="paused", incident="ab12")
+    get_logger("tbcache.test").warning("alert.opened", source="desk2", kind="paused", incident="ab13")
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    events = [one["event"] for one in said]
+    assert events[:3] == [
+        "order of AAPL failed: margin call",
+        "order of NVDA failed: refused",
+        "order of TSLA failed: frozen",
+    ]
+    assert (events.count("broke"), events.count("alert.opened")) == (2, 3)
+    assert [one for one in events if one.endswith("is lost")] == [
+        f"order {n} is lost" for n in range(MOST_ALIKE)
+    ]
 
 
 def test_what_is_no_failure_is_never_left_out(caplog: pytest.LogCaptureFixture) -> None:

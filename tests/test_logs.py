@@ -293,6 +293,26 @@ def test_of_a_long_text_a_part_is_shown_that_ends_in_no_part_of_a_secret() -> No
     assert "a-" not in shown
 
 
+@pytest.mark.parametrize(
+    "name", ["token", "apikey", "X-Api-Key", "access_token", "Authorization", "client_secret", "session-id"]
+)
+def test_a_credential_is_known_by_its_name_wherever_it_stands(name: str) -> None:
+    """As a field, within one, and in a text."""
+    redactor = Redactor()
+    fields = redactor.fields(
+        {name: "hunter2", "headers": {name: b"hunter2"}, "told": f'{{"{name}": "hunter2"}}'}
+    )
+    assert fields == {name: "***", "headers": {name: "***"}, "told": f'{{"{name}": "***"}}'}
+    assert redactor.text(f"{name}=hunter2") == f"{name}=***"
+    assert redactor.fields({"key": "reddit:GME:24"}) == {"key": "reddit:GME:24"}
+
+
+def test_masks_shorten_a_text_and_show_no_part_at_its_end() -> None:
+    """Where it is cut a credential may be cut."""
+    for shift in range(17):
+        assert "abcd" not in Redactor(["abcd1234efgh5678"]).text(" " * shift + "abcd1234efgh5678 " * 4000)
+
+
 # Files
 
 WRITER = """
@@ -332,6 +352,23 @@ def test_a_full_log_goes_on_in_a_new_file_and_few_are_kept(tmp_path: Path) -> No
     assert numbers == list(range(numbers[0], 200))
     assert "printed 190" in text
     assert "ValueError: the end" in file.read_text()
+
+
+def test_a_log_that_cannot_be_rotated_goes_on_in_its_file_and_says_so_once(tmp_path: Path) -> None:
+    """Each second line was lost, and nobody knew."""
+    file = tmp_path / "worker.log"
+    # Nobody may put a file in the place of a folder, root included.
+    for number in (1, 2, 3):
+        (tmp_path / f"worker.log.{number}" / "x").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER, str(file)], env=clean_environment(), capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    said = file.read_text().splitlines()
+    events = [json.loads(line) for line in said if line.startswith("{")]
+    assert [one["number"] for one in events if one["event"] == "it.is"] == list(range(200))
+    assert [one["level"] for one in events if one["event"] == "log.not_rotated"] == ["warning"]
+    assert "printed 190" in said
 
 
 def test_two_processes_never_write_to_one_file(tmp_path: Path) -> None:

@@ -36,10 +36,15 @@ from tbcache.models.untrusted import LINE, escaped, printable
 REPEAT_SECONDS = 10.0
 #: How many different warnings are remembered.
 MOST_KINDS = 500
-#: Fields that tell two warnings of one event apart.
-_WHY = ("source", "who", "kind", "reason", "error", "why")
+#: Of a program's own lines so many are written in that time that differ by numbers alone.
+MOST_ALIKE = 20
+#: Fields that tell two warnings of one event apart: by all that they say, or by all but its numbers.
+_WHOSE, _WHY = ("source", "who", "kind", "incident"), ("reason", "error", "why")
 #: Numbers, addresses and identifiers.
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{12,}|\d+")
+
+#: What two lines have in common that are alike.
+Kind = tuple[str, ...]
 
 # Without a handler, logging would print the bare names of our warnings on its own.
 logging.getLogger("tbcache").addHandler(logging.NullHandler())
@@ -49,16 +54,17 @@ class Repeated(logging.Filter):
     """Lets a warning through once in ``REPEAT_SECONDS``, with how many like it were left out before.
 
     A failure in a loop, or in each of a thousand requests, would otherwise fill the disk with one
-    line. Warnings are alike when logger, level, event and cause are; numbers do not tell them
-    apart. Lower levels are no failures, and all pass.
+    line. Warnings are alike when logger, level, event and cause are; numbers in the cause do not tell
+    them apart. Of other loggers' lines, which may name an order by its number, a few that differ by
+    numbers pass. Lower levels are no failures, and all pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        #: When each kind was last written, and how many were left out since. There is no lock, which a forked
-        #: child might inherit locked: two threads that change it at once cost a line or a count.
-        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
+        #: When each kind was last written, what of it since then, and how many were left out. There is no
+        #: lock, which a forked child might inherit locked: two threads at once cost a line or a count.
+        self._seen: dict[Kind, tuple[float, frozenset[Kind], int]] = {}
 
     def forget(self) -> None:
         """Let the next warning of every kind through."""
@@ -67,19 +73,23 @@ class Repeated(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        left_out = self._count(_kind(record))
+        left_out = self._count(*_kind(record))
         if left_out:
             record.repeated = left_out
         return left_out is not None
 
-    def _count(self, kind: tuple[str, ...]) -> int | None:
+    def _count(self, kind: Kind, whole: Kind) -> int | None:
         """How many of that kind were left out, when it is time for a line; None when it is not."""
         now = self._clock()
-        written_at, left_out = self._seen.get(kind, (-math.inf, 0))
-        is_due = now - written_at >= REPEAT_SECONDS
+        written_at, written, left_out = self._seen.get(kind, (-math.inf, frozenset[Kind](), 0))
+        if now - written_at >= REPEAT_SECONDS:
+            written_at, written = now, frozenset()
+        is_due = whole not in written and len(written) < MOST_ALIKE
         if len(self._seen) >= MOST_KINDS:
             self._seen.clear()
-        self._seen[kind] = (now, 0) if is_due else (written_at, left_out + 1)
+        self._seen[kind] = (
+            (written_at, written | {whole}, 0) if is_due else (written_at, written, left_out + 1)
+        )
         return left_out if is_due else None
 
 
@@ -206,12 +216,24 @@ def unbind() -> None:
     structlog.contextvars.clear_contextvars()
 
 
-def _kind(record: logging.LogRecord) -> tuple[str, ...]:
-    """What makes two warnings alike: where they come from, what they say, and why."""
-    said = [str(record.msg), *(str(getattr(record, name, "")) for name in _WHY)]
+def _kind(record: logging.LogRecord) -> tuple[Kind, Kind]:
+    """What makes two warnings alike: where they come from, what they say and why; and what, the same."""
+    is_ours = record.name.startswith("tbcache.")
+    whose = (record.name, record.levelname, *(str(getattr(record, name, "")) for name in _WHOSE))
+    why = [str(getattr(record, name, "")) for name in _WHY]
     if record.exc_info:
-        said += [str(part) for part in record.exc_info[:2]]
-    return (record.name, record.levelname, *(_NUMBER.sub("#", text[:200]) for text in said))
+        why += [str(part) for part in record.exc_info[:2]]
+    whole = (*whose, _said(record)[:LINE], *(text[:LINE] for text in why))
+    kind = (*whose, *(_NUMBER.sub("#", text) for text in whole[len(whose) :]))
+    return kind, kind if is_ours else whole
+
+
+def _said(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:
+        # Arguments that do not fit: whoever writes the line says so.
+        return str(record.msg)
 
 
 def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:

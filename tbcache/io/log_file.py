@@ -15,6 +15,9 @@ from pathlib import Path
 from tbcache.io.lock import try_lock
 from tbcache.models.error import ConfigurationError
 
+# What this is part of stands above it.
+log = logging.getLogger("tbcache.io")
+
 #: How long a file becomes, and how many full ones are kept beside it, as FILE.1, the last, to FILE.5.
 LOG_BYTES, KEPT_FILES = 10 * 1024 * 1024, 5
 #: stdout and stderr.
@@ -44,6 +47,9 @@ def open_log_file(path: Path) -> logging.StreamHandler[TextIOWrapper]:
 
 
 class _LogFile(RotatingFileHandler):
+    #: What it has when it is full.
+    _full_bytes = 0
+
     def _open(self) -> TextIOWrapper:
         # Appending: what others print through the same file goes behind what is there.
         fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -53,4 +59,20 @@ class _LogFile(RotatingFileHandler):
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 -- the name of logging
         # What was printed past this handler counts as well.
-        return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
+        if self.stream is None:
+            return False
+        return os.fstat(self.stream.fileno()).st_size >= max(self.maxBytes, self._full_bytes)
+
+    def doRollover(self) -> None:  # noqa: N802 -- the name of logging
+        """Begin a new file; where that cannot be, go on in this one, until it is full once more."""
+        try:
+            super().doRollover()
+        except OSError as error:
+            # stdout is the file as it was, whatever its name is by now.
+            fd = os.dup(_STREAMS[0])
+            self.stream = os.fdopen(fd, "a", encoding=self.encoding, errors=self.errors)
+            is_first, self._full_bytes = not self._full_bytes, os.fstat(fd).st_size + self.maxBytes
+            if is_first:
+                log.warning("log.not_rotated", extra={"reason": str(error)})
+        else:
+            self._full_bytes = 0

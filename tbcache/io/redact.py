@@ -15,30 +15,33 @@ from tbcache.models.secret import MASK, SHORTEST, forms
 
 #: To look through a text takes some microseconds a character.
 LONGEST = 20_000
+#: Where a text was cut there may stand a part of a credential, which is shorter than this.
+_CUT = 1000
 #: How deep a value is looked through; what lies deeper is not shown.
 DEEPEST = 5
 
 #: Names of credentials. They are bounded, so that no text takes longer than its length to look through.
 _NAME = r"[\w.\-]{0,40}(?:api_?-?key|token|secret|passw|pwd|signature|credential|session|cookie)[\w.\-]{0,40}"
+#: Of a field of an event or a mapping, of a header, and of a parameter: one list for all.
+_SECRET = rf"(?:{_NAME}|(?:proxy-)?authorization)"
 #: The user and the password of a URL.
 _LOGIN = re.compile(r"(?<=://)[^\s/?#@]+@")
 #: ``?name=value``: whether it is one is said by the name.
 _PARAMETER = re.compile(r"(?<=[?&;])([\w.\-%\[\]]+)=([^\s&;#'\"<>]+)")
 #: ``name=value`` and ``name='value'``.
-_ASSIGNED = re.compile(rf"\b({_NAME}=[\"']?)[^\s\"',;&)}}\]]+", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"\b({_SECRET}=[\"']?)[^\s\"',;&)}}\]]+", re.IGNORECASE)
 #: ``"name": "value"``, as in JSON and what Python shows of a mapping.
-_QUOTED = re.compile(
-    rf"(([\"'])(?:{_NAME}|authorization)\2\s*:\s*)([\"'])(?:(?!\3)[^\\\r\n]|\\.)*\3", re.IGNORECASE
-)
+_QUOTED = re.compile(rf"(([\"']){_SECRET}\2\s*:\s*)([\"'])(?:(?!\3)[^\\\r\n]|\\.)*\3", re.IGNORECASE)
 _HEADER = re.compile(
-    r"\b((?:proxy-)?authorization|x-api-key|(?:set-)?cookie)(\s*:\s*)[^\r\n\"']+", re.IGNORECASE
+    r"\b((?:proxy-)?authorization|(?:set-)?cookie|[\w\-]{0,40}api[_-]?key|x-[\w\-]{0,40}(?:token|secret))"
+    r"(\s*:\s*)[^\r\n\"']+",
+    re.IGNORECASE,
 )
 _SCHEME = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9\-._~+/%]{16,}=*", re.IGNORECASE)
 _WHSEC = re.compile(r"whsec_[A-Za-z0-9+/=]+")
-_SECRET_NAME = re.compile(rf"{_NAME}|key|sig|code", re.IGNORECASE)
-_FIELD = re.compile(
-    r"(?:.*_)?(?:api_key|access_token|bearer_token|password|secret|authorization|cookie)", re.I
-)
+_FIELD = re.compile(_SECRET, re.IGNORECASE)
+#: In a URL these are credentials as well; as fields they are words of ours.
+_PARAMETER_NAME = re.compile(rf"{_SECRET}|key|sig|code", re.IGNORECASE)
 
 
 class Redactor:
@@ -55,8 +58,8 @@ class Redactor:
         """``text`` without them, and no more than ``LONGEST`` characters of it."""
         if len(text) <= LONGEST:
             return self._text(text)
-        # What is cut before it is looked through may end in a part of a credential, which is cut off then.
-        return f"{self._text(text[: 2 * LONGEST])[:LONGEST]}..."
+        # Masks shorten a text: without the end of what was cut, a part of a credential might be shown.
+        return f"{self._text(text[: 2 * LONGEST])[:-_CUT][:LONGEST]}..."
 
     def _text(self, text: str) -> str:
         if self._known is not None:
@@ -97,11 +100,11 @@ class Redactor:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and _FIELD.fullmatch(name) is not None
+    return isinstance(value, str | bytes) and bool(value) and _FIELD.fullmatch(name) is not None
 
 
 def _parameter(found: re.Match[str]) -> str:
-    return f"{found[1]}={MASK if _SECRET_NAME.fullmatch(found[1]) else found[2]}"
+    return f"{found[1]}={MASK if _PARAMETER_NAME.fullmatch(found[1]) else found[2]}"
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from tbcache.fleet.incident import Incident, News
 from tbcache.io import random_id, utc_now
+from tbcache.io.redact import Redactor
 from tbcache.models.untrusted import printable
 
 #: A body is as long as its texts; each has so many characters at most.
@@ -29,19 +30,20 @@ def message_id(one: Incident, news: News) -> str:
     return f"msg_{one.id}_{news}"
 
 
-def message_of(one: Incident, news: News, namespace: str) -> Message:
-    """That an incident has been opened, or resolved."""
+def message_of(one: Incident, news: News, namespace: str, redactor: Redactor) -> Message:
+    """That an incident has been opened, or resolved. Its words may quote an error, and what that quotes."""
+    what, todo = redactor.text(one.what), redactor.text(one.todo)
     at = (one.resolved_at if news == "resolved" else one.opened_at) or one.seen_at
     lasted = one.lasted(at)
     fate = f"resolved after {_minutes(lasted)}" if news == "resolved" else f"for {_minutes(lasted)}"
-    text = f"[{namespace}] {one.what} ({fate})"
+    text = f"[{namespace}] {what} ({fate})"
     data = {
         "id": one.id,
         "fleet": namespace,
         "kind": one.kind,
         "source": one.source,
-        "what": printable(one.what, MOST_CHARACTERS),
-        "todo": printable(one.todo, MOST_CHARACTERS),
+        "what": printable(what, MOST_CHARACTERS),
+        "todo": printable(todo, MOST_CHARACTERS),
         "began_at": one.began_at,
         "ended_at": one.ended_at if news == "resolved" else None,
         "lasted_seconds": round(lasted, 3),

@@ -14,6 +14,7 @@ from tbcache.fleet.alert.webhook import Answer, Webhook
 from tbcache.fleet.incident import Incident
 from tbcache.io import now
 from tbcache.io.log import get_logger
+from tbcache.io.redact import Redactor
 
 log = get_logger("tbcache.alert")
 
@@ -28,9 +29,9 @@ NEWS = timedelta(hours=2)
 class Post:
     """The messages of a process that watches. Without a ``webhook`` there are none."""
 
-    def __init__(self, webhook: Webhook | None, namespace: str) -> None:
+    def __init__(self, webhook: Webhook | None, namespace: str, redactor: Redactor) -> None:
         self._courier = None if webhook is None else Courier(webhook)
-        self._namespace = namespace
+        self._namespace, self._redactor = namespace, redactor
         self._sent_at: deque[float] = deque()
         self._answers: dict[str, Answer] = {}
         self._is_gone = False
@@ -57,7 +58,8 @@ class Post:
     def send(self, due: Iterable[Incident]) -> None:
         """Send what :meth:`due` has named, once that is written down."""
         for one in due:
-            if self._courier is not None and self._courier.take(message_of(one, one.unsent, self._namespace)):
+            message = message_of(one, one.unsent, self._namespace, self._redactor)
+            if self._courier is not None and self._courier.take(message):
                 self._sent_at.append(now())
 
     def answered(self, known: Mapping[str, Incident], at: datetime) -> list[Incident]:

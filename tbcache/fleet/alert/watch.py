@@ -18,6 +18,7 @@ from tbcache.fleet.model import FleetStatus
 from tbcache.io import random_id, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
+from tbcache.io.redact import Redactor
 from tbcache.models.trouble import SERVER_KINDS
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable, get_store
@@ -34,7 +35,7 @@ class Watch:
         self._rules = settings.alerts
         self._fleet, self._incidents = Fleet(settings, store), Incidents(store)
         self._lease = Lease(store, f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}")
-        self._post = Post(Webhook.of(settings), settings.namespace)
+        self._post = Post(Webhook.of(settings), settings.namespace, Redactor(settings.secrets))
         #: Those of Redis itself: this process alone knows of them.
         self._of_server: dict[str, Incident] = {}
         #: The others, as they stood in Redis, for when the key cannot be read.
