@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -173,3 +173,35 @@ def test_no_event_has_a_field_that_logging_keeps_for_itself() -> None:
         if keyword.arg in reserved - {"exc_info", "stack_info"}
     ]
     assert found == []
+
+
+def test_no_line_costs_whoever_logs_his_work(capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that was done was never ended, and done again, where a program's records had a field of ours."""
+    configure_logging("info", "console")
+    make = logging.getLogRecordFactory()
+
+    def with_trace(*args: Any, **fields: Any) -> logging.LogRecord:
+        record = make(*args, **fields)
+        record.trace_id = "7"
+        return record
+
+    class Strict(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise TypeError(record.name)
+
+    log = get_logger("tbcache.test")
+    logging.setLogRecordFactory(with_trace)
+    try:
+        log.info("job.ended", trace_id="8", outcome="done")
+        log.exception("it.failed", trace_id="8")
+    finally:
+        logging.setLogRecordFactory(make)
+    said = capsys.readouterr().err
+    assert "job.ended trace_id='8' outcome='done'" in said
+    assert "it.failed" in said
+    strict = Strict()
+    logging.getLogger("tbcache.test").addFilter(strict)
+    try:
+        log.warning("it.is.lost")
+    finally:
+        logging.getLogger("tbcache.test").removeFilter(strict)

@@ -20,10 +20,10 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
-from structlog.stdlib import BoundLogger, ExtraAdder, ProcessorFormatter
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict
 
 from tbcache.io.log_file import open_log_file
@@ -106,17 +106,35 @@ REPEATED = Repeated()
 logging.getLogger("tbcache.io").addFilter(REPEATED)
 
 
-def get_logger(name: str) -> BoundLogger:
+class Logger(structlog.stdlib.BoundLogger):
+    """One that raises nothing: whoever logs has something to do, which must not be left undone because a
+    program's own filter, or the factory of its records, cannot take a line.
+    """
+
+    def _proxy_to_logger(
+        self, method_name: str, event: str | None = None, *event_args: str, **event_kw: Any
+    ) -> Any:
+        try:
+            return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
+        except Exception:
+            # Most often a record has a field of ours already: then all of them stand in the words.
+            told = " ".join(f"{name}={value!r}" for name, value in event_kw.items() if name != "exc_info")
+            with contextlib.suppress(Exception):
+                getattr(self._logger, method_name)(f"{event} {told}".rstrip())
+        return None
+
+
+def get_logger(name: str) -> Logger:
     """An event logger over the standard logger ``name``."""
     logger = logging.getLogger(name)
     # On the logger itself: a program that has set up logging in its own way is spared as well.
     logger.addFilter(REPEATED)
     return cast(
-        BoundLogger,
+        Logger,
         structlog.wrap_logger(
             logger,
             processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-            wrapper_class=BoundLogger,
+            wrapper_class=Logger,
             cache_logger_on_first_use=True,
         ),
     )

@@ -149,8 +149,8 @@ class RecentMetrics:
 
 def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
     """The figures of one day, as they are counted."""
-    # A fetch whose grant was lost on its way from Redis was granted twice.
-    hits, stale, misses = figures["hit"], figures["stale"], figures["go"] - figures["regranted"]
+    # A fetch whose grant was lost on its way from Redis was granted twice; the first time may lie before.
+    hits, stale, misses = figures["hit"], figures["stale"], max(0, figures["go"] - figures["regranted"])
     requests = hits + stale + misses + figures["failed"]
     errors = {name.removeprefix("error."): n for name, n in figures.items() if name.startswith("error.")}
     return SourceMetrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from tbcache.queue.trace import TraceMiddleware, record_sent, sending
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tbcache.store.name import Names
 
 
@@ -237,7 +238,9 @@ class PacingBroker(Broker):
         is_follow_up = CurrentMessage.get_current_message() is not None
         source = self.source_of(route.queue)
         if not source.limits and is_name(route.queue):
-            await self._names.place(route.queue)
+            # It is for views alone: no job waits for that.
+            with contextlib.suppress(Unavailable):
+                await self._names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
         return name, Wants(account, route.lane, charge=source.charge, is_follow_up=is_follow_up)
 

@@ -165,9 +165,9 @@ class PacingConsumer(Consumer):
     def _finish(self, job: HeldJob, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
         finish = job.finish or otherwise
+        self._end(job.claim, finish if job.is_fetch else replace(finish, is_begun=job.is_begun))
         if job.is_begun:
             say_end(job, finish, self._source.name)
-        self._end(job.claim, finish if job.is_fetch else replace(finish, is_begun=job.is_begun))
 
     def _end(self, claim: bytes, finish: Finish) -> None:
         self._ends.end(claim, finish)

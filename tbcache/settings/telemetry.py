@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.io.trace import tracer
 from tbcache.models.error import MissingExtra
@@ -111,6 +112,11 @@ def _exporter(name: str) -> SpanExporter:
 
 def _stop(provider: TracerProvider) -> None:
     # A collector that does not answer is tried again for longer than a container may take to stop.
-    thread = threading.Thread(target=provider.shutdown, name="tbcache-last-spans", daemon=True)
-    thread.start()
-    thread.join(STOP_SECONDS)
+    is_over = threading.Event()
+
+    def step() -> None:
+        provider.shutdown()
+        is_over.set()
+
+    BackgroundThread("tbcache-last-spans", step).start()
+    is_over.wait(STOP_SECONDS)

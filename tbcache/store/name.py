@@ -53,6 +53,8 @@ class Names:
         self._key = key or store.keys.names
         #: The moment at which Redis is to be told of each name again (monotonic).
         self._tell_at: dict[str, float] = {}
+        #: Until when those that found no place are not told of again (monotonic).
+        self._refused_until: dict[str, float] = {}
 
     @property
     def registered(self) -> list[str]:
@@ -81,12 +83,18 @@ class Names:
 
     async def place(self, name: str) -> bool:
         """:meth:`tell`, in the world that it is awaited in."""
-        if time.monotonic() < self._tell_at.get(name, 0.0):
+        now = time.monotonic()
+        if now < self._tell_at.get(name, 0.0):
             return True
+        if now < self._refused_until.get(name, 0.0):
+            return False
         # The figures of names without a place have one more place.
         most = MOST_NAMES + (name == OTHER)
         kept_us, shown_us = to_micros(KEPT_SECONDS), to_micros(SHOWN_SECONDS)
         if not await self._store.ask(PLACE, Place(self._key, name, most, kept_us, shown_us)):
+            if len(self._refused_until) >= MOST_NAMES:
+                self._refused_until.clear()
+            self._refused_until[name] = now + TELL_SECONDS
             return False
         self._tell_at[name] = time.monotonic() + TELL_SECONDS
         return True

@@ -27,7 +27,7 @@ from dramatiq.results.backends import StubBackend
 import tbcache
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
-from tbcache.queue import PacingBroker, Queue
+from tbcache.queue import PacingBroker, Queue, consumer
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
 from tests.server import Server, wait_until
@@ -75,6 +75,30 @@ def shop(store: Store, settings: Settings) -> Shop:
     shop.broker.add_middleware(results(backend=shop.results))
     shop.broker.add_middleware(GroupCallbacks(cast(Any, Barriers)()))
     return shop
+
+
+def test_a_job_is_queued_whatever_stands_where_queues_are_listed(shop: Shop, store: Store) -> None:
+    """Only views read that list."""
+    store.client.set(store.keys.queues, "x", ex=60)
+    shop.actor().send("what")
+    shop.work_off()
+    assert shop.done == ["what"]
+
+
+def test_a_job_ends_whatever_a_program_makes_of_what_is_logged_of_it(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is told before it is said."""
+
+    def refuse(*args: Any, **fields: Any) -> None:
+        raise KeyError("trace_id")
+
+    monkeypatch.setattr(consumer, "say_end", refuse)
+    shop.actor().send("what")
+    with shop.open():
+        wait_until(
+            lambda: shop.done == ["what"] and not store.client.exists(store.keys.queue("default", "jobs"))
+        )
 
 
 def fail(times: int, shop: Shop) -> Callable[[str], None]:

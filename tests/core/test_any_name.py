@@ -159,6 +159,17 @@ def test_a_name_that_nobody_uses_for_a_month_is_shown_no_more(
     assert store.client.zrange(store.keys.names, 0, -1) == [b"used", b"new"]
 
 
+def test_a_name_without_a_place_is_asked_about_once_a_minute(server: Server, store: Store) -> None:
+    """Each job of a queue that found none cost one more call, for ever."""
+    now = int(store.call("TIME")[0]) * 1_000_000
+    store.client.zadd(store.keys.names, {f"name-{number}": now for number in range(MOST_NAMES)})
+    store.client.expire(store.keys.names, 60)
+    names = Names(store)
+    before = server.calls("evalsha")
+    assert not any(names.tell("one-more") for _ in range(5))
+    assert server.calls("evalsha") - before <= 2
+
+
 def test_a_name_has_a_share_while_redis_is_away(
     private_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

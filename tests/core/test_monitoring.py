@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from tbcache.io import fork, utc_now
 from tbcache.limiter import limiter_of
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor, Workload, latency_bucket, recorder
+from tbcache.monitoring.figure import day_metrics
 from tbcache.monitoring.presence import REPEAT_SECONDS, Presence
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
@@ -338,3 +340,10 @@ def test_a_process_that_has_nothing_new_to_say_writes_nothing(server: Server, se
     presence._written = written, at - REPEAT_SECONDS
     assert writes(busy=1) > 0
     store.close()
+
+
+def test_a_lost_grant_makes_no_figure_of_an_interval_negative() -> None:
+    """It was granted in the minute before, and again in this one: a page showed a hit rate of 150%."""
+    found = day_metrics("reddit", Counter(hit=3, regranted=1))
+    assert (found.misses_today, found.requests_today, found.cache_hit_rate) == (0, 3, 1.0)
+    assert day_metrics("reddit", Counter(go=2, regranted=1)).misses_today == 1
