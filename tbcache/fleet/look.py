@@ -326,7 +326,11 @@ class Look:
         return tuple(shortages_of(bound, len(common), warm, share))
 
     def _leader(self) -> str | None:
-        held = self._store.call("GET", self._store.keys.schedule("leader"))
+        try:
+            held = self._store.call("GET", self._store.keys.schedule("leader"))
+        except Refused:
+            # Who may not read that key, or finds it damaged, sees the rest.
+            return None
         return printable(held).partition(" ")[2] or None if isinstance(held, bytes) else None
 
     def _plain_queues(self, goes_by: Agreed, workers: Sequence[WorkerStatus]) -> Iterator[QueueStatus]:
@@ -338,7 +342,10 @@ class Look:
             yield QueueStatus(name, self._queue.depth(name), states[name].order, name in served)
 
     def _plain_names(self, goes_by: Agreed) -> list[str]:
-        used = {*goes_by.pace, *self._queues.all()}
+        used = {*goes_by.pace}
+        # As of the leader: the rest is seen all the same.
+        with contextlib.suppress(Refused):
+            used.update(self._queues.all())
         return sorted(name for name in used if name not in goes_by.sources and is_name(name))
 
     def _plain_loads(self, goes_by: Agreed, queues: Iterable[QueueStatus]) -> Iterator[QueueLoad]:

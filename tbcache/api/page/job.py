@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -15,6 +16,7 @@ from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
 from tbcache.fleet import DeadLetter, Fleet, FleetStatus, JobFilter, ListedJob
+from tbcache.models.error import RedisUnreachable
 
 #: So many jobs of a queue are listed, and so many that died.
 MOST_JOBS = 25
@@ -59,7 +61,13 @@ def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str]) -> _Found
         *(source.name for source in status.sources if source.queue),
         *(one.name for one in status.queues),
     ]
-    meant = JobFilter(where.get("symbol"), where.get("id"), where.get("caller"))
-    # A job that waits has no error yet.
-    jobs = [] if "error" in where else [job for name in names for job in fleet.jobs(name, meant, MOST_JOBS)]
-    return _Found(jobs, [one for name in names for one in fleet.dead(MOST_LETTERS, name, searched(where))])
+    meant, found = JobFilter(where.get("symbol"), where.get("id"), where.get("caller")), _Found([], [])
+    for name in names:
+        # What is damaged of one queue hides nothing of the others.
+        with contextlib.suppress(RedisUnreachable):
+            found.letters.extend(fleet.dead(MOST_LETTERS, name, searched(where)))
+        # A job that waits has no error yet.
+        if "error" not in where:
+            with contextlib.suppress(RedisUnreachable):
+                found.jobs.extend(fleet.jobs(name, meant, MOST_JOBS))
+    return found
