@@ -326,6 +326,117 @@ def test_redis_away_is_told_by_the_last_that_watched_and_stands_beside_the_other
     private_server.start()
 
 
+def test_an_outage_goes_on_with_whoever_watches_next(
+    private_server: Server,
+    settings_for: SettingsFor,
+    store_for: StoreFor,
+    watch_for: Callable[..., Watch],
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that comes and goes would be told by each process that watched meanwhile, and again each time."""
+    settings = settings_for(private_server, **hook(inbox.url))
+    first, second = (watch_for(settings, store_for(private_server)) for _ in range(2))
+    monkeypatch.setattr(follow_module, "HOLD", HOLD)
+    first.look()
+    private_server.kill()
+    looks(first, lambda: inbox.kinds() == ["trouble.opened"])
+    looks(first, lambda: not first._post._courier.in_hand)  # type: ignore[union-attr]
+    private_server.start()
+    looks(second, lambda: second._lease.token > 0)
+    store = store_for(private_server)
+    looks(first, lambda: sent(store, settings) == ["opened"])
+    looks(second, lambda: [one.gone_at is not None for one in second._known.values()] == [True])
+    private_server.kill()
+    looks(second, lambda: [one.times for one in second._known.values()] == [2])
+    private_server.start()
+    monkeypatch.setattr(follow_module, "HOLD", timedelta(0))
+    looks(second, lambda: len(inbox.bodies) == 2)
+    assert inbox.kinds() == ["trouble.opened", "trouble.resolved"]
+    assert len({one["data"]["id"] for one in inbox.bodies}) == 1
+    # What somebody was told of a moment ago must last before it is told of again, Redis emptied or not.
+    looks(second, lambda: [one.sent for one in second._known.values()] == ["resolved"])
+    monkeypatch.setattr(follow_module, "HOLD", HOLD)
+    private_server.kill()
+    looks(second, lambda: len(second._known) == 2)
+    second.look()
+    assert [one.opened_at for one in second._known.values() if one.ended_at is None] == [None]
+    private_server.start()
+
+
+def test_two_incidents_of_one_trouble_both_end() -> None:
+    """Of two processes each may have begun one, and a pager would ring for ever."""
+    fleet = Following("*:0s")
+    (older,) = fleet.see(NOW, trouble())
+    fleet.known["other"] = msgspec.structs.replace(older, id="other", began_at=after(5))
+    fleet.see(after(10), trouble())
+    fleet.see(after(11), trouble())
+    assert [one.ended_at is None for one in fleet.known.values()] == [True, False]
+    assert fleet.known["other"].unsent == "resolved"
+
+
+def test_an_incident_outlives_that_redis_is_emptied(
+    server: Server,
+    settings_for: SettingsFor,
+    store_for: StoreFor,
+    store: Store,
+    watch_for: Callable[..., Watch],
+    inbox: Inbox,
+) -> None:
+    """It is not told again while it lasts, and its end is."""
+    settings = settings_for(server, **hook(inbox.url))
+    first, second = (watch_for(settings, store_for(server)) for _ in range(2))
+    close(store)
+    looks(first, lambda: sent(store, settings) == ["opened"])
+    for watch in (first, second):
+        # Whoever takes over has kept it in mind.
+        second.look()
+        store.client.delete(store.keys.incidents, store.keys.alert_lease)
+        watch.look()
+        assert watch._lease.token > 0
+        assert sent(store, settings) == ["opened"]
+    close(store, is_closed=False)
+    looks(second, lambda: sent(store, settings) == ["resolved"])
+    assert inbox.kinds() == ["trouble.opened", "trouble.resolved"]
+    assert len({one["data"]["id"] for one in inbox.bodies}) == 1
+
+
+def test_old_incidents_are_removed(
+    server: Server, store: Store, settings: Settings, watch_for: Callable[..., Watch]
+) -> None:
+    """Redis is no archive."""
+    (one,) = Following("*:0s").see(NOW, trouble())
+    old = msgspec.structs.replace(one, ended_at=after(-8 * 86_400))
+    store.client.hset(store.keys.incidents, one.id, msgspec.json.encode(old))
+    store.client.expire(store.keys.incidents, 60)
+    watch_for(settings, store).look()
+    assert Fleet(settings, store).incidents() == []
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_damaged_lease_is_said(
+    cli: Cli,
+    server: Server,
+    store: Store,
+    settings: Settings,
+    watch_for: Callable[..., Watch],
+    caplog: pytest.LogCaptureFixture,
+    is_list: bool,
+) -> None:
+    """Nobody is told of anything, and that is told by nobody."""
+    key = store.keys.alert_lease
+    if is_list:
+        store.client.rpush(key, "x")
+        store.client.expire(key, 60)
+    else:
+        store.client.set(key, "5 ghost")
+    watch_for(settings, store).look()
+    shown = cli("alert", is_terminal=True, REDIS_URL=server.url, COLUMNS="200")
+    store.client.delete(key)
+    assert "alert.unwatched" in [record.message for record in caplog.records]
+    assert f"redis-cli UNLINK '{key}'" in shown.err + shown.out
+
+
 @pytest.mark.parametrize("junk", [b"{", b"7", b'{"id":"x"}', b'{"id":7}'])
 def test_what_is_damaged_is_no_incident(
     server: Server, store: Store, settings: Settings, watch_for: Callable[..., Watch], junk: bytes
@@ -490,6 +601,8 @@ def test_a_message_that_fails_is_sent_again_under_the_same_id(
 ) -> None:
     """A receiver that was just being restarted is told all the same, and knows a message that it has had."""
     monkeypatch.setattr(post, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    # What was not accepted is none of the messages of an hour.
+    monkeypatch.setattr(post, "MOST_AN_HOUR", 1)
     with replying("500 No", "503 No", "204 Yes") as (url, asked):
         settings = settings_for(server, **hook(url))
         close(store)
@@ -562,6 +675,45 @@ def test_messages_are_bounded_in_number(
     watch.look()
     assert len(inbox.bodies) == 2
     assert len(Fleet(settings, store).incidents()) == 4
+    # Who was told that it began is told at once that it is over.
+    for source in ("stocktwits", "a", "b", "c"):
+        store.client.hdel(store.keys.state(source), "order")
+    looks(watch, lambda: len(inbox.bodies) == 4)
+    watch.look()
+    assert inbox.kinds() == ["trouble.opened"] * 2 + ["trouble.resolved"] * 2
+    assert len({one["data"]["id"] for one in inbox.bodies}) == 2
+
+
+def test_a_message_that_nobody_took_to_the_hook_is_no_try(
+    server: Server,
+    settings_for: SettingsFor,
+    store: Store,
+    watch_for: Callable[..., Watch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that wait behind one that hangs would be given up without ever having been sent."""
+    monkeypatch.setattr(post, "MOST_IN_HAND", 1)
+    monkeypatch.setattr(post, "RETRY_SECONDS", (0.0,))
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(connection: socket.socket, request: bytes) -> None:
+        asked.set()
+        release.wait(60)
+
+    for source in ("stocktwits", "a"):
+        store.client.hset(store.keys.state(source), "order", f"pause {int(time.time() * 1e6)} ada ")
+        store.client.expire(store.keys.state(source), 60)
+    store.client.zadd(store.keys.names, {"a": int(time.time() * 1e6)})
+    store.client.expire(store.keys.names, 60)
+    with answering(hang) as url:
+        settings = settings_for(server, **hook(url))
+        watch = watch_for(settings, store)
+        watch.look()
+        assert asked.wait(30)
+        for _ in range(3):
+            watch.look()
+        assert sorted(one.tries for one in Fleet(settings, store).incidents()) == [0, 1]
+        release.set()
 
 
 def test_who_is_told_late_is_told_of_what_is_wrong_now(settings_for: SettingsFor, server: Server) -> None:
@@ -600,17 +752,21 @@ def test_a_secret_that_is_none_is_refused_and_not_quoted(secret: str) -> None:
 
 
 def test_the_command_lists_rules_and_incidents(
-    cli: Cli, server: Server, store: Store, settings: Settings, watch_for: Callable[..., Watch]
+    cli: Cli, server: Server, store: Store, settings_for: SettingsFor, watch_for: Callable[..., Watch]
 ) -> None:
     """What an operator asks in the morning: what has been."""
     close(store)
-    watch_for(settings, store).look()
+    watch_for(settings_for(server, TBCACHE_ALERT_RULES="*:0s"), store).look()
     data = cli("alert", REDIS_URL=server.url).data
     assert (data["rules"][0], data["webhook"]) == ("*:5m", None)
     (one,) = data["incidents"]
+    assert data["watcher"]["name"]
+    assert not data["watcher"]["fault"]
     assert (one["kind"], one["source"], one["ended_at"]) == ("closed", "stocktwits", None)
     shown = cli("alert", is_terminal=True, REDIS_URL=server.url, COLUMNS="120")
     assert "stocktwits is closed" in shown.out
+    # Without a webhook the log is where it was told.
+    assert "in the log" in shown.out
 
 
 def test_a_test_says_what_came_back(cli: Cli, inbox: Inbox) -> None:

@@ -34,14 +34,16 @@ def alert(
     from tbcache.fleet.alert import Webhook
 
     webhook, rules = Webhook.of(settings), [str(rule) for rule in settings.alerts]
-    found = require_redis(settings).incidents()
+    fleet = require_redis(settings)
+    found, watcher = fleet.incidents(), fleet.watcher()
     shown = sorted(found, key=lambda one: one.ended_at is not None)[:most]
     address = webhook.address if webhook else None
     if wants_json(as_json):
-        print_json({"rules": rules, "webhook": address, "incidents": shown})
+        print_json({"rules": rules, "webhook": address, "watcher": watcher._asdict(), "incidents": shown})
         return
     print_note(f"rules    {', '.join(rules) or 'none'}")
     print_note(f"webhook  {address or 'none: set TBCACHE_ALERT_WEBHOOK_URL'}")
+    print_note(f"watches  {watcher.fault or watcher.name or 'nobody: no process of the fleet is running'}")
     if not shown:
         say("there was no trouble within the last 7 days")
         return
@@ -73,4 +75,6 @@ def _row(one: Incident) -> tuple[str, ...]:
 def _state(one: Incident) -> str:
     if one.ended_at is not None:
         return "ended"
-    return "open, told" if one.opened_at is not None else "open"
+    if one.opened_at is None:
+        return "open"
+    return "open, told" if one.sent else "open, in the log"

@@ -19,7 +19,7 @@ from tbcache.fleet.doctor import checkup
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.history import Histories, Span, Trend, UsageHistory
-from tbcache.fleet.incident import Incident, Incidents
+from tbcache.fleet.incident import Incident, Incidents, Watcher
 from tbcache.fleet.look import Look
 from tbcache.fleet.machine import machine_findings
 from tbcache.fleet.model import FleetStatus
@@ -333,6 +333,14 @@ class Fleet:
           RedisUnreachable: it stands in Redis.
         """
         return Audit(self._store).read(most, before)
+
+    def watcher(self) -> Watcher:
+        """Which process tells of troubles.
+
+        Raises:
+          RedisUnreachable: it stands in Redis.
+        """
+        return Incidents(self._store).watcher()
 
     def incidents(self, most: int = 500) -> list[Incident]:
         """The troubles of the last days, those that have ended as well, the last that began first.

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
-from tbcache.store import Store
+from tbcache.store import Refused, Store
 from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
 
@@ -71,6 +71,13 @@ class Incident(msgspec.Struct, frozen=True):
         return max(0.0, ((self.ended_at or now) - self.began_at).total_seconds())
 
 
+class Watcher(NamedTuple):
+    """Which process watches the fleet, None for none; ``fault``: what is wrong with the key that says so."""
+
+    name: str | None
+    fault: str = ""
+
+
 class WriteIncidents(NamedTuple):
     """Write ``changes``, where the lease's token is the asker's. Replies whether it is."""
 
@@ -89,6 +96,24 @@ class Incidents:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def watcher(self) -> Watcher:
+        """Who watches, by the lease.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        key = self._store.keys.alert_lease
+        todo = f"nobody is told of troubles; `redis-cli UNLINK '{key}'` has a process watch again"
+        try:
+            text = self._store.call("GET", key)
+            has_end = self._store.call("PTTL", key) != -1
+        except Refused as error:
+            return Watcher(None, f"the lease {key} cannot be read ({error.reason}): {todo}")
+        if text is None:
+            return Watcher(None)
+        name = printable(text.decode("utf-8", "replace").partition(" ")[2])
+        return Watcher(name, "" if has_end else f"the lease {key} has no end: {todo}")
 
     def read(self) -> dict[str, Incident]:
         """All, by id; what is damaged is left out.

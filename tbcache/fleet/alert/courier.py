@@ -22,14 +22,16 @@ class Courier:
         self._in_hand: set[str] = set()
         self._thread = BackgroundThread("tbcache-webhook", self._step)
 
-    def take(self, message: Message) -> bool:
-        """Have it sent; False where it is in hand already, or too many are."""
-        if message.id in self._in_hand or len(self._in_hand) >= MOST_IN_HAND:
-            return False
+    @property
+    def in_hand(self) -> int:
+        """How many are to be sent yet."""
+        return len(self._in_hand)
+
+    def take(self, message: Message) -> None:
+        """Have it sent: no more than ``MOST_IN_HAND`` at once, by whoever gives them."""
         self._in_hand.add(message.id)
         self._waiting.append(message)
         self._thread.start()
-        return True
 
     def has(self, message_id: str) -> bool:
         """Whether it is to be sent yet, or what came back was not asked for yet."""

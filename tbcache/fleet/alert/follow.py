@@ -30,9 +30,11 @@ def follow(
     new_id: Callable[[], str],
 ) -> list[Incident]:
     """The incidents that have begun, changed or ended, as they are now."""
-    known, seen = [*known], _by_key(troubles)
+    known, seen = sorted(known, key=lambda one: one.began_at, reverse=True), _by_key(troubles)
     going = {one.key: one for one in known if one.ended_at is None}
-    changed = []
+    # Two processes may each have begun one while Redis was away: the older goes on, the other ends.
+    twice = [one for one in known if one.ended_at is None and going[one.key] is not one]
+    changed = [after for one in twice if (after := _gone(one, now, _hold(known, one.key, now))) != one]
     for key in {**seen, **going}:
         before, hold = going.get(key), _hold(known, key, now)
         after = _seen(before, seen[key], now, new_id) if key in seen else _gone(going[key], now, hold)
@@ -86,12 +88,13 @@ def _opened(one: Incident, now: datetime, rules: Sequence[AlertRule], hold: time
     return replace(one, opened_at=now) if lasted else one
 
 
+def is_recent(one: Incident, now: datetime) -> bool:
+    """Whether somebody was told of it a moment ago."""
+    return one.opened_at is not None and now - one.opened_at < RECENT
+
+
 def _hold(known: Iterable[Incident], key: Key, now: datetime) -> timedelta:
-    recent = [
-        one
-        for one in known
-        if one.key == key and one.ended_at and one.opened_at and now - one.opened_at < RECENT
-    ]
+    recent = [one for one in known if one.key == key and one.ended_at and is_recent(one, now)]
     return min(HOLD * (1 << min(len(recent), 10)), LONGEST_HOLD)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from tbcache.fleet.alert.courier import Courier
+from tbcache.fleet.alert.courier import MOST_IN_HAND, Courier
 from tbcache.fleet.alert.message import message_id, message_of
 from tbcache.fleet.alert.webhook import Answer, Webhook
 from tbcache.fleet.incident import Incident
@@ -20,7 +20,8 @@ log = get_logger("tbcache.alert")
 
 #: After how many seconds a message is sent again, and then again; after the last of them no more.
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
-#: More are sent later: whoever reads them has seen that something is wrong.
+#: Of more troubles one is told later: whoever reads has seen that something is wrong. The end of one that was
+#: told waits for nothing.
 MOST_AN_HOUR = 60
 #: What was over for longer when somebody could be told is no news.
 NEWS = timedelta(hours=2)
@@ -32,7 +33,8 @@ class Post:
     def __init__(self, webhook: Webhook | None, namespace: str, redactor: Redactor) -> None:
         self._courier = None if webhook is None else Courier(webhook)
         self._namespace, self._redactor = namespace, redactor
-        self._sent_at: deque[float] = deque()
+        #: When the webhook has accepted the first message of an incident.
+        self._told_at: deque[float] = deque()
         self._answers: dict[str, Answer] = {}
         self._is_gone = False
 
@@ -48,19 +50,24 @@ class Post:
 
     def due(self, known: Iterable[Incident], at: datetime) -> list[Incident]:
         """Those of which a message is to be sent now, each with when it is due again if it gets no answer."""
-        awaited = [one for one in known if self.awaits(one, at) and not self._is_in_hand(one)]
+        if self._courier is None:
+            return []
+        awaited = [one for one in known if self.awaits(one, at) and not self.is_sending(one)]
         due = [one for one in awaited if one.next_try_at is None or one.next_try_at <= at]
+        ends = [one for one in due if one.sent]
+        first = sorted((one for one in due if not one.sent), key=lambda one: one.began_at)
+        # What the courier would not take is no try.
+        free = MOST_IN_HAND - self._courier.in_hand
         return [
             replace(one, tries=one.tries + 1, next_try_at=at + _pause(one.tries))
-            for one in sorted(due, key=lambda one: one.began_at)[: self._may_send()]
+            for one in [*ends, *first[: self._may_tell()]][: max(0, free)]
         ]
 
     def send(self, due: Iterable[Incident]) -> None:
         """Send what :meth:`due` has named, once that is written down."""
         for one in due:
-            message = message_of(one, one.unsent, self._namespace, self._redactor)
-            if self._courier is not None and self._courier.take(message):
-                self._sent_at.append(now())
+            if self._courier is not None:
+                self._courier.take(message_of(one, one.unsent, self._namespace, self._redactor))
 
     def answered(self, known: Mapping[str, Incident], at: datetime) -> list[Incident]:
         """Those of ``known`` whose messages have been answered, as they are now."""
@@ -73,24 +80,30 @@ class Post:
                 found.append(self._after(one, answer, at))
         return found
 
-    def _is_in_hand(self, one: Incident) -> bool:
+    def is_sending(self, one: Incident) -> bool:
+        """Whether a message of it is under way."""
         return self._courier is not None and self._courier.has(message_id(one, one.unsent))
 
-    def _may_send(self) -> int:
-        while self._sent_at and self._sent_at[0] < now() - 3600:
-            self._sent_at.popleft()
-        return max(0, MOST_AN_HOUR - len(self._sent_at))
+    def _may_tell(self) -> int:
+        while self._told_at and self._told_at[0] < now() - 3600:
+            self._told_at.popleft()
+        under_way = 0 if self._courier is None else self._courier.in_hand
+        return max(0, MOST_AN_HOUR - len(self._told_at) - under_way)
 
     def _after(self, one: Incident, answer: Answer, at: datetime) -> Incident:
         facts = {"kind": one.kind, "source": one.source, "incident": one.id, "news": one.unsent}
         over = replace(one, sent=one.unsent, tries=0, next_try_at=None)
         if answer.is_accepted:
+            if not one.sent:
+                self._told_at.append(now())
             log.info("alert.sent", **facts, status=answer.status, seconds=round(answer.seconds, 3))
             return over
         if answer.is_gone:
             self._is_gone = True
             log.error(
-                "alert.hook_gone", **facts, hint="it answered 410: nothing more is sent until a restart"
+                "alert.hook_gone",
+                **facts,
+                hint="it answered 410: this process sends nothing more until it is restarted",
             )
             return over
         if one.tries > len(RETRY_SECONDS):

@@ -6,15 +6,16 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Self
 
-from tbcache.fleet.alert.follow import follow, steps
+from tbcache.fleet.alert.follow import follow, is_recent, steps
 from tbcache.fleet.alert.lease import Lease
 from tbcache.fleet.alert.post import Post
 from tbcache.fleet.alert.webhook import Webhook
 from tbcache.fleet.fleet import Fleet
 from tbcache.fleet.incident import Incident, Incidents, stale
-from tbcache.fleet.model import FleetStatus
+from tbcache.fleet.model import FleetStatus, Trouble
 from tbcache.io import random_id, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
@@ -36,10 +37,11 @@ class Watch:
         self._fleet, self._incidents = Fleet(settings, store), Incidents(store)
         self._lease = Lease(store, f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}")
         self._post = Post(Webhook.of(settings), settings.namespace, Redactor(settings.secrets))
-        #: Those of Redis itself: this process alone knows of them.
-        self._of_server: dict[str, Incident] = {}
-        #: The others, as they stood in Redis, for when the key cannot be read.
+        #: All, as they stood in Redis, for when it is away, was emptied, or refuses the key.
         self._known: dict[str, Incident] = {}
+        #: Of these: which Redis has lost, and the ids of those that have changed while it was away.
+        self._lost: dict[str, Incident] = {}
+        self._unwritten: set[str] = set()
         self._thread = BackgroundThread("tbcache-alert", self._step)
 
     @classmethod
@@ -58,66 +60,105 @@ class Watch:
             self._lease.resign()
 
     def look(self) -> None:
-        """Look at the fleet once, where it is this process's turn, or it has told of Redis."""
+        """Look at the fleet once, where it is this process's turn; else keep in mind what another found."""
         with contextlib.suppress(Unavailable):
             self._lease.take()
-        is_leading = self._lease.token > 0
-        if is_leading or self._of_server:
-            status = self._fleet.status()
+        if self._lease.token == 0:
+            self._listen()
+            return
+        status = self._fleet.status()
+        if status.server.is_available:
+            self._follow_fleet(status)
+        else:
             self._follow_server(status)
-            if is_leading and status.server.is_available:
-                self._follow_fleet(status)
 
     def _step(self) -> float:
         self.look()
         return TICK_SECONDS
 
-    def _follow_server(self, status: FleetStatus) -> None:
-        """Of its own absence Redis knows nothing: all of it is in this process's memory, and by its clock."""
-        at, known = utc_now(), self._of_server
-        troubles = [one for one in status.troubles if one.kind in SERVER_KINDS]
-        changed = follow(known.values(), troubles, at, self._rules, _new_id)
-        _say(known, changed)
-        known |= _by_id(changed)
-        known |= _by_id(self._post.answered(known, at))
-        due = self._post.due(known.values(), at)
-        known |= _by_id(due)
-        self._post.send(due)
-        if status.server.is_available:
-            self._hand_over(
-                [one for one in known.values() if one.ended_at and not self._post.awaits(one, at)]
-            )
-
-    def _hand_over(self, over: Iterable[Incident]) -> None:
-        """Have them stand beside the others, for whoever asks what has been."""
-        for one in over:
-            try:
-                self._incidents.add(one)
-            except Refused as error:
-                log.warning("alert.not_kept", reason=error.reason)
-            except Unavailable:
+    def _listen(self) -> None:
+        at = utc_now()
+        if not self._read(at):
+            return
+        with contextlib.suppress(Unavailable):
+            if fault := self._incidents.watcher().fault:
+                log.error("alert.unwatched", reason=fault)
+        self._known |= _by_id(self._post.answered(self._alone(), at))
+        for one in self._alone().values():
+            if not self._post.is_sending(one) and not self._hand_over(one):
                 return
-            del self._of_server[one.id]
 
-    def _follow_fleet(self, status: FleetStatus) -> None:
+    def _alone(self) -> dict[str, Incident]:
+        return {name: one for name, one in self._known.items() if name in self._unwritten}
+
+    def _hand_over(self, one: Incident) -> bool:
+        """Write what this process alone knows: that Redis was away. Whoever watches goes on with it."""
         try:
-            self._known = self._incidents.read()
+            self._incidents.add(one)
         except Refused as error:
             log.warning("alert.not_kept", reason=error.reason)
         except Unavailable:
+            return False
+        self._unwritten.discard(one.id)
+        return True
+
+    def _read(self, at: datetime) -> bool:
+        """Learn what stands in Redis, beside what it has lost, or cannot know yet; False while it is away.
+
+        Nobody removes one that is open, or was told of a moment ago: where it is missing, Redis was emptied.
+        """
+        try:
+            found = self._incidents.read()
+        except Refused as error:
+            log.warning("alert.not_kept", reason=error.reason)
+            return True
+        except Unavailable:
+            return False
+        alone = self._alone()
+        self._lost = {
+            name: one
+            for name, one in self._known.items()
+            if name not in found
+            and (one.ended_at is None or self._post.awaits(one, at) or is_recent(one, at))
+        }
+        self._known = found | self._lost | alone
+        return True
+
+    def _follow_server(self, status: FleetStatus) -> None:
+        """Of its own absence Redis knows nothing: it is in this process's memory, and by its clock."""
+        troubles = [one for one in status.troubles if one.kind in SERVER_KINDS]
+        known = {name: one for name, one in self._known.items() if one.kind in SERVER_KINDS}
+        after, touched, changed, due = self._follow(known, troubles, utc_now())
+        self._known |= after
+        self._unwritten |= touched.keys()
+        _say(known, changed)
+        self._post.send(due)
+
+    def _follow_fleet(self, status: FleetStatus) -> None:
+        if not self._read(status.at):
             return
-        known = {name: one for name, one in self._known.items() if one.kind not in SERVER_KINDS}
-        changed = follow(known.values(), status.troubles, status.at, self._rules, _new_id)
-        after = known | _by_id(changed)
-        answered = self._post.answered(after, status.at)
-        after |= _by_id(answered)
-        due = self._post.due(after.values(), status.at)
-        after |= _by_id(due)
-        touched = {one.id: after[one.id] for one in (*changed, *answered, *due)}
-        if self._write(touched.values(), stale(self._known.values(), status.at)):
-            self._known |= after
+        known = self._known
+        after, touched, changed, due = self._follow(known, status.troubles, status.at)
+        removed = stale(after.values(), status.at)
+        written = self._lost | {name: after[name] for name in self._unwritten if name in after} | touched
+        if self._write(written.values(), removed):
+            self._known = {name: one for name, one in after.items() if name not in removed}
+            self._unwritten.clear()
             _say(known, changed)
             self._post.send(due)
+
+    def _follow(
+        self, known: dict[str, Incident], troubles: Iterable[Trouble], at: datetime
+    ) -> tuple[dict[str, Incident], dict[str, Incident], list[Incident], list[Incident]]:
+        """All as they are now, those that are so anew, those that began or ended, and those to be sent."""
+        changed = follow(known.values(), troubles, at, self._rules, _new_id)
+        after = known | _by_id(changed)
+        answered = self._post.answered(after, at)
+        after |= _by_id(answered)
+        due = self._post.due(after.values(), at)
+        after |= _by_id(due)
+        touched = {one.id: after[one.id] for one in (*changed, *answered, *due)}
+        return after, touched, changed, due
 
     def _write(self, changed: Iterable[Incident], removed: Iterable[str]) -> bool:
         """False where another process watches by now, or nobody can say which does."""
