@@ -118,9 +118,9 @@ class Logger(structlog.stdlib.BoundLogger):
             return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
         except Exception:
             # Most often a record has a field of ours already: then all of them stand in the words.
-            told = " ".join(f"{name}={value!r}" for name, value in event_kw.items() if name != "exc_info")
+            shown = " ".join(f"{name}={value!r}" for name, value in event_kw.items() if name != "exc_info")
             with contextlib.suppress(Exception):
-                getattr(self._logger, method_name)(f"{event} {told}".rstrip())
+                getattr(self._logger, method_name)(f"{event} {shown}".rstrip())
         return None
 
 
