@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Header, HTTPException, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
@@ -62,6 +63,8 @@ class WriteRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             check_write(request, get_context(request).tokens, self.scope)
+            if request.method == "POST":
+                check_query(request, {one.alias for one in self.dependant.query_params})
             name = request.headers.get(CALLER_HEADER)
             # Only who was let in may say in whose name they ask.
             with caller(name) if name is not None else contextlib.nullcontext():
@@ -90,13 +93,37 @@ def check_write(request: Request, tokens: Tokens, scope: Scope = "act") -> None:
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
 
+def check_query(request: Request, known: Collection[str]) -> None:
+    """What a verb does not know behind the ``?`` must not be thrown away: it would do more than was asked.
+
+    Raises:
+      RequestValidationError: a name is none of ``known``, or is there twice, or there is a body as well.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in known:
+            text = "it is not known behind the ?; what a POST is to do stands in its body, as JSON"
+        elif names.count(name) > 1 or _has_body(request):
+            text = "it is said twice: say it once, and say all else in the body with it, as JSON"
+        else:
+            continue
+        wrong = {"type": "value_error", "loc": ("query", name), "msg": text, "input": ""}
+        raise RequestValidationError([wrong])
+
+
 def check_act(request: Request, tokens: Tokens) -> None:
     """The same for a form of the page: whoever has logged in, from the page itself.
 
     Raises:
       HTTPException: 401 without a session or a token, 403 with one that may only read, from elsewhere, or
         from another site's page.
+      RequestValidationError: 422 where anything stands behind the ``?``.
     """
+    _check_form(request, tokens)
+    check_query(request, ())
+
+
+def _check_form(request: Request, tokens: Tokens) -> None:
     if not tokens.act:
         _check_loopback(request)
         return
@@ -104,9 +131,8 @@ def check_act(request: Request, tokens: Tokens) -> None:
     if scope is None:
         raise HTTPException(401, "log in first: /login")
     _check_scope(scope, "act")
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "this cannot be asked by a web page of another site")
+    if not is_own_page(request.headers):
+        raise HTTPException(403, "this cannot be asked by a web page of another site, or of another port")
 
 
 def _check_scope(scope: Scope | None, wanted: Scope) -> None:
@@ -140,16 +166,32 @@ def is_of_this_machine(scope: Connection, headers: Headers) -> bool:
 def _check_loopback(request: Request) -> None:
     if not is_of_this_machine(request.scope, request.headers):
         raise HTTPException(403, NOT_LOCAL)
-    # A page in a browser on this machine comes from loopback, too: by its Origin, or, where its
-    # name was rebound to 127.0.0.1, by its Host, it is told from a user.
+    # A page in a browser on this machine comes from loopback, too: where its name was rebound to
+    # 127.0.0.1 it is told from a user by its Host, else by what browsers say of it.
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
-    # A picture of another site's page has no Origin; browsers say by this where it is asked from.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        raise HTTPException(403, "without a token this cannot be asked by a web page of another site")
-    origin = request.headers.get("origin")
-    if origin is not None and not is_loopback(read_host(origin)):
-        raise HTTPException(403, "without a token this cannot be asked by a web page of another site")
+    if not is_own_page(request.headers):
+        text = "without a token this cannot be asked by a web page of another site, or of another port"
+        raise HTTPException(403, text)
+
+
+def is_own_page(headers: Headers) -> bool:
+    """False for what a web page asks that is not of this very host and port.
+
+    A page of another port of this machine is a stranger's as well: that of a notebook, or of anybody's tool.
+    """
+    # A picture has no Origin; browsers say by this where it is asked from.
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or _netloc(origin) == headers.get("host", "").lower()
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return None
 
 
 def is_address(host: str | None) -> bool:

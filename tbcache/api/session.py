@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterator
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
@@ -25,7 +25,11 @@ def new_session(token: SecretStr) -> str:
 
 def has_session(headers: Headers, token: SecretStr) -> bool:
     """True where ``headers`` have a cookie of ours that has not expired."""
-    until, _, seal = _value(headers).partition(".")
+    return any(_is_sealed(value, token) for value in _values(headers))
+
+
+def _is_sealed(value: str, token: SecretStr) -> bool:
+    until, _, seal = value.partition(".")
     if not (until.isdecimal() and until.isascii() and len(until) < 12):
         return False
     # The seal is compared in any case, so that the time it takes says nothing.
@@ -39,9 +43,10 @@ def _seal(token: SecretStr, until: int) -> str:
     ).hexdigest()
 
 
-def _value(headers: Headers) -> str:
-    try:
-        cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookie[COOKIE].value if COOKIE in cookie else ""
+def _values(headers: Headers) -> Iterator[str]:
+    """Those of our name. Other programs of this host share our cookies, and write into theirs what
+    ``http.cookies`` stops at."""
+    for pair in headers.get("cookie", "").split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip() == COOKIE:
+            yield value.strip()

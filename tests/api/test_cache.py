@@ -75,6 +75,18 @@ def test_clear_removes_what_matches_and_nothing_else(
     assert cache.exists("reddit:AAPL:24")
 
 
+@pytest.mark.parametrize("more", ["dry_run=true", "patern=x", "pattern=reddit:*"])
+def test_clear_throws_away_nothing_that_stands_behind_the_question_mark(
+    client: TestClient, cache: CacheManager, more: str
+) -> None:
+    """Whoever says `dry_run` there must not lose the cache."""
+    answer = client.post(f"{CLEAR}?pattern=*&{more}")
+    assert (answer.status_code, "\n" in answer.json()["error"]) == (422, False)
+    assert answer.json()["error"].startswith(more.partition("=")[0])
+    assert client.post(f"{CLEAR}?pattern=*", json={"pattern": "x", "dry_run": True}).status_code == 422
+    assert cache.exists("twitter:AAPL:24")
+
+
 def test_a_star_clears_everything(client: TestClient, cache: CacheManager) -> None:
     """Everything is a wish like another, as long as it is said."""
     assert client.post(CLEAR, json={"pattern": "*"}).json()["cleared"] == 3

@@ -78,6 +78,22 @@ def test_dead_letters_and_jobs_over_http(client: TestClient, store: Store) -> No
     assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "gone"
 
 
+def test_no_verb_throws_away_what_stands_behind_the_question_mark(client: TestClient, store: Store) -> None:
+    """A filter that is not heeded purges all; a GET of the same names takes them there."""
+    bury(store, [("AAPL", "timeout", {}), ("GME", "no", {})])
+    for path, query in (
+        ("/api/dead/twitter/purge", "symbol=AAPL&dry_run=true"),
+        ("/api/dead/twitter/requeue", "error="),
+        ("/api/queue/twitter/pause", "why=x"),
+        ("/api/limits/twitter/reset", "dry_run"),
+        ("/act/purge", "source=twitter&sure=yes"),
+    ):
+        refused = client.post(f"{path}?{query}")
+        assert (refused.status_code, refused.json()["error"].split(":")[0]) == (422, query.split("=")[0])
+    assert len(client.get("/api/dead?name=twitter").json()) == 2
+    assert client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]["order"] is None
+
+
 def test_a_weight_is_set_over_http(client: TestClient) -> None:
     """And taken back by null, as nothing else says that."""
     heavy = {"caller": "desk/vip", "weight": 4}

@@ -145,6 +145,11 @@ def test_without_a_token_other_machines_are_refused(
         {"Origin": "https://evil.example.com"},
         {"Origin": "http://localhost.evil.example.com"},
         {"Origin": "null"},
+        {"Origin": "http://[::1"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://127.0.0.1:8000"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
     ],
 )
 def test_a_page_or_a_proxy_on_this_machine_is_no_local_user(
@@ -161,7 +166,8 @@ def test_a_page_or_a_proxy_on_this_machine_is_no_local_user(
     [
         {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"},
         {"Host": "[::1]:8000"},
-        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
     ],
 )
 def test_a_local_page_may_clear(client: TestClient, headers: dict[str, str]) -> None:
@@ -313,8 +319,20 @@ def test_who_logs_in_with_the_token_for_reading_changes_nothing(scoped: TestClie
     assert scoped.post("/act/pause", data=form).status_code == 403
     scoped.post("/login", data={"token": TOKEN})
     assert scoped.post("/act/resume", data=form).status_code == 200
+    for origin in ("http://localhost:9999", "http://[::1"):
+        assert scoped.post("/act/resume", data=form, headers={"Origin": origin}).status_code == 403
     # A form of another page on this host, by another port, would send the cookie along.
     assert scoped.post("/api/queue/twitter/pause").status_code == 401
+
+
+@pytest.mark.parametrize("before", ['prefs={"a":1,"b":2}', "foo[bar]=1", "tbcache_session=1.theirs", "=;;"])
+def test_a_session_is_found_whatever_other_cookies_say(scoped: TestClient, before: str) -> None:
+    """Programs on other ports of a host share its cookies: none of them locks the operator out."""
+    scoped.post("/login", data={"token": READ_TOKEN})
+    ours = "; ".join(f"{name}={value}" for name, value in scoped.cookies.items())
+    assert scoped.get("/audit", headers={"Cookie": f"{before}; {ours}; last"}).status_code == 200
+    scoped.cookies.clear()
+    assert scoped.get("/audit", headers={"Cookie": before}).status_code == 401
 
 
 def test_with_a_token_for_reading_alone_only_this_machine_changes_something(
