@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tbcache.admission.rate_limiter import RateLimiter
@@ -10,9 +12,10 @@ from tbcache.cache import CacheManager
 from tbcache.fleet.audit import Audit
 from tbcache.fleet.look import Look
 from tbcache.io import run
+from tbcache.io.log import get_logger
 from tbcache.models import Limit
 from tbcache.models.caller import check_caller
-from tbcache.models.error import InvalidRequest
+from tbcache.models.error import InvalidRequest, TbcacheError
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Queue, Requeued
@@ -23,6 +26,8 @@ from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.name import Names
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
+
+log = get_logger("tbcache.fleet")
 
 MOST_LIMITS = 4
 #: A weight that nobody has set anew is forgotten after a year.
@@ -163,7 +168,9 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains it.
         """
-        done = self._queue.dead.requeue(self._look.queue_name(name), where, tell)
+        name = self._look.queue_name(name)
+        with self._partly("dead.requeue", name, where, tell) as count:
+            done = self._queue.dead.requeue(name, where, count)
         self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
         return done
 
@@ -175,9 +182,36 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        count = self._queue.dead.purge(self._look.queue_name(name), where, tell)
-        self._audit.write(self.who, "dead.purge", name, str(where), count)
-        return count
+        name = self._look.queue_name(name)
+        with self._partly("dead.purge", name, where, tell) as count:
+            purged = self._queue.dead.purge(name, where, count)
+        self._audit.write(self.who, "dead.purge", name, str(where), purged)
+        return purged
+
+    @contextmanager
+    def _partly(
+        self, what: str, name: str, where: DeadFilter, tell: Callable[[int], object]
+    ) -> Iterator[Callable[[int], None]]:
+        """Meanwhile something is done in parts. Where it breaks off after some of them, the audit and the log
+        have how many were done, and so have the words of the error."""
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            tell(more)
+
+        try:
+            yield count
+        except TbcacheError as error:
+            if done:
+                log.warning("order.broke_off", what=what, source=name, count=done, reason=str(error))
+                with contextlib.suppress(Unavailable):
+                    self._audit.write(self.who, what, name, f"{where} (it broke off)".lstrip(), done)
+                error.args = (
+                    f"It broke off after {done:,}, which are done; ask again for the rest. {error}",
+                )
+            raise
 
     # Limits
 

@@ -31,6 +31,11 @@ def check_caller(name: object) -> str:
     return name
 
 
+def is_below(caller: str, name: str) -> bool:
+    """Whether ``caller`` is ``name``, or one below it, as desk/bot-1 is below desk, in any case."""
+    return f"{caller}/".casefold().startswith(f"{name}/".casefold())
+
+
 @contextlib.contextmanager
 def caller(name: str) -> Iterator[None]:
     """Ask and queue in the name of ``name`` within the block, in this thread or task; see docs/fairness.md.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from tbcache.io import run
+from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
@@ -36,6 +37,7 @@ class DeadFilter:
     """Which dead letters are meant: those that have all of it. Without anything all are.
 
     ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case.
+    A caller is meant with all below it: desk/bot with desk.
     """
 
     symbol: str | None = None
@@ -57,7 +59,7 @@ class DeadFilter:
             (self.symbol is None or letter.symbol.casefold() == self.symbol.casefold())
             and (self.job_id is None or letter.job_id == self.job_id)
             and (self.error is None or self.error.casefold() in letter.reason.casefold())
-            and (self.caller is None or (letter.caller or "").casefold() == self.caller.casefold())
+            and (self.caller is None or is_below(letter.caller or "", self.caller))
         )
 
 

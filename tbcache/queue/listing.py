@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tbcache.io import run
+from tbcache.models.caller import is_below
 from tbcache.models.untrusted import NotJson, printable, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.script import Stand
@@ -50,7 +51,7 @@ class JobFilter:
         """Whether a job may be meant, by its message."""
         symbol, caller = job.symbol or "", job.caller or ""
         return (self.symbol is None or symbol.casefold() == self.symbol.casefold()) and (
-            self.caller is None or _is_below(caller.casefold(), self.caller.casefold())
+            self.caller is None or is_below(caller, self.caller)
         )
 
 
@@ -188,10 +189,6 @@ def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
     rest = iter(ids)
     while page := list(itertools.islice(rest, PAGE)):
         yield page
-
-
-def _is_below(caller: str, name: str) -> bool:
-    return caller == name or caller.startswith(f"{name}/")
 
 
 def _summary(fields: _Fields) -> _Summary:

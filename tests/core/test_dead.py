@@ -12,13 +12,14 @@ import pytest
 
 from tbcache.fleet import DeadFilter, Fleet, Operator
 from tbcache.models import FetchRequest
-from tbcache.models.error import Paused, TbcacheError
+from tbcache.models.caller import is_below
+from tbcache.models.error import Paused, RedisUnreachable, TbcacheError
 from tbcache.queue import Handle, PacingBroker, Queue
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import Result, dead, message
 from tbcache.settings import Settings
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER
 from tests.core.test_operator import operator as operator
 from tests.core.test_operator import working
@@ -63,6 +64,7 @@ def letters(store: Store) -> None:
         (DeadFilter(symbol="aapl"), [1, 0]),
         (DeadFilter(error="timeout"), [2, 0]),
         (DeadFilter(caller="desk.bot"), [0]),
+        (DeadFilter(caller="desk"), []),
         (DeadFilter(job_id="job-1"), [1]),
         (DeadFilter(symbol="GME", error="died"), []),
     ],
@@ -74,6 +76,14 @@ def test_dead_letters_are_found_by_what_is_known_of_them(
     letters = Fleet(settings, store).dead(10, "twitter", where)
     assert [letter.job_id for letter in letters] == [f"job-{number}" for number in found]
     assert operator.count_dead("twitter", where) == len(found)
+
+
+def test_a_caller_is_meant_with_all_below_it() -> None:
+    """So it is of jobs that wait: a search of both must not differ."""
+    assert is_below("desk/Bot", "desk")
+    assert is_below("desk", "Desk")
+    assert not is_below("desks/bot", "desk")
+    assert not is_below("desk", "desk/bot")
 
 
 @pytest.mark.usefixtures("letters")
@@ -178,6 +188,27 @@ def test_thousands_of_dead_letters_hold_up_no_reader(
         is_over.set()
         reader.join(30)
     assert queue.depth("twitter").interactive == 1000
+
+
+@pytest.mark.parametrize("act", ["requeue_dead", "purge_dead"])
+def test_what_broke_off_is_told_and_stands_in_the_audit(
+    store: Store, settings: Settings, operator: Operator, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """Of nine thousand two were queued again, or gone for good, and nobody could tell."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(500)])
+    calls = [0]
+
+    def tell(more: int) -> None:
+        calls[0] += more
+        if calls[0] >= 400:
+            raise Unavailable("redis://somewhere", "no answer")
+
+    with pytest.raises(RedisUnreachable, match="broke off after 400, which are done"):
+        getattr(operator, act)("twitter", DeadFilter(error="down"), tell)
+    assert operator.count_dead("twitter") == 100
+    (line, *_) = Fleet(settings, store).audit()
+    assert (line.what, line.count) == (f"dead.{act.removesuffix('_dead')}", 400)
+    assert "broke off" in line.detail
 
 
 def test_the_oldest_dead_letters_make_room(store: Store, queue: Queue) -> None:
