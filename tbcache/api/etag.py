@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 #: An answer is for whoever asked, and is kept to be compared with the next alone.
 KEPT = "private, no-cache"
 NOT_KEPT = "no-store"
+#: Of what never changes under its path (RFC 8246).
+FOREVER = "public, max-age=31536000, immutable"
 #: What holds for every answer of the API.
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Vary": "Authorization, X-API-Token, Cookie"}
 
@@ -30,7 +32,9 @@ class ETags:
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Cache-Control"] = NOT_KEPT
+                headers = MutableHeaders(scope=message)
+                if headers.get("Cache-Control") != FOREVER:
+                    headers["Cache-Control"] = NOT_KEPT
             await send(message)
 
         await self._app(scope, receive, stamped)

@@ -93,7 +93,16 @@ def test_what_a_page_loads_is_small_and_never_changes_under_its_path(client: Tes
     bodies = [client.get(path).content for path in paths]
     for path, body in zip(paths, bodies, strict=True):
         assert path.endswith(hashlib.sha256(body).hexdigest()[:12])
-    assert sum(len(zlib.compress(one, 9)) for one in (page.encode(), *bodies)) < 40_000
+    sent = [client.get(path, headers={"Accept-Encoding": "gzip"}) for path in paths]
+    assert (
+        len(zlib.compress(page.encode(), 9)) + sum(int(one.headers["content-length"]) for one in sent)
+        < 40_000
+    )
+    assert {one.headers["cache-control"] for one in sent} == {"public, max-age=31536000, immutable"}
+    assert [one.content for one in sent] == bodies
+    plain = client.get(paths[0], headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert client.get(paths[0].partition("?")[0]).headers["cache-control"] == "no-store"
     assert len((STATIC / "page.css").read_bytes()) < 8_000
     assert client.get("/static/../page.py").status_code == 404
 

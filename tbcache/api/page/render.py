@@ -53,8 +53,12 @@ def page(template: str, status_code: int = 200, **names: Any) -> HTMLResponse:
     return HTMLResponse(render(template, **names), status_code, headers=HEADERS)
 
 
-@cache
 def static(name: str) -> str:
     """The path of a file that never changes under that path: it ends in a digest of the file."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
-    return f"/static/{name}?{digest}"
+    return f"/static/{name}?{digest_of(name)}"
+
+
+@cache
+def digest_of(name: str) -> str:
+    """That of a file of ours, as its path has it."""
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
