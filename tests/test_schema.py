@@ -6,12 +6,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from sqlite3 import SQLITE_CREATE_TABLE, SQLITE_DENY, SQLITE_OK
 from typing import Any
+from unittest import mock
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, make_url, text
 
 from tbcache import __version__
+from tbcache.fetch.hour import HourWriter
+from tbcache.io.log import REPEATED
 from tbcache.repository import RepositoryUnavailable, SentimentRepository
 from tbcache.repository.schema import VERSION
 from tests.test_repository import LONG_AGO, NOW, answer, item, sentiment
@@ -170,6 +174,52 @@ def test_a_step_that_breaks_off_leaves_the_database_as_it_was(old: SentimentRepo
     assert shape(old) == before
     run(old, "DROP INDEX ix_sentiment_snapshots_moment")
     assert old.count_items() == 2
+
+
+def writing_only(owner: SentimentRepository, url: str) -> SentimentRepository:
+    """The database by a user that may write to its tables, and make none."""
+    if owner.dialect == "postgresql":
+        for statement in (
+            "CREATE ROLE writing_only LOGIN",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO writing_only",
+        ):
+            run(owner, statement)
+        url = make_url(url).set(username="writing_only").render_as_string(hide_password=False)
+    made = SentimentRepository(url, busy_timeout=20)
+    if made.dialect == "sqlite":
+
+        def deny(connection: Any, _record: object) -> None:
+            connection.set_authorizer(lambda what, *_: (SQLITE_OK, SQLITE_DENY)[what == SQLITE_CREATE_TABLE])
+
+        event.listen(made._engine, "connect", deny)
+    return made
+
+
+def test_who_may_make_no_table_goes_without_the_hours_alone(
+    old: SentimentRepository, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only the usage of hours is not written, which is said once, until somebody makes the table."""
+    old.count_items()
+    run(old, "DROP TABLE usage_hours")
+    writing = writing_only(old, database_url)
+    writer = HourWriter(mock.Mock(get_source_names=list), writing, "fleet")
+    try:
+        writing.save([answer(item("9"))])
+        assert writing.count_items() == 3
+        for _ in range(3):
+            writer._round()
+            # Else what is repeated within a minute would be left out.
+            REPEATED.forget()
+        (line,) = [one for one in caplog.records if one.getMessage() == "usage.not_written"]
+        assert "usage_hours" in vars(line)["reason"]
+        old.renew()
+        old.hours("fleet", NOW)
+        if old.dialect == "postgresql":
+            run(old, "GRANT ALL ON usage_hours TO writing_only")
+        assert writer.write() == 0
+    finally:
+        writing.close()
 
 
 def test_a_database_of_a_later_version_is_left_alone(

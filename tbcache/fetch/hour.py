@@ -41,6 +41,8 @@ class HourWriter:
         self._is_stopped = False
         #: The last hour, since the Unix epoch, up to which all is written.
         self._written = 0
+        #: Why it could not be written, as it was last said: no right to a table is so for weeks.
+        self._said: str | None = None
         self._thread = BackgroundThread("tbcache-hours", self._round)
 
     def start(self) -> None:
@@ -90,9 +92,11 @@ class HourWriter:
         try:
             count = self.write()
         except (Unavailable, RepositoryUnavailable, AnswerRefused) as error:
-            log.warning("usage.not_written", reason=str(error))
+            if self._said != str(error):
+                log.warning("usage.not_written", reason=str(error))
+            self._said = str(error)
         else:
-            self._written = hour
+            self._written, self._said = hour, None
             if count:
                 log.info("usage.written", hours=count)
         return LOOK_SECONDS

@@ -15,6 +15,7 @@ from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError, RepositoryUnavailable
 from tbcache.models.extra import need
 from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring.figure import day_metrics
 from tbcache.monitoring.interval import Interval, interval_of, intervals_of
 from tbcache.repository.hour import UsageHour
 from tbcache.settings import Settings
@@ -101,12 +102,20 @@ class UsageHistory:
 @dataclass(frozen=True, slots=True)
 class Trend:
     """How a source has come to where it is: the last 15 minutes by the minute, and the last 24 hours, by the
-    quarter of an hour and by the hour.
+    quarter of an hour and by the hour. ``cost_today`` is what the day had cost by then (US dollars).
     """
 
     recent: UsageHistory
     day: UsageHistory
     hours: UsageHistory
+    cost_today: float
+
+    def unknown_cost(self, midnight: datetime) -> float:
+        """How much of what the day since ``midnight`` has cost is of hours of which nothing is known."""
+        if self.hours.end < midnight:
+            # What was read is of the day before.
+            return 0.0
+        return max(0.0, self.cost_today - sum(cost for _, cost in self.hours.cost_by_hour(midnight)))
 
 
 def cost_by_hour(histories: Iterable[UsageHistory], since: datetime) -> list[tuple[datetime, float]]:
@@ -158,6 +167,7 @@ class Histories:
             recent=self._history(source, "15m", SPANS["15m"], marks, reason),
             day=self._history(source, "24h", SPANS["24h"], marks, reason),
             hours=self._history(source, "24h", DAY_BY_HOUR, marks, reason),
+            cost_today=day_metrics(source, marks.today).cost_today,
         )
 
     def _marks(self, source: str) -> tuple[Marks, str | None]:

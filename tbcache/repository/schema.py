@@ -7,7 +7,10 @@ its own. A table that is only added needs none, and no new version: an earlier t
 
 from __future__ import annotations
 
+import contextlib
+
 from sqlalchemy import Connection, DateTime, inspect, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tbcache.io.log import get_logger
 from tbcache.models.version import __version__
@@ -91,10 +94,20 @@ def bring_up(connection: Connection) -> bool:
         log.info("repository.migrated", version=found + 1)
         return False
     # A table that an earlier tbcache did not have is made, and so is one that somebody has dropped.
-    table.metadata.create_all(connection)
+    others = [each for each in table.metadata.sorted_tables if each is not table.hours]
+    table.metadata.create_all(connection, others)
+    _make_hours(connection)
     if found != VERSION:
         connection.execute(table.schema.insert().values(version=VERSION, written_by=__version__, prune_at=0))
     return True
+
+
+def _make_hours(connection: Connection) -> None:
+    """Make the table of the usage's hours, which answers do without: where this user may make none, whoever
+    reads or writes hours is told that it is missing.
+    """
+    with contextlib.suppress(DBAPIError), connection.begin_nested():
+        table.hours.create(connection, checkfirst=True)
 
 
 def _version(connection: Connection) -> tuple[int, str]:

@@ -64,6 +64,11 @@ class Marks:
         """The first minute of which anything is known."""
         return self._minutes[0] if self._minutes else None
 
+    @property
+    def today(self) -> Counter[str]:
+        """The sums of today, those of its minutes of which nothing is kept as well."""
+        return self._totals.get(minute_of(self.now_us) // DAY_MINUTES, Counter())
+
     def between(self, bounds: Sequence[int]) -> list[Stretch]:
         """What was counted between each two of the minutes ``bounds``, in order; a bound ahead of us is now.
 
@@ -98,8 +103,7 @@ class Marks:
         """
         place = bisect_left(self._minutes, minute)
         if place == len(self._minutes):
-            today = minute_of(self.now_us) // DAY_MINUTES
-            return _Point(self.now_us / MICROS, today, self._totals.get(today, Counter()))
+            return _Point(self.now_us / MICROS, minute_of(self.now_us) // DAY_MINUTES, self.today)
         at = self._minutes[place]
         if at not in self._points:
             self._points[at] = self._read(at)

@@ -149,6 +149,22 @@ def test_what_was_asked_over_time_is_drawn_with_its_figures(
     assert text_of(hour).split()[1:5] == ["2", "0%", "0", "1"]
 
 
+def test_the_cost_of_today_is_that_of_the_day_where_not_all_its_hours_are_known(
+    client: TestClient, monitor: UsageMonitor, store: Store
+) -> None:
+    """After an upgrade the minutes begin in the middle of a day: what was spent before is not left out."""
+    key = store.keys.usage("reddit", store.clock.today)
+    store.client.hset(key, "old:cost", 49_000_000)
+    store.client.expire(key, 60)
+    monitor.record_request("reddit", cost=1.25)
+    assert monitor.flush()
+    rest = ", $49.00 of it at hours that are not known"
+    for path in ("/", "/source/reddit"):
+        page = client.get(path).text
+        assert f"$50.25{rest}" in text_of(page), path
+        assert re.search(rf"by the hour \(UTC\), \$50.25 in all{re.escape(rest)}: \d\d:00 \$1.25", page), path
+
+
 def test_a_minute_is_drawn_once_for_a_page_that_changes_each_second(
     client: TestClient, monitor: UsageMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

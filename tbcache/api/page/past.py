@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from tbcache.api.page import svg, words
 from tbcache.api.page.live import Seen
-from tbcache.fleet import Interval, Trend, UsageHistory, cost_by_hour
+from tbcache.fleet import FleetStatus, Interval, SourceStatus, Trend, UsageHistory, cost_by_hour
 
 DAY_HOURS = 24
+CENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +54,26 @@ def past(seen: Seen) -> Past:
         for source in seen.status.sources
         if (found := seen.trends.get(source.name)) and (source.is_enabled or found.day.requests)
     }
-    today = _midnight(seen.status.at)
-    drawn = {name: plots(one) for name, one in trends.items()}
-    is_sum = sum(one.cost is not None for one in drawn.values()) > 1
-    total = cost_by_hour((one.hours for one in trends.values()), today)
-    return Past(drawn, _cost(total) if is_sum else None)
+    status = seen.status
+    drawn = {one.name: plots(trends[one.name], one, status) for one in status.sources if one.name in trends}
+    if sum(one.cost is not None for one in drawn.values()) < 2:
+        return Past(drawn, None)
+    midnight = _midnight(status.at)
+    hours = cost_by_hour((one.hours for one in trends.values()), midnight)
+    unknown = sum(one.unknown_cost(midnight) for one in trends.values())
+    return Past(drawn, _cost(hours, status.today.cost if status.server.is_available else None, unknown))
 
 
-def plots(trend: Trend) -> Plots:
+def plots(trend: Trend, source: SourceStatus, status: FleetStatus) -> Plots:
     """The pictures of one source."""
+    midnight, spent = _midnight(status.at), source.usage.cost_today if source.usage else None
+    hours, unknown = trend.hours.cost_by_hour(midnight), trend.unknown_cost(midnight)
     return Plots(
         recent=_asks(trend.recent, "15 minutes"),
         day=_asks(trend.day, "24 hours"),
         queue=_queue(trend.day),
         latency=_latency(trend.day),
-        cost=_cost(trend.hours.cost_by_hour(_midnight(trend.hours.end))) if trend.hours.cost else None,
+        cost=_cost(hours, spent, unknown) if spent or trend.hours.cost else None,
         hours=tuple(reversed(trend.hours.intervals)),
         reason=trend.day.reason,
     )
@@ -95,11 +101,15 @@ def _latency(found: UsageHistory) -> Plot:
     return Plot(svg.steps(steps, f"95th percentile of the latency in the last 24 hours: {text}"), text)
 
 
-def _cost(hours: list[tuple[datetime, float]]) -> Plot:
-    text = words.dollars(sum(cost for _, cost in hours))
-    spent = [f"{hour:%H}:00 {words.dollars(cost)}" for hour, cost in hours if cost >= 0.005]
-    label = f"Cost today by the hour (UTC), {text} in all: {', '.join(spent) or 'less than a cent each'}"
-    return Plot(svg.bars([cost for _, cost in hours], DAY_HOURS, label), text)
+def _cost(hours: list[tuple[datetime, float]], total: float | None, unknown: float) -> Plot:
+    """``total`` is of the whole day, None where nobody knows it; ``unknown`` is in none of the ``hours``."""
+    text = "not known" if total is None else words.dollars(total)
+    rest = f", {words.dollars(unknown)} of it at hours that are not known" if unknown >= CENT / 2 else ""
+    spent = [f"{hour:%H}:00 {words.dollars(cost)}" for hour, cost in hours if cost >= CENT / 2]
+    label = (
+        f"Cost today by the hour (UTC), {text} in all{rest}: {', '.join(spent) or 'less than a cent each'}"
+    )
+    return Plot(svg.bars([cost for _, cost in hours], DAY_HOURS, label), text + rest)
 
 
 def _steps(

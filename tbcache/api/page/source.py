@@ -23,7 +23,8 @@ def draw_of(name: str) -> Draw:
         if found is None:
             raise UnknownSource(name, [source.name for source in status.sources])
         trend = seen.trends.get(name)
-        return drawn(status, "head", "source", "trend", row=found, trend=trend and past.plots(trend))
+        over_time = trend and past.plots(trend, found.source, status)
+        return drawn(status, "head", "source", "trend", row=found, trend=over_time)
 
     return draw
 
