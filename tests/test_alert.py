@@ -198,6 +198,16 @@ def test_troubles_of_one_kind_and_source_are_one_incident() -> None:
     assert one.what == "news: other limits; news: other budgets"
 
 
+def test_who_is_told_is_told_what_is_wrong_by_then() -> None:
+    """After five minutes another queue has no worker either, and of the first one knows more."""
+    fleet = Following("unserved:5m")
+    fleet.see(NOW, trouble("unserved", None, "a: 1 queued"))
+    (told,) = fleet.see(
+        after(300), trouble("unserved", None, "a: 9 queued"), trouble("unserved", None, "b: 5 queued")
+    )
+    assert (told.unsent, told.what) == ("opened", "a: 9 queued; b: 5 queued")
+
+
 def test_a_trouble_that_began_long_ago_is_told_of_at_once() -> None:
     """A process that begins to watch finds what has been wrong since the night."""
     since = after(-3600)
@@ -399,6 +409,10 @@ def test_an_incident_outlives_that_redis_is_emptied(
     looks(second, lambda: sent(store, settings) == ["resolved"])
     assert inbox.kinds() == ["trouble.opened", "trouble.resolved"]
     assert len({one["data"]["id"] for one in inbox.bodies}) == 1
+    # What comes and goes is known by what was told of a moment ago.
+    store.client.delete(store.keys.incidents)
+    second.look()
+    assert sent(store, settings) == ["resolved"]
 
 
 def test_old_incidents_are_removed(
@@ -444,7 +458,8 @@ def test_what_is_damaged_is_no_incident(
     """Others write to Redis too."""
     (one,) = Following("*:0s").see(NOW, trouble(what="a\x1b[2J"))
     naive = msgspec.json.encode(one).replace(b"Z", b"")
-    store.client.hset(store.keys.incidents, mapping={"a": junk, "b": naive, "c": msgspec.json.encode(one)})
+    store.client.hset(store.keys.incidents, "c", msgspec.json.encode(one))
+    store.client.hset(store.keys.incidents, mapping={"a": junk, "b": naive, one.id: msgspec.json.encode(one)})
     store.client.expire(store.keys.incidents, 60)
     (read,) = Fleet(settings, store).incidents()
     assert read.what == "a?[2J"
@@ -532,6 +547,14 @@ def test_whatever_a_hook_answers_a_try_is_bounded(answer: Answering, status: int
         )
     assert found.status == status
     assert any(one in found.reason for one in reason.split("|"))
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.test", "a..b"])
+def test_a_host_that_is_none_is_an_answer(host: str) -> None:
+    """An error in the thread would leave the message in hand for ever."""
+    answer = Webhook(SecretStr(f"https://{host}/"), SecretStr(SECRET)).send(trial_message("a"))
+    assert answer.status is None
+    assert answer.reason
 
 
 def test_what_is_answered_shows_nothing_of_the_url() -> None:
@@ -647,6 +670,7 @@ def test_a_hook_that_is_gone_is_asked_no_more(
         close(store, is_closed=False)
         looks(watch, lambda: Fleet(settings, store).incidents()[0].resolved_at is not None)
         watch.look()
+        assert watch._post._courier.in_hand == 0  # type: ignore[union-attr]
     assert len(asked) == 1
     said = [record.message for record in caplog.records if record.name == "tbcache.alert"]
     assert said == ["trouble.began", "alert.opened", "alert.hook_gone", "trouble.ended", "alert.resolved"]
@@ -681,6 +705,8 @@ def test_messages_are_bounded_in_number(
     looks(watch, lambda: len(inbox.bodies) == 4)
     watch.look()
     assert inbox.kinds() == ["trouble.opened"] * 2 + ["trouble.resolved"] * 2
+    looks(watch, lambda: sent(store, settings).count("resolved") == 2)
+    assert len(watch._post._told_at) == 2
     assert len({one["data"]["id"] for one in inbox.bodies}) == 2
 
 

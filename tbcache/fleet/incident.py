@@ -124,8 +124,8 @@ class Incidents:
         found = self._store.call("HGETALL", self._store.keys.incidents)
         # Depending on the protocol the reply is a mapping, or fields and values by turns.
         pairs = found.items() if isinstance(found, Mapping) else zip(found[::2], found[1::2], strict=False)
-        read = [one for _, text in [*pairs][: 2 * MOST] if (one := _read(text)) is not None]
-        return {one.id: one for one in read}
+        read = ((name, _read(text)) for name, text in [*pairs][: 2 * MOST])
+        return {one.id: one for name, one in read if one is not None and one.id.encode() == name}
 
     def write(self, token: int, changed: Iterable[Incident], removed: Iterable[str] = ()) -> bool:
         """Write those that have ``changed``, and forget the ``removed``; False where another leads by now.

@@ -38,7 +38,7 @@ def follow(
     for key in {**seen, **going}:
         before, hold = going.get(key), _hold(known, key, now)
         after = _seen(before, seen[key], now, new_id) if key in seen else _gone(going[key], now, hold)
-        after = _opened(after, now, rules, hold)
+        after = _opened(after, seen.get(key), now, rules, hold)
         if after != before:
             changed.append(after)
     return changed
@@ -57,7 +57,7 @@ def _by_key(troubles: Iterable[Trouble]) -> dict[Key, Trouble]:
 
 
 def _seen(before: Incident | None, trouble: Trouble, now: datetime, new_id: Callable[[], str]) -> Incident:
-    what, todo = printable(trouble.what, LINE), printable(trouble.todo, LINE)
+    what, todo = _words(trouble)
     if before is None:
         began_at = min(trouble.since or now, now)
         return Incident(new_id(), trouble.kind, trouble.source, what, todo, began_at, seen_at=now)
@@ -65,6 +65,10 @@ def _seen(before: Incident | None, trouble: Trouble, now: datetime, new_id: Call
         return replace(before, gone_at=None, times=before.times + 1, what=what, todo=todo)
     # The words count what changes each second; those at its begin and when somebody is told are enough.
     return before
+
+
+def _words(trouble: Trouble) -> tuple[str, str]:
+    return printable(trouble.what, LINE), printable(trouble.todo, LINE)
 
 
 def _gone(before: Incident, now: datetime, hold: timedelta) -> Incident:
@@ -76,16 +80,21 @@ def _gone(before: Incident, now: datetime, hold: timedelta) -> Incident:
     return replace(before, ended_at=before.gone_at, resolved_at=resolved_at, tries=0, next_try_at=None)
 
 
-def _opened(one: Incident, now: datetime, rules: Sequence[AlertRule], hold: timedelta) -> Incident:
+def _opened(
+    one: Incident, trouble: Trouble | None, now: datetime, rules: Sequence[AlertRule], hold: timedelta
+) -> Incident:
     """``one``, opened where it is there and has lasted as long as its rule says."""
     rule = rule_for(rules, one.kind, one.source)
-    if one.opened_at or one.gone_at or rule is None or rule.seconds is None:
+    if one.opened_at or trouble is None or rule is None or rule.seconds is None:
         return one
     is_back = hold > HOLD
     # What somebody was told of a moment ago must last before it is told of again.
     due = timedelta(seconds=rule.seconds)
     lasted = now - one.seen_at >= max(due, hold) if is_back else now - one.began_at >= due
-    return replace(one, opened_at=now) if lasted else one
+    if not lasted:
+        return one
+    what, todo = _words(trouble)
+    return replace(one, opened_at=now, what=what, todo=todo)
 
 
 def is_recent(one: Incident, now: datetime) -> bool:

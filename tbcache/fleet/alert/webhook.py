@@ -79,7 +79,7 @@ class Webhook:
             with within(self._try_seconds), httpx2.Client(timeout=self._timeout) as client:
                 bound(client)
                 reply = exchange(client, self._request(client, message), MOST_BYTES)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except Exception as error:
             return Answer(None, self._explain(error), time.monotonic() - began)
         retry_after = _seconds(reply.headers.get("retry-after", ""))
         return Answer(reply.status, _words(reply.status), time.monotonic() - began, retry_after)
