@@ -326,8 +326,17 @@ def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
     buttons = re.findall(r"<button([^>]*)>(?!Show)", page)
     assert buttons
     assert all("disabled" in one for one in buttons)
-    for path in ("/symbol/NVDA", "/jobs", "/callers", "/processes", "/audit"):
-        assert client.get(path).status_code == 200, path
+    # What is not known is no zero, and not "none": the workers go on, and may have spent all of the budget.
+    for path in ("/", "/source/reddit", "/symbol/NVDA", "/jobs", "/callers", "/processes", "/audit"):
+        answer = client.get(path)
+        seen = text_of(answer.text)
+        assert answer.status_code == 200, path
+        assert "nothing is known" in seen.partition("as of")[2] or path == "/source/reddit", path
+        head = answer.text.partition('id="head"')[2].partition("</div>")[0]
+        assert not re.search(r"\d workers|\$|\d asks", text_of(head)), path
+        assert not re.search(
+            r"None\.|Nobody has done|Nothing is (put off|kept)|No process has been|nothing is kept warm", seen
+        ), path
 
 
 def test_who_asks_how_much_is_shown_with_what_it_cost(
@@ -477,6 +486,22 @@ def test_a_source_is_paused_by_someone_for_a_reason_and_goes_on(client: TestClie
     audit = text_of(client.get("/audit").text)
     assert audit.index("queue.resume") < audit.index("queue.pause")
     assert "the API changes" in audit
+
+
+def test_what_was_done_is_not_done_again_by_who_loads_the_page_again(client: TestClient) -> None:
+    """A browser asks the last page again, and it must not be that which has done it."""
+    form = {"source": "reddit", "why": "ä; dear", "sure": "yes", "back": "/source/reddit"}
+    sent = client.post("/act/pause", data=form, headers=HERE, follow_redirects=False)
+    assert sent.status_code == 303
+    for _ in range(2):
+        page = client.get(sent.headers["location"]).text
+        assert "reddit is paused." in text_of(page)
+        assert 'href="/source/reddit"' in page
+    assert text_of(client.get("/audit").text).count("queue.pause") == 1
+    client.cookies.clear()
+    assert "The audit has what was done." in text_of(client.get("/done/pause?back=//evil.example").text)
+    assert "evil" not in client.get("/done/pause?back=//evil.example").text
+    assert client.get("/done/nothing").status_code == 404
 
 
 def test_a_form_of_another_site_does_nothing(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from urllib.parse import quote, unquote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tbcache.api.context import Ctx
 from tbcache.api.page import cache_verb, job_verb, source_verb
@@ -19,24 +20,27 @@ from tbcache.api.security import check_act
 VERBS: Mapping[str, Verb] = {**source_verb.VERBS, **job_verb.VERBS, **cache_verb.VERBS}
 #: Who did it, for the audit.
 WHO = "page"
+#: What was done is told by a cookie, which no link can forge as it could a query: for so long, in so many
+#: characters.
+DONE, DONE_SECONDS, MOST_TEXT = "tbcache_done", 300, 600
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.post("/act/{name}")
-async def act(request: Request, context: Ctx, name: str) -> HTMLResponse:
-    """Ask what is meant, and with ``sure=yes`` do it."""
+async def act(request: Request, context: Ctx, name: str) -> Response:
+    """Ask what is meant, and with ``sure=yes`` do it: then a page is shown that may be loaded again."""
     check_act(request, context.tokens)
-    verb = VERBS.get(name)
-    if verb is None:
-        raise HTTPException(404, f"there is no {name[:40]!r} to do")
+    verb = _verb(name)
     fields = await read_form(request)
     back, is_sure = local_path(fields.get("back", "/")), fields.get("sure") == "yes"
     do = Doing(context.fleet, context.fleet.as_operator(WHO), fields)
     text = await asyncio.to_thread(verb.act if is_sure else verb.ask, do)
     live_of(request).forget()
+    if is_sure:
+        return _done(request, name, text, back)
     return page(
-        "done.html" if is_sure else "sure.html",
+        "sure.html",
         verb=verb,
         name=name,
         text=text,
@@ -44,3 +48,34 @@ async def act(request: Request, context: Ctx, name: str) -> HTMLResponse:
         command=verb.twin(fields),
         fields={key: value for key, value in fields.items() if key not in ("back", "sure", *verb.inputs)},
     )
+
+
+@router.get("/done/{name}")
+def done(request: Request, name: str, back: str = "/") -> HTMLResponse:
+    """What was done; by now only the audit has it where that was long ago."""
+    text = unquote(request.cookies.get(DONE, "")) or "The audit has what was done."
+    return page("done.html", verb=_verb(name), text=text, back=local_path(back))
+
+
+def _done(request: Request, name: str, text: str, back: str) -> Response:
+    answer = RedirectResponse(f"/done/{name}?{urlencode({'back': back})}", 303)
+    answer.set_cookie(
+        DONE,
+        quote(text[:MOST_TEXT], safe=""),
+        max_age=DONE_SECONDS,
+        path="/done",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+def _verb(name: str) -> Verb:
+    """
+    Raises:
+      HTTPException: 404 where there is none of that name.
+    """
+    if name not in VERBS:
+        raise HTTPException(404, f"there is no {name[:40]!r} to do")
+    return VERBS[name]

@@ -21,5 +21,5 @@ router = APIRouter(include_in_schema=False)
 @router.get("/audit")
 async def audit(request: Request, context: Ctx) -> HTMLResponse:
     status = await live_of(request).status()
-    lines = await asyncio.to_thread(context.fleet.audit, MOST_LINES) if status.server.is_available else []
+    lines = await asyncio.to_thread(context.fleet.audit, MOST_LINES) if status.server.is_available else None
     return page("audit.html", live="head", parts=part.head(status), status=status, lines=lines)

@@ -29,11 +29,12 @@ async def processes(request: Request, context: Ctx) -> HTMLResponse:
     )
 
 
-def _coming(fleet: Fleet) -> list[ListedJob]:
-    """The fetches that are due next, as the scheduler, or a try that failed, has put them off."""
+def _coming(fleet: Fleet) -> list[ListedJob] | None:
+    """The fetches that are due next, as the scheduler, or a try that failed, has put them off; None without
+    Redis."""
     try:
         jobs = fleet.jobs(None, JobFilter(state="delayed"), MOST_NEXT)
     except RedisUnreachable:
-        return []
+        return None
     due = [(job.starts_at, job) for job in jobs if job.starts_at is not None]
     return [job for _, job in sorted(due, key=lambda one: one[0])][:MOST_NEXT]

@@ -35,21 +35,23 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
     status = await live_of(request).status()
     # It is checked here, as without Redis nothing else does.
     name = FetchRequest("any", text).symbol
-    answers, jobs = await asyncio.to_thread(_known, context.fleet, name)
+    known = await asyncio.to_thread(_known, context.fleet, name)
+    answers, jobs = known or ([], [])
     return page(
         "symbol.html",
         live="head",
         parts=part.head(status),
         status=status,
         symbol=name,
+        is_known=known is not None,
         answers=[row.answer(one, status.at) for one in answers],
         jobs={one.queue: one for one in jobs},
     )
 
 
-def _known(fleet: Fleet, symbol: str) -> tuple[list[Kept], list[Explanation]]:
-    """What the caches have of it, and where its fetches stand; nothing of either without Redis."""
+def _known(fleet: Fleet, symbol: str) -> tuple[list[Kept], list[Explanation]] | None:
+    """What the caches have of it, and where its fetches stand; None without Redis."""
     try:
         return fleet.answers(symbol, DAY_HOURS), fleet.waiting(symbol, DAY_HOURS)
     except RedisUnreachable:
-        return [], []
+        return None
