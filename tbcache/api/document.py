@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -53,21 +54,29 @@ _NEXT = {
 }
 
 
+#: FastAPI's function is not for several threads at once: it fails with a KeyError of a field that it has just
+#: listed. The routers are shared by all apps of a process, so this is as well.
+_MAKING = threading.Lock()
+
+
 def document(app: FastAPI) -> Node:
     """The whole document, made once."""
-    if app.openapi_schema is None:
-        found = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        schemas = found["components"]["schemas"]
-        for name in _THEIRS:
-            schemas.pop(name, None)
-        schemas["Error"] = Error.model_json_schema(ref_template="#/components/schemas/{model}")
-        for path, operations in found["paths"].items():
-            for method, operation in operations.items():
-                _complete(path, method, operation, app.state.context.tokens)
-        app.openapi_schema = found
-    return app.openapi_schema
+    with _MAKING:
+        if app.openapi_schema is None:
+            app.openapi_schema = _made(app)
+        return app.openapi_schema
+
+
+def _made(app: FastAPI) -> Node:
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = found["components"]["schemas"]
+    for name in _THEIRS:
+        schemas.pop(name, None)
+    schemas["Error"] = Error.model_json_schema(ref_template="#/components/schemas/{model}")
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            _complete(path, method, operation, app.state.context.tokens)
+    return found
 
 
 def _complete(path: str, method: str, operation: Node, tokens: Tokens) -> None:

@@ -23,6 +23,8 @@ from tbcache.fleet import (
     Counted,
     FleetTrouble,
     LimitStatus,
+    QueueLoad,
+    QueueStatus,
     ServerTrouble,
     SourceStatus,
     State,
@@ -40,6 +42,8 @@ MOST_SYMBOLS = 100
 MOST_CALLERS = 20
 #: The states of a job in a queue, as QueueDepth names them.
 _JOB_STATES = ("interactive", "prewarm", "suspects", "delayed", "running", "dead")
+#: What an operator may say of a queue, as Order has it.
+_ORDERS = ("pause", "drain")
 
 
 @router.get(
@@ -90,6 +94,28 @@ def _each(value: Callable[[SourceStatus], float | None]) -> Callable[[Seen], Ite
                 yield (source.name,), found
 
     return read
+
+
+def _queues(seen: Seen) -> list[SourceStatus | QueueStatus]:
+    """Of the sources, and of users' own actors."""
+    return [*seen.status.sources, *seen.status.queues]
+
+
+def _load(value: Callable[[QueueLoad], float]) -> Callable[[Seen], Iterable[Sample]]:
+    """A metric with a value of each queue of which it is known how fast it may go."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        for queue in _queues(seen):
+            if queue.load is not None:
+                yield (queue.name,), value(queue.load)
+
+    return read
+
+
+def _orders(seen: Seen) -> Iterator[Sample]:
+    for queue in _queues(seen):
+        for what in _ORDERS:
+            yield (queue.name, what), int(queue.order is not None and queue.order.what == what)
 
 
 def _count(value: Callable[[Counted], float | Distribution]) -> Callable[[Seen], Iterable[Sample]]:
@@ -392,6 +418,13 @@ METRICS = (
     ),
     # Queues
     Metric(
+        "tbcache_queue_order",
+        "gauge",
+        ("source", "order"),
+        "1 while an operator has said pause, or drain, of the queue of a source, or of actors of your own.",
+        _orders,
+    ),
+    Metric(
         "tbcache_queue_jobs",
         "gauge",
         ("source", "state"),
@@ -403,14 +436,14 @@ METRICS = (
         "gauge",
         _SOURCE,
         "Jobs that may begin within a minute.",
-        _each(lambda source: source.load.runnable if source.load else None),
+        _load(lambda load: load.runnable),
     ),
     Metric(
         "tbcache_queue_oldest_seconds",
         "gauge",
         _SOURCE,
         "Age of the oldest job that is next; 0: none waits.",
-        _each(lambda source: (source.load.oldest_seconds or 0.0) if source.load else None),
+        _load(lambda load: load.oldest_seconds or 0.0),
     ),
     # What is kept of the common symbols
     Metric(

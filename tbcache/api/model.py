@@ -427,6 +427,7 @@ class PlainQueue(Schema):
     depth: QueueDepth
     order: Order | None = Field(description="That an operator has paused or drained it.")
     is_served: bool = Field(description="A living worker takes its jobs.")
+    load: QueueLoad | None = Field(description="Null where no worker has run a job of it.")
 
 
 class FleetState(Schema):

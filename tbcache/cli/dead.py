@@ -38,7 +38,7 @@ def dead(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """List the queued fetches that died, the last of each source first, and why."""
+    """List the queued jobs that died, the last of each queue first, and why."""
     if context.invoked_subcommand is not None:
         return
     check_form(as_json=as_json, as_csv=as_csv)
@@ -130,7 +130,7 @@ def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) ->
         as_json=as_json,
         as_csv=as_csv,
         rows=map(_row, letters),
-        empty="no queued fetch has died",
+        empty="no queued job has died",
     )
 
 

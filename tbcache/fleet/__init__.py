@@ -16,6 +16,7 @@ from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
     FleetStatus,
     LimitStatus,
+    QueueStatus,
     ServerStatus,
     SourceStatus,
     State,
@@ -78,6 +79,7 @@ __all__ = [
     "Operator",
     "Order",
     "QueueLoad",
+    "QueueStatus",
     "Requeued",
     "Scale",
     "ServerStatus",

@@ -252,13 +252,13 @@ class Fleet:
         where: DeadFilter = DeadFilter(),
         after: LetterMark | None = None,
     ) -> list[DeadLetter]:
-        """The queued jobs that died, of one queue or of each source, the last of each first; at most so many
-        of each, and only those that come ``after`` a letter. A queue of all whose dead are damaged has none.
+        """The queued jobs that died, of one queue or of each, the last of each first; at most so many of
+        each, and only those that come ``after`` a letter. A queue of all whose dead are damaged has none.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        names = self._names(name)
+        names = self._look.queue_names() if name is None else [self._look.queue_name(name)]
         if after is not None:
             names = names[names.index(after.queue) :] if after.queue in names else []
         found: list[DeadLetter] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -127,6 +127,15 @@ class Look:
             raise UnknownSource(name, known)
         return name
 
+    def queue_names(self) -> list[str]:
+        """The sources, as :meth:`names` has them, and after them the queues of users' own actors.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        goes_by = self._agreed(self._sure(self._monitor.get_workers()))
+        return [*goes_by.sources, *self._plain_names(goes_by)]
+
     def queue_name(self, name: str) -> str:
         """Check the name of a source, or of a queue that has been used of late.
 
@@ -202,7 +211,7 @@ class Look:
             leader=self._leader(),
         )
         loads = [source.load for source in status.sources if source.load is not None]
-        loads += self._plain_loads(goes_by, status.queues)
+        loads += [queue.load for queue in status.queues if queue.load is not None]
         return replace(
             status, scale=scale_of(loads, workers), troubles=troubles(status, self._deaths(status))
         )
@@ -339,7 +348,9 @@ class Look:
         states = read_states(self._store, names) if names else {}
         served = {name for worker in workers if worker.is_alive for name in worker.pace}
         for name in names:
-            yield QueueStatus(name, self._queue.depth(name), states[name].order, name in served)
+            depth, pace = self._queue.depth(name), goes_by.pace.get(name)
+            load = None if pace is None else self._load(unconfigured(name), depth.running, pace, may_run=True)
+            yield QueueStatus(name, depth, states[name].order, name in served, load)
 
     def _plain_names(self, goes_by: Agreed) -> list[str]:
         used = {*goes_by.pace}
@@ -347,15 +358,6 @@ class Look:
         with contextlib.suppress(Refused):
             used.update(self._queues.all())
         return sorted(name for name in used if name not in goes_by.sources and is_name(name))
-
-    def _plain_loads(self, goes_by: Agreed, queues: Iterable[QueueStatus]) -> Iterator[QueueLoad]:
-        """Of those whose jobs a worker has run: it is known how long they take."""
-        for queue in queues:
-            if queue.name in goes_by.pace:
-                source, seconds = unconfigured(queue.name), goes_by.pace[queue.name]
-                load = self._load(source, queue.depth.running, seconds, may_run=True)
-                if load is not None:
-                    yield load
 
     def _load(self, source: Source, running: int, seconds: float, *, may_run: bool) -> QueueLoad | None:
         try:
@@ -409,14 +411,11 @@ class Look:
 
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
         since = status.at - timedelta(seconds=DEAD_SECONDS)
-        for source in status.sources:
+        depths = [source.queue for source in status.sources if source.queue is not None]
+        for depth in (*depths, *(queue.depth for queue in status.queues)):
             # A damaged value tells nothing.
             with contextlib.suppress(Refused):
-                if (
-                    source.queue
-                    and source.queue.dead
-                    and (found := self._queue.deaths(source.name, since)) is not None
-                ):
+                if depth.dead and (found := self._queue.deaths(depth.source, since)) is not None:
                     yield found
 
     def _away(self, error: Unavailable) -> FleetStatus:

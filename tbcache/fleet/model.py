@@ -147,13 +147,15 @@ class SourceStatus:
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
     """A queue that is no source's, of actors of a user's own. ``is_served``: a living worker takes its jobs.
-    ``order`` is that an operator has paused or drained it.
+    ``order`` is that an operator has paused or drained it. ``load`` is what waits in it, and how fast it may
+    go; None where no worker has run a job of it.
     """
 
     name: str
     depth: QueueDepth
     order: Order | None
     is_served: bool
+    load: QueueLoad | None = None
 
     @property
     def queued(self) -> int:

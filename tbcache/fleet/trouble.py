@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,7 +36,7 @@ def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Troubl
 
 
 def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ...]:
-    """Everything that is wrong; ``deaths`` are the queued fetches that died of late, by source."""
+    """Everything that is wrong; ``deaths`` are the jobs that died of late, by queue."""
     return (
         *_layouts(status.workers),
         *_rights(status.missing_rights),
@@ -45,7 +45,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
         *_sources(status.sources),
         *_queues(status),
         *_unserved(status),
-        *_deaths(deaths),
+        *_deaths(deaths, {queue.name for queue in status.queues}),
         *_drift(status),
     )
 
@@ -198,12 +198,16 @@ def _queues(status: FleetStatus) -> Iterator[Trouble]:
             yield Trouble("unserved", what, todo)
 
 
-def _deaths(deaths: Iterable[Deaths]) -> Iterator[Trouble]:
+def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble]:
+    """``plain`` are the queues of users' own actors."""
     for one in deaths:
-        many = f"{one.count} queued fetches died, the last of them as"
-        what = f"{one.source}: {many if one.count > 1 else '1 queued fetch died'}: {one.reason}"
+        is_plain = one.source in plain
+        where = f"the queue {one.source}" if is_plain else one.source
+        single, many = ("job", "jobs") if is_plain else ("queued fetch", "queued fetches")
+        count = f"1 {single} died" if one.count == 1 else f"{one.count} {many} died, the last of them as"
         todo = f"`tbcache dead` lists them, `tbcache dead purge {one.source}` forgets them"
-        yield Trouble("dead_letters", what, todo, one.source, one.first_at)
+        source = None if is_plain else one.source
+        yield Trouble("dead_letters", f"{where}: {count}: {one.reason}", todo, source, one.first_at)
 
 
 def drift_of(status: FleetStatus, shell: WorkerStatus) -> tuple[Trouble, ...]:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from tbcache.api import create_app, intake
+from tbcache.api import create_app, document, intake
 from tbcache.api.access import Access
 from tbcache.api.error import KINDS
 from tbcache.api.token import Tokens
@@ -67,6 +68,26 @@ def test_the_openapi_document_has_every_path_and_model(client: TestClient) -> No
     assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader"}
     clear = document["paths"]["/api/monitoring/cache/clear"]["post"]
     assert {"200", "401", "403", "415", "422", "503"} <= set(clear["responses"])
+
+
+def test_the_openapi_document_is_made_once(settings: Settings) -> None:
+    """At a start several ask at once; two makings at a time failed, each by the other."""
+    app, making, most = create_app(settings), [0], [0]
+    real = document.get_openapi
+
+    def make(**facts: Any) -> dict[str, Any]:
+        making[0] += 1
+        most[0] += 1
+        assert making[0] == 1
+        time.sleep(0.01)
+        found = real(**facts)
+        making[0] -= 1
+        return found
+
+    with mock.patch.object(document, "get_openapi", make), ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: app.openapi(), range(4)))
+    assert most == [1]
+    assert all(one is found[0] for one in found)
 
 
 def test_the_openapi_document_is_whole(client: TestClient) -> None:

@@ -145,8 +145,17 @@ def test_queue_and_workers_are_exposed(
     dead = Heartbeat("worker", 1, "box", 8, 8, (), a_minute_ago, a_minute_ago)
     store.client.hset(store.keys.workers, "box-dead", msgspec.json.encode(dead))
     Leader(store, "scheduler-1", ()).take()
+    queues = Fleet(settings, store).as_operator("ada")
+    queues.drain("twitter", "a move")
+    queues.pause("reports", "a move")
     samples = scrape(client)
     store.client.flushall()
+    orders = {"twitter": "drain", "reports": "pause", "news": None}
+    for source, said in orders.items():
+        for what in ("pause", "drain"):
+            assert get(samples, "tbcache_queue_order", source=source, order=what) == (what == said)
+    assert get(samples, "tbcache_queue_runnable_jobs", source="reports") == 0
+    assert get(samples, "tbcache_queue_oldest_seconds", source="reports") == 0
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="interactive") == 1
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="prewarm") == 1
     assert get(samples, "tbcache_queue_jobs", source="twitter", state="dead") == 0

@@ -365,7 +365,7 @@ def test_a_queued_fetch_that_failed_is_said_once_and_names_its_symbol(
 def test_no_table_is_empty_and_no_column_without_a_head(cli: Cli, server: Server, store: Store) -> None:
     """A head above nothing reads like something that broke."""
     dead = cli("dead", is_terminal=True, REDIS_URL=server.url)
-    assert (dead.code, dead.out, dead.err) == (0, "no queued fetch has died\n", "")
+    assert (dead.code, dead.out, dead.err) == (0, "no queued job has died\n", "")
     assert cli("dead").data == []
     page = cli("enqueue", "stocktwits", "AAPL", is_terminal=True).out
     assert page.splitlines()[0].split() == ["source", "symbol", "job", "state", "starts", "(UTC)"]

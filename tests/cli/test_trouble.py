@@ -23,10 +23,12 @@ from tbcache.monitoring import RecentMetrics, UsageMonitor, Workload
 from tbcache.queue import Queue
 from tbcache.settings import BUILT_IN, Settings, declare, get_declared
 from tbcache.store import Store
+from tbcache.store.name import Names
 from tbcache.store.server import ServerFacts
 from tests.blocking import Admission
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
+from tests.core.test_dead import bury
 from tests.server import Server
 from tests.today import set_today
 
@@ -646,6 +648,21 @@ def test_a_fleet_that_is_starting_is_no_trouble(
     assert view(settings, store).is_starting
     say(store, settings, "worker", "worker-1")
     assert not view(settings, store).is_starting
+
+
+def test_jobs_of_ones_own_that_died_are_a_trouble_and_listed(
+    cli: Cli, server: Server, store: Store, settings: Settings
+) -> None:
+    """Nobody looks for them queue by queue."""
+    say(store, settings, "worker", "worker-1")
+    Names(store, store.keys.queues).tell("reports")
+    bury(store, [("AAPL", "it was the disk", {})], "reports")
+    store.client.zadd(store.keys.queue("reports", "dead"), {"job-0": utc_now().timestamp() * 1e6})
+    (trouble,) = view(settings, store).troubles
+    assert (trouble.kind, trouble.source) == ("dead_letters", None)
+    assert trouble.what == "the queue reports: 1 job died: it was the disk"
+    (letter,) = json.loads(cli("dead", "--json", REDIS_URL=server.url).out)
+    assert (letter["source"], letter["reason"]) == ("reports", "it was the disk")
 
 
 def test_fetches_that_died_are_a_trouble_until_they_are_forgotten(
