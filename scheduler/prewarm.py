@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 from tbcache.admission import PlanDelay
 from tbcache.fleet.cadence import Due, Freshness, due_of
 from tbcache.fleet.market import Market
+from tbcache.fleet.rest import tell_resting
 from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import run
 from tbcache.io.log import get_logger
@@ -54,6 +56,8 @@ class Prewarm:
         self._market = market
         self._warm = WarmSets(store, settings, monitor)
         self._delay = PlanDelay(store)
+        #: How many symbols of each source rest, as of the last time that they were looked at.
+        self._resting: dict[str, int] = {}
         self._sources = [source for source in get_sources(settings).values() if source.is_enabled]
 
     def run(self, token: int) -> int:
@@ -63,6 +67,7 @@ class Prewarm:
           Fenced: ``token`` is that of a leader that another has followed.
         """
         queued = 0
+        self._resting.clear()
         for source in self._in_force():
             # An error with the keys of one source must not leave the others cold.
             try:
@@ -81,6 +86,10 @@ class Prewarm:
                 log.warning("prewarm.waits", source=source.name, reason=error.reason)
         if queued:
             log.info("prewarm.queued", jobs=queued)
+        if self._market is not None:
+            # They are no old answers to be woken for.
+            with contextlib.suppress(Unavailable):
+                tell_resting(self._store, self._resting)
         return queued
 
     def due(self) -> Iterator[Due]:
@@ -116,6 +125,7 @@ class Prewarm:
         if self._is_at_rest(source, now_us, len(listed) * pace):
             rest = max(0.0, settings.off_hours_ttl - source.cache_ttl)
             looks = [look._replace(rest=rest if look.request in warm.idle else 0.0) for look in looks]
+            self._resting[source.name] = sum(look.is_resting(now_us) for look in looks)
         yield from due_of(source, looks, now_us, HORIZON_SECONDS, pace)
 
     def _valid_seconds(self, source: Source, count: int) -> float:

@@ -461,6 +461,13 @@ METRICS = (
         _each(lambda source: source.warm),
     ),
     Metric(
+        "tbcache_resting_symbols",
+        "gauge",
+        _SOURCE,
+        "Common symbols that nobody asks for, whose answer is let grow old while the market is closed.",
+        _each(lambda source: None if source.warm is None else source.resting),
+    ),
+    Metric(
         "tbcache_answer_age_seconds",
         "gauge",
         ("source", "symbol"),

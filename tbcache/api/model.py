@@ -407,6 +407,7 @@ class SourceState(Schema):
     refused_reason: str | None = Field(description="What Redis refuses of the source's keys, in its words.")
     warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
     common: int
+    resting: int = Field(description="Those that are old on purpose, while the market is closed.")
     busiest: Covered | None = Field(description="The common symbol of which most items come.")
     shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
     queue: QueueDepth | None

@@ -42,6 +42,10 @@ class Freshness(NamedTuple):
     retry_at: int
     rest: float = 0.0
 
+    def is_resting(self, now_us: int) -> bool:
+        """Whether the answer has expired, and nobody needs a new one yet."""
+        return self.fresh_until <= now_us < self.fresh_until + self.rest * MICROS
+
 
 class _Life(NamedTuple):
     """Seconds from now: until when an answer is fresh, and when the next one is wanted."""

@@ -17,6 +17,7 @@ from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, QueueStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
+from tbcache.fleet.rest import read_resting
 from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, scale_of
 from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.trouble import server_troubles, troubles
@@ -68,6 +69,7 @@ class _Snapshot:
     #: What is kept of each common symbol, and the stamps of the slots (us).
     kept: dict[str, tuple[Kept, ...]]
     stamps: dict[str, tuple[int, ...]]
+    resting: dict[str, int]
 
 
 class Look:
@@ -246,18 +248,20 @@ class Look:
             pipe.info()
             # Nobody listens to that channel. It shows whether we have the right to the one that all use.
             pipe.publish(keys.rights, "")
+            pipe.get(keys.schedule("resting"))
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
                 pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
                 pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
                 for request in requests:
                     pipe.get(keys.entry(request.key))
-            (seconds, micros), info, subscribed, *found = self._store.execute(pipe)
+            (seconds, micros), info, subscribed, resting, *found = self._store.execute(pipe)
         # They are read after the entries, so that what was cleared in between is seen.
         logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, subscribed, keys.notices))
-        snapshot = _Snapshot(to_time(now_us), facts_of(info), denied, {}, {}, {}, {}, refused, {}, {})
+        at, rest = to_time(now_us), read_resting(resting)
+        snapshot = _Snapshot(at, facts_of(info), denied, {}, {}, {}, {}, refused, {}, {}, rest)
         answers = iter(found)
         for source, requests in asked:
             snapshot.states[source.name] = state_of(next(answers), snapshot.at)
@@ -305,6 +309,7 @@ class Look:
             refused_reason=refused.reason if refused else None,
             warm=0 if is_shut else snapshot.warm[source.name],
             common=0 if is_shut else len(common),
+            resting=0 if is_shut else _resting(source, snapshot, len(common)),
             delay_hours=source.delay_hours if is_shut else 0.0,
             recent=recent,
             usage=usage,
@@ -468,6 +473,11 @@ def _common(source: Source, goes_by: Agreed) -> list[FetchRequest]:
     if source.name not in goes_by.configured:
         return []
     return listed_of(source, goes_by.symbols, goes_by.hours)
+
+
+def _resting(source: Source, snapshot: _Snapshot, common: int) -> int:
+    """How many of the ``common`` symbols rest; what has become fresh since they were counted does not."""
+    return max(0, min(snapshot.resting.get(source.name, 0), common - snapshot.warm[source.name]))
 
 
 def _budget(source: Source) -> int:

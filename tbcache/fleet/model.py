@@ -69,7 +69,8 @@ class SourceStatus:
     all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
     where it is not known. ``failing_since`` is the first failure after a fetch went well. ``refused_reason``
     is in Redis' words what it refuses some process of the source's keys, None where it refuses nothing.
-    ``warm`` counts the ``common`` symbols whose answer is fresh. ``delay_hours`` is how late the plan's items
+    ``warm`` counts the ``common`` symbols whose answer is fresh, ``resting`` those that nobody asks for, and
+    whose answer is let grow old while the market is closed. ``delay_hours`` is how late the plan's items
     come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
     of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
     ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
@@ -114,6 +115,7 @@ class SourceStatus:
     #: The last slots of its window, the oldest first: each by its stamp, which lies ahead while it is held.
     slots: tuple[datetime, ...] = ()
     load: QueueLoad | None = None
+    resting: int = 0
 
     @property
     def is_enabled(self) -> bool:

@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from scheduler.leader import Leader
 from scheduler.prewarm import Prewarm
+from tbcache.fleet import Fleet
 from tbcache.fleet.market import Market, Session, market_of
 from tbcache.models import extra
 from tbcache.models.error import ConfigurationError, MissingExtra
@@ -91,3 +93,8 @@ def test_what_nobody_asks_for_rests_while_the_market_is_closed(
     prewarm = Prewarm(store, Queue(store, settings), settings, monitor, Market(lambda first, last: on))
     due = [one.request.symbol for one in prewarm.due() if one.request.source == "stocktwits"]
     assert due == [*found, "GME"]
+    prewarm.run(Leader(store, "scheduler-1", ["stocktwits"]).take())
+    sources = Fleet(settings, store).status().sources
+    (resting,) = (source.resting for source in sources if source.name == "stocktwits")
+    # And so no alert takes them for old.
+    assert resting == 1 - len(found)
