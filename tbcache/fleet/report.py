@@ -14,13 +14,18 @@ from tbcache.monitoring import CallerMetrics, SourceMetrics, Totals, UsageMonito
 By = Literal["source", "worker", "caller", "day"]
 
 
+#: The row of the asks that no caller is known of. No caller has such a name.
+NOBODY = "(nobody's)"
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """The figures of one source, worker, caller or UTC day. Latency in seconds, cost in US dollars.
 
     ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
     their errors and latency) is None there, and the cost is the most that it can have been: see
-    :class:`CallerMetrics`.
+    :class:`CallerMetrics`. What is in no caller's name (older hours that are filled in the background,
+    answers that were found as a job was queued) is a row of its own then, NOBODY.
     """
 
     name: str
@@ -68,7 +73,7 @@ def read_report(monitor: UsageMonitor, days: int, by: By, sources: Sequence[str]
         "source": lambda: _rows(by_source),
         "worker": lambda: _rows(_metrics((worker, metric, n) for _, _, worker, metric, n in figures)),
         "day": lambda: _rows(_metrics((_day(day), metric, n) for _, day, _, metric, n in figures)),
-        "caller": lambda: _callers(monitor, sources, moments),
+        "caller": lambda: _with_nobody(_callers(monitor, sources, moments), by_source.values()),
     }[by]()
     ordered = sorted(rows, key=_by_day if by == "day" else _by_asks)
     return UsageReport(
@@ -111,6 +116,22 @@ def _callers(monitor: UsageMonitor, sources: Sequence[str], days: Sequence[datet
             for caller, found in monitor.get_caller_metrics(source, day).items():
                 asks[caller] = asks.get(caller, CallerMetrics()) + found
     return [_caller(name, found) for name, found in asks.items()]
+
+
+def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list[UsageRow]:
+    """The rows of the callers, and one for what is missing of the asks of all sources."""
+    of_sources = _rows({str(at): one for at, one in enumerate(metrics)})
+    missing = {
+        name: max(0, sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows))
+        for name in ("hits", "stale", "misses", "failed")
+    }
+    asks = sum(missing.values())
+    if not asks:
+        return rows
+    return [
+        *rows,
+        UsageRow(NOBODY, asks, **missing, cache_hit_rate=(missing["hits"] + missing["stale"]) / asks),
+    ]
 
 
 def _caller(name: str, asks: CallerMetrics) -> UsageRow:

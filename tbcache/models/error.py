@@ -107,17 +107,27 @@ class RedisUnreachable(TbcacheError, ConnectionError):
         self.address = address
         self.reason = reason
         self.is_refusal = is_refusal
-        what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
-        super().__init__(
-            f"Redis at {address} refuses what it is asked ({reason})."
-            if is_refusal
-            else f"{what} ({reason}). "
-            "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
-        )
+        super().__init__(_unreachable(address, reason, is_refusal=is_refusal))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, or one from another process, says the same and knows as much.
         return type(self), (self.address, self.reason), {**self.__dict__, "args": self.args}
+
+
+#: Why a server is away that is there, and stands still or has too much to do.
+LATE = "no answer in time"
+
+
+def _unreachable(address: str, reason: str, *, is_refusal: bool) -> str:
+    if is_refusal:
+        return f"Redis at {address} refuses what it is asked ({reason})."
+    if address and LATE in reason:
+        return f"Redis at {address} is there and does not answer in time: it is busy, loading, or frozen."
+    what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
+    return (
+        f"{what} ({reason}). "
+        "Start one with `docker compose up redis`, or run `tbcache up` for an embedded server."
+    )
 
 
 class RateLimited(TbcacheError):

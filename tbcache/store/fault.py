@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from tbcache.io.error import Unsent as Unsent
+from tbcache.models.error import LATE
 
 #: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
 AWAY = (
@@ -131,7 +132,7 @@ def _problem(error: BaseException) -> str:
     if isinstance(error, Unsent) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, redis.TimeoutError | TimeoutError):
-        return "no answer in time"
+        return LATE
     text = _OF_CONNECTION.sub("", words(error))
     if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
         return "connection refused"

@@ -415,3 +415,12 @@ def test_who_does_not_say_yes_has_nothing_done(
         done = cli(*args, REDIS_URL=server.url)
         assert (done.code, "--yes does it" in done.err) == (1, True)
     assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
+
+
+def test_a_redis_that_stands_still_is_not_to_be_started(cli: Cli, private_server: Server) -> None:
+    """A second one would be refused, or would be another fleet's."""
+    with private_server.frozen():
+        done = cli("queue", "stats", REDIS_URL=private_server.url)
+    assert done.code == 3
+    assert "is there and does not answer in time" in done.err
+    assert "docker compose" not in done.err
