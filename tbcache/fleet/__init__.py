@@ -11,6 +11,7 @@ from tbcache.fleet.change import Change, ChangeKind
 from tbcache.fleet.doctor import credentials_finding
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
+from tbcache.fleet.hindrance import Hindrance, hindrances
 from tbcache.fleet.history import SPANS, Span, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
@@ -68,6 +69,7 @@ __all__ = [
     "FleetTrouble",
     "FleetUsage",
     "Handle",
+    "Hindrance",
     "Incident",
     "Interval",
     "JobFilter",
@@ -98,6 +100,7 @@ __all__ = [
     "credentials_finding",
     "difference",
     "fetches_of",
+    "hindrances",
     "remedy",
     "warming_of",
     "when",

@@ -135,6 +135,20 @@ class SourceStatus:
         return self.queue.waiting + self.queue.delayed if self.queue else 0
 
     @property
+    def backlog_seconds(self) -> float | None:
+        """In how many seconds its limits have let through all that waits in its queue, at a slot for each;
+        None where nothing waits, or nothing of it goes on by itself."""
+        if self.load is None or not self.load.waiting or not self.is_served or self.spent_until is not None:
+            return None
+        if self.state not in ("ok", "limited", "failing"):
+            return None
+        waiting, known = self.load.waiting, [one for one in self.limits if one.remaining is not None]
+        return max(
+            (max(0, waiting - (one.remaining or 0)) * one.window_seconds / one.count for one in known),
+            default=0.0,
+        )
+
+    @property
     def why_off(self) -> str | None:
         """A line that says that it is off, and which variables turn it on; None where it is on."""
         return why_off(self.name, self.missing)

@@ -34,7 +34,8 @@ from tbcache.models.caller import caller
 from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
 from tbcache.queue import JobFilter, Queue
 from tbcache.queue.broker import PacingBroker
-from tbcache.settings import Settings
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tbcache.store.lead import LEAD, Lead
 from tests.kept import keep
@@ -563,6 +564,35 @@ def test_why_a_symbol_waits_is_said_with_its_place_and_its_moment(
     assert "number 2 of the lane interactive" in seen
     assert "nobody knows when it starts. 0 workers" in seen
     assert "tbcache queue explain" in seen
+
+
+def test_a_symbols_page_says_why_its_answer_is_stale_and_until_when(
+    client: TestClient, store: Store, settings: Settings, monitor: UsageMonitor
+) -> None:
+    """Also where no job is queued, as of a pre-warm that the scheduler has not queued because of it."""
+    keep(store, "GME", 24, fresh=-1)
+    assert "Nothing holds reddit up: it is fetched when somebody asks" in _card_of(client, "GME")
+    until = int((time.time() + 600) * 1e6)
+    store.client.hset(
+        store.keys.state("reddit"), mapping={"closed_until": until, "closed_reason": "HTTP 429"}
+    )
+    store.client.expire(store.keys.state("reddit"), 60)
+    act(client, "pause", source="reddit", why="the API changes", sure="yes")
+    seen = _card_of(client, "GME")
+    assert "reddit is paused by page: the API changes; it is closed (HTTP 429) until " in seen
+    # A fetch would only wait behind that.
+    assert re.search(r"Fetch it \(?is paused by page", seen)
+    act(client, "reopen", source="reddit", sure="yes")
+    act(client, "resume", source="reddit", sure="yes")
+    act(client, "limits", source="reddit", limits="2/1h", sure="yes")
+    assert RateLimiter(get_source("reddit", settings), store).check_rate_limit(cost=2)[0]
+    assert re.search(r"reddit has used its limit of 2/1h until \w", _card_of(client, "GME"))
+    assert "Fetch it number" not in _card_of(client, "GME")
+
+
+def _card_of(client: TestClient, symbol: str) -> str:
+    page = client.get(f"/symbol/{symbol}").text
+    return text_of(page[page.index("<h3>reddit") :].partition("<h3>")[2].partition("<h3>")[0])
 
 
 def test_a_job_is_found_put_first_and_cancelled(client: TestClient, store: Store, settings: Settings) -> None:

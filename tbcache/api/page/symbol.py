@@ -11,7 +11,7 @@ from tbcache.api.context import Ctx
 from tbcache.api.page import part, row
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
-from tbcache.fleet import Explanation, Fleet
+from tbcache.fleet import Explanation, Fleet, hindrances
 from tbcache.fleet.answer import Kept
 from tbcache.models import FetchRequest
 from tbcache.models.error import RedisUnreachable
@@ -46,6 +46,7 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
         is_known=known is not None,
         answers=[row.answer(one, status.at) for one in answers],
         jobs={one.queue: one for one in jobs},
+        hindrances={one.request.source: hindrances(status, one.request.source) for one in answers},
     )
 
 

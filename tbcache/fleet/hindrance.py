@@ -1,0 +1,54 @@
+"""Why a source sends nothing now, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tbcache.fleet.model import FleetStatus, SourceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """One reason: in words that follow the source's name, and until when it holds; None where nobody knows.
+
+    With ``is_idle`` asking again changes nothing meanwhile: what is queued stays queued, or is refused.
+    Where a limit is used up, or others are before it, one more is only later.
+    """
+
+    what: str
+    until: datetime | None = None
+    is_idle: bool = True
+
+
+def hindrances(status: FleetStatus, name: str) -> tuple[Hindrance, ...]:
+    """What keeps the source ``name`` from being asked; none where nothing does."""
+    source = next((one for one in status.sources if one.name == name), None)
+    return () if source is None or source.usage is None else tuple(_of(source, status))
+
+
+def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
+    if source.why_off:
+        yield Hindrance(f"is off: it needs {', '.join(source.missing)}")
+        return
+    if source.order is not None:
+        yield Hindrance(f"is {source.order}")
+    if source.refused_reason is not None:
+        yield Hindrance(f"cannot be asked: Redis refuses its keys ({source.refused_reason})")
+    if source.spent_until is not None:
+        budget = "" if source.daily_budget is None else f" (${source.daily_budget:g})"
+        yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until)
+    if source.closed_until is not None:
+        yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until)
+    for limit in source.limits:
+        # What is closed or spent is said above, and holds all limits.
+        if limit.remaining == 0:
+            yield Hindrance(f"has used its limit of {limit.limit}", limit.reset_at, is_idle=False)
+    if source.queued and not source.is_served:
+        yield Hindrance("has jobs in its queue, and no worker takes them", is_idle=False)
+    left = source.backlog_seconds
+    if source.load is not None and left:
+        many = f"{source.load.waiting:,} job{'' if source.load.waiting == 1 else 's'}"
+        until = status.at + timedelta(seconds=left)
+        yield Hindrance(f"has {many} in its queue, and pre-warms come last", until, is_idle=False)
