@@ -28,6 +28,7 @@ from tbcache.fleet.alert.webhook import signature
 from tbcache.fleet.incident import MOST, Incidents, stale
 from tbcache.io import utc_now
 from tbcache.io.redact import Redactor
+from tbcache.models import FetchRequest
 from tbcache.settings import Settings
 from tbcache.settings.alert import MOST_BYTES, read_rules, rule_for, secret_bytes
 from tbcache.store import Store
@@ -138,6 +139,25 @@ def looks(watch: Watch, until: Callable[[], bool]) -> None:
 
 def sent(store: Store, settings: Settings) -> list[str]:
     return [one.sent for one in Fleet(settings, store).incidents()]
+
+
+def test_who_watches_reads_no_answers(
+    server: Server, settings: Settings, store: Store, watch_for: Callable[..., Watch]
+) -> None:
+    """It looks each five seconds, for ever: what no trouble needs is not asked for."""
+    close(store)
+    for symbol in settings.common_symbols:
+        store.client.set(store.keys.entry(FetchRequest("stocktwits", symbol).key), b"x" * 100_000, ex=60)
+    fleet = Fleet(settings, store)
+    fleet.as_operator("ada").pause("reddit", "too dear")
+    assert fleet.outline().troubles == fleet.status().troubles
+    assert {"closed", "paused"} <= {one.kind for one in fleet.outline().troubles}
+    watch = watch_for(settings, store)
+    watch.look()
+    before = server.client.info("stats")["total_net_output_bytes"]
+    watch.look()
+    assert server.client.info("stats")["total_net_output_bytes"] - before < 60_000
+    assert watch._lease.token
 
 
 # What becomes of an incident

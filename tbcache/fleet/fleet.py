@@ -148,6 +148,13 @@ class Fleet:
         """Everything, in a handful of small round trips. Does not raise when Redis is away."""
         return self._look.status()
 
+    def outline(self) -> FleetStatus:
+        """What tells of troubles, and no more: for who looks every few seconds. Of its sources there are no
+        limits, no figures of the day, no load and nothing of what is kept warm. Does not raise when Redis is
+        away.
+        """
+        return self._look.status(is_whole=False)
+
     def usage(self, days: int = 1) -> FleetUsage:
         """The usage of today and of so many days. Does not raise when Redis is away."""
         with contextlib.suppress(Unavailable):

@@ -18,7 +18,7 @@ from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import FleetStatus, LimitStatus, QueueStatus, ServerStatus, SourceStatus, State
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.rest import read_resting
-from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, scale_of
+from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, Scale, scale_of
 from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.fleet.warm_sets import WarmSets, listed_of
@@ -99,12 +99,16 @@ class Look:
         self._has_been_there = False
         self._has_rights_until = 0.0
 
-    def status(self) -> FleetStatus:
-        """Everything, in a handful of small round trips. Does not raise when Redis is away."""
+    def status(self, *, is_whole: bool = True) -> FleetStatus:
+        """Everything, in a handful of small round trips. Does not raise when Redis is away.
+
+        Else what tells of troubles, for who looks every few seconds: without limits, figures of the day,
+        loads and what is kept warm.
+        """
         try:
             # Everything can still be read of a server that is full, and nobody can write.
             self._store.probe()
-            status = self._look()
+            status = self._look(is_whole=is_whole)
         except Unavailable as error:
             return self._away(error)
         self._has_been_there, self._away_since = True, None
@@ -191,18 +195,19 @@ class Look:
             for request, entry in zip(requests, entries, strict=True)
         ]
 
-    def _look(self) -> FleetStatus:
+    def _look(self, *, is_whole: bool) -> FleetStatus:
         """
         Raises:
           Unavailable: Redis is away.
         """
         workers = self._sure(self._monitor.get_workers())
         goes_by = self._agreed(workers)
-        snapshot = self._read(goes_by, refusals_of(workers))
+        snapshot = self._read(goes_by, refusals_of(workers), is_whole=is_whole)
+        show = self._source if is_whole else self._outline
         status = FleetStatus(
             at=snapshot.at,
             server=ServerStatus(self._store.address, is_available=True, **asdict(snapshot.facts)),
-            sources=tuple(self._source(source, snapshot, goes_by) for source in goes_by.sources.values()),
+            sources=tuple(show(source, snapshot, goes_by) for source in goes_by.sources.values()),
             workers=tuple(workers),
             denied=snapshot.denied,
             missing_rights=self._missing_rights(),
@@ -212,11 +217,13 @@ class Look:
             queues=tuple(self._plain_queues(goes_by, workers)),
             leader=self._leader(),
         )
+        status = replace(status, troubles=troubles(status, self._deaths(status)))
+        return replace(status, scale=self._scale(status, goes_by)) if is_whole else status
+
+    def _scale(self, status: FleetStatus, goes_by: Agreed) -> Scale:
         loads = [source.load for source in status.sources if source.load is not None]
         loads += [queue.load for queue in status.queues if queue.load is not None]
-        return replace(
-            status, scale=scale_of(loads, workers), troubles=troubles(status, self._deaths(status))
-        )
+        return scale_of(loads, status.workers)
 
     def _missing_rights(self) -> tuple[str, ...]:
         """Where none is missing they are looked for once a minute: that is as much work as all the rest."""
@@ -239,9 +246,10 @@ class Look:
             began.append(self._started_at)
         return any(abs((snapshot.at - moment).total_seconds()) < STARTING_SECONDS for moment in began)
 
-    def _read(self, goes_by: Agreed, refused: dict[str, Refusal]) -> _Snapshot:
+    def _read(self, goes_by: Agreed, refused: dict[str, Refusal], *, is_whole: bool) -> _Snapshot:
         keys, today = self._store.keys, self._store.clock.today
-        asked = [(source, _common(source, goes_by)) for source in goes_by.sources.values()]
+        sources = goes_by.sources.values()
+        asked = [(source, _common(source, goes_by) if is_whole else []) for source in sources]
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
             pipe.time()
@@ -252,12 +260,14 @@ class Look:
             for source, requests in asked:
                 pipe.hmget(keys.state(source.name), *FIELDS)
                 pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
-                pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
+                if is_whole:
+                    pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
                 for request in requests:
                     pipe.get(keys.entry(request.key))
             (seconds, micros), info, subscribed, resting, *found = self._store.execute(pipe)
         # They are read after the entries, so that what was cleared in between is seen.
-        logs = run(read_logs(self._store, [keys.clears(source.name) for source, _ in asked]))
+        cleared_of = [keys.clears(source.name) for source in sources] if is_whole else []
+        logs = run(read_logs(self._store, cleared_of))
         now_us = seconds * MICROS + micros
         denied = tuple(_denied(info, subscribed, keys.notices))
         at, rest = to_time(now_us), read_resting(resting)
@@ -267,6 +277,8 @@ class Look:
             snapshot.states[source.name] = state_of(next(answers), snapshot.at)
             spent, spent_at = _bill(next(answers))
             snapshot.bills[source.name], snapshot.spent_at[source.name] = spent, spent_at
+            if not is_whole:
+                continue
             snapshot.stamps[source.name] = _stamps(next(answers))
             cleared = logs[keys.clears(source.name)]
             entries = [next(answers) for _ in requests]
@@ -278,28 +290,19 @@ class Look:
             snapshot.kept[source.name] = tuple(map(kept, requests, entries, fresh))
         return snapshot
 
-    def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
+    def _outline(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
+        """What tells of its troubles."""
         recent = self._sure(self._monitor.get_recent_metrics(source.name))
         state = snapshot.states[source.name]
-        limits, closure = self._limits(source, state), state.closure
-        is_spent, refused = _is_spent(source, snapshot), snapshot.refused.get(source.name)
-        common = _common(source, goes_by)
-        # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
-        is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
-        answers = covering(snapshot.kept[source.name])
-        usage, depth = (
-            self._sure(self._monitor.get_source_metrics(source.name)),
-            self._queue.depth(source.name),
-        )
-        pace = goes_by.pace.get(source.name)
-        seconds = pace or recent.latency_mean or usage.latency_mean or JOB_SECONDS
+        closure, refused = state.closure, snapshot.refused.get(source.name)
+        is_spent = _is_spent(source, snapshot)
         return SourceStatus(
             name=source.name,
-            state=_state(source, limits, recent, state, refused, is_spent=is_spent),
+            state=_state(source, recent, state, refused, is_spent=is_spent),
             missing=source.missing,
             credentials=source.variables,
             base_url=source.address,
-            limits=limits,
+            limits=(),
             configured=self._configured(source.name),
             closed_since=closure.since if closure else None,
             closed_until=closure.until if closure else None,
@@ -307,14 +310,11 @@ class Look:
             failing_since=recent.last.since if recent.is_failing and recent.last else None,
             refused_since=refused.since if refused else None,
             refused_reason=refused.reason if refused else None,
-            warm=0 if is_shut else snapshot.warm[source.name],
-            common=0 if is_shut else len(common),
-            resting=0 if is_shut else _resting(source, snapshot, len(common)),
-            delay_hours=source.delay_hours if is_shut else 0.0,
+            warm=None,
+            common=0,
             recent=recent,
-            usage=usage,
-            queue=depth,
-            load=self._load(source, depth.running, seconds, may_run=source.is_enabled and not is_spent),
+            usage=None,
+            queue=self._queue.depth(source.name),
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
@@ -322,6 +322,31 @@ class Look:
             charge=source.charge,
             order=state.order,
             bound=state.bound,
+        )
+
+    def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
+        outline, state = self._outline(source, snapshot, goes_by), snapshot.states[source.name]
+        limits = self._limits(source, state)
+        is_limited = outline.state == "ok" and any(limit.remaining == 0 for limit in limits)
+        common = _common(source, goes_by)
+        # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
+        is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
+        answers = covering(snapshot.kept[source.name])
+        usage, recent = self._sure(self._monitor.get_source_metrics(source.name)), outline.recent
+        mean = recent.latency_mean if recent else None
+        seconds = goes_by.pace.get(source.name) or mean or usage.latency_mean or JOB_SECONDS
+        running = outline.queue.running if outline.queue else 0
+        may_run = source.is_enabled and not _is_spent(source, snapshot)
+        return replace(
+            outline,
+            state="limited" if is_limited else outline.state,
+            limits=limits,
+            warm=0 if is_shut else snapshot.warm[source.name],
+            common=0 if is_shut else len(common),
+            resting=0 if is_shut else _resting(source, snapshot, len(common)),
+            delay_hours=source.delay_hours if is_shut else 0.0,
+            usage=usage,
+            load=self._load(source, running, seconds, may_run=may_run),
             shortages=() if is_shut else self._shortages(source, state, common),
             day_cost=day_cost(source, answers) if source.is_enabled else None,
             busiest=busiest(answers),
@@ -506,7 +531,6 @@ def _midnight_after(moment: datetime) -> datetime:
 
 def _state(
     source: Source,
-    limits: Sequence[LimitStatus],
     recent: RecentMetrics,
     state: SourceState,
     refused: Refusal | None,
@@ -523,7 +547,7 @@ def _state(
         return "refused"
     if recent.is_failing:
         return "failing"
-    return "limited" if is_spent or any(limit.remaining == 0 for limit in limits) else "ok"
+    return "limited" if is_spent else "ok"
 
 
 def _denied(info: Any, subscribed: Any, channel: str) -> Iterator[str]:

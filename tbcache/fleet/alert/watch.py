@@ -66,7 +66,7 @@ class Watch:
         if self._lease.token == 0:
             self._listen()
             return
-        status = self._fleet.status()
+        status = self._fleet.outline()
         if status.server.is_available:
             self._follow_fleet(status)
         else:
