@@ -15,10 +15,11 @@ from tbcache.monitoring import WorkerStatus
 from tbcache.monitoring.departure import Departure
 from tbcache.monitoring.interval import intervals_of
 from tbcache.store.mark import Marks
-from tbcache.store.wire import MICROS
+from tbcache.store.wire import MICROS, to_time
 
 #: ``order``: an operator did something. ``began``, ``ended``: a trouble did. ``came``, ``left``, ``lost``: a
-#: process was started, has ended in order, or is not heard of any more. ``errors``: of a new kind.
+#: process was started, has ended in order, or is not heard of any more. ``errors``: of a new kind, or of one
+#: of which nobody knows whether it is.
 ChangeKind = Literal["order", "began", "ended", "came", "left", "lost", "errors"]
 
 
@@ -68,7 +69,10 @@ def _came(one: WorkerStatus | Departure) -> Change:
 
 
 def new_errors(source: str, marks: Marks, span: timedelta) -> Iterator[Change]:
-    """The kinds of errors that there were in the last ``span``, and none of in as long before it."""
+    """The kinds of errors that there were in the last ``span``, and none of in as long before it.
+
+    Where not all of that time before is kept, none of them is called new: it is said from when on it is.
+    """
     minutes, now = int(span.total_seconds()) // 60, int(marks.now_us / MICROS) // 60
     before = intervals_of(marks.between([now - 2 * minutes, now - minutes]))
     since = intervals_of(marks.between(range(now - minutes, now + 2)))
@@ -79,7 +83,15 @@ def new_errors(source: str, marks: Marks, span: timedelta) -> Iterator[Change]:
         for kind, count in one.errors_by_kind.items():
             counts[kind] = counts.get(kind, 0) + count
             first.setdefault(kind, one.start)
+    kept_from = now if marks.first is None else marks.first
     for kind, count in counts.items():
         if kind not in known:
             many = f"{count} errors" if count > 1 else "an error"
-            yield Change(first[kind], "errors", f"{source}: {many} of a new kind, {kind}", source)
+            what = f"{source}: {many} of a new kind, {kind}"
+            if kept_from > now - 2 * minutes:
+                began = to_time(kept_from * 60 * MICROS)
+                what = (
+                    f"{source}: {many}, {kind}; whether they are new is not known, as nothing is kept of "
+                    f"before {began:%Y-%m-%d %H:%M} UTC"
+                )
+            yield Change(first[kind], "errors", what, source)

@@ -89,4 +89,27 @@ def test_errors_of_a_new_kind_are_told_with_when_they_began(
     monitor.record_request("news", success=False)
     assert monitor.flush()
     assert kinds(fleet) == [("errors", "news")]
-    assert fleet.changes()[0].what == "news: an error of a new kind, other"
+    # Nothing of an hour before is known.
+    assert fleet.changes()[0].what.startswith("news: an error, other; whether they are new is not known")
+
+
+def test_an_error_is_not_called_new_where_the_time_before_is_not_kept() -> None:
+    """Redis keeps a day: of the half day before the last 13 hours only a part is there."""
+    day, count = NOON // DAY_MINUTES, "error.rate_limit"
+    # One each minute since midnight, and each minute of the day before.
+    kept = {
+        str(at).encode(): f"{at // DAY_MINUTES} {count}={at % DAY_MINUTES}".encode()
+        for at in range(NOON - DAY_MINUTES, NOON + 1)
+    }
+    kept[str(NOON - 9).encode()] += b",error.timeout=0"
+    for at in range(NOON - 8, NOON + 1):
+        kept[str(at).encode()] += b",error.timeout=1"
+    sums = {count: NOON % DAY_MINUTES, "error.timeout": 1}
+    marks = Marks(NOON * 60e6, kept, {day: Counter(sums), day - 1: Counter({count: DAY_MINUTES})})
+    found = {hours: [one.what for one in new_errors("news", marks, hours * HOUR)] for hours in (12, 13, 24)}
+    unknown = "whether they are new is not known, as nothing is kept of before 2024-10-03 12:00 UTC"
+    assert found == {
+        12: ["news: an error of a new kind, timeout"],
+        13: [f"news: an error, timeout; {unknown}"],
+        24: [f"news: 1440 errors, rate_limit; {unknown}", f"news: an error, timeout; {unknown}"],
+    }
