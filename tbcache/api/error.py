@@ -138,6 +138,9 @@ def _known_of(error: TbcacheError) -> dict[str, object]:
 
 
 def _retry_at(error: TbcacheError) -> datetime | None:
+    # Nobody knows when an operator resumes what is paused.
+    if isinstance(error, Paused):
+        return None
     return error.retry_at if isinstance(error, RateLimited | UpstreamError) else None
 
 

@@ -17,6 +17,8 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_QUERY_BYTES = 4 * 1024
 #: So many requests of one client are answered at once; a page that is watched is none of them.
 MOST_IN_HAND = 64
+#: Below it answers are asked for, some of which wait for a slot.
+ASKS = "/api/sentiment/"
 
 _TOO_LARGE = f"the body has more than {MAX_BODY_BYTES} bytes"
 _TOO_LONG = f"what follows the ? has more than {MAX_QUERY_BYTES} bytes"
@@ -38,7 +40,7 @@ class Intake:
         if (refusal := self._refuse(scope, client)) is not None:
             await refusal(scope, receive, send)
             return
-        is_counted = scope["path"].startswith("/api/")
+        is_counted = _is_counted(scope["path"])
         self._in_hand[client] += is_counted
         try:
             await self._app(scope, _bounded(receive), send)
@@ -53,9 +55,14 @@ class Intake:
             return error_response(413, _TOO_LARGE, path=path)
         if len(scope.get("query_string", b"")) > MAX_QUERY_BYTES:
             return error_response(414, _TOO_LONG, path=path)
-        if path.startswith("/api/") and self._in_hand[client] >= MOST_IN_HAND:
+        if _is_counted(path) and self._in_hand[client] >= MOST_IN_HAND:
             return error_response(429, _TOO_MANY, {"Retry-After": "1"}, path=path)
         return None
+
+
+def _is_counted(path: str) -> bool:
+    """Asks for answers have bounds of their own (:class:`Crew`): who waits is shut out of nothing else."""
+    return path.startswith("/api/") and not path.startswith(ASKS)
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Context, Ctx
-from tbcache.api.model import Schema
+from tbcache.api.model import RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
 from tbcache.api.security import SCHEMES, WriteRoute
@@ -29,9 +29,8 @@ MOST_SKIPPED = 10_000
 Symbols = Annotated[list[Symbol], Field(min_length=1, max_length=MOST_SYMBOLS)]
 
 
-class JobsAsked(BaseModel):
+class JobsAsked(RequestBody):
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"source": "stocktwits", "symbols": ["AAPL", "GME"], "hours": 24}]},
     )
 
@@ -40,8 +39,8 @@ class JobsAsked(BaseModel):
     hours: int = Field(24, ge=1)
 
 
-class SymbolsAsked(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"symbols": ["AAPL", "GME"]}]})
+class SymbolsAsked(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"symbols": ["AAPL", "GME"]}]})
 
     symbols: Symbols
     source: Annotated[
@@ -100,7 +99,9 @@ def jobs(
     response: Response,
     name: AnyName = None,
     symbol: Part = None,
-    caller: Annotated[str | None, Query(max_length=200, description="With all below it.")] = None,
+    caller: Annotated[
+        str | None, Query(max_length=200, min_length=1, description="With all below it.")
+    ] = None,
     state: Annotated[Literal["running", "waiting", "delayed", "follows"] | None, Query()] = None,
     most: Most = 100,
     skip: Annotated[int, Query(ge=0, le=MOST_SKIPPED, description="Leave out so many.")] = 0,
@@ -120,7 +121,9 @@ def jobs(
 def explain(
     context: Ctx,
     job: JobId,
-    queue: Annotated[str | None, Query(max_length=64, description="If it is none of a source's.")] = None,
+    queue: Annotated[
+        str | None, Query(max_length=64, min_length=1, description="If it is none of a source's.")
+    ] = None,
 ) -> JobState:
     """Where a job stands, which limit it waits for, and when it will start; 404 once it is over."""
     try:

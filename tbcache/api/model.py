@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tbcache.api.parameter import CALLER
 from tbcache.models import Charge
@@ -33,6 +33,12 @@ class Schema(BaseModel):
     """Reads dataclasses; times are UTC, money US dollars, durations seconds."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class RequestBody(BaseModel):
+    """A body: what is not known in it, and a number that is a text or ``true``, may be meant otherwise."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Error(Schema):
@@ -69,13 +75,11 @@ class CacheHealth(Schema):
     cache_hit_rate: float | None = Field(description="0..1, of all asks today; stale answers count as hits.")
 
 
-class ClearRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]}
-    )
+class ClearRequest(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]})
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
-    dry_run: StrictBool = Field(False, description="Only count them.")
+    dry_run: bool = Field(False, description="Only count them.")
 
 
 class Cleared(Schema):
@@ -84,15 +88,15 @@ class Cleared(Schema):
     is_done: bool = Field(True, description="False for a dry run.")
 
 
-class Reason(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"why": "the key is changed"}]})
+class Reason(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"why": "the key is changed"}]})
 
     why: str = Field("", description="For all to see, and for the audit.", max_length=200)
 
 
-class LimitsAsked(BaseModel):
+class LimitsAsked(RequestBody):
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"limits": "100/15m,2000/1d", "why": "shared key"}]}
+        json_schema_extra={"examples": [{"limits": "100/15m,2000/1d", "why": "shared key"}]}
     )
 
     limits: str = Field(description="Like 100/15m, or several with commas.", max_length=200)
@@ -130,10 +134,8 @@ class LimitsInForce(Schema):
     is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
 
 
-class Weight(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"caller": "desk/vip", "weight": 4}]}
-    )
+class Weight(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"caller": "desk/vip", "weight": 4}]})
 
     caller: Annotated[str, Field(max_length=64, json_schema_extra=CALLER)]
     weight: Annotated[float | None, Field(description="0.001 to 1000; null takes it back.")]
@@ -146,18 +148,18 @@ class Moved(Schema):
     state: str = Field(description="`done`; `running`: a worker has it in hand; `gone`: it is not there.")
 
 
-class DeadAsked(BaseModel):
+class DeadAsked(RequestBody):
     """Which dead letters: those that have all of what is said; all of the queue where nothing is."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"error": "worker died", "dry_run": True}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "worker died", "dry_run": True}]})
 
-    symbol: Annotated[str | None, Field(max_length=200)] = None
-    job: Annotated[str | None, Field(max_length=200, description="An id.")] = None
-    error: Annotated[str | None, Field(max_length=200, description="Any part of the reason.")] = None
-    caller: Annotated[str | None, Field(max_length=200)] = None
-    dry_run: Annotated[StrictBool, Field(description="Only count them.")] = False
+    symbol: Annotated[str | None, Field(max_length=200, min_length=1)] = None
+    job: Annotated[str | None, Field(max_length=200, min_length=1, description="An id.")] = None
+    error: Annotated[
+        str | None, Field(max_length=200, min_length=1, description="Any part of the reason.")
+    ] = None
+    caller: Annotated[str | None, Field(max_length=200, min_length=1)] = None
+    dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
 
 class DeadDone(Schema):

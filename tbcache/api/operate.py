@@ -110,11 +110,12 @@ def audit(
     response: Response,
     most: Most = 100,
     before: Annotated[Moment | None, Query(description="What was done before that moment.")] = None,
+    after: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="As `Link` has it.")] = None,
 ) -> list[AuditLine]:
     """What operators have done in the last 30 days, the last first."""
-    found, has_more = page_of(context.fleet.audit(most + 1, before), most)
+    found, has_more = page_of(context.fleet.audit(most + 1, before, after), most)
     if has_more:
-        link_next(request, response, before=found[-1].at.isoformat())
+        link_next(request, response, after=found[-1].mark)
     return [AuditLine.model_validate(line) for line in found]
 
 

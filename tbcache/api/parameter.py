@@ -27,9 +27,11 @@ Source = Annotated[str, Path(description="A source.", max_length=64, examples=["
 SymbolPath = Annotated[str, Path(description="A ticker.", max_length=64, json_schema_extra=_TICKER)]
 Symbol = Annotated[str, Field(max_length=64, json_schema_extra=_TICKER)]
 JobId = Annotated[str, Path(description="The id of a job.", max_length=200)]
-#: A part of what is looked for, in a query.
-Part = Annotated[str | None, Query(max_length=200)]
-AnyName = Annotated[str | None, Query(max_length=64, description="A source or a queue; all sources.")]
+#: A part of what is looked for, in a query. An empty one is a variable without a value: it would mean all.
+Part = Annotated[str | None, Query(max_length=200, min_length=1)]
+AnyName = Annotated[
+    str | None, Query(max_length=64, min_length=1, description="A source or a queue; all sources.")
+]
 Most = Annotated[int, Query(ge=1, le=1000, description="So many a page.")]
 
 

@@ -50,6 +50,8 @@ NOT_LET_IN = "this needs the API's token: send it as `Authorization: Bearer TOKE
 NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
 ONLY_READS = "this token may only read: what changes something, or may cost money, needs TBCACHE_API_TOKEN"
 
+OTHER_PAGE = "this cannot be asked by a web page of another site, or of another port"
+
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -93,6 +95,21 @@ def check_write(request: Request, tokens: Tokens, scope: Scope = "act") -> None:
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
 
+def check_page_read(request: Request, tokens: Tokens) -> None:
+    """The same for a page that takes as long as what a :class:`ReadRoute` is for.
+
+    Raises:
+      HTTPException: 401 without a session or a token where one is set, 403 from elsewhere where none is, or
+        from another site's page.
+    """
+    if not tokens.are_set:
+        _check_loopback(request)
+    elif tokens.scope_of_page(request.headers) is None:
+        raise HTTPException(401, "log in first: /login")
+    elif not is_own_page(request.headers):
+        raise HTTPException(403, OTHER_PAGE)
+
+
 def check_query(request: Request, known: Collection[str]) -> None:
     """What a verb does not know behind the ``?`` must not be thrown away: it would do more than was asked.
 
@@ -132,7 +149,7 @@ def _check_form(request: Request, tokens: Tokens) -> None:
         raise HTTPException(401, "log in first: /login")
     _check_scope(scope, "act")
     if not is_own_page(request.headers):
-        raise HTTPException(403, "this cannot be asked by a web page of another site, or of another port")
+        raise HTTPException(403, OTHER_PAGE)
 
 
 def _check_scope(scope: Scope | None, wanted: Scope) -> None:
@@ -171,8 +188,7 @@ def _check_loopback(request: Request) -> None:
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
     if not is_own_page(request.headers):
-        text = "without a token this cannot be asked by a web page of another site, or of another port"
-        raise HTTPException(403, text)
+        raise HTTPException(403, OTHER_PAGE)
 
 
 def is_own_page(headers: Headers) -> bool:

@@ -162,7 +162,8 @@ async def sentiment(
     crew = context.past if asked.as_of is not None else context.waiting
     found = await crew.run(lambda: _answer(source, symbol, asked))
     # An answer is the same while only its age changes.
-    response.headers["ETag"] = tag_of(f"{found.sentiment!r}".encode(), is_weak=True)
+    what = f"{found.origin} {found.reason} {found.sentiment!r}"
+    response.headers["ETag"] = tag_of(what.encode(), is_weak=True)
     return found
 
 

@@ -5,6 +5,7 @@ They stand in Redis, for all to read: the last ones, for 30 days.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -39,6 +40,11 @@ class AuditLine(msgspec.Struct, frozen=True):
     detail: str = ""
     count: int | None = None
 
+    @property
+    def mark(self) -> str:
+        """Its place in the list: 32 hex digits. A moment is none: each process has a clock of its own."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
+
 
 class Audit:
     """The lines of the fleet."""
@@ -61,25 +67,32 @@ class Audit:
             pipe.expire(key, KEPT)
             pipe.execute()
 
-    def read(self, most: int, before: datetime | None = None) -> list[AuditLine]:
-        """The last ``most`` lines of the last 30 days, the last first, of those ``before`` a moment where one
-        is given; what is damaged is left out.
+    def read(self, most: int, before: datetime | None = None, after: str | None = None) -> list[AuditLine]:
+        """The last ``most`` lines of the last 30 days, the last first, of those ``before`` a moment, and
+        of those that stand ``after`` the line of that mark, where given; what is damaged is left out.
+        Where the marked line is gone there are none: the oldest go first.
 
         Raises:
           Unavailable: Redis is away.
         """
         since = utc_now() - KEPT
-        lines = (line for text in self._texts() if (line := _read(text)) is not None)
+        lines: Iterator[AuditLine] = (line for text in self._texts() if (line := _read(text)) is not None)
+        if after is not None:
+            lines = itertools.islice(itertools.dropwhile(lambda line: line.mark != after, lines), 1, None)
         meant = (line for line in lines if line.at > since and (before is None or line.at < before))
         return list(itertools.islice(meant, most))
 
     def _texts(self) -> Iterator[bytes]:
         """All lines, the last first."""
+        last = b""
         for end in range(-1, -MOST_LINES - 1, -CHUNK):
             found = self._store.call("LRANGE", self._store.keys.audit, end - CHUNK + 1, end)
-            yield from reversed(found)
-            if len(found) < CHUNK:
+            is_all = len(found) < CHUNK
+            # What was written since the call before has moved the lines: some were there already.
+            yield from reversed(found[: found.index(last)] if last in found else found)
+            if is_all:
                 return
+            last = found[0]
 
 
 def _read(text: bytes) -> AuditLine | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +28,7 @@ from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.usage import FleetUsage, read_asked, read_busiest, read_usage, unknown_usage
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
+from tbcache.models.error import ConfigurationError, InvalidRequest, Paused, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
@@ -38,10 +38,13 @@ from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.server import ask_facts
 from tbcache.store.start import await_server
+from tbcache.store.state import read_states
 
 DAY_HOURS = 24
 #: Of so many things that operators did last those are told that are of the last hours.
 MOST_ORDERS = 1_000
+#: Nobody knows when a source that is drained is resumed: this is when to look again.
+PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,14 +335,16 @@ class Fleet:
         """
         return run(weights_of(self._store).read())
 
-    def audit(self, most: int = 100, before: datetime | None = None) -> list[AuditLine]:
-        """What operators have done, the last first; only what was done ``before`` a moment, where one is
-        given.
+    def audit(
+        self, most: int = 100, before: datetime | None = None, after: str | None = None
+    ) -> list[AuditLine]:
+        """What operators have done, the last first; only what was done ``before`` a moment, and what stands
+        ``after`` the line of that mark, where they are given.
 
         Raises:
           RedisUnreachable: it stands in Redis.
         """
-        return Audit(self._store).read(most, before)
+        return Audit(self._store).read(most, before, after)
 
     def watcher(self) -> Watcher:
         """Which process tells of troubles.
@@ -397,9 +402,18 @@ class Fleet:
 
         Raises:
           InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
-          Paused: an operator drains one of the queues.
+          Paused: an operator drains one of the queues; none of the fetches is queued then.
         """
+        self._require_open({one.source for one in requests})
         return self._queue.enqueue_many(requests, lane, caller=caller)
+
+    def _require_open(self, sources: Collection[str]) -> None:
+        """One that is drained refuses its part by itself: those of the others would be queued, and paid for,
+        behind the refusal."""
+        states = read_states(self._store, sources) if len(sources) > 1 else {}
+        for name, state in states.items():
+            if state.order is not None and state.order.what == "drain":
+                raise Paused(name, utc_now() + PAUSE, str(state.order))
 
     def explain(self, job_id: str, queue: str | None = None) -> Explanation:
         """Where a job stands, which limit it waits for, and when it will start; ``queue`` is its queue, else

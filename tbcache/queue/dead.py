@@ -45,6 +45,15 @@ class DeadFilter:
     error: str | None = None
     caller: str | None = None
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+          InvalidRequest: a part is empty. That is a variable without a value, and would mean all, or none.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) == "":
+                raise InvalidRequest(f"the {field.name} to look for is empty: leave it out to mean all")
+
     @property
     def is_all(self) -> bool:
         return all(getattr(self, field.name) is None for field in fields(self))

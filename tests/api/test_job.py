@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.fleet import AuditLine
+from tbcache.fleet.audit import Audit
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.test_dead import bury
@@ -75,6 +79,17 @@ def test_symbols_are_warmed_where_sources_are_on(asking: TestClient) -> None:
     ] == ["twitter"]
 
 
+def test_nothing_is_warmed_where_one_of_the_sources_is_drained(asking: TestClient) -> None:
+    """Money spent behind a refusal is money that nobody knows of."""
+    for source in ("stocktwits", "twitter"):
+        asking.post(f"/api/queue/{source}/drain")
+        refused = asking.post("/api/warm", json={"symbols": ["NVDA"]})
+        assert (refused.status_code, refused.json()["source"]) == (429, source)
+        assert asking.get("/api/jobs").json() == []
+        asking.post(f"/api/queue/{source}/resume")
+    assert asking.post("/api/warm", json={"symbols": ["NVDA"]}).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "status", "what"),
     [
@@ -122,6 +137,44 @@ def test_the_audit_comes_a_page_at_a_time(client: TestClient, store: Store, sett
         client.post("/api/queue/twitter/resume", headers={"X-Operator": who})
     pages = pages_of(client, "/api/audit?most=2")
     assert [[one["who"] for one in page] for page in pages] == [["c", "b"], ["a"]]
+
+
+def test_no_line_of_the_audit_is_lost_between_pages_or_told_twice(client: TestClient, store: Store) -> None:
+    """Each process goes by its own clock: lines of one moment, and lines that stand before earlier ones."""
+    now = datetime.now(UTC)
+    moments = [now, now, now - timedelta(seconds=5), now - timedelta(seconds=1), now - timedelta(seconds=3)]
+    for number, at in enumerate(moments):
+        line = AuditLine(at, f"operator-{number}", "queue.resume", "twitter")
+        store.client.rpush(store.keys.audit, msgspec.json.encode(line))
+    store.client.expire(store.keys.audit, 60)
+    for most in (1, 2, 3):
+        first = client.get(f"/api/audit?most={most}")
+        client.post("/api/queue/twitter/resume")
+        rest = pages_of(client, first.links["next"]["url"])
+        names = [one["who"] for page in (first.json(), *rest) for one in page if one["who"] != "api"]
+        assert names == [f"operator-{number}" for number in (4, 3, 2, 1, 0)][: len(names)]
+        assert "operator-0" in names
+        store.client.ltrim(store.keys.audit, 0, 4)
+    assert client.get(f"/api/audit?after={'0' * 32}").json() == []
+    assert client.get("/api/audit?after=nonsense").status_code == 422
+
+
+def test_lines_that_are_written_between_two_calls_are_told_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list is read a part at a time, from its end, which moves."""
+    audit, call = Audit(store), store.call
+    monkeypatch.setattr("tbcache.fleet.audit.CHUNK", 2)
+    for number in range(5):
+        audit.write("ada", "queue.resume", str(number))
+
+    def busy(*command: Any) -> Any:
+        found = call(*command)
+        audit.write("ada", "queue.resume", "later")
+        return found
+
+    monkeypatch.setattr(store, "call", busy)
+    assert [line.name for line in audit.read(100)] == ["4", "3", "2", "1", "0"]
 
 
 def test_a_source_is_told_with_all_that_is_known_of_it(client: TestClient) -> None:

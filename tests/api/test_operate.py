@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from tbcache.settings import Settings
@@ -92,6 +94,43 @@ def test_no_verb_throws_away_what_stands_behind_the_question_mark(client: TestCl
         assert (refused.status_code, refused.json()["error"].split(":")[0]) == (422, query.split("=")[0])
     assert len(client.get("/api/dead?name=twitter").json()) == 2
     assert client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]["order"] is None
+
+
+@pytest.mark.parametrize("part", ["symbol", "job", "error", "caller"])
+def test_an_empty_filter_is_not_all_dead_letters(client: TestClient, store: Store, part: str) -> None:
+    """A script whose variable has no value must not purge everything."""
+    bury(store, [("AAPL", "timeout", {})])
+    for verb in ("purge", "requeue"):
+        refused = client.post(f"/api/dead/twitter/{verb}", json={part: ""})
+        assert (refused.status_code, refused.json()["error"].split(":")[0]) == (422, part)
+    assert client.get(f"/api/dead?{part}=").status_code == 422
+    assert len(client.get("/api/dead").json()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/jobs", {"source": "stocktwits", "symbols": ["AAPL"], "hours": True}),
+        ("/api/jobs", {"source": "stocktwits", "symbols": ["AAPL"], "hours": "24"}),
+        ("/api/weights", {"caller": "desk", "weight": True}),
+        ("/api/weights", {"caller": "desk", "weight": "4"}),
+        ("/api/dead/twitter/purge", {"dry_run": "no"}),
+        ("/api/dead/twitter/purge", {"dry_run": 0}),
+    ],
+)
+def test_a_body_means_what_its_types_say(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    """`true` hours would be a paid fetch of one."""
+    refused = client.post(path, json=body)
+    assert (refused.status_code, refused.json()["error"].split(":")[0]) == (422, list(body)[-1])
+
+
+def test_what_is_paused_says_no_moment_that_nobody_knows(client: TestClient) -> None:
+    """A bot that obeys `Retry-After: 1` would ask each second, for hours."""
+    client.post("/api/queue/stocktwits/drain")
+    refused = client.post("/api/jobs", json={"source": "stocktwits", "symbols": ["AAPL"]})
+    assert (refused.status_code, refused.json()["type"]) == (429, "/docs#paused")
+    assert "Retry-After" not in refused.headers
+    assert "retry_at" not in refused.json()
 
 
 def test_a_weight_is_set_over_http(client: TestClient) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from starlette.testclient import TestClient
 
 import tbcache
+from tbcache.api import intake, sentiment
 from tbcache.api.crew import Crew
+from tbcache.api.sentiment import Answer
 from tbcache.fetch import get_pipeline
 from tbcache.settings import Settings
 from tbcache.testing import RunningSimulator, simulator
@@ -127,11 +131,46 @@ def test_what_cannot_be_answered_is_said(asked: TestClient, path: str, status: i
 
 def test_an_answer_is_the_same_while_only_its_age_changes(asked: TestClient) -> None:
     """A bot that polls is sent an answer when there is another."""
-    first = asked.get(AAPL)
+    # Where an answer comes from is no matter of its age: the second is the cache's.
+    live, first = asked.get(AAPL), asked.get(AAPL)
+    assert live.headers["ETag"] != first.headers["ETag"]
     again = asked.get(AAPL, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     other = asked.get(AAPL, params={"hours": 1}, headers={"If-None-Match": first.headers["ETag"]})
     assert other.status_code == 200
+
+
+def test_why_an_answer_is_null_is_part_of_its_tag(asked: TestClient) -> None:
+    """Every null is the same one else, whatever the reason says by now."""
+    reasons = ("it covers 1 of 24 hours", "it covers 2 of 24 hours")
+    answers = [Answer(origin="cache", age=0, sentiment=None, reason=reason) for reason in reasons]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sentiment, "_answer", lambda *asked: answers.pop())
+        tags = {asked.get(AAPL).headers["ETag"] for _ in reasons}
+    assert len(tags) == 2
+
+
+def test_who_waits_for_answers_is_not_shut_out_of_other_paths(
+    asked: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator behind the proxy of bots that wait must be able to resume the source."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(*asked: object) -> Answer:
+        entered.set()
+        assert go_on.wait(30)
+        return Answer(origin=None, age=None, sentiment=None)
+
+    monkeypatch.setattr(intake, "MOST_IN_HAND", 1)
+    monkeypatch.setattr(sentiment, "_answer", slow)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(asked.get, AAPL)
+        try:
+            assert entered.wait(30)
+            assert asked.get("/api/weights").status_code == 200
+        finally:
+            go_on.set()
+        assert waiting.result().status_code == 200
 
 
 def test_who_waits_for_answers_keeps_nobody_from_the_rest(
@@ -147,7 +186,7 @@ def test_who_waits_for_answers_keeps_nobody_from_the_rest(
     assert asked.get("/api/weights").status_code == 200
 
 
-@pytest.mark.parametrize("path", [AAPL, "/api/history"])
+@pytest.mark.parametrize("path", [AAPL, "/api/history", "/symbol/AAPL/past"])
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example.com"}, {"Sec-Fetch-Site": "cross-site"}]
 )
@@ -164,3 +203,8 @@ def test_with_a_token_nobody_asks_without_it(
     """Whoever is let in to read figures need not be let in to spend."""
     client = client_for(settings_for(server, TBCACHE_API_TOKEN="t" * 16))
     assert client.get(AAPL).status_code == 401
+    past = client.get("/symbol/AAPL/past")
+    assert (past.status_code, "/login" in past.text) == (401, True)
+    client.post("/login", data={"token": "t" * 16})
+    assert client.get("/symbol/AAPL/past", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.get("/symbol/AAPL/past").status_code == 200

@@ -14,6 +14,7 @@ from tbcache.api.context import Ctx
 from tbcache.api.page import chart, part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
+from tbcache.api.security import check_page_read
 from tbcache.models import FetchRequest, Point
 from tbcache.models.error import ConfigurationError, RepositoryUnavailable
 
@@ -38,7 +39,8 @@ class Past:
 
 @router.get("/symbol/{symbol}/past")
 async def past(request: Request, context: Ctx, symbol: str, span: Span = "24h") -> HTMLResponse:
-    """It computes, so that only so many are made at once."""
+    """It computes, so that only so many are made at once, and none for a stranger's page."""
+    check_page_read(request, context.tokens)
     status = await live_of(request).status()
     name, names = FetchRequest("any", symbol).symbol, [one.name for one in status.sources if one.is_enabled]
     found = await context.past.run(lambda: [_past(source, name, status.at, span) for source in names])
