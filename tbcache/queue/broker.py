@@ -12,7 +12,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
-from tbcache.io.trace import Carrier, Span
+from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
 from tbcache.monitoring.presence import process_name
@@ -24,7 +24,7 @@ from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.log import JobLog
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.queue.script import Ask, queue_keys
+from tbcache.queue.script import Ask, Queued, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
 from tbcache.queue.weight import weights_of
@@ -185,22 +185,29 @@ class PacingBroker(Broker):
     async def put_many(self, messages: Sequence[dramatiq.Message[Any]]) -> list[QueuedJob]:
         """:meth:`enqueue_many`, in the world that it is awaited in."""
         self._emit_all("before_enqueue", self.emit_before, messages)
-        routes: dict[_Route, tuple[str, Wants, Span, Carrier]] = {}
+        routes: dict[_Route, tuple[str, Wants]] = {}
         places: dict[_Route, list[int]] = {}
         asks = []
         for place, message in enumerate(messages):
             route = _route_of(message)
             if route not in routes:
-                sent = sending(route.queue)
-                routes[route] = *await self._wants(route), sent, sent.carrier()
-            name, _, _, carrier = routes[route]
-            asks.append(self._ask(message, name, carrier))
+                routes[route] = await self._wants(route)
+            # Whatever cannot be sent is known before anything is.
+            asks.append(self._ask(message, routes[route][0], NOWHERE))
             places.setdefault(route, []).append(place)
         found: dict[int, QueuedJob] = {}
         for route, some in places.items():
-            _, wants, sent, _ = routes[route]
-            placed = await self._put_all(route.queue, wants, sent, [asks[place] for place in some])
-            found.update(zip(some, placed, strict=True))
+            name, wants = routes[route]
+            with sending(route.queue) as sent:
+                carrier = sent.carrier()
+                if carrier:
+                    for place in some:
+                        asks[place] = self._ask(messages[place], name, carrier)
+                placed = await put_all(
+                    self.store, self._worker, route.queue, [asks[place] for place in some], wants
+                )
+                record_sent(sent, placed)
+            found.update(zip(some, await self._jobs(route.queue, placed), strict=True))
         self._emit_all("after_enqueue", self.emit_after, messages)
         return [found[place] for place in range(len(messages))]
 
@@ -212,10 +219,7 @@ class PacingBroker(Broker):
             for message in messages:
                 emit("enqueue", message, None)
 
-    async def _put_all(self, queue: str, wants: Wants, sent: Span, asks: Sequence[Ask]) -> list[QueuedJob]:
-        with sent:
-            queued = await put_all(self.store, self._worker, queue, asks, wants)
-            record_sent(sent, queued)
+    async def _jobs(self, queue: str, queued: Sequence[Queued]) -> list[QueuedJob]:
         moments = await starts_of(self.store, queue, queued)
         return [
             QueuedJob(queue=queue, job_id=one.id, state=one.state, starts_at=moment, _store=self.store)

@@ -12,7 +12,7 @@ from tbcache.fleet import Fleet
 from tbcache.fleet.change import new_errors
 from tbcache.fleet.incident import Incident, Incidents
 from tbcache.io import utc_now
-from tbcache.monitoring import UsageMonitor, Workload
+from tbcache.monitoring import UsageMonitor, Workload, departure
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.mark import DAY_MINUTES, Marks
@@ -70,6 +70,20 @@ def test_who_came_and_who_went_is_told(store: Store, settings: Settings, fleet: 
         ("left", "box-1"),
         ("lost", "box-2"),
     ]
+
+
+def test_so_many_departures_are_kept(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that is scaled up and down all day fills no Redis."""
+    monkeypatch.setattr(departure, "MOST", 2)
+    for name in ("box-1", "box-2", "box-3"):
+        monitor = UsageMonitor(store, settings)
+        monitor.worker = name
+        monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=1))
+        monitor.leave()
+    assert store.client.llen(store.keys.gone) == 2
+    assert [one.name for one in departure.read_departures(store)] == ["box-3", "box-2"]
 
 
 def test_errors_of_a_new_kind_are_told_with_when_they_began(

@@ -14,8 +14,9 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.repository import SentimentRepository
 from tbcache.repository.hour import UsageHour
 from tbcache.settings import Settings
-from tbcache.store import Store
+from tbcache.store import Refused, Store
 from tbcache.store.clock import ServerClock
+from tbcache.store.mark import Marks
 from tests.server import Server
 from tests.today import set_today
 
@@ -98,6 +99,42 @@ def test_the_hours_that_are_over_are_written_once(
     assert (writer.write(), hours_of(repository)) == (0, expected)
     (last,) = repository.hours(FLEET, NOON - HOUR, SOURCE)
     assert (last.figures["cost"], last.figures["queue.waiting"]) == (60_000, 59)
+
+
+def test_an_hour_is_written_when_all_have_told_what_they_counted_in_it(
+    store: Store, writer: HourWriter, repository: SentimentRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker tells Redis its figures seconds later: what is written stays as it is."""
+    count(store, NOON - HOUR)
+    moment = NOON
+
+    async def now_us(self: ServerClock, source: str) -> float:
+        return moment.timestamp() * 1e6
+
+    monkeypatch.setattr(ServerClock, "now_us", now_us)
+    found = []
+    for minutes in (1, 2):
+        moment = NOON + timedelta(minutes=minutes)
+        writer.write()
+        found.append(set(hours_of(repository)))
+    assert found == [set(), {NOON - HOUR}]
+
+
+def test_a_source_that_is_refused_or_damaged_costs_no_other_its_hours(
+    store: Store, writer: HourWriter, repository: SentimentRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count(store, NOON - HOUR)
+    store.client.set(store.keys.minutes("twitter"), "banana", ex=60)
+    marks = UsageMonitor.get_marks
+
+    def get_marks(self: UsageMonitor, source: str) -> Marks:
+        if source == "reddit":
+            raise Refused(store.address, "no right to its keys")
+        return marks(self, source)
+
+    monkeypatch.setattr(UsageMonitor, "get_marks", get_marks)
+    assert writer.write() == 1
+    assert set(hours_of(repository)) == {NOON - HOUR}
 
 
 def test_an_outage_of_hours_leaves_no_gap(

@@ -31,7 +31,7 @@ from tbcache.models.error import UpstreamError
 from tbcache.providers.client import HttpClient
 from tbcache.queue import PacingBroker
 from tbcache.settings import BUILT_IN, Settings
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tbcache.testing import SimulatedFleet
 from tests.server import Server, wait_until
 from tests.task import cancelled
@@ -244,6 +244,32 @@ def test_many_jobs_are_one_message_each_and_one_span(spans: Memory) -> None:
     sent = spans.one("send reddit")
     assert sent.facts["messaging.batch.message_count"] == len(handles) == 3
     by_convention(spans)
+
+
+def test_each_span_that_was_begun_ends_where_redis_is_away(
+    spans: Memory,
+    private_server: Server,
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message to each of three queues, of which the first breaks off."""
+    begun: list[str] = []
+    monkeypatch.setattr(
+        spans.provider._active_span_processor, "on_start", lambda span, *_, **__: begun.append(span.name)
+    )
+    settings = settings_for(private_server)
+    broker = PacingBroker(Store(settings), settings, [])
+    messages: list[dramatiq.Message[Any]] = []
+    for queue in ("one", "two", "three"):
+        broker.declare_queue(queue)
+        messages.append(dramatiq.Message(queue, "work", (), {}, {}))
+    broker.enqueue_many(messages)
+    assert begun == ["send one", "send two", "send three"]
+    private_server.kill()
+    with pytest.raises(Unavailable):
+        broker.enqueue_many(messages)
+    broker.store.close()
+    assert sorted(begun) == sorted(one.name for one in spans.all())
 
 
 # What it tells
