@@ -205,7 +205,10 @@ def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble
         where = f"the queue {one.source}" if is_plain else one.source
         single, many = ("job", "jobs") if is_plain else ("queued fetch", "queued fetches")
         count = f"1 {single} died" if one.count == 1 else f"{one.count} {many} died, the last of them as"
-        todo = f"`tbcache dead` lists them, `tbcache dead purge {one.source}` forgets them"
+        todo = (
+            f"`tbcache dead` lists them, `tbcache dead requeue {one.source}` queues them again, "
+            f"`tbcache dead purge {one.source}` forgets them"
+        )
         source = None if is_plain else one.source
         yield Trouble("dead_letters", f"{where}: {count}: {one.reason}", todo, source, one.first_at)
 

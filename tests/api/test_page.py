@@ -21,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.api import session
-from tbcache.api.page import code_word
+from tbcache.api.page import code_word, svg
 from tbcache.api.page.act import VERBS
 from tbcache.api.page.form import local_path
 from tbcache.api.page.render import STATIC
@@ -38,6 +38,7 @@ from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
 from tbcache.store.lead import LEAD, Lead
+from tests.browser.fleet import bury
 from tests.kept import keep
 from tests.server import Server
 
@@ -311,8 +312,8 @@ def test_a_queue_of_a_users_own_is_listed_when_it_is_paused_and_when_no_worker_t
     assert "reports 1 0 0 0 0 Pause Drain" in text_of(_queue_row(client, "reports"))
 
 
-def _queue_row(client: TestClient, name: str) -> str:
-    page = client.get("/jobs").text
+def _queue_row(client: TestClient, name: str, asked: str = "") -> str:
+    page = client.get(f"/jobs{asked}").text
     return page[page.index(f'<tr id="queue-{name}"') :].partition("</tr>")[0]
 
 
@@ -593,6 +594,87 @@ def test_a_symbols_page_says_why_its_answer_is_stale_and_until_when(
 def _card_of(client: TestClient, symbol: str) -> str:
     page = client.get(f"/symbol/{symbol}").text
     return text_of(page[page.index("<h3>reddit") :].partition("<h3>")[2].partition("<h3>")[0])
+
+
+def test_who_may_only_read_sees_each_button_disabled_with_the_reason(
+    settings_for: SettingsFor, server: Server, client_for: ClientFor, store: Store
+) -> None:
+    """But for those that only search. Whoever has the other token has all of them."""
+    settings = settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="to read")
+    client = client_for(settings, address="10.0.0.9")
+    for token, is_barred in (("to read", True), (TOKEN, False)):
+        client.post("/login", data={"token": token})
+        for path in ("/", "/source/news", "/symbol/GME", "/symbol?symbol=GME", "/jobs?error=x"):
+            page = client.get(path).text
+            barred = page.partition("<fieldset disabled>")[2].partition("</fieldset>")[0]
+            assert bool(barred) == is_barred, path
+            assert ("this token may only read" in text_of(page)) == is_barred, path
+            if is_barred:
+                assert page.count('action="/act/') == barred.count('action="/act/'), path
+                assert "Search" not in barred, path
+
+
+def test_what_a_drained_source_would_refuse_is_disabled_and_what_matches_nothing(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    bury(store, "reddit", "GME", "no date")
+    assert "Queue the dead again Clear" in text_of(client.get("/source/reddit").text)
+    row = text_of(_queue_row(client, "reddit", "?error=else"))
+    assert row.endswith("Queue again (none matches) Forget (none matches)")
+    assert text_of(_queue_row(client, "reddit", "?error=date")).endswith("Queue again Forget")
+    act(client, "drain", source="reddit", why="dear", sure="yes")
+    for path in ("/source/reddit", "/jobs", "/"):
+        assert re.search(r"(again|Again) \(it is drained by page: dear\)", text_of(client.get(path).text)), (
+            path
+        )
+
+
+def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store, settings: Settings) -> None:
+    """And what is lost by it comes last."""
+    bury(store, "reddit", "GME", "no `date`")
+    act(client, "pause", source="news", sure="yes")
+    page = client.get("/").text
+    dead, paused = (
+        next(one for one in page.split("<li>") if words in text_of(one))
+        for words in ("reddit: 1 queued fetch died", "news is paused")
+    )
+    assert re.search('action="/act/requeue">.*name="source" value="reddit"', dead)
+    assert '<a href="/jobs#queue-reddit">queue of reddit</a>' in dead
+    assert dead.index("<code>tbcache dead requeue reddit</code>") < dead.index("dead purge")
+    assert "no `date`" in text_of(dead)
+    assert re.search('action="/act/resume">.*name="source" value="news"', paused)
+    assert '<a href="/source/news">' in paused
+
+
+def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
+    client: TestClient, store: Store, settings: Settings, monitor: UsageMonitor
+) -> None:
+    """A backlog of hours looks like one of seconds by its count."""
+    queue = Queue(store, settings)
+    for number in range(10):
+        queue.enqueue(FetchRequest("reddit", f"S{number}"))
+    seen = text_of(client.get("/source/reddit").text)
+    assert "nobody knows when: nothing of it goes on by itself" in seen
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"reddit": 0.1}))
+    act(client, "limits", source="reddit", limits="2/1h", sure="yes")
+    # Eight are more than there are slots, and one comes free each half hour.
+    assert re.search(r"Oldest \d+ s Done in about 4 h", text_of(client.get("/source/reddit").text))
+    page = client.get("/").text
+    row = page[page.index('id="source-reddit"') :].partition("</tr>")[0]
+    assert re.search(r" 10 oldest \d+ s done in 4 h", text_of(row))
+    assert "reddit has 10 jobs in its queue, and pre-warms come last until" in _card_of(client, "GME")
+
+
+def test_a_window_that_is_used_evenly_is_drawn_so() -> None:
+    """With the newest marks alone it would look as if its slots came free late."""
+    now = utc_now()
+    slots = [now - timedelta(seconds=900 - 3 * number) for number in range(1, 301)]
+    marks = [float(x) for x in re.findall(r'class="slot" x="([\d.]+)"', svg.window(slots, now, 900))]
+    assert 100 <= len(marks) <= svg.MOST_MARKS
+    assert min(marks) < 5
+    assert max(marks) > svg.WIDTH - 5
+    assert "300 slots used" in svg.window(slots, now, 900)
+    assert svg.window(slots[:1], now, 900).count('class="slot"') == 1
 
 
 def test_a_job_is_found_put_first_and_cancelled(client: TestClient, store: Store, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import part
+from tbcache.api.page import may, part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
@@ -49,6 +49,7 @@ async def jobs(
         live="head",
         parts=part.head(status),
         status=status,
+        barred=may.barred(request),
         jobs=found.jobs,
         letters=found.letters,
         where=where,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tbcache.api.page import row
+from tbcache.api.page import mend, row
 from tbcache.api.page.live import Parts
 from tbcache.api.page.render import render
 from tbcache.fleet import FleetStatus
@@ -12,7 +12,13 @@ from tbcache.fleet import FleetStatus
 
 def drawn(status: FleetStatus, *parts: str, **names: Any) -> Parts:
     """Parts of a page, by the names of their templates, which are the ids of their elements."""
-    known = {"status": status, "rows": row.rows(status), "is_demo": row.is_demo(status), **names}
+    known = {
+        "status": status,
+        "rows": row.rows(status),
+        "is_demo": row.is_demo(status),
+        "mends": mend.mends(status),
+        **names,
+    }
     return {part: render(f"part/{part}.html", **known) for part in parts}
 
 

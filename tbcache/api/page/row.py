@@ -20,7 +20,6 @@ from tbcache.fleet.model import LimitStatus, SourceStatus
 Tone = Literal["good", "fair", "bad", "none"]
 
 #: What is not listed is held up, and nothing is wrong: limited, paused, drained.
-#: What is not listed is held up, and nothing is wrong: limited, paused.
 TONES: dict[str, Tone] = {
     "ok": "good",
     "failing": "bad",

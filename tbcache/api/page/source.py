@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from tbcache.api.page import past, row
+from tbcache.api.page import may, past, row
 from tbcache.api.page.live import Draw, Parts, Seen, live_of
 from tbcache.api.page.part import drawn
 from tbcache.api.page.render import page
@@ -33,4 +33,11 @@ def draw_of(name: str) -> Draw:
 async def source(request: Request, name: str) -> HTMLResponse:
     seen = await live_of(request).seen()
     parts = draw_of(name)(seen)
-    return page("source.html", live=f"source:{name}", parts=parts, status=seen.status, source=name)
+    return page(
+        "source.html",
+        live=f"source:{name}",
+        parts=parts,
+        status=seen.status,
+        barred=may.barred(request),
+        source=name,
+    )

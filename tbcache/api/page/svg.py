@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 240, 14
 #: Where the figures over time stand on.
 SPARK_BASE = 25
-#: So many marks are drawn of a window at most: beyond that they touch each other.
+#: So many marks are drawn of a window at most, evenly taken: beyond that they touch each other.
 MOST_MARKS = 120
 
 
@@ -21,23 +22,16 @@ def window(slots: Sequence[datetime], now: datetime, seconds: float) -> Markup:
     begin = now - timedelta(seconds=seconds)
     used = [one for one in slots if begin < one <= now]
     held = sum(one > now for one in slots)
-    marks = "".join(_mark((one - begin).total_seconds() / seconds) for one in used[-MOST_MARKS:])
+    marks = "".join(
+        _mark((one - begin).total_seconds() / seconds)
+        for one in used[:: -math.ceil(len(used) / MOST_MARKS) or -1]
+    )
     more = _held(held) if held else ""
     label = f"{len(used)} slots used in the last {span(seconds)}, {held} held"
     return Markup(  # noqa: S704 -- nothing in it comes from outside
         f'<svg class="window" viewBox="0 0 {WIDTH + 30} {HEIGHT}" role="img" aria-label="{label}">'
         f'<rect class="track" x="0" y="2" width="{WIDTH}" height="{HEIGHT - 4}"/>{marks}{more}'
         f'<line class="now" x1="{WIDTH}" x2="{WIDTH}" y1="0" y2="{HEIGHT}"/></svg>'
-    )
-
-
-def spark(values: Sequence[float], label: str) -> Markup:
-    """A line through ``values``, from left to right, from 0 up to the largest."""
-    top = max(values, default=0) or 1
-    step = WIDTH / max(1, len(values) - 1)
-    points = " ".join(f"{place * step:.1f},{24 - 22 * value / top:.1f}" for place, value in enumerate(values))
-    return Markup('<svg class="spark" viewBox="0 0 {} 26" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, label, Markup('<polyline points="{}"/>').format(points)
     )
 
 
@@ -94,28 +88,10 @@ def bars(values: Sequence[float], places: int, label: str) -> Markup:
     return _spark(label, drawn)
 
 
-def scores(values: Sequence[float | None], label: str) -> Markup:
-    """A mark for each score from -1 to 1, above or below the middle; nothing where there is none."""
-    step = WIDTH / max(1, len(values))
-    marks = "".join(
-        _bar(place * step, step * 0.8, value) for place, value in enumerate(values) if value is not None
-    )
-    return Markup(  # noqa: S704 -- numbers, and a label of ours
-        f'<svg class="spark" viewBox="0 0 {WIDTH} 26" role="img" aria-label="{label}">'
-        f'<line class="now" x1="0" x2="{WIDTH}" y1="13" y2="13"/>{marks}</svg>'
-    )
-
-
 def _wrong(one: Step, top: float) -> str:
     width = max(1.5, (one.end - one.begin) * WIDTH)
     height = max(2.0, (SPARK_BASE - 1) * one.wrong / top)
     return f'<rect class="down" x="{one.begin * WIDTH:.1f}" y="0" width="{width:.1f}" height="{height:.1f}"/>'
-
-
-def _bar(x: float, width: float, value: float) -> str:
-    height = max(1.0, abs(value) * 13)
-    kind, top = ("up", 13 - height) if value >= 0 else ("down", 13)
-    return f'<rect class="{kind}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
 
 
 def span(seconds: float) -> str:

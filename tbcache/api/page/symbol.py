@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import part, row
+from tbcache.api.page import may, part, row
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.fleet import Explanation, Fleet, hindrances
@@ -42,6 +42,7 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
         live="head",
         parts=part.head(status),
         status=status,
+        barred=may.barred(request),
         symbol=name,
         is_known=known is not None,
         answers=[row.answer(one, status.at) for one in answers],

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from markupsafe import Markup, escape
+
 from tbcache.api.page.svg import span as span
 
 DAY_SECONDS = 86_400
+
+
+def commands(text: str) -> Markup:
+    """``text`` with what stands in backticks as code."""
+    parts = text.split("`")
+    # One that is not closed opens none.
+    pieces = (
+        Markup("<code>{}</code>").format(part) if place % 2 and place + 1 < len(parts) else escape(part)
+        for place, part in enumerate(parts)
+    )
+    return Markup("").join(pieces)
 
 
 def age(seconds: float) -> str:
