@@ -112,8 +112,9 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(open_page: OpenPage, shop:
 
 
 def test_a_telephone_shows_all_of_it(open_page: OpenPage, shop: Store) -> None:
-    """Tables scroll by themselves; the page does not."""
+    """Tables scroll by themselves; the page does not. Nor does one of a word that is longer than a line."""
     keep(shop, "NVDA", 6)
+    close_source(shop, "reddit", "x" * 190)
     page = open_page(viewport={"width": 380, "height": 800})
     for path in PAGES:
         page.goto(re.sub(r"(?<=\d)/.*", path, page.url))
