@@ -84,10 +84,15 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     assert (found.json()["reason"], [point["score"] for point in nothing["points"]]) == (None, [None, None])
     assert "nothing is recorded of GME in stocktwits: it was never asked for" in nothing["reason"]
     assert looked_back[0]["count"] > 0
-    # The operator's page draws the same of a day, with its figures, up to the last whole second.
-    day = asked.get(AAPL, params={"hours": 24, "as_of": told["as_of"]}).json()["sentiment"]
-    score = f">{day['score']:+.2f}"
-    wait_until(lambda: score in asked.get("/symbol/AAPL/past").text, 30, "the page's having the answer")
+    # The operator's page draws the same, up to the last whole second.
+
+    def is_drawn() -> bool:
+        now = datetime.now(UTC).replace(microsecond=0)
+        day = {**asks, "hours": 24, "start": (now - timedelta(hours=1)).isoformat(), "end": now.isoformat()}
+        score = asked.get("/api/history", params=day).json()["points"][-1]["score"]
+        return score is not None and f">{score:+.2f}" in asked.get("/symbol/AAPL/past").text
+
+    wait_until(is_drawn, 30, "the page's having the answer")
     seen = asked.get("/symbol/AAPL/past").text
     assert '<path class="line"' in seen
     assert "nothing is recorded of GME in stocktwits" in asked.get("/symbol/GME/past?span=7d").text
