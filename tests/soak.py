@@ -157,8 +157,8 @@ def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:
 
 def _is_asked(item: dict[str, Any], source: str) -> bool:
     """Whether what our providers ask for matches the item."""
-    if item["kind"] == "lookalike" and source != "news":
-        # What only sounds like the company may have neither its cashtag nor its symbol.
+    if item["kind"] == "lookalike":
+        # What only sounds like the company may have neither its cashtag nor its name: "apples".
         return False
     match source:
         case "twitter":

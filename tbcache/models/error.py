@@ -122,7 +122,7 @@ def _unreachable(address: str, reason: str, *, is_refusal: bool) -> str:
     if is_refusal:
         return f"Redis at {address} refuses what it is asked ({reason})."
     if address and LATE in reason:
-        return f"Redis at {address} is there and does not answer in time: it is busy, loading, or frozen."
+        return f"Redis at {address} is there, and gives no answer in time: it is busy, loading, or frozen."
     what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
     return (
         f"{what} ({reason}). "

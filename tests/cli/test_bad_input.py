@@ -422,5 +422,5 @@ def test_a_redis_that_stands_still_is_not_to_be_started(cli: Cli, private_server
     with private_server.frozen():
         done = cli("queue", "stats", REDIS_URL=private_server.url)
     assert done.code == 3
-    assert "is there and does not answer in time" in done.err
+    assert "is there, and gives no answer in time" in done.err
     assert "docker compose" not in done.err
