@@ -77,12 +77,14 @@ def set_limits(
     source: SourceName, limits: Limits, why: Why = "", who: Who = None, data_dir: DataDir = None
 ) -> None:
     """Lower the limits of a source for the whole fleet; none is ever raised above what the processes say."""
-    _say_limits(act_as(who).set_limits(source, Limit.parse_all(limits), why))
+    found = act_as(who).set_limits(source, Limit.parse_all(limits), why)
+    raised = ", by the settings of the processes: what is set here lowers a limit, and raises none"
+    _say_limits(found, "" if found.is_lowered else raised)
 
 
 def unset_limits(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
     """Take back the limits that were set for a source."""
-    _say_limits(act_as(who).unset_limits(source))
+    _say_limits(act_as(who).unset_limits(source), ", by the settings of the processes")
 
 
 def reopen(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
@@ -127,7 +129,6 @@ def _rows(source: SourceStatus) -> Iterator[dict[str, Any]]:
         yield {"source": source.name, "state": source.state, **msgspec.to_builtins(limit), **closed}
 
 
-def _say_limits(found: LimitsInForce) -> None:
+def _say_limits(found: LimitsInForce, hint: str = "") -> None:
     in_force = ",".join(map(str, found.limits)) or "none until a process uses it"
-    why = "" if found.is_lowered else ", by the settings of the processes"
-    say(f"{found.source}: in force is {in_force}{why}")
+    say(f"{found.source}: in force is {in_force}{hint}")

@@ -126,8 +126,8 @@ class Handle(QueuedJob):
                     )
             if give_up is not None and now() >= give_up:
                 raise ResultTimeout(
-                    f"{self.request.source} {self.request.symbol}: no result within {timeout:g} s; "
-                    "the job goes on. Is a worker running? `tbcache status` tells."
+                    f"{self.request.source} {self.request.symbol}: no result within {timeout:.3g} s; "
+                    f"the job goes on, and `tbcache queue explain {self.job_id}` says what it waits for"
                 )
 
     async def _is_lost(self, result: str) -> bool:

@@ -208,7 +208,7 @@ def test_a_wait_for_workers_that_are_not_there_ends_with_1(cli: Cli, fleet: dict
     done = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", **fleet)
     assert done.code == 1
     assert done.data[0]["error"]["kind"] == "ResultTimeout"
-    assert "Is a worker running?" in done.data[0]["error"]["message"]
+    assert "says what it waits for" in done.data[0]["error"]["message"]
     asked = cli("enqueue", "news", "AAPL", "--wait", "--timeout", "0.1", is_terminal=True)
     assert asked.err.startswith("tbcache: news AAPL: no result within ")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tbcache.models import FetchRequest
+import pytest
+
+from tbcache.fleet.operator import LimitsInForce, Operator
+from tbcache.models import FetchRequest, Limit
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -64,6 +67,18 @@ def test_limits_are_set_and_taken_back_by_hand(
         cli("limits", "reset", "stocktwits", "--yes", **url).err
         == "tbcache: stocktwits counts from 0 again\n"
     )
+
+
+def test_a_limit_above_those_of_the_processes_is_said_to_change_nothing(
+    server: Server, cli: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who raises one reads `in force is 60/1m` for a success otherwise."""
+    found = LimitsInForce("stocktwits", (Limit(60, 60.0),), is_lowered=False)
+    monkeypatch.setattr(Operator, "set_limits", lambda *_: found)
+    done = cli("limits", "set", "stocktwits", "9000/60s", REDIS_URL=server.url)
+    assert done.code == 0
+    assert "in force is 60/1m, by the settings of the processes" in done.err
+    assert "raises none" in done.err
 
 
 def test_dead_letters_are_counted_before_anything_is_done(
