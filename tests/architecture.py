@@ -68,8 +68,14 @@ def table_of_scripts() -> str:
     runs = _runs()
     rows = []
     for constant, script in sorted(scripts().items(), key=lambda found: found[1].name):
-        callers = [_file(module) for module, names in runs.items() if constant in names]
-        declared = _file(script.call.__module__)
+        declared_in = script.call.__module__
+        declared = _file(declared_in)
+        callers = [
+            _file(module)
+            for module, names in runs.items()
+            if names.get(constant, "") in (declared_in, "script")
+            or (module == declared_in and constant in names)
+        ]
         cells = (script.name, _purpose(script.name), ", ".join(_keys(script)), declared, ", ".join(callers))
         rows.append(f"| {' | '.join(cells)} |\n")
     return _HEAD + "".join(rows)
@@ -151,11 +157,17 @@ def _named(method: Any) -> str:
 
 
 @functools.cache
-def _runs() -> dict[str, set[str]]:
-    """Of each module what it names in capitals: its constants, and those of others."""
-    return {
-        module: {name for node in ast.walk(tree) if (name := _constant(node))} for module, tree in _trees()
-    }
+def _runs() -> dict[str, dict[str, str]]:
+    """Of each module what it names in capitals, with the module that it has it from: "" for its own."""
+    return {module: _constants(tree) for module, tree in _trees()}
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    used = {name for node in ast.walk(tree) if (name := _constant(node))}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    origins = {alias.name: node.module or "" for node in imports for alias in node.names}
+    module = "script" if "script" in origins else ""
+    return {name: origins.get(name, module) for name in used}
 
 
 def _constant(node: ast.AST) -> str:

@@ -152,7 +152,7 @@ class Admission:
                 # Nobody knows whether the slot was granted, and nobody will send with it.
                 io.world().undo(
                     functools.partial(
-                        self._limiter.release, grant.ask.source.name, slot, grant.ask.source.cost
+                        self._limiter.ends.release, grant.ask.source.name, slot, grant.ask.source.cost
                     )
                 )
             raise
@@ -160,7 +160,7 @@ class Admission:
     async def free(self, grant: Grant) -> None:
         """Give the slot back and keep the lease: another load asks for the page that has the value."""
         source = grant.ask.source
-        await self._limiter.release(source.name, grant.slot, source.cost)
+        await self._limiter.ends.release(source.name, grant.slot, source.cost)
 
     async def settle(self, grant: Grant, settlement: Settlement) -> Settled:
         """End a load: store its value or its failure, commit its last slot, and count what it cost."""

@@ -109,7 +109,7 @@ class FallbackAdmission:
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source
-        await self._limiter.commit(source.name, grant.slot, source.cost)
+        await self._limiter.ends.commit(source.name, grant.slot, source.cost)
         with self._lock:
             wait = self._take(source, slot)
         if wait is not None:
@@ -164,9 +164,9 @@ class FallbackAdmission:
         """End the slot for Redis as well, which may hold it: it may have granted it before it went away."""
         source = grant.ask.source
         if settlement.ending == "abandon":
-            await self._limiter.release(source.name, grant.slot, source.cost)
+            await self._limiter.ends.release(source.name, grant.slot, source.cost)
         elif settlement.ending != "interrupted":
-            await self._limiter.commit(source.name, grant.slot, source.cost)
+            await self._limiter.ends.commit(source.name, grant.slot, source.cost)
 
     def _load(self, key: str) -> FallbackLoad:
         if key not in self._loads:
@@ -180,10 +180,10 @@ class FallbackAdmission:
         limiter, name = self._limiter, source.name
         window = limiter.process_window(name)
         window.configure(source.limits)
-        shortage = limiter.closed(name)
+        shortage = limiter.fallback.closed(name)
         if shortage is None and (lack := self._lack(source, window)) is not None:
             return lack
-        shortage = shortage or limiter.take_without_redis(
+        shortage = shortage or limiter.fallback.take(
             name, slot, source.cost, window.limits, self._hold_seconds
         )
         return None if shortage is None else _wait(*shortage)
@@ -199,7 +199,7 @@ class FallbackAdmission:
         day = day_of(self._store.clock.today)
         if not self._store.is_shared and window.purse.left(day) is None:
             window.purse.receive(budget, day, window.purse.paid)
-        left, why_alone = window.purse.left(day), self._limiter.why_alone(source.name)
+        left, why_alone = window.purse.left(day), self._limiter.windows.why_alone(source.name)
         if left is None:
             lack = f"{why_alone}, and what is left of the day's budget is not known to this process"
             return _wait(BUDGET_SECONDS, "budget", lack)

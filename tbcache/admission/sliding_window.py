@@ -97,11 +97,11 @@ class SlidingWindow:
 
     async def end(self, slot: str, cost: int = 1) -> None:
         """Commit ``slot``: the answer to what was sent with it has come."""
-        await self._limiter.commit(self.source.name, slot, cost)
+        await self._limiter.ends.commit(self.source.name, slot, cost)
 
     async def give_back(self, slot: str, cost: int = 1) -> None:
         """Release ``slot``: nothing was sent with it."""
-        await self._limiter.release(self.source.name, slot, cost)
+        await self._limiter.ends.release(self.source.name, slot, cost)
 
     async def get_status(
         self, limit: int | None = None, window_seconds: float | None = None
@@ -156,7 +156,7 @@ class SlidingWindow:
             raise
         is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.are_kept)
         if asked.allowed and not is_held:
-            await self._limiter.release(self.source.name, slot, cost)
+            await self._limiter.ends.release(self.source.name, slot, cost)
         return is_held
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
@@ -279,13 +279,13 @@ class SlidingWindow:
         window, limiter, name = self._window, self._limiter, self.source.name
         limits = limits or window.limits
         if mode == "take":
-            shortage = limiter.take_without_redis(name, slot, cost, limits, held)
+            shortage = limiter.fallback.take(name, slot, cost, limits, held)
         else:
-            shortage = limiter.look_without_redis(name, cost, limits)
+            shortage = limiter.fallback.look(name, cost, limits)
         wait = 0.0 if shortage is None else shortage.seconds
         tightest = min(limits, key=lambda limit: window.mine(limit) - window.used(limit))
         count, used = window.mine(tightest), window.used(tightest)
-        going_on = f"{limiter.why_alone(name)}: going on with this process's share"
+        going_on = f"{limiter.windows.why_alone(name)}: going on with this process's share"
         status = RateLimitStatus(
             source=self.source.name,
             allowed=count,
@@ -299,4 +299,4 @@ class SlidingWindow:
         return _Decision(wait == 0, status, wait)
 
     def _take_back(self, slot: str, cost: int) -> None:
-        world().undo(functools.partial(self._limiter.release, self.source.name, slot, cost))
+        world().undo(functools.partial(self._limiter.ends.release, self.source.name, slot, cost))

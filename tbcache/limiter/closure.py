@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tbcache.io as io
+from tbcache.models.untrusted import MOST_US, whole_number
+from tbcache.store.clock import ServerClock
+from tbcache.store.wire import MICROS
 
 #: After so many seconds a paused source is looked at again, as nobody knows until when it is paused.
 PAUSE_SECONDS = 1.0
@@ -40,7 +43,8 @@ class ProcessClosure:
 class Closures:
     """The closures of one process, by source."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ServerClock) -> None:
+        self._clock = clock
         self._found: dict[str, ProcessClosure] = {}
         self._paused: dict[str, ProcessClosure] = {}
         self.renew()
@@ -93,3 +97,28 @@ class Closures:
         """The pause or the closure of ``source`` that holds now; None where there is none."""
         closure = self._paused.get(source) or self._found.get(source)
         return closure if closure is not None and closure.seconds > 0 else None
+
+    # What Redis tells
+
+    def on_notice(self, message: bytes) -> str | None:
+        """Learn what the scripts tell everyone (notice.lua).
+
+        Returns the source whose allowances somebody needs; None for any other notice, a damaged one included.
+        """
+        source, *closure = message.decode(errors="replace").split(" ", 2)
+        if not closure:
+            return source
+        if closure[0] == "paused":
+            self.pause(source, closure[1] if len(closure) == 2 else closure[0])
+        elif closure[0] == "resumed":
+            self.resume(source)
+        until_us = whole_number(closure[0], most=MOST_US)
+        if until_us is not None and len(closure) == 2:
+            self.close_until(source, until_us, closure[1])
+        return None
+
+    def close_until(self, source: str, until_us: int, reason: str) -> None:
+        """Learn until when ``source`` is closed, in the server's time."""
+        now_us = self._clock.time_us(source)
+        if now_us is not None:
+            self.close(source, (until_us - now_us) / MICROS, reason, is_from_redis=True)

@@ -1,13 +1,13 @@
 """This process's place among those that share a source's limits.
 
-A member says a few times a second that it is there, or every few seconds where it rests (rest.py), and learns
-the limits in force, its share, the part of each that is its own while Redis is away, and its allowances,
-what it may take of that at once (slot.py). One that only takes what the queue gives it can do nothing without
-Redis, and has no share. One that becomes absent has its share kept free (member.lua), until it is
-back, or known to be dead and all that it may have sent is old, or forgotten.
+A member says a few times a second that it is there, or every few seconds where it rests (rest.py). It learns
+the limits in force, and what it may take while Redis is away: its share of each limit, and its allowances
+(process_window.py). A process that only takes what the queue gives it can do nothing without Redis, and has
+no share. The share of a process that becomes absent is kept free (member.lua) until that process is back, or
+until Redis has forgotten it, or until it is known to be dead and all that it may have sent is old.
 
-In between it listens: an upstream that said stop to one has said so to all, also to
-those whose slots were granted before; and one who needs the others' allowances asks for them.
+Between two beats a member listens. When an upstream has closed a source to one process, all learn it, also
+those whose slots were granted before. A process that needs the allowances of the others asks for them.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Membership:
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
-            self._limiter.on_first_ask(self.beat)
+            self._limiter.join.by(self.beat)
             self._beating.renew()
             self._thread.start()
 
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
-        self._limiter.on_first_ask(None)
+        self._limiter.join.by(None)
         self._thread.stop()
         try:
             for source in list(self._asked_at):
@@ -91,7 +91,7 @@ class Membership:
                     io.run(self._leave_source(source))
         except Unavailable:
             return
-        self._limiter.leave_machine()
+        self._limiter.windows.leave_machine()
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits.
@@ -104,7 +104,7 @@ class Membership:
         async with self._beating:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
-            self._limiter.join_machine()
+            self._limiter.windows.join_machine()
             if gives_up_allowances:
                 window.give_up_allowances()
             going_by = await self._beat(source, window)
@@ -114,7 +114,7 @@ class Membership:
             if window.purse.budget:
                 await self._fill(window.purse, source)
         if window.unreported:
-            await self._limiter.try_to_report_ends(source)
+            await self._limiter.ends.try_to_report(source)
 
     async def _fill(self, purse: Purse, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
@@ -151,7 +151,7 @@ class Membership:
                 can_fall_back=can_fall_back,
                 seen_before=terms.seen_before,
                 epoch=io.random_id(),
-                hold_us=to_micros(self._limiter.hold_seconds),
+                hold_us=to_micros(self._limiter.windows.hold_seconds),
                 silence_us=to_micros(silence),
             )
 
@@ -177,7 +177,7 @@ class Membership:
         self._rest.on_beat(source)
         self._check_limits(source, window)
         if allotted.closed_until > allotted.now:
-            self._limiter.on_closure(source, allotted.closed_until, allotted.reason)
+            self._limiter.closures.close_until(source, allotted.closed_until, allotted.reason)
         else:
             # A process that missed the notice that the source was reopened learns it here.
             self._limiter.closures.on_open(source, asked_at)
@@ -222,7 +222,7 @@ class Membership:
             io.run(self._beat_all_sources())
 
     async def _beat_all_sources(self) -> None:
-        for source in self._limiter.sources_in_use:
+        for source in self._limiter.windows.in_use:
             with contextlib.suppress(Refused):
                 await self.beat(source)
 
@@ -232,7 +232,7 @@ class Membership:
         return 0.0
 
     def _beat_where_due(self) -> None:
-        for source in self._limiter.sources_in_use:
+        for source in self._limiter.windows.in_use:
             # A source whose keys are damaged must not keep this process from beating for the others.
             with contextlib.suppress(Unavailable):
                 if self._is_due(source):
@@ -259,8 +259,8 @@ class Membership:
             messages = self._messages
             while (left := until - io.now()) > 0 and not self._thread.is_stopping:
                 message = messages.get_message(timeout=left)
-                wanted = self._limiter.on_notice(message["data"]) if message is not None else None
-                if wanted in self._limiter.sources_in_use:
+                wanted = self._limiter.closures.on_notice(message["data"]) if message is not None else None
+                if wanted in self._limiter.windows.in_use:
                     io.run(self.beat(wanted, gives_up_allowances=True))
         except (Unavailable, redis.RedisError, OSError) as error:
             self._unsubscribe()
@@ -299,10 +299,12 @@ class Membership:
         for member in absent:
             reserved_until = self._reserved_until.get((source, self._limiter.epochs.of(source), member), 0)
             if now_us >= reserved_until and self._is_dead(member):
-                await self._leave(source, member, is_clean=self._limiter.machine.marker_of(member).is_clean)
+                await self._leave(
+                    source, member, is_clean=self._limiter.windows.machine.marker_of(member).is_clean
+                )
 
     def _is_dead(self, member: str) -> bool:
-        return self._limiter.machine.is_dead(member)
+        return self._limiter.windows.machine.is_dead(member)
 
     async def _leave_source(self, source: str) -> None:
         window = self._limiter.process_window(source)
@@ -320,7 +322,7 @@ class Membership:
     async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
         keys, member_key = self._store.keys, (source, self._limiter.epochs.of(source), member)
-        hold_us = to_micros(self._limiter.hold_seconds)
+        hold_us = to_micros(self._limiter.windows.hold_seconds)
         ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us)
         reserved_until = await self._store.ask(LEAVE, ask)
         if reserved_until:

@@ -71,7 +71,7 @@ class Rest:
           Unavailable: the server is away.
         """
         at = io.now()
-        resting = [source for source in self._limiter.sources_in_use if self.is_at(source)]
+        resting = [source for source in self._limiter.windows.in_use if self.is_at(source)]
         if not resting or at - self._asked_at < NEWS_SECONDS:
             return []
         self._asked_at = at

@@ -307,7 +307,8 @@ class PacingConsumer(Consumer):
 
     def _hold_on(self) -> None:
         """Slots that nobody else ends are held for as long again, by this process's own record first."""
-        window, held_seconds = self._limiter.process_window(self._source.name), self._limiter.hold_seconds
+        windows = self._limiter.windows
+        window, held_seconds = windows.of(self._source.name), windows.hold_seconds
         for claim, slots in self._hand.used.items():
             window.hold_on(slot_of(claim), slots, held_seconds)
 

@@ -80,7 +80,7 @@ class Process:
 
     def restore(self) -> None:
         with contextlib.suppress(Unavailable):
-            run(limiter_of(self.store).restore("stocktwits"))
+            run(limiter_of(self.store).restoration.restore("stocktwits"))
 
     def close(self) -> None:
         self.worker.consumer.close()
@@ -197,7 +197,8 @@ def test_keys_without_a_right_to_them_stop_their_source_alone_and_are_told(
             one.admit()
             assert isinstance(one.admit("MSFT", "news"), Go)
             one.beat()
-            assert (one.store.is_available, set(limiter_of(one.store).broken)) == (True, {"stocktwits"})
+            broken = set(limiter_of(one.store).windows.broken)
+            assert (one.store.is_available, broken) == (True, {"stocktwits"})
             (line,) = cli("status", "--check", REDIS_URL=server.url).out.splitlines()
             # Whoever has no right to them either sees the rest.
             assert cli("status", "--check", REDIS_URL=url).out.splitlines() == [line]

@@ -1243,7 +1243,7 @@ def test_a_damaged_lease_is_one_answers_trouble(
     if isinstance(verdict, Go):
         assert not verdict.grant.is_fallback
         assert admission.settle(verdict.grant, VALUE) == "stored"
-    assert "twitter" not in limiter_of(store).broken
+    assert "twitter" not in limiter_of(store).windows.broken
 
 
 def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:

@@ -204,7 +204,7 @@ def join(settings_for: Callable[..., Settings]) -> Iterator[Callable[[str, Serve
 
     def start(name: str, way: Server | Proxy) -> Member:
         store = Store(Settings.load({"REDIS_URL": way.url, **PATIENT}))
-        limiter_of(store).machine.member = name
+        limiter_of(store).windows.machine.member = name
         members.append(Member(store))
         return members[-1]
 

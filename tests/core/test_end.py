@@ -246,7 +246,7 @@ def test_a_slot_that_ends_as_another_thread_puts_it_back_is_held_no_longer(end: 
             answer = await run(script, packed)
             if script in (SETTLE, TURN):
                 bot.store._run = run  # type: ignore[method-assign]
-                await limiter_of(bot.store).restore("reddit")
+                await limiter_of(bot.store).restoration.restore("reddit")
             return answer
 
         bot.beat()

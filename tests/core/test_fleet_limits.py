@@ -249,7 +249,7 @@ def test_shares_are_for_those_who_can_act_alone(
     assert limiter_of(bot.store).process_window("twitter").share == 1.0
     assert limiter_of(bot.store).process_window("twitter").processes == 3
     # It may be given jobs by then: one who begins while Redis is away is to know of it.
-    assert limiter_of(worker).machine.marker.is_clean
+    assert limiter_of(worker).windows.machine.marker.is_clean
 
 
 def test_who_was_never_told_a_share_takes_nothing_beside_others(
@@ -261,11 +261,11 @@ def test_who_was_never_told_a_share_takes_nothing_beside_others(
     """It began while Redis was away: all that is free may be theirs."""
     old, store = join(), store_for(server)
     new = RateLimiter(WIDE, store)
-    limiter_of(old.store).stay_clean()
+    limiter_of(old.store).windows.stay_clean()
     monkeypatch.setattr(store.breaker, "reason", "away")
     assert not new.check_rate_limit()[0]
     old.membership.stop()
-    limiter_of(old.store).leave_machine()
+    limiter_of(old.store).windows.leave_machine()
     assert new.check_rate_limit()[0]
 
 
@@ -306,7 +306,7 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
     process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, False))
     limiter_of(process.store).process_window("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
-    run(limiter_of(process.store).restore("twitter"))
+    run(limiter_of(process.store).restoration.restore("twitter"))
     assert loader.limiter.get_status().used == 1
 
 
@@ -334,7 +334,7 @@ def test_a_damaged_source_leaves_nothing_behind(
     """What is not sent is not asked, however often."""
     process = join()
     refused = Refused(process.store.address, "WRONGTYPE")
-    monkeypatch.setitem(limiter_of(process.store).broken._refused, "twitter", refused)
+    monkeypatch.setitem(limiter_of(process.store).windows.broken._refused, "twitter", refused)
     window = limiter_of(process.store).process_window("twitter")
     for number in range(100):
         process.admission.admit(ask(f"S{number}", WIDE))
@@ -347,7 +347,7 @@ def test_a_process_goes_on_alone_where_the_disk_is_full(
 ) -> None:
     """A full disk is why Redis refuses; the marker lies on it as well."""
     process = join(has_allowances=True)
-    limiter_of(process.store).stay_clean()
+    limiter_of(process.store).windows.stay_clean()
     write = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
@@ -359,7 +359,7 @@ def test_a_process_goes_on_alone_where_the_disk_is_full(
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr(process.store.breaker, "reason", "MISCONF")
     assert process.takes(3) == 3
-    assert not limiter_of(process.store).machine.marker.is_clean
+    assert not limiter_of(process.store).windows.machine.marker.is_clean
 
 
 def test_a_process_that_stood_still_takes_it_for_no_jump_of_the_clock(

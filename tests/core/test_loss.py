@@ -86,7 +86,7 @@ def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Cl
     if way == "left in order":
         world.leave(gone)
     elif way == "found dead":
-        limiter_of(gone.store).stay_clean()
+        limiter_of(gone.store).windows.stay_clean()
         world.kill(gone)
         clock.now += 2 * ABSENT_SECONDS
     else:
@@ -324,7 +324,7 @@ def test_a_loss_that_was_mended_says_nothing_of_the_next(
         raise Unavailable("redis", "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(limiter_of(old.store), "restore", be_away)
+        patch.setattr(limiter_of(old.store).restoration, "restore", be_away)
         old.take()
     assert ask_on(world, world.fleet[1], seconds=0.4) == 0
     assert world.most_in_a_window() <= LIMIT.count
@@ -361,7 +361,7 @@ def test_the_longest_lease_counts_whoever_comes_back_last(clock: Clock, last: in
     """The dead one's request may be under way for as long, and then nobody can put it back."""
     world, fleet = begin(clock, 2, 2, 2)
     patient, _, dead = fleet
-    limiter_of(patient.store).hold_seconds = 4 * LEASE
+    limiter_of(patient.store).windows.hold_seconds = 4 * LEASE
     world.kill(dead)
     flush(world)
     beat(fleet[1 - last], fleet[last])
@@ -506,7 +506,7 @@ def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> Non
         first.mend()
         other.mend()
         beat(new)
-        limiter_of(new.store).broken.renew()
+        limiter_of(new.store).windows.broken.renew()
     assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost
 
 

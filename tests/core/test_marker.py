@@ -271,12 +271,12 @@ def test_a_process_is_clean_again_after_an_outage(
     store = store_for(private_server)
     limiter = RateLimiter(BUILT_IN["twitter"], store)
     assert limiter.check_rate_limit()[0]
-    limiter_of(store).stay_clean()
+    limiter_of(store).windows.stay_clean()
     private_server.stop()
     assert limiter.check_rate_limit()[0]
-    assert not limiter_of(store).machine.marker.is_clean
+    assert not limiter_of(store).windows.machine.marker.is_clean
     private_server.start()
-    wait_until(lambda: limiter_of(store).machine.marker.is_clean)
+    wait_until(lambda: limiter_of(store).windows.machine.marker.is_clean)
 
 
 def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., Store]) -> None:
@@ -284,8 +284,8 @@ def test_who_only_looks_is_no_company(server: Server, store_for: Callable[..., S
     store = store_for(server)
     assert RateLimiter(BUILT_IN["twitter"], store).get_status().allowed > 0
     # As at each return.
-    run(limiter_of(store).restore("twitter"))
-    assert not limiter_of(store).machine.marker.is_clean
+    run(limiter_of(store).restoration.restore("twitter"))
+    assert not limiter_of(store).windows.machine.marker.is_clean
 
 
 @pytest.mark.parametrize("is_over", [True, False])
@@ -299,7 +299,7 @@ def test_who_only_looks_without_redis_is_no_company_either(
     assert (seen.is_limited, seen.remaining) == (False, seen.allowed)
     assert not root.exists()
     if is_over:
-        limiter_of(looking.core._store).leave_machine()
+        limiter_of(looking.core._store).windows.leave_machine()
     assert bot.check_rate_limit()[0]
     # Whoever takes something is seen by the others, and by those who look.
     assert not RateLimiter(BUILT_IN["twitter"], store_for(private_server)).check_rate_limit()[0]

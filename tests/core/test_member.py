@@ -214,14 +214,14 @@ def members_of(store: Store) -> set[str]:
 
 def test_a_process_of_this_machine_that_died_is_dead_lettered(store: Store, ghost: str) -> None:
     """It never went on without Redis, as its marker says: its share is back with the next beat."""
-    limiter_of(store).machine.marker_of(ghost).set_clean()
+    limiter_of(store).windows.machine.marker_of(ghost).set_clean()
     beat(store, "elsewhere-1")
     silence(store, "elsewhere-1")
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
     assert members_of(store) == {limiter_of(store).member, "elsewhere-1"}
     assert not limiter_of(store).process_window("twitter").promises.are_kept
-    limiter_of(store).machine.marker_of(ghost).remove()
+    limiter_of(store).windows.machine.marker_of(ghost).remove()
 
 
 def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
@@ -532,7 +532,7 @@ def test_a_slot_that_is_over_is_held_no_longer_once_it_is_put_back(
     verdict = admission.admit(ask("A"))
     assert isinstance(verdict, Go)
     limiter_of(store).process_window("twitter").commit(verdict.grant.slot, 1)
-    io.run(limiter_of(store).restore("twitter"))
+    io.run(limiter_of(store).restoration.restore("twitter"))
     now_us = store.clock.time_us("twitter")
     assert now_us is not None
     assert store.client.zscore(store.keys.slots("twitter"), verdict.grant.slot) <= now_us + 1000
@@ -642,13 +642,13 @@ def test_one_damaged_source_does_not_keep_the_shares_of_the_others(server: Serve
     membership = Membership(store)
     for source in ("twitter", "news"):
         membership.beat(source)
-    limiter_of(store).stay_clean()
+    limiter_of(store).windows.stay_clean()
     fleet = store.keys.fleet("twitter")
     server.client.delete(fleet)
     server.client.set(fleet, "x", ex=60)
     membership.stop()
     assert not [name for name in server.client.hkeys(store.keys.state("news")) if name.startswith(b"share:")]
-    assert not limiter_of(store).machine.marker.is_clean
+    assert not limiter_of(store).windows.machine.marker.is_clean
 
 
 def test_a_subscription_that_broke_is_closed(
@@ -705,7 +705,7 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     assert limiter_of(store).process_window("twitter").processes == 5_001
     assert not limiter_of(store).process_window("twitter").promises.are_kept
     admission.admit(ask("A"))
-    assert "twitter" not in limiter_of(store).broken
+    assert "twitter" not in limiter_of(store).windows.broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0
 
 

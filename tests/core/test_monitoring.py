@@ -302,7 +302,7 @@ def test_what_was_paid_is_told_before_redis_takes_note_of_the_return(
     monitor = UsageMonitor(store, settings_for(private_server))
     assert RateLimiter(BUILT_IN["news"], store).check_rate_limit()[0]
     done: list[str] = []
-    for owner, name in ((monitor._recorder, "_flush"), (limiter_of(store), "restore")):
+    for owner, name in ((monitor._recorder, "_flush"), (limiter_of(store).restoration, "restore")):
 
         def noted(
             *args: object, act: Callable[..., object] = getattr(owner, name), what: str = name

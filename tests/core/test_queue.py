@@ -1924,7 +1924,7 @@ def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
     server.client.delete(key)
     if held:
         server.client.restore(key, 60_000, held)
-    limiter_of(store).broken.renew()
+    limiter_of(store).windows.broken.renew()
     queue.enqueue(job("news", "MEANWHILE"))
     jobs = [given or worker.await_job(), worker.await_job()]
     assert {one.kwargs["symbol"] for one in jobs} == {"BEFORE", "MEANWHILE"}
@@ -1970,7 +1970,7 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     client.delete(key)
     if held is not None:
         client.restore(key, 60_000, held)
-    limiter_of(store).broken.renew()
+    limiter_of(store).windows.broken.renew()
     assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
     assert [letter.job_id for letter in queue.dead_letters("news")] == [lapsed.job_id]
     assert finish(store, claim, "done") == "done"

@@ -182,7 +182,7 @@ def process(
 
 
 def _is_back(process: Process) -> bool:
-    return process.store.is_available and not limiter_of(process.store).broken
+    return process.store.is_available and not limiter_of(process.store).windows.broken
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
@@ -238,7 +238,7 @@ def test_a_key_of_another_type_stops_one_source_only(
         time.sleep(0.01)
     if part == "usage":
         # Without its figures, a source can be asked for as ever.
-        assert not limiter_of(store).broken
+        assert not limiter_of(store).windows.broken
     else:
         assert len(process.sent) < MOST_COMMANDS
     assert dead_threads() == []

@@ -43,7 +43,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.limiter, self.membership = limiter_of(self.store), Membership(self.store)
-        self.limiter.on_first_ask(self.membership.beat)
+        self.limiter.join.by(self.membership.beat)
         for source in SOURCES:
             self.window(source).configure((LIMIT,))
         run_script = self.store._run
@@ -159,11 +159,11 @@ def test_a_key_that_is_damaged_keeps_no_other_source_from_rest(clock: Clock) -> 
     world, worker = begin(clock)
     world.redis.set("ns:{news}:fleet", "junk")
     worker.live(clock, 3.0)
-    assert "news" in worker.limiter.broken
+    assert "news" in worker.limiter.windows.broken
     world.redis.set("ns:{reddit}:slots", "junk")
     worker.live(clock, 3.0)
-    assert "reddit" in worker.limiter.broken
-    assert "twitter" not in worker.limiter.broken
+    assert "reddit" in worker.limiter.windows.broken
+    assert "twitter" not in worker.limiter.windows.broken
 
 
 def test_who_has_just_come_does_not_rest(clock: Clock) -> None:

@@ -50,9 +50,9 @@ def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> N
 def test_a_damaged_notice_is_passed_over(store: Store, junk: bytes) -> None:
     """Any program with the right to the channel can say anything there, and all processes hear it."""
     run(store.clock.learn(10**15, 0.0, "reddit"))
-    limiter_of(store).on_notice(junk)
+    limiter_of(store).closures.on_notice(junk)
     assert limiter_of(store).closures.of("reddit") is None
-    limiter_of(store).on_notice(b"reddit 1100000000000000 quota")
+    limiter_of(store).closures.on_notice(b"reddit 1100000000000000 quota")
     assert limiter_of(store).closures.of("reddit") is not None
 
 
@@ -68,7 +68,7 @@ def test_a_reopening_is_told_at_once(server: Server, store_for: Callable[..., St
 
     try:
         # The subscription may come after the first.
-        limiter_of(store).on_notice(wait_until(reopen)["data"])
+        limiter_of(store).closures.on_notice(wait_until(reopen)["data"])
     finally:
         channel.close()
     assert limiter_of(store).closures.of("news") is None

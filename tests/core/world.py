@@ -103,7 +103,7 @@ class UnreliableStore(Store):
         self._server = Peer(self)  # type: ignore[assignment]
         self.prober = self.breaker._prober = Prober(world.clock)  # type: ignore[assignment]
         self.breaker._lost = self._lost  # type: ignore[method-assign]
-        machine = limiter_of(self).machine
+        machine = limiter_of(self).windows.machine
         machine.member, machine.marker = name, Marker(world.disk, name)  # type: ignore[assignment]
         machine.marker_of = functools.partial(Marker, world.disk)  # type: ignore[assignment,method-assign]
 
@@ -156,7 +156,7 @@ class UnreliableStore(Store):
     def come_back(self) -> None:
         """What the thread that asks for the server does."""
         self.prober.is_current = True
-        is_needed = self.breaker.reason is not None or limiter_of(self).broken
+        is_needed = self.breaker.reason is not None or limiter_of(self).windows.broken
         if is_needed and not self.is_down and not self.is_killed:
             with contextlib.suppress(Unavailable):
                 self.breaker._come_back()
@@ -216,7 +216,7 @@ class Process:
         self.limiter = RateLimiter(self.world.source, self.store, LEASE)
         self.admission = Admission(self.store, settings, Monitor())  # type: ignore[arg-type]
         self.membership = Membership(self.store)
-        limiter_of(self.store).on_first_ask(self.membership.core.beat)
+        limiter_of(self.store).join.by(self.membership.core.beat)
         self.broker = PacingBroker(self.store, settings, [self.world.source])
         self.broker.threads.open(2)
         name = self.world.source.name
@@ -261,7 +261,8 @@ class Process:
 
     @property
     def is_away(self) -> bool:
-        return self.store.is_down or not self.store.is_available or bool(limiter_of(self.store).broken)
+        is_broken = bool(limiter_of(self.store).windows.broken)
+        return self.store.is_down or not self.store.is_available or is_broken
 
     def beat(self, *, gives_up_allowances: bool = False) -> None:
         if self.is_beating:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 OWN, CLOCK = "tbcache.limiter.process_window:ProcessWindow", "tbcache.store.clock:ServerClock"
+SLOTS = "tbcache.limiter.slot_record:SlotRecord"
 CONSUMER = "tbcache.queue.consumer:PacingConsumer"
 
 
@@ -46,7 +47,7 @@ _VALUE = "load a value|hide in a load"
 _BY_HAND = (
     _bug(
         "an answer other than a beat's does not count as heard",
-        f"{OWN}.answered",
+        f"{SLOTS}.answered",
         "self._last_seen_at = io.now()",
         "self._last_seen_at = io.now() if name == 'beat' else self._last_seen_at",
     ),
@@ -127,7 +128,7 @@ _SHARING = (
     ),
     _bug(
         "an ask whose answer was lost was not heard",
-        f"{OWN}.lose",
+        f"{SLOTS}.lose",
         "until if is_answer_lost else -math.inf",
         "-math.inf",
     ),
@@ -196,8 +197,8 @@ _LOSS = (
     replace(
         _bug(
             "a thread knows an epoch, and goes by the time of before",
-            "tbcache.limiter.limiter:Limiter.restore",
-            "self.store.clock.go_back(found.now, asked_at, source)",
+            "tbcache.limiter.restoration:Restoration.restore",
+            "self._store.clock.go_back(found.now, asked_at, source)",
             "None",
             "set the clock at any time",
         ),

@@ -1,0 +1,61 @@
+"""How this process joins the fleet of a source, before it takes the first slot of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tbcache.io import Mutex
+from tbcache.limiter.ask import Want
+from tbcache.limiter.epoch import Epochs
+from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.window import Windows
+from tbcache.store import Store
+
+
+class Join:
+    """Has Redis know of this process, and of how it takes slots, before it takes the first one."""
+
+    def __init__(self, store: Store, windows: Windows, epochs: Epochs) -> None:
+        self._store, self._windows, self._epochs = store, windows, epochs
+        self._beat: Callable[[str], Awaitable[None]] | None = None
+        self._joining = Mutex()
+
+    def renew(self) -> None:
+        """Make the lock anew, in a forked child."""
+        self._joining.renew()
+
+    @property
+    def is_possible(self) -> bool:
+        """False before the first :meth:`by`, and once this process is about to leave."""
+        return self._beat is not None
+
+    def by(self, beat: Callable[[str], Awaitable[None]] | None) -> None:
+        """Call ``beat`` with the name of a source before this process first asks for its slots.
+
+        None says that the process is about to leave.
+        """
+        self._beat, self._epochs.is_leaving = beat, beat is None
+
+    async def before(self, want: Want, window: ProcessWindow) -> None:
+        """Join, where what is wanted needs it.
+
+        Raises:
+          Unavailable: the server is away.
+        """
+        await self._store.ready()
+        self._windows.join_machine()
+        if not window.must_announce(want.can_fall_back) or self._beat is None:
+            return
+        async with self._joining:
+            # Where many asks come first at the same time, one of them does it for all.
+            if window.must_announce(want.can_fall_back):
+                await self.now(want.source)
+
+    async def now(self, source: str) -> None:
+        """Join once more, unless this process is about to leave.
+
+        Raises:
+          Unavailable: the server is away. Refused: the keys of the source cannot be used.
+        """
+        if self._beat is not None:
+            await self._beat(source)

@@ -1,0 +1,124 @@
+"""The windows of all sources, as this process knows them, and why it goes on without Redis at one of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from tbcache.limiter.ask import WindowKeys
+from tbcache.limiter.broken import Broken
+from tbcache.limiter.machine import Machine
+from tbcache.limiter.process_window import ProcessWindow
+from tbcache.store import Refused, Store
+from tbcache.store.script import Script
+
+C = TypeVar("C", bound=tuple[Any, ...])
+R = TypeVar("R")
+
+
+class Windows:
+    """A window for each source that this process knows of. Iterating gives their names."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: For how long (seconds) a slot is held for one request.
+        self.hold_seconds = store.settings.lease_seconds
+        self.machine = Machine(store)
+        self.broken = Broken(store)
+        self._windows: dict[str, ProcessWindow] = {}
+        self._keys: dict[str, WindowKeys] = {}
+
+    def renew(self) -> None:
+        """Forget, in a forked child, what Redis has told the parent: it was meant for one process only."""
+        for window in self._windows.values():
+            window.renew()
+        self.broken.renew()
+        self.machine.renew()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._windows))
+
+    def of(self, source: str) -> ProcessWindow:
+        """The slots of ``source`` that this process has taken."""
+        window = self._windows.get(source)
+        if window is None:
+            may_fall_back = functools.partial(self._may_fall_back, source)
+            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._newcomers_share)
+            window = self._windows.setdefault(source, new)
+        return window
+
+    def keys(self, source: str) -> WindowKeys:
+        """The keys of a source's window."""
+        window = self._keys.get(source)
+        if window is None:
+            keys = self._store.keys
+            window = WindowKeys(keys.slots(source), keys.state(source), keys.fleet(source))
+            self._keys[source] = window
+        return window
+
+    async def run(self, script: Script[C, R], source: str, call: C) -> R:
+        """Run a script on the window of ``source``. If Redis refuses it, the source goes on without Redis.
+
+        Raises:
+          Unavailable: the server is away. Refused: the keys of the source cannot be used.
+        """
+        self.broken.check(source)
+        try:
+            return await self._store.ask(script, call)
+        except Refused as error:
+            if source in self._windows:
+                self.broken.add(source, error)
+            raise
+
+    @property
+    def in_use(self) -> list[str]:
+        """The sources that this process takes slots of."""
+        return [source for source, window in self._windows.copy().items() if window.limits]
+
+    # Without Redis
+
+    def why_alone(self, source: str) -> str:
+        """Why slots of ``source`` are taken without Redis, in words for users."""
+        if not self._store.is_shared:
+            return "no Redis is configured"
+        return self.broken.why(source) or "Redis is away"
+
+    def _may_fall_back(self, source: str) -> bool:
+        breaker = self._store.breaker
+        # While Redis is returning, no slot is taken without it: such a slot would come after those that are
+        # put back, and Redis would never know of it.
+        is_without = breaker.reason is not None or source in self.broken
+        # It is unknown how much of the limits processes with another layout use.
+        return is_without and not breaker.is_returning and not breaker.has_other_layout
+
+    def _newcomers_share(self, window: float) -> float:
+        """This process's part of a limit over ``window`` seconds, if Redis is away and has never told it one.
+
+        It is nothing while other processes of this machine may have slots in that window.
+        """
+        if not self._store.is_shared:
+            return 1.0
+        is_alone = self.machine.marker.is_alone(self.hold_seconds + window)
+        # By what Redis said last, at any source.
+        fleet = max((one.processes for one in self._windows.copy().values()), default=1)
+        return 1 / fleet if is_alone else 0.0
+
+    # The marker of this process
+
+    def stay_clean(self) -> None:
+        """Have the marker say that Redis knows of all that was sent, unless something was sent without it."""
+        if not any(window.has_fallback_slots for window in self._windows.copy().values()):
+            self.machine.stay_clean()
+
+    def join_machine(self) -> None:
+        """Make this process's marker, before it sends anything and before Redis gives it a part of a limit.
+
+        A process that starts while Redis is away must be able to see that this one is there.
+        """
+        if not self.machine.is_marked:
+            self.stay_clean()
+
+    def leave_machine(self) -> None:
+        """This process ends, and sends nothing any more."""
+        self.machine.leave(has_sent=any(window.has_taken for window in self._windows.copy().values()))
