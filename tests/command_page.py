@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tbcache.cli.app import app
+from tbcache.cli.app import PLACES, app, load
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 PART = re.compile(r"(?<=<!-- commands -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
@@ -21,7 +21,7 @@ _COMMON = {"--data-dir", "--help", "--json", "--csv"}
 def leaves() -> Iterator[tuple[str, Any]]:
     """Every command with its name, as ``queue list``; groups come before what is below them."""
     for name in root().list_commands(None):
-        command = root().commands[name]
+        command = load(name)
         yield name, command
         for below, one in getattr(command, "commands", {}).items():
             yield f"{name} {below}", one
@@ -31,8 +31,7 @@ def commands() -> str:
     """A section for each heading of `tbcache --help`, and in it one for each command."""
     panels: dict[str, list[str]] = {}
     for name, command in leaves():
-        top = root().commands[name.split()[0]]
-        panels.setdefault(str(top.rich_help_panel), []).append(_section(name, command))
+        panels.setdefault(PLACES[name.split()[0]].panel, []).append(_section(name, command))
     return "".join(f"## {panel}\n\n{''.join(sections)}" for panel, sections in panels.items())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,15 +11,22 @@ from tbcache.cli.error import say
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import print_json, print_note, print_table, wants_json
 from tbcache.cli.table import age, rows_table
-from tbcache.fleet import Incident, when
 from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError
 
+if TYPE_CHECKING:
+    from tbcache.fleet import Incident
+
 EXAMPLE = "Example: tbcache alert --json"
 TEST_EXAMPLE = "Example: tbcache alert test"
+
+commands = typer.Typer()
+alerts = typer.Typer(epilog=EXAMPLE, invoke_without_command=True)
+commands.add_typer(alerts, name="alert")
 MOST_SHOWN = 20
 
 
+@alerts.callback()
 def alert(
     context: typer.Context,
     as_json: AsJson = False,
@@ -51,6 +58,7 @@ def alert(
     print_table(rows_table(columns, map(_row, shown)))
 
 
+@alerts.command("test", epilog=TEST_EXAMPLE)
 def send_test(data_dir: DataDir = None) -> int:
     """Send a test to the webhook, once, and say what comes back."""
     settings = quiet_settings()
@@ -68,6 +76,8 @@ def send_test(data_dir: DataDir = None) -> int:
 
 
 def _row(one: Incident) -> tuple[str, ...]:
+    from tbcache.fleet import when
+
     now = utc_now()
     return one.kind, one.source or "-", when(one.began_at, now), age(one.lasted(now)), _state(one), one.what
 

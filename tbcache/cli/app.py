@@ -1,34 +1,13 @@
-"""The commands, put together."""
+"""The commands, put together: each module is imported when a command of it is run, or asks for help."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import importlib
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from tbcache.cli import (
-    alert,
-    audit,
-    backfill,
-    cache,
-    change,
-    completion,
-    config,
-    dead,
-    doctor,
-    enqueue,
-    faults,
-    fetch,
-    history,
-    limits,
-    process,
-    queue,
-    record,
-    status,
-    up,
-    usage,
-)
 from tbcache.cli.option import DataDir
 from tbcache.models.version import __version__
 
@@ -42,31 +21,185 @@ PANELS = RUN, ASK, SEE, ACT, BUILD = (
 )
 
 
-class _ByPanel(TyperGroup):
-    """The commands in the order of their panels; Typer has all groups last."""
+class Place(NamedTuple):
+    """Where a command is: in which panel, in which module of this package; ``says`` is the line that `tbcache
+    --help` has of it, which its own help begins with."""
+
+    panel: str
+    module: str
+    says: str
+
+
+#: In the order of `tbcache --help`. Each module has its commands in its `commands`.
+PLACES = {
+    "up": Place(
+        RUN,
+        "up",
+        "Start everything on this machine and keep it running: server, workers, scheduler, API.",
+    ),
+    "worker": Place(
+        RUN,
+        "process",
+        "Run workers that fetch what is queued, under every source's limits.",
+    ),
+    "scheduler": Place(
+        RUN,
+        "process",
+        "Run the scheduler, which keeps common symbols warm; of several, one works.",
+    ),
+    "api": Place(
+        RUN,
+        "process",
+        "Serve the HTTP API; its documentation is at /docs.",
+    ),
+    "simulator": Place(
+        RUN,
+        "process",
+        "Serve a stand-in for the five upstream APIs, with their limits, for demos and tests.",
+    ),
+    "faults": Place(
+        RUN,
+        "faults",
+        "Show what goes wrong with the simulated upstreams of `tbcache up --demo`, and have it do so.",
+    ),
+    "fetch": Place(
+        ASK,
+        "fetch",
+        "Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits.",
+    ),
+    "enqueue": Place(
+        ASK,
+        "enqueue",
+        "Queue fetches for the workers, and print what became of them with --wait.",
+    ),
+    "warm": Place(
+        ASK,
+        "enqueue",
+        "Warm symbols in every source that is on, or in one, behind whatever somebody waits for.",
+    ),
+    "history": Place(
+        ASK,
+        "history",
+        "Show what would have been answered in the past, of what was known then. Asks nothing upstream.",
+    ),
+    "backfill": Place(
+        ASK,
+        "backfill",
+        "Fetch older items into the database; run it again, and it goes on where it was.",
+    ),
+    "status": Place(
+        SEE,
+        "status",
+        "Show every source with its limits, hits and queue, every worker, and every trouble.",
+    ),
+    "usage": Place(
+        SEE,
+        "usage",
+        "Show what was asked for and what it cost: by source, worker, caller or day; or one source over "
+        "time.",
+    ),
+    "changes": Place(
+        SEE,
+        "change",
+        "List what has changed in the last hour: operators' orders, troubles, processes, new kinds of "
+        "errors.",
+    ),
+    "audit": Place(
+        SEE,
+        "audit",
+        "List what operators have done in the last 30 days, the last first.",
+    ),
+    "doctor": Place(
+        SEE,
+        "doctor",
+        "Check this machine, its settings, Redis, the fleet and each source; say what mends what is wrong.",
+    ),
+    "config": Place(
+        SEE,
+        "config",
+        "Show every setting of this shell: its value, and where that is from. Secrets are masked.",
+    ),
+    "completion": Place(
+        SEE,
+        "completion",
+        "Print what has a shell complete commands, options and sources.",
+    ),
+    "alert": Place(
+        SEE,
+        "alert",
+        "List the rules of alerts, and the incidents: those that are open, and the last that ended.",
+    ),
+    "queue": Place(
+        ACT,
+        "queue",
+        "Show what waits in the queues; pause, drain or resume one; cancel or promote a job.",
+    ),
+    "limits": Place(
+        ACT,
+        "limits",
+        "List every limit of every source, or set one: used, remaining, when the next slot comes free.",
+    ),
+    "dead": Place(
+        ACT,
+        "dead",
+        "List the queued jobs that died, the last of each queue first, and why.",
+    ),
+    "cache": Place(
+        ACT,
+        "cache",
+        "Show how the cache stands, or clear what is in it.",
+    ),
+    "record": Place(
+        BUILD,
+        "record",
+        "Record what a source answers, without credentials: some pages, and what a refresh gets.",
+    ),
+    "provider": Place(
+        BUILD,
+        "record",
+        "Check a source of your own.",
+    ),
+}
+
+
+def load(name: str) -> Any:
+    """The command of that name of ``PLACES``; imports its module."""
+    module = importlib.import_module(f"tbcache.cli.{PLACES[name].module}")
+    command = typer.main.get_group(module.commands).commands[name]
+    command.rich_help_panel = PLACES[name].panel  # type: ignore[attr-defined]
+    return command
+
+
+class _Listed(TyperCommand):
+    """A command as `tbcache --help` and the completion of its name have it."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        super().__init__(name, help=place.says, rich_help_panel=place.panel, add_help_option=False)
+
+
+class _Commands(TyperGroup):
+    """All commands, in the order of their places. To import them takes ten times as long as to list them."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = {name: _Listed(name, place) for name, place in PLACES.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=self._place)
+        return [*PLACES]
 
-    def _place(self, name: str) -> int:
-        return PANELS.index(str(getattr(self.commands[name], "rich_help_panel", "")))
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, load(name) if isinstance(found, _Listed) and name else found, rest
 
 
 app = typer.Typer(
     name="tbcache",
-    cls=_ByPanel,
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     epilog="Example: tbcache up --demo, and in another terminal: tbcache fetch twitter AAPL",
 )
-alerts = typer.Typer(epilog=alert.EXAMPLE, invoke_without_command=True)
-caches = typer.Typer(epilog=cache.CLEAR_EXAMPLE)
-queues = typer.Typer(epilog=queue.PAUSE_EXAMPLE)
-dead_letters = typer.Typer(epilog=dead.REQUEUE_EXAMPLE, invoke_without_command=True)
-all_limits = typer.Typer(epilog=limits.SET_EXAMPLE, invoke_without_command=True)
-all_faults = typer.Typer(epilog=faults.SET_EXAMPLE, invoke_without_command=True)
-provider = typer.Typer(epilog=record.CHECK_EXAMPLE)
 
 
 def _show_version(wanted: bool) -> None:
@@ -84,80 +217,3 @@ def tbcache(
     ] = False,
 ) -> None:
     """Fetch and cache market sentiment: never over an upstream's limit, never twice for one answer."""
-
-
-@caches.callback()
-def _cache(data_dir: DataDir = None) -> None:
-    """Show how the cache stands, or clear what is in it."""
-
-
-@queues.callback()
-def _queues(data_dir: DataDir = None) -> None:
-    """Show what waits in the queues; pause, drain or resume one; cancel or promote a job."""
-
-
-@provider.callback()
-def _provider(data_dir: DataDir = None) -> None:
-    """Check a source of your own."""
-
-
-app.command(rich_help_panel=RUN, epilog=up.EXAMPLE)(up.up)
-app.command(rich_help_panel=ASK, epilog=fetch.EXAMPLE)(fetch.fetch)
-app.command(rich_help_panel=ASK, epilog=enqueue.EXAMPLE)(enqueue.enqueue)
-app.command(rich_help_panel=ASK, epilog=enqueue.WARM_EXAMPLE)(enqueue.warm)
-app.command(rich_help_panel=ASK, epilog=history.EXAMPLE)(history.history)
-app.command(rich_help_panel=ASK, epilog=backfill.EXAMPLE)(backfill.backfill)
-app.command(rich_help_panel=SEE, epilog=status.EXAMPLE)(status.status)
-app.command(rich_help_panel=SEE, epilog=usage.EXAMPLE)(usage.usage)
-app.command(rich_help_panel=SEE, epilog=change.EXAMPLE)(change.changes)
-app.command(rich_help_panel=SEE, epilog=audit.EXAMPLE)(audit.audit)
-app.command(rich_help_panel=SEE, epilog=doctor.EXAMPLE)(doctor.doctor)
-app.command(rich_help_panel=SEE, epilog=config.EXAMPLE)(config.config)
-
-alerts.callback()(alert.alert)
-alerts.command("test", epilog=alert.TEST_EXAMPLE)(alert.send_test)
-app.add_typer(alerts, name="alert", rich_help_panel=SEE)
-
-queues.command("stats", epilog=queue.STATS_EXAMPLE)(queue.stats)
-queues.command("list", epilog=queue.LIST_EXAMPLE)(queue.list_jobs)
-queues.command("explain", epilog=queue.EXPLAIN_EXAMPLE)(queue.explain)
-queues.command("pause", epilog=queue.PAUSE_EXAMPLE)(queue.pause)
-queues.command("drain", epilog=queue.DRAIN_EXAMPLE)(queue.drain)
-queues.command("resume", epilog=queue.RESUME_EXAMPLE)(queue.resume)
-queues.command("weight", epilog=queue.WEIGHT_EXAMPLE)(queue.weight)
-queues.command("cancel", epilog=queue.CANCEL_EXAMPLE)(queue.cancel)
-queues.command("promote", epilog=queue.PROMOTE_EXAMPLE)(queue.promote)
-app.add_typer(queues, name="queue", rich_help_panel=ACT)
-
-all_limits.callback()(limits.limits)
-all_limits.command("show", epilog=limits.SHOW_EXAMPLE)(limits.show_limits)
-all_limits.command("set", epilog=limits.SET_EXAMPLE)(limits.set_limits)
-all_limits.command("unset", epilog=limits.UNSET_EXAMPLE)(limits.unset_limits)
-all_limits.command("reopen", epilog=limits.REOPEN_EXAMPLE)(limits.reopen)
-all_limits.command("reset", epilog=limits.RESET_EXAMPLE)(limits.reset)
-app.add_typer(all_limits, name="limits", rich_help_panel=ACT)
-
-dead_letters.callback()(dead.dead)
-dead_letters.command("list", epilog=dead.LIST_EXAMPLE)(dead.list_dead)
-dead_letters.command("requeue", epilog=dead.REQUEUE_EXAMPLE)(dead.requeue)
-dead_letters.command("purge", epilog=dead.PURGE_EXAMPLE)(dead.purge)
-app.add_typer(dead_letters, name="dead", rich_help_panel=ACT)
-
-caches.command("stats", epilog=cache.STATS_EXAMPLE)(cache.stats)
-caches.command("clear", epilog=cache.CLEAR_EXAMPLE)(cache.clear)
-app.add_typer(caches, name="cache", rich_help_panel=ACT)
-
-app.command(rich_help_panel=RUN, epilog=process.WORKER_EXAMPLE)(process.worker)
-app.command(rich_help_panel=RUN, epilog=process.SCHEDULER_EXAMPLE)(process.scheduler)
-app.command(rich_help_panel=RUN, epilog=process.API_EXAMPLE)(process.api)
-app.command(rich_help_panel=RUN, epilog=process.SIMULATOR_EXAMPLE)(process.simulator)
-
-all_faults.callback()(faults.faults)
-all_faults.command("list", epilog=faults.LIST_EXAMPLE)(faults.list_faults)
-all_faults.command("set", epilog=faults.SET_EXAMPLE)(faults.set_faults)
-all_faults.command("clear", epilog=faults.CLEAR_EXAMPLE)(faults.clear_faults)
-app.add_typer(all_faults, name="faults", rich_help_panel=RUN)
-app.command(rich_help_panel=SEE, epilog=completion.EXAMPLE)(completion.completion)
-app.command(rich_help_panel=BUILD, epilog=record.RECORD_EXAMPLE)(record.record)
-provider.command("check", epilog=record.CHECK_EXAMPLE)(record.check)
-app.add_typer(provider, name="provider", rich_help_panel=BUILD)

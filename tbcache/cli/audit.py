@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,11 +10,16 @@ from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import AuditLine
+
+if TYPE_CHECKING:
+    from tbcache.fleet import AuditLine
 
 EXAMPLE = "Example: tbcache audit --most 20"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def audit(
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50,
     as_json: AsJson = False,

@@ -17,9 +17,10 @@ from tbcache.cli.output import print_line
 from tbcache.cli.progress import progress
 from tbcache.io import utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
-from tbcache.settings import get_source
 
 EXAMPLE = "Example: tbcache backfill stocktwits AAPL --since 7d"
+
+commands = typer.Typer()
 
 _WHY = {
     "recent": "what came within the last hour is left to `tbcache fetch`",
@@ -29,6 +30,7 @@ _WHY = {
 }
 
 
+@commands.command(epilog=EXAMPLE)
 def backfill(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -39,6 +41,8 @@ def backfill(
     data_dir: DataDir = None,
 ) -> None:
     """Fetch older items into the database; run it again, and it goes on where it was."""
+    from tbcache.settings import get_source
+
     start, known = moment("--since", since), get_source(source, quiet_settings())
     known.request(symbol)
     # It reads half of the library: not before the request is known to be sound.

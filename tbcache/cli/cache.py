@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,20 +12,32 @@ from tbcache.cli.error import say
 from tbcache.cli.option import AsCsv, AsJson, DataDir, DryRun, Who
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import CacheUsage
 from tbcache.models.error import nearest
-from tbcache.settings import get_sources
+
+if TYPE_CHECKING:
+    from tbcache.fleet import CacheUsage
 
 CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*' --dry-run"
 STATS_EXAMPLE = "Example: tbcache cache stats"
 
+commands = typer.Typer()
+caches = typer.Typer(epilog=CLEAR_EXAMPLE)
+commands.add_typer(caches, name="cache")
 
+
+@caches.callback()
+def _caches(data_dir: DataDir = None) -> None:
+    """Show how the cache stands, or clear what is in it."""
+
+
+@caches.command("stats", epilog=STATS_EXAMPLE)
 def stats(as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None) -> None:
     """Show how large the cache is, and how often it has had the answer today."""
     found = require_redis(quiet_settings()).cache()
     show(found, lambda: _table(found), as_json=as_json, as_csv=as_csv)
 
 
+@caches.command("clear", epilog=CLEAR_EXAMPLE)
 def clear(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob over SOURCE:SYMBOL:HOURS.")],
     dry_run: DryRun = False,
@@ -34,6 +46,8 @@ def clear(
     data_dir: DataDir = None,
 ) -> None:
     """Remove every cached answer that matches a pattern."""
+    from tbcache.settings import get_sources
+
     settings = quiet_settings()
     fleet = require_redis(settings)
     count = fleet.count(pattern) if dry_run else act_as(who).clear(pattern)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,11 +10,16 @@ from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import Change
+
+if TYPE_CHECKING:
+    from tbcache.fleet import Change
 
 EXAMPLE = "Example: tbcache changes --hours 8"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def changes(
     hours: Annotated[float, typer.Option(min=0.01, max=24, help="Look back so far.")] = 1.0,
     as_json: AsJson = False,

@@ -15,6 +15,8 @@ from tbcache.models.error import ConfigurationError
 
 EXAMPLE = "Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish"
 
+commands = typer.Typer()
+
 Shell = Literal["bash", "zsh", "fish"]
 #: Where each shell looks for it by itself.
 _PLACES = {
@@ -24,6 +26,7 @@ _PLACES = {
 }
 
 
+@commands.command(epilog=EXAMPLE)
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = None,
 ) -> None:

@@ -17,7 +17,10 @@ from tbcache.settings.origin import near_misses, settings_in_force
 
 EXAMPLE = "Example: tbcache config --source twitter"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def config(
     source: OnlySource = None,
     is_all: Annotated[

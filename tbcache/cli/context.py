@@ -1,20 +1,28 @@
-"""What most commands begin with: settings, logs, and a Redis that answers."""
+"""What most commands begin with: settings, logs, and a Redis that answers.
+
+Whatever reads half of the library is imported where it is called: a command that only says what it takes, or
+has its options completed by a shell, starts without it.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
 import socket
+from typing import TYPE_CHECKING
 
 from tbcache.cli.error import say
-from tbcache.fleet import WHO, Fleet, Operator
-from tbcache.io.log import configure_logging
 from tbcache.models.error import RedisUnreachable
-from tbcache.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from tbcache.fleet import Fleet, Operator
+    from tbcache.settings import Settings
 
 
 def load_settings() -> Settings:
     """The settings of this process; says why the runtime file was ignored, if it was."""
+    from tbcache.settings import get_settings
+
     settings = get_settings()
     if settings.runtime_file_problem is not None:
         say(settings.runtime_file_problem)
@@ -23,6 +31,8 @@ def load_settings() -> Settings:
 
 def quiet_settings() -> Settings:
     """The settings of this process, with logs on stderr: only errors, unless a level was chosen."""
+    from tbcache.io.log import configure_logging
+
     settings = load_settings()
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
     configure_logging(level, settings.log_format, settings.secrets)
@@ -47,6 +57,8 @@ def act_as(who: str | None) -> Operator:
     Raises:
       InvalidRequest: that is no name. RedisUnreachable: Redis does not answer, or nobody said where it is.
     """
+    from tbcache.fleet import WHO
+
     return require_redis(quiet_settings()).as_operator(who or f"{_user()}@{socket.gethostname()}"[:WHO])
 
 
@@ -70,6 +82,8 @@ def await_redis(settings: Settings) -> None:
 
 def look_for_redis(settings: Settings) -> None:
     """Say when Redis is away. A wrong password is no such thing, and ends the command."""
+    from tbcache.fleet import Fleet
+
     try:
         Fleet.of_process(settings).require()
     except RedisUnreachable as error:
@@ -98,4 +112,6 @@ def configured_fleet(settings: Settings) -> Fleet:
             "",
             f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
         )
+    from tbcache.fleet import Fleet
+
     return Fleet.of_process(settings)

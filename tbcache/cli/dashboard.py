@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
@@ -12,9 +13,10 @@ from rich.text import Text
 
 from tbcache.cli.output import add_row, shown
 from tbcache.cli.table import age
-from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus, WorkerStatus
 from tbcache.models.untrusted import LINE
-from tbcache.settings import variable
+
+if TYPE_CHECKING:
+    from tbcache.fleet import FleetStatus, LimitStatus, ServerStatus, SourceStatus, WorkerStatus
 
 BAR_CELLS = 8
 FORGOTTEN_SECONDS = 60.0
@@ -109,6 +111,8 @@ def delays(status: FleetStatus) -> list[str]:
 
 def expenses(status: FleetStatus) -> list[str]:
     """What a day of each source comes to that costs money without a budget; a line each."""
+    from tbcache.settings import variable
+
     return [
         f"{source.name}: a day comes to about ${source.day_cost:,.2f} at the present rate, and "
         f"{variable(source.name, 'daily_budget')} is not set: older hours are not filled"

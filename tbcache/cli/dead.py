@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,17 @@ from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueNa
 from tbcache.cli.output import check_form, show
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
-from tbcache.fleet import DeadFilter, DeadLetter, Requeued
+
+if TYPE_CHECKING:
+    from tbcache.fleet import DeadFilter, DeadLetter, Requeued
 
 REQUEUE_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
 PURGE_EXAMPLE = "Example: tbcache dead purge twitter --symbol AAPL --yes"
 LIST_EXAMPLE = "Example: tbcache dead list twitter --error 'worker died'"
+
+commands = typer.Typer()
+dead_letters = typer.Typer(epilog=REQUEUE_EXAMPLE, invoke_without_command=True)
+commands.add_typer(dead_letters, name="dead")
 MOST_DEAD = 20
 
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
@@ -26,6 +32,7 @@ Error = Annotated[str | None, typer.Option(help="Whose reason has this in it.")]
 CallerOf = Annotated[str | None, typer.Option("--caller", help="In the name of this caller.")]
 
 
+@dead_letters.callback()
 def dead(
     context: typer.Context,
     as_json: AsJson = False,
@@ -51,6 +58,7 @@ def dead(
     _show_dead(require_redis(quiet_settings()).dead(MOST_DEAD), as_json=as_json, as_csv=as_csv)
 
 
+@dead_letters.command("list", epilog=LIST_EXAMPLE)
 def list_dead(
     name: AnyQueue = None,
     symbol: Symbol = None,
@@ -63,10 +71,11 @@ def list_dead(
     data_dir: DataDir = None,
 ) -> None:
     """List dead letters: all, or those that have all of what is said."""
-    where = DeadFilter(symbol, job, error, caller)
+    where = _where(symbol, job, error, caller)
     _show_dead(require_redis(quiet_settings()).dead(most, name, where), as_json=as_json, as_csv=as_csv)
 
 
+@dead_letters.command("requeue", epilog=REQUEUE_EXAMPLE)
 def requeue(
     name: QueueName,
     symbol: Symbol = None,
@@ -79,7 +88,7 @@ def requeue(
     data_dir: DataDir = None,
 ) -> None:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
-    where, operator = DeadFilter(symbol, job, error, caller), act_as(who)
+    where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
     if _is_meant(count, f"would be queued again in {name}", dry_run=dry_run, yes=yes):
         with progress(f"queueing again in {name}", count) as tell:
@@ -87,6 +96,7 @@ def requeue(
         say(_requeued(name, done))
 
 
+@dead_letters.command("purge", epilog=PURGE_EXAMPLE)
 def purge(
     name: QueueName,
     symbol: Symbol = None,
@@ -99,12 +109,18 @@ def purge(
     data_dir: DataDir = None,
 ) -> None:
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
-    where, operator = DeadFilter(symbol, job, error, caller), act_as(who)
+    where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
     if _is_meant(count, f"would be forgotten of {name}", dry_run=dry_run, yes=yes):
         with progress(f"forgetting of {name}", count) as tell:
             done = operator.purge_dead(name, where, tell)
         say(f"{name}: {done} forgotten")
+
+
+def _where(symbol: str | None, job: str | None, error: str | None, caller: str | None) -> DeadFilter:
+    from tbcache.fleet import DeadFilter
+
+    return DeadFilter(symbol, job, error, caller)
 
 
 def _is_meant(count: int, what: str, *, dry_run: bool, yes: bool) -> bool:

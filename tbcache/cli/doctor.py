@@ -23,12 +23,15 @@ from tbcache.settings import Settings, get_sources
 from tbcache.settings.origin import near_misses
 
 EXAMPLE = "Example: tbcache doctor --ask"
+
+commands = typer.Typer()
 #: For so long a slot is waited for, where the credentials are tried.
 PATIENCE = 5.0
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 _SIGNS = {"ok": "ok", "note": "note", "wrong": "WRONG"}
 
 
+@commands.command(epilog=EXAMPLE)
 def doctor(
     ask: Annotated[
         bool,

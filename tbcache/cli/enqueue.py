@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,15 +33,19 @@ from tbcache.cli.output import (
 )
 from tbcache.cli.progress import progress
 from tbcache.cli.table import outcome_table, rows_table
-from tbcache.fleet import Handle, fetches_of, warming_of
 from tbcache.models import FetchRequest, Outcome
 from tbcache.models.error import TbcacheError
-from tbcache.settings import get_sources
+
+if TYPE_CHECKING:
+    from tbcache.fleet import Handle
 
 EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
 WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def enqueue(
     source: SourceName,
     symbols: Symbols,
@@ -58,12 +62,15 @@ def enqueue(
     """Queue fetches for the workers, and print what became of them with --wait."""
     check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
+    from tbcache.fleet import fetches_of
+
     requests = fetches_of(settings, source, symbols, hours)
     fleet = require_redis(settings)
     handles = fleet.enqueue_many(requests, "interactive", caller)
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
 
 
+@commands.command(epilog=WARM_EXAMPLE)
 def warm(
     symbols: Symbols,
     source: OnlySource = None,
@@ -76,6 +83,8 @@ def warm(
     """Warm symbols in every source that is on, or in one, behind whatever somebody waits for."""
     check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
+    from tbcache.fleet import warming_of
+
     requests = warming_of(settings, symbols, source)
     fleet = require_redis(settings)
     handles = fleet.enqueue_many(requests, "prewarm")
@@ -149,6 +158,8 @@ def _show_results(results: Sequence[_Result], *, as_json: bool, as_csv: bool) ->
         )
     failed = [(result.request, result.error) for result in results if result.error is not None]
     if not wants_json(as_json) or as_csv:
+        from tbcache.settings import get_sources
+
         sources = get_sources(quiet_settings())
         for request, error in failed:
             say(failure(request, error, sources[request.source].variables))

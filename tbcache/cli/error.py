@@ -6,10 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import redis
 import typer
-from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from tbcache.cli import interrupt
@@ -24,7 +23,6 @@ from tbcache.models.error import (
     UpstreamNotFound,
     nearest,
 )
-from tbcache.settings import in_plain_words
 
 OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM = 0, 1, 2, 3, 4, 5
 INTERRUPTED = interrupt.EXIT_CODE
@@ -57,7 +55,7 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
         return _fail("nothing was done", FAILED)
     except TbcacheError as error:
         return _fail(str(error), exit_code(error))
-    except redis.RedisError as error:
+    except _redis_error() as error:
         return _fail(f"Redis refuses: {error}", FAILED)
     except BrokenPipeError:
         # The reader of our output has seen enough, as in `tbcache status | head`.
@@ -70,6 +68,13 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED)
     return code or OK
+
+
+def _redis_error() -> type[Exception]:
+    """Asked for where something was raised: most commands start without what it brings along."""
+    from redis import RedisError
+
+    return RedisError
 
 
 def exit_code(error: TbcacheError) -> int:
@@ -129,11 +134,11 @@ def _usage(error: TyperException) -> str:
 
 
 def _reason(error: TyperException) -> str:
-    option = getattr(error, "option_name", None)
+    option, cause = getattr(error, "option_name", None), error.__context__
     if option is not None and type(error).__name__ == "NoSuchOption":
         return f"no such option: {option}{nearest(option, _options(error))}"
-    if type(error).__name__ == "BadParameter" and isinstance(error.__context__, ValidationError):
-        return _bad_value(error, error.__context__)
+    if type(error).__name__ == "BadParameter" and type(cause).__name__ == "ValidationError":
+        return _bad_value(error, cause)
     text = error.format_message().strip().rstrip(".")
     if text == "Missing command":
         return f"missing command: one of {', '.join(_commands(error))}"
@@ -143,8 +148,10 @@ def _reason(error: TyperException) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _bad_value(error: TyperException, why: ValidationError) -> str:
-    """The option with the value that it was given, and what would be right."""
+def _bad_value(error: TyperException, why: Any) -> str:
+    """The option with the value that it was given, and what would be right; ``why`` is pydantic's."""
+    from tbcache.settings import in_plain_words
+
     given, parameter = why.errors()[0], getattr(error, "param", None)
     name = max(parameter.opts, key=len) if parameter is not None else "an argument"
     words = in_plain_words(given).rstrip(".")

@@ -16,6 +16,10 @@ from tbcache.models.untrusted import NotJson, read_json
 LIST_EXAMPLE = "Example: tbcache faults list"
 SET_EXAMPLE = "Example: tbcache faults set reddit error_rate=0.2 status=502"
 CLEAR_EXAMPLE = "Example: tbcache faults clear reddit"
+
+commands = typer.Typer()
+all_faults = typer.Typer(epilog=SET_EXAMPLE, invoke_without_command=True)
+commands.add_typer(all_faults, name="faults")
 #: As they are completed; the simulator says which there are.
 _FAULTS = (
     "outage",
@@ -41,6 +45,7 @@ Url = Annotated[
 ]
 
 
+@all_faults.callback()
 def faults(
     context: typer.Context,
     url: Url = None,
@@ -53,6 +58,7 @@ def faults(
         list_faults(url, as_json, as_csv, data_dir)
 
 
+@all_faults.command("list", epilog=LIST_EXAMPLE)
 def list_faults(
     url: Url = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
 ) -> None:
@@ -61,6 +67,7 @@ def list_faults(
     _show(_control(url).read(), as_json=as_json, as_csv=as_csv)
 
 
+@all_faults.command("set", epilog=SET_EXAMPLE)
 def set_faults(
     source: Annotated[
         str,
@@ -88,6 +95,7 @@ def set_faults(
     _show(found, as_json=as_json, as_csv=as_csv)
 
 
+@all_faults.command("clear", epilog=CLEAR_EXAMPLE)
 def clear_faults(
     source: Annotated[
         str | None,

@@ -13,11 +13,13 @@ from tbcache.cli.output import check_form, outcome_data, outcome_row, show, term
 from tbcache.cli.table import age, outcome_table
 from tbcache.models import Outcome
 from tbcache.models.error import UpstreamError
-from tbcache.settings import get_source
 
 EXAMPLE = "Example: tbcache fetch twitter AAPL --hours 24"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def fetch(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -34,6 +36,8 @@ def fetch(
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
     check_form(as_json=as_json, as_csv=as_csv)
+    from tbcache.settings import get_source
+
     settings = quiet_settings()
     known = get_source(source, settings)
     request = known.request(symbol, hours)

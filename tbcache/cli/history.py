@@ -14,11 +14,13 @@ from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
 from tbcache.cli.output import check_form, print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
-from tbcache.settings import get_source
 
 EXAMPLE = "Example: tbcache history twitter AAPL --since 2d --every 1h"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def history(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -36,6 +38,8 @@ def history(
     """Show what would have been answered in the past, of what was known then. Asks nothing upstream."""
     check_form(as_json=as_json, as_csv=as_csv)
     start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
+    from tbcache.settings import get_source
+
     get_source(source, quiet_settings()).request(symbol, hours)
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -14,15 +14,21 @@ from tbcache.cli.error import confirm, say
 from tbcache.cli.option import AsCsv, AsJson, DataDir, SourceName, Who, Why, Yes, names_like
 from tbcache.cli.output import check_form, show
 from tbcache.cli.table import limit_table
-from tbcache.fleet import LimitsInForce, SourceStatus
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
+
+if TYPE_CHECKING:
+    from tbcache.fleet import LimitsInForce, SourceStatus
 
 SET_EXAMPLE = "Example: tbcache limits set twitter 100/15m --why 'others need the rest'"
 UNSET_EXAMPLE = "Example: tbcache limits unset twitter"
 REOPEN_EXAMPLE = "Example: tbcache limits reopen twitter"
 RESET_EXAMPLE = "Example: tbcache limits reset twitter --yes"
 SHOW_EXAMPLE = "Example: tbcache limits show twitter"
+
+commands = typer.Typer()
+all_limits = typer.Typer(epilog=SET_EXAMPLE, invoke_without_command=True)
+commands.add_typer(all_limits, name="limits")
 
 Limits = Annotated[str, typer.Argument(metavar="LIMITS", help="Like 100/15m, or 100/15m,2000/1d.")]
 #: What of a source is printed as JSON.
@@ -39,6 +45,7 @@ _FIELDS = (
 )
 
 
+@all_limits.callback()
 def limits(
     context: typer.Context,
     as_json: AsJson = False,
@@ -60,6 +67,7 @@ def limits(
     _show(None, as_json=as_json, as_csv=as_csv)
 
 
+@all_limits.command("show", epilog=SHOW_EXAMPLE)
 def show_limits(
     source: Annotated[
         str | None,
@@ -73,6 +81,7 @@ def show_limits(
     _show(source, as_json=as_json, as_csv=as_csv)
 
 
+@all_limits.command("set", epilog=SET_EXAMPLE)
 def set_limits(
     source: SourceName, limits: Limits, why: Why = "", who: Who = None, data_dir: DataDir = None
 ) -> None:
@@ -82,16 +91,19 @@ def set_limits(
     _say_limits(found, "" if found.is_lowered else raised)
 
 
+@all_limits.command("unset", epilog=UNSET_EXAMPLE)
 def unset_limits(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
     """Take back the limits that were set for a source."""
     _say_limits(act_as(who).unset_limits(source), ", by the settings of the processes")
 
 
+@all_limits.command("reopen", epilog=REOPEN_EXAMPLE)
 def reopen(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
     """Lift the closure of a source, for the whole fleet; every slot stays."""
     _reopen(source, who)
 
 
+@all_limits.command("reset", epilog=RESET_EXAMPLE)
 def reset(source: SourceName, yes: Yes = False, who: Who = None, data_dir: DataDir = None) -> None:
     """Forget every slot of a source, and its closure. The upstream does not forget what it has seen."""
     if not yes:

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from tbcache.models.error import TbcacheError
-from tbcache.settings import BUILT_IN_NAMES, PREFIX, get_settings, source_names
 
 
 def _use_data_dir(folder: Path | None) -> Path | None:
     """Let this process and its children look there; the one beside the command goes before the global."""
     if folder is not None:
+        from tbcache.settings import PREFIX
+
         os.environ[f"{PREFIX}DATA_DIR"] = str(folder)
     return folder
 
@@ -38,6 +39,9 @@ def names_like(incomplete: str) -> list[str]:
 
     Nothing is asked: those of the settings, or the built-in ones where the settings are wrong.
     """
+    # To read the settings takes longer than all of a short command.
+    from tbcache.settings import BUILT_IN_NAMES, get_settings, source_names
+
     try:
         known = source_names(get_settings())
     except TbcacheError:
@@ -53,18 +57,20 @@ def _named(text: str) -> str:
     _module, _, kind = text.partition(":")
     if not kind:
         return text
-    entries = [part.strip() for part in os.environ.get(_SOURCES, "").split(",") if part.strip()]
+    from tbcache.settings import BUILT_IN_NAMES, PREFIX
+
+    variable = f"{PREFIX}SOURCES"
+    entries = [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
     for entry in entries:
         name, _, path = entry.partition("=")
         if path.strip() == text:
             return name.strip().lower()
     name = kind.lower()
     name = f"my_{name}" if name in BUILT_IN_NAMES else name
-    os.environ[_SOURCES] = ",".join((*entries, f"{name}={text}"))
+    os.environ[variable] = ",".join((*entries, f"{name}={text}"))
     return name
 
 
-_SOURCES = f"{PREFIX}SOURCES"
 OwnSource = Annotated[
     str,
     typer.Argument(

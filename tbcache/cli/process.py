@@ -27,6 +27,8 @@ SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
 API_EXAMPLE = "Example: tbcache api --host 127.0.0.1 --port 8000"
 SIMULATOR_EXAMPLE = "Example: tbcache simulator --port 9000"
 
+commands = typer.Typer()
+
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")]
 
 
@@ -58,6 +60,7 @@ Seed = Annotated[
 ]
 
 
+@commands.command(epilog=WORKER_EXAMPLE)
 def worker(
     sources: Annotated[
         list[str] | None,
@@ -83,6 +86,7 @@ def worker(
     return run_workers(processes, arguments, settings)
 
 
+@commands.command(epilog=SCHEDULER_EXAMPLE)
 def scheduler(data_dir: DataDir = None) -> int:
     """Run the scheduler, which keeps common symbols warm; of several, one works.
 
@@ -94,6 +98,7 @@ def scheduler(data_dir: DataDir = None) -> int:
     return _become(process_program("scheduler", "scheduler"))
 
 
+@commands.command(epilog=API_EXAMPLE)
 def api(
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -113,6 +118,7 @@ def api(
         serve(host, port, settings, fd=fd)
 
 
+@commands.command(epilog=SIMULATOR_EXAMPLE)
 def simulator(
     port: Port = 9000,
     host: Host = "127.0.0.1",

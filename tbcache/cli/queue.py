@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,8 +13,11 @@ from tbcache.cli.error import FAILED, OK, say
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, QueueName, Who, Why
 from tbcache.cli.output import show
 from tbcache.cli.table import age, rows_table
-from tbcache.fleet import JobFilter, JobState, ListedJob, SourceStatus
 from tbcache.models.error import InvalidRequest, UnknownSource
+from tbcache.models.job import JobState
+
+if TYPE_CHECKING:
+    from tbcache.fleet import ListedJob, SourceStatus
 
 STATS_EXAMPLE = "Example: tbcache queue stats"
 LIST_EXAMPLE = "Example: tbcache queue list twitter --symbol AAPL"
@@ -25,11 +28,21 @@ DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
 CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter 0a1b2c3d-0000-4000-8000-000000000000"
 PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
 WEIGHT_EXAMPLE = "Example: tbcache queue weight desk/vip 4"
+
+commands = typer.Typer()
+queues = typer.Typer(epilog=PAUSE_EXAMPLE)
+commands.add_typer(queues, name="queue")
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
 
 
+@queues.callback()
+def _queues(data_dir: DataDir = None) -> None:
+    """Show what waits in the queues; pause, drain or resume one; cancel or promote a job."""
+
+
+@queues.command("stats", epilog=STATS_EXAMPLE)
 def stats(
     name: AnyQueue = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
 ) -> None:
@@ -42,6 +55,7 @@ def stats(
     show(data, lambda: _stats_table(chosen), as_json=as_json, as_csv=as_csv)
 
 
+@queues.command("list", epilog=LIST_EXAMPLE)
 def list_jobs(
     name: AnyQueue = None,
     symbol: Annotated[str | None, typer.Option(help="Of this symbol.")] = None,
@@ -56,12 +70,15 @@ def list_jobs(
     data_dir: DataDir = None,
 ) -> None:
     """List the jobs that run, wait or are put off, in the order in which they are to start."""
+    from tbcache.fleet import JobFilter
+
     where = JobFilter(symbol, job, caller, state)
     found = require_redis(quiet_settings()).jobs(name, where, most)
     empty = "no job is queued" if where == JobFilter() else "no such job is queued"
     show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv, empty=empty)
 
 
+@queues.command("explain", epilog=EXPLAIN_EXAMPLE)
 def explain(
     job: JobId,
     queue: Annotated[
@@ -75,34 +92,40 @@ def explain(
     show(found, lambda: str(found), as_json=as_json, as_csv=False)
 
 
+@queues.command("pause", epilog=PAUSE_EXAMPLE)
 def pause(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
     act_as(who).pause(name, why)
     say(f"{name} is paused; cached answers are given out as before; `tbcache queue resume {name}` ends it")
 
 
+@queues.command("drain", epilog=DRAIN_EXAMPLE)
 def drain(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
     act_as(who).drain(name, why)
     say(f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it")
 
 
+@queues.command("resume", epilog=RESUME_EXAMPLE)
 def resume(name: QueueName, who: Who = None, data_dir: DataDir = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
     before = act_as(who).resume(name)
     say(f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained")
 
 
+@queues.command("cancel", epilog=CANCEL_EXAMPLE)
 def cancel(name: QueueName, job: JobId, why: Why = "", who: Who = None, data_dir: DataDir = None) -> int:
     """Take a job that waits out of its queue for good; who waits for it is told."""
     return _say_moved(job, act_as(who).cancel(name, job, why), "is cancelled")
 
 
+@queues.command("promote", epilog=PROMOTE_EXAMPLE)
 def promote(name: QueueName, job: JobId, who: Who = None, data_dir: DataDir = None) -> int:
     """Have a job that waits be the next of its lane."""
     return _say_moved(job, act_as(who).promote(name, job), "is the next of its lane")
 
 
+@queues.command("weight", epilog=WEIGHT_EXAMPLE)
 def weight(
     caller: Annotated[
         str | None, typer.Argument(metavar="CALLER", help="A caller, like desk/bot-1; none: list them.")

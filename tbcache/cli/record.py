@@ -12,16 +12,20 @@ from tbcache.cli.error import FAILED, USAGE, exit_code, failure, say
 from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
 from tbcache.cli.output import print_json, print_line
 from tbcache.models.error import UpstreamError
-from tbcache.settings import get_source
 
 if TYPE_CHECKING:
     from tbcache.providers.conformance import Report
 
 RECORD_EXAMPLE = "Example: tbcache record mybot.sources:Bluesky AAPL --out recordings"
 CHECK_EXAMPLE = "Example: tbcache provider check mybot.sources:Bluesky --recordings recordings"
+
+commands = typer.Typer()
+provider = typer.Typer(epilog=CHECK_EXAMPLE)
+commands.add_typer(provider, name="provider")
 _FOLDER = Path("recordings")
 
 
+@commands.command(epilog=RECORD_EXAMPLE)
 def record(
     source: OwnSource,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -38,6 +42,8 @@ def record(
     It keeps to the source's limits and budget, and writes over nothing.
     """
     settings = quiet_settings()
+    from tbcache.settings import get_source
+
     request = get_source(source, settings).request(symbol, hours)
     from tbcache.providers import get_provider
     from tbcache.providers.tape import Plan, make
@@ -57,6 +63,12 @@ def record(
         print_line(str(file))
 
 
+@provider.callback()
+def _provider(data_dir: DataDir = None) -> None:
+    """Check a source of your own."""
+
+
+@provider.command("check", epilog=CHECK_EXAMPLE)
 def check(
     source: OwnSource,
     recordings: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +19,17 @@ from tbcache.cli.output import (
     wants_json,
 )
 from tbcache.cli.stop import StopSignal
-from tbcache.fleet import Fleet
 from tbcache.models.error import InvalidRequest
+
+if TYPE_CHECKING:
+    from tbcache.fleet import Fleet
 
 EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def status(
     as_json: AsJson = False,
     check: Annotated[

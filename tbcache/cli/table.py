@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.output import add_row
-from tbcache.fleet import FleetStatus, SourceStatus, when
 from tbcache.models import Outcome, SymbolSentiment
+
+if TYPE_CHECKING:
+    from tbcache.fleet import FleetStatus, SourceStatus
 
 # The columns that a narrow terminal leaves out.
 _WIDE_ONLY = {">bull", ">bear"}
@@ -44,6 +47,8 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
 
 def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
     """One row for each limit of ``sources``."""
+    from tbcache.fleet import when
+
     table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
     for source in sources:
         closed = "-"

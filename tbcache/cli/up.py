@@ -44,6 +44,8 @@ from tbcache.settings.database import why_unkept
 
 EXAMPLE = "Example: tbcache up --demo"
 
+commands = typer.Typer()
+
 HOST = "127.0.0.1"
 #: The port of the API, and how many further ones are tried where somebody else is there.
 API_PORT, API_PORTS = 8000, 20
@@ -96,6 +98,7 @@ class UpOptions:
         return (f"try     tbcache fetch {self.example} AAPL", *api, "stop    Ctrl-C")
 
 
+@commands.command(epilog=EXAMPLE)
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Ask a simulator instead of the real APIs.")] = False,
     replay: Replay = None,

@@ -16,7 +16,10 @@ from tbcache.fleet import KEPT_DAYS, By, Interval, Span, UsageHistory, UsageRepo
 
 EXAMPLE = "Example: tbcache usage --days 7 --by caller"
 
+commands = typer.Typer()
 
+
+@commands.command(epilog=EXAMPLE)
 def usage(
     days: Annotated[
         int, typer.Option(min=1, max=KEPT_DAYS, help="Count so many UTC days, today included.")

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tbcache.io import run
 from tbcache.models.caller import is_below
+from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.script import Stand
@@ -21,9 +22,6 @@ from tbcache.store import Store
 #: So many ids, or jobs, are read in one call.
 PAGE = 500
 
-#: running: a worker has it. waiting: in a lane, for a thread and for its limit. delayed: put off until it is
-#: due. follows: it comes after a running job of the same fetch.
-JobState = Literal["running", "waiting", "delayed", "follows"]
 _LANES = ("suspects", "interactive", "prewarm")
 #: In which parts of a queue the jobs of each state are.
 _PARTS: dict[JobState | None, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ from tbcache.api.page.form import local_path
 from tbcache.api.page.render import STATIC
 from tbcache.api.page.words import moment
 from tbcache.cache import CacheManager
-from tbcache.cli.app import app as cli
+from tbcache.cli.app import load
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.models.caller import caller
@@ -541,13 +541,10 @@ def test_what_makes_no_sense_is_refused(
 
 def test_every_button_has_its_twin_on_the_command_line(settings: Settings) -> None:
     """What one can do at three in the morning over a telephone, one can do in a script."""
-    from typer.main import get_command
-
-    commands: Any = get_command(cli)
     fields = {"source": "reddit", "symbol": "AAPL", "pattern": "reddit:*", "id": "1", "error": "x"}
     for verb in VERBS.values():
         _, *words = shlex.split(verb.twin(fields))
-        found: Any = commands
+        found: Any = load(words.pop(0))
         while words and hasattr(found, "commands"):
             found = found.commands[words.pop(0)]
         options = {one for option in found.params for one in option.opts}

