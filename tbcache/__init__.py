@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from tbcache.models.caller import caller
     from tbcache.models.error import (
+        AnswerPending,
         BudgetExhausted,
         ConfigurationError,
         InvalidRequest,
@@ -125,6 +126,7 @@ _HOME = {
     "InvalidRequest": "models.error",
     "RedisUnreachable": "models.error",
     "RateLimited": "models.error",
+    "AnswerPending": "models.error",
     "BudgetExhausted": "models.error",
     "Paused": "models.error",
     "RepositoryUnavailable": "models.error",
@@ -141,6 +143,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AnswerPending",
     "AsyncFetcher",
     "BudgetExhausted",
     "CacheManager",

@@ -7,9 +7,10 @@ from fastapi.exceptions import RequestValidationError
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model import CacheHealth, Cleared, ClearRequest, Pattern
+from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 
-router = APIRouter(prefix="/api/monitoring/cache", tags=["monitoring"])
+router = APIRouter(prefix="/api/monitoring/cache", tags=["monitoring"], route_class=QueryRoute)
 write_router = APIRouter(
     prefix="/api/monitoring/cache",
     tags=["monitoring"],

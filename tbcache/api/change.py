@@ -6,19 +6,18 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema
+from tbcache.api.query import QueryRoute
 from tbcache.fleet import ChangeKind
 
-router = APIRouter(prefix="/api", tags=["monitoring"])
+router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
 
 
 class ChangesQuery(BaseModel):
     """What may stand behind the ``?``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hours: float = Field(1.0, gt=0, le=24, description="In how many hours.")
 

@@ -55,7 +55,15 @@ def get_operator(
         ),
     ] = "api",
 ) -> Operator:
-    return get_context(request).fleet.as_operator(who)
+    return get_context(request).fleet.as_operator(_unicode(who))
+
+
+def _unicode(text: str) -> str:
+    """A header's text: its bytes were read as Latin-1, and are UTF-8 as a rule."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 Ctx = Annotated[Context, Depends(get_context)]

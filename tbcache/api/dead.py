@@ -10,10 +10,11 @@ from tbcache.api.context import Ctx, Op
 from tbcache.api.model import DeadAsked, DeadDone, DeadLetter
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import AnyName, Most, Name, Part
+from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import DeadFilter, LetterMark
 
-router = APIRouter(prefix="/api", tags=["operate"])
+router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
 write_router = APIRouter(prefix="/api", tags=["operate"], route_class=WriteRoute, dependencies=SCHEMES)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -12,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.error import KINDS
+from tbcache.api.page.render import HEADERS
 
 router = APIRouter()
 
@@ -27,6 +30,11 @@ table { border-collapse: collapse }
 td { padding: .15rem 1rem .15rem 0; vertical-align: top }
 td:last-child { padding-right: 0 }
 """
+#: It has no script, and this style alone.
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @router.get("/docs", include_in_schema=False)
@@ -34,7 +42,8 @@ def docs(request: Request) -> HTMLResponse:
     """Every path and every model, as a page."""
     document = request.app.openapi()
     base = str(request.base_url).rstrip("/")
-    return HTMLResponse("\n".join(_page(document, base)))
+    headers = {**HEADERS, "Content-Security-Policy": _POLICY}
+    return HTMLResponse("\n".join(_page(document, base)), headers=headers)
 
 
 def _page(document: Node, base: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from tbcache.api.page.error import error_page, wants_page
 from tbcache.io import utc_now
 from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import (
+    AnswerPending,
     BudgetExhausted,
     ConfigurationError,
     InvalidRequest,
@@ -57,6 +58,7 @@ class Kind:
 KINDS: Mapping[type[TbcacheError], Kind] = {
     InvalidRequest: Kind("invalid-request", "This cannot be asked for", 422),
     UnknownSource: Kind("unknown-source", "No such source or queue", 404),
+    AnswerPending: Kind("answer-pending", "Another process is still fetching it", 429),
     Paused: Kind("paused", "An operator has stopped this", 429),
     BudgetExhausted: Kind("budget-exhausted", "The money for today is spent", 429),
     RateLimited: Kind("rate-limited", "No slot of the limit is free in time", 429),
@@ -87,7 +89,8 @@ def _methods(request: Request, found: str) -> list[str]:
     """Those that the path has: more than those of the route that was ``found`` first."""
     paths, path = request.app.openapi()["paths"].items(), request.scope["path"]
     known = [method.upper() for name, methods in paths if _is_of(path, name) for method in methods]
-    return sorted({*known, *filter(None, found.split(", "))})
+    methods = {*known, *filter(None, found.split(", "))}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _is_of(path: str, template: str) -> bool:
@@ -118,8 +121,7 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 def _given(error: Mapping[str, Any]) -> str:
     """What of the query was not understood; a body is in the hands of whoever sent it."""
-    is_value = error["loc"][0] == "query" and error["type"] != "extra_forbidden"
-    return f", not {quoted(error['input'])}" if is_value and error["input"] else ""
+    return f", not {quoted(error['input'])}" if error["loc"][0] == "query" and error["input"] else ""
 
 
 def _ours(request: Request, error: TbcacheError) -> Response:

@@ -12,14 +12,16 @@ KEPT = "private, no-cache"
 NOT_KEPT = "no-store"
 #: Of what never changes under its path (RFC 8246).
 FOREVER = "public, max-age=31536000, immutable"
-#: What holds for every answer of the API.
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Vary": "Authorization, X-API-Token, Cookie"}
+#: What an answer goes by, beside its path.
+VARY = "Authorization, X-API-Token, Cookie"
 
 
 class ETags:
-    """Gives what is read below ``/api`` an ``ETag``, and answers 304 to who has it already.
+    """Gives what is read below ``/api`` an ``ETag``, and answers 304 to who has it already. No browser takes
+    any answer for something else than it is called.
 
-    A route may set one of its own, where more of an answer changes than what matters.
+    A route may set a tag of its own, where more of an answer changes than what matters. Each tag is weak, as
+    the same may be sent compressed or not.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,6 +35,7 @@ class ETags:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
                 if headers.get("Cache-Control") != FOREVER:
                     headers["Cache-Control"] = NOT_KEPT
             await send(message)
@@ -61,7 +64,7 @@ class _Tagged:
 
     async def _finish(self, body: bytes) -> None:
         headers = MutableHeaders(scope=self._start)
-        headers.update(_HEADERS)
+        headers.update({"X-Content-Type-Options": "nosniff", "Vary": VARY})
         headers["Cache-Control"] = KEPT if self._start["status"] == 200 else NOT_KEPT
         if self._start["status"] == 200:
             tag = headers.setdefault("ETag", tag_of(body))
@@ -72,9 +75,9 @@ class _Tagged:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def tag_of(content: bytes, *, is_weak: bool = False) -> str:
-    """The tag of a body; a weak one where what does not matter of the body is not in ``content``."""
-    return f'{"W/" if is_weak else ""}"{hashlib.sha256(content).hexdigest()[:32]}"'
+def tag_of(content: bytes) -> str:
+    """The tag of a body, or of what matters of it."""
+    return f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def _is_among(tag: str, known: str) -> bool:

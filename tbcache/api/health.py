@@ -6,10 +6,11 @@ from fastapi import APIRouter, HTTPException
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Health
+from tbcache.api.query import QueryRoute
 from tbcache.io.background import restart_dead
 from tbcache.models.version import __version__
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=QueryRoute)
 
 
 @router.get("/healthz", responses={503: {}})

@@ -6,19 +6,18 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema
+from tbcache.api.query import QueryRoute
 from tbcache.fleet import Span
 
-router = APIRouter(prefix="/api/usage", tags=["monitoring"])
+router = APIRouter(prefix="/api/usage", tags=["monitoring"], route_class=QueryRoute)
 
 
 class HistoryQuery(BaseModel):
     """What may stand behind the ``?``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: str = Field(max_length=64, description="Of which source.")
     span: Span = Field(

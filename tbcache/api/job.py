@@ -13,12 +13,13 @@ from tbcache.api.context import Context, Ctx
 from tbcache.api.model import RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
+from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import JobFilter, fetches_of, warming_of
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import InvalidRequest
 
-router = APIRouter(prefix="/api", tags=["jobs"])
+router = APIRouter(prefix="/api", tags=["jobs"], route_class=QueryRoute)
 write_router = APIRouter(prefix="/api", tags=["jobs"], route_class=WriteRoute, dependencies=SCHEMES)
 
 #: So many symbols are asked for at once.

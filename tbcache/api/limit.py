@@ -6,8 +6,9 @@ from fastapi import APIRouter
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import RateLimits, SourceLimits
+from tbcache.api.query import QueryRoute
 
-router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
+router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], route_class=QueryRoute)
 
 
 @router.get("/rate-limits")

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from tbcache.api.context import Ctx
 from tbcache.api.metric import Distribution, Metric, Sample, Seen
+from tbcache.api.query import QueryRoute
 from tbcache.fleet import (
     EDGES,
     Counted,
@@ -31,7 +32,7 @@ from tbcache.fleet import (
 )
 from tbcache.models.version import __version__
 
-router = APIRouter(tags=["monitoring"])
+router = APIRouter(tags=["monitoring"], route_class=QueryRoute)
 
 #: What writes each form, and how it is called.
 _TEXT = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4

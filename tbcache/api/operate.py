@@ -20,10 +20,11 @@ from tbcache.api.model import (
 )
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import JobId, Moment, Most, Name, Source
+from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.models import Limit
 
-router = APIRouter(prefix="/api", tags=["operate"])
+router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
 write_router = APIRouter(
     prefix="/api",
     tags=["operate"],

@@ -19,7 +19,7 @@ CALLER = {
     "maxLength": 64,
     "examples": ["desk/bot-1"],
 }
-#: Who does something.
+#: Who does something: bytes that are no ASCII are UTF-8.
 OPERATOR = {"pattern": r"^[!-~]+$", "maxLength": 64, "examples": ["ada"]}
 
 Name = Annotated[str, Path(description="A source, or a queue.", max_length=64, examples=["twitter"])]

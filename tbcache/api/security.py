@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Header, HTTPException, Request, Response, Security
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
 
 from tbcache.api.context import get_context
 from tbcache.api.parameter import CALLER
+from tbcache.api.query import QueryRoute, check_query, has_body
 from tbcache.api.token import Scope, Tokens
 from tbcache.models.caller import caller
 
@@ -55,7 +54,7 @@ OTHER_PAGE = "this cannot be asked by a web page of another site, or of another 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-class WriteRoute(APIRoute):
+class WriteRoute(QueryRoute):
     """A route that changes something, or may cost money: checked before a byte of its body is read."""
 
     scope: Scope = "act"
@@ -65,8 +64,6 @@ class WriteRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             check_write(request, get_context(request).tokens, self.scope)
-            if request.method == "POST":
-                check_query(request, {one.alias for one in self.dependant.query_params})
             name = request.headers.get(CALLER_HEADER)
             # Only who was let in may say in whose name they ask.
             with caller(name) if name is not None else contextlib.nullcontext():
@@ -91,7 +88,7 @@ def check_write(request: Request, tokens: Tokens, scope: Scope = "act") -> None:
         _check_scope(tokens.scope_of(request.headers), scope)
     else:
         _check_loopback(request)
-    if _has_body(request) and _media_type(request) != "application/json":
+    if has_body(request) and _media_type(request) != "application/json":
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
 
@@ -110,24 +107,6 @@ def check_page_read(request: Request, tokens: Tokens) -> None:
         raise HTTPException(403, OTHER_PAGE)
 
 
-def check_query(request: Request, known: Collection[str]) -> None:
-    """What a verb does not know behind the ``?`` must not be thrown away: it would do more than was asked.
-
-    Raises:
-      RequestValidationError: a name is none of ``known``, or is there twice, or there is a body as well.
-    """
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if name not in known:
-            text = "it is not known behind the ?; what a POST is to do stands in its body, as JSON"
-        elif names.count(name) > 1 or _has_body(request):
-            text = "it is said twice: say it once, and say all else in the body with it, as JSON"
-        else:
-            continue
-        wrong = {"type": "value_error", "loc": ("query", name), "msg": text, "input": ""}
-        raise RequestValidationError([wrong])
-
-
 def check_act(request: Request, tokens: Tokens) -> None:
     """The same for a form of the page: whoever has logged in, from the page itself.
 
@@ -137,7 +116,7 @@ def check_act(request: Request, tokens: Tokens) -> None:
       RequestValidationError: 422 where anything stands behind the ``?``.
     """
     _check_form(request, tokens)
-    check_query(request, ())
+    check_query(request, {})
 
 
 def _check_form(request: Request, tokens: Tokens) -> None:
@@ -225,10 +204,6 @@ def read_host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 def _media_type(request: Request) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.etag import tag_of
@@ -122,9 +122,7 @@ class History(BaseModel):
 
 
 class SentimentQuery(BaseModel):
-    """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What may stand behind the ``?``."""
 
     hours: int = Field(24, ge=1)
     min_coverage: float = Field(0.0, ge=0, le=1, description="Less than this share of the hours is null.")
@@ -133,7 +131,7 @@ class SentimentQuery(BaseModel):
 
 
 class HistoryQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """What may stand behind the ``?``."""
 
     source: str = Field(max_length=64)
     symbol: Symbol
@@ -163,7 +161,7 @@ async def sentiment(
     found = await crew.run(lambda: _answer(source, symbol, asked))
     # An answer is the same while only its age changes.
     what = f"{found.origin} {found.reason} {found.sentiment!r}"
-    response.headers["ETag"] = tag_of(what.encode(), is_weak=True)
+    response.headers["ETag"] = tag_of(what.encode())
     return found
 
 

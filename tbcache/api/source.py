@@ -10,9 +10,10 @@ from pydantic import Field
 from tbcache.api.context import Ctx
 from tbcache.api.model import Bound, LimitStatus, SourceState, SourceUsage
 from tbcache.api.parameter import Source
+from tbcache.api.query import QueryRoute
 from tbcache.models.error import UnknownSource
 
-router = APIRouter(prefix="/api/sources", tags=["monitoring"])
+router = APIRouter(prefix="/api/sources", tags=["monitoring"], route_class=QueryRoute)
 
 
 class SourceDetail(SourceState):

@@ -12,9 +12,10 @@ from tbcache.api.context import Ctx
 from tbcache.api.model import FleetState, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most
+from tbcache.api.query import QueryRoute
 
-router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
-incident_router = APIRouter(prefix="/api", tags=["monitoring"])
+router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], route_class=QueryRoute)
+incident_router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
 
 
 class Incident(Schema):

@@ -13,10 +13,11 @@ from tbcache.api.job import JobState
 from tbcache.api.model import Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most, SymbolPath
+from tbcache.api.query import QueryRoute
 from tbcache.api.sentiment import Sentiment
 from tbcache.fleet.answer import Kept
 
-router = APIRouter(prefix="/api/symbols", tags=["symbols"])
+router = APIRouter(prefix="/api/symbols", tags=["symbols"], route_class=QueryRoute)
 
 
 class Held(Schema):

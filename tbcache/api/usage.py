@@ -6,21 +6,20 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema, Usage
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most
+from tbcache.api.query import QueryRoute
 from tbcache.fleet import KEPT_DAYS, By, DayUsage, Totals
 
-router = APIRouter(prefix="/api", tags=["monitoring"])
+router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
 
 
 class UsageQuery(BaseModel):
-    """What may stand behind the ``?``; a misspelled name would change nothing in silence."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What may stand behind the ``?``."""
 
     days: int = Field(1, ge=1, le=KEPT_DAYS, description="How many UTC days of history, today included.")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbcache import (
+        AnswerPending,
         AsyncFetcher,
         BudgetExhausted,
         CombinedSentiment,
@@ -92,6 +93,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AnswerPending",
     "AsyncFetcher",
     "BudgetExhausted",
     "CacheManager",

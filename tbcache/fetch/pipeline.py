@@ -54,6 +54,7 @@ from tbcache.models import (
 )
 from tbcache.models.caller import current_caller
 from tbcache.models.error import (
+    AnswerPending,
     BudgetExhausted,
     Paused,
     RateLimited,
@@ -142,6 +143,7 @@ class Pipeline:
 
         Raises:
           RateLimited: there is no slot within the patience. BudgetExhausted: there is none today.
+          AnswerPending: another has not loaded it within the patience.
           UpstreamError: the upstream has answered without a value, and there is no old one.
 
         Any other exception is a bug, mostly in a parser or a scorer. Those who wait for the same load get it
@@ -208,7 +210,7 @@ class Pipeline:
                 case Join() as join:
                     left = give_up - now()
                     if left <= 0:
-                        raise RateLimited(name, utc_now(), "another worker is still fetching it")
+                        raise AnswerPending(name, utc_now(), "another worker is still fetching it")
                     seconds = min(join.seconds, left, JOIN_SECONDS)
                     link(await self.admission.wait_for(join, name, seconds))
                 case Wait(seconds) as wait:
@@ -231,7 +233,7 @@ class Pipeline:
     async def _await_removal(self, source: str, give_up: float) -> None:
         """Wait for another process to remove a damaged value, as Redis does not let this one do so."""
         if now() + REMOVAL_SECONDS > give_up:
-            raise RateLimited(source, utc_now(), "its cached answer is damaged and cannot be removed")
+            raise AnswerPending(source, utc_now(), "its cached answer is damaged and cannot be removed")
         await world().sleep(REMOVAL_SECONDS)
 
     def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:

@@ -169,6 +169,7 @@ def _refusal(status: int, text: str) -> bytes:
         f"content-type: {PROBLEM}",
         f"content-length: {len(body)}",
         "cache-control: no-store",
+        "x-content-type-options: nosniff",
         "connection: close",
     )
     return "\r\n".join((*head, "\r\n")).encode() + body

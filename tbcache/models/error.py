@@ -7,6 +7,7 @@ TbcacheError
 ├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
 ├── RedisUnreachable            Redis is needed here and is not reachable
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
+│   ├── AnswerPending           another process is still fetching it (retry_at)
 │   ├── BudgetExhausted         the source's money for today is spent (retry_at)
 │   └── Paused                  an operator has paused the source or the queue, or drains it
 ├── ResultTimeout               a queued fetch was not done in time
@@ -146,6 +147,16 @@ class RateLimited(TbcacheError):
     def retry_after(self) -> float:
         """Seconds from now until ``retry_at``; never negative."""
         return max(0.0, (self.retry_at - datetime.now(UTC)).total_seconds())
+
+
+class AnswerPending(RateLimited):
+    """The answer was not there before the caller's patience ended, though no limit is in its way: another
+    process is still fetching it. ``retry_at`` is when to ask again.
+    """
+
+    def __init__(self, source: str, retry_at: datetime, reason: str = "another process fetches it") -> None:
+        super().__init__(source, retry_at, reason)
+        self.args = (f"{source}: {reason}; ask again",)
 
 
 class BudgetExhausted(RateLimited):

@@ -11,10 +11,13 @@ import pytest
 from starlette.testclient import TestClient
 
 import tbcache
+from tbcache.admission import Ask, Go, Settlement
 from tbcache.api import intake, sentiment
 from tbcache.api.crew import Crew
 from tbcache.api.sentiment import Answer
 from tbcache.fetch import get_pipeline
+from tbcache.io import run
+from tbcache.models import FetchRequest
 from tbcache.settings import Settings
 from tbcache.testing import RunningSimulator, simulator
 from tests.server import Server, wait_until
@@ -153,6 +156,21 @@ def test_why_an_answer_is_null_is_part_of_its_tag(asked: TestClient) -> None:
         patch.setattr(sentiment, "_answer", lambda *asked: answers.pop())
         tags = {asked.get(AAPL).headers["ETag"] for _ in reasons}
     assert len(tags) == 2
+
+
+def test_an_answer_that_another_fetches_is_refused_by_no_limit(asked: TestClient) -> None:
+    """A bot that goes by the type would look at the limits, which have slots."""
+    provider = tbcache.get_provider("stocktwits")
+    admission, ask = get_pipeline().admission, Ask(provider.source, FetchRequest("stocktwits", "GME"))
+    match run(admission.admit(ask)):
+        case Go(grant, _):
+            refused = asked.get("/api/sentiment/stocktwits/GME", params={"patience": 0})
+            run(admission.settle(grant, Settlement()))
+        case other:
+            pytest.fail(f"it was {other}")
+    assert (refused.status_code, refused.json()["type"]) == (429, "/docs#answer-pending")
+    assert refused.json()["error"] == "stocktwits: another worker is still fetching it; ask again"
+    assert refused.headers["Retry-After"] == "1"
 
 
 def test_who_waits_for_answers_is_not_shut_out_of_other_paths(
