@@ -83,7 +83,7 @@ NASTY = {
 
 
 def names(repository: SentimentRepository) -> set[str]:
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         return {
             row[0] for row in connection.execute(sqlalchemy.text("SELECT external_id FROM sentiment_items"))
         }
@@ -133,13 +133,13 @@ def test_answers_wait_for_a_database_that_is_merely_away(
 ) -> None:
     """What a missing permission, table or column refuses is sound: it is written when that is mended."""
     repository.count_items()
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE sentiment_items RENAME COLUMN author TO writer"))
         connection.commit()
     accept(answer(item("1")), answer(item("2")))
     assert outbox._try_drain()
     assert (store.client.xlen(store.keys.outbox(SOURCE)), rejected(spill)) == (2, [])
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE sentiment_items RENAME COLUMN writer TO author"))
         connection.commit()
     assert outbox.drain() == 2

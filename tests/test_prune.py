@@ -59,7 +59,7 @@ def aged(days: float, *names: str) -> Answer:
 
 def left(repository: SentimentRepository) -> tuple[set[str], int]:
     """The items, and the number of answers."""
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         found = connection.execute(sqlalchemy.text("SELECT external_id FROM sentiment_items")).all()
     history = repository.history("twitter", "AAPL", since=LONG_AGO - 2000 * DAY, limit=10**6)
     return {row[0] for row in found}, len(history)
@@ -84,12 +84,12 @@ def test_pruning_goes_in_small_transactions(
     repository.save([aged(20 + n, *(f"{n}.{m}" for m in range(10))) for n in range(9)])
     removed: list[list[int]] = []
 
-    @sqlalchemy.event.listens_for(repository._engine, "after_cursor_execute")
+    @sqlalchemy.event.listens_for(repository._database.engine, "after_cursor_execute")
     def count(_connection: Any, cursor: Any, statement: str, *_rest: object) -> None:
         if statement.startswith("DELETE"):
             removed[-1].append(cursor.rowcount)
 
-    @sqlalchemy.event.listens_for(repository._engine, "begin")
+    @sqlalchemy.event.listens_for(repository._database.engine, "begin")
     def begin(_connection: Any) -> None:
         removed.append([])
 
@@ -155,7 +155,7 @@ def test_pruning_that_was_broken_off_goes_on(
     monkeypatch.setattr(pruner._thread, "pause", lambda seconds: pruner.stop())
     assert pruner.prune() == 2
     monkeypatch.setattr(prune, "LEASE_SECONDS", 0)
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         connection.execute(sqlalchemy.text("UPDATE tbcache_schema SET prune_at = 0"))
         connection.commit()
     assert pruner_for(10).prune() == 2

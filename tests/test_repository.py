@@ -28,9 +28,10 @@ from tbcache.repository import (
     CorruptAnswer,
     RepositoryUnavailable,
     SentimentRepository,
-    database,
     decode_answer,
     encode_answer,
+    engine,
+    statement,
     table,
 )
 from tbcache.timeline import Read, Span
@@ -121,7 +122,7 @@ def test_an_item_seen_again_is_brought_up_to_date(repository: SentimentRepositor
     repository.save([answer(item("1", "old"))])
     repository.save([answer(item("1", "new"), as_of=later)])
     assert [found.text for found in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["new"]
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         row = connection.execute(sqlalchemy.select(table.items)).one()
     assert (row.first_seen_at, row.seen_at) == (NOW, later)
 
@@ -154,7 +155,7 @@ def test_each_version_of_an_item_is_kept(repository: SentimentRepository, order:
     liked = replace(item("1", "version 2"), engagement=Engagement(likes=9))
     repository.save([answer(liked, as_of=NOW + timedelta(minutes=5))])
     assert [found.text for found in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["version 2"]
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         rows = connection.execute(sqlalchemy.select(table.versions).order_by(table.versions.c.seen_at)).all()
     assert [(row.text, row.seen_at) for row in rows] == [(f"version {n}", texts[n]) for n in (0, 1)]
 
@@ -174,7 +175,7 @@ def test_what_was_read_is_written_once(repository: SentimentRepository) -> None:
     read = Read(Span(NOW - timedelta(hours=3), NOW), NOW)
     for _ in range(2):
         repository.save([replace(answer(), reads=(read,))])
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         (row,) = connection.execute(sqlalchemy.select(table.reads)).all()
     assert (row.start_at, row.end_at, row.read_at) == (*read.span, read.at)
     # It goes the way that the answer goes.
@@ -267,7 +268,7 @@ def test_a_writer_that_begins_while_another_makes_the_tables_waits(
     """SQLite itself refuses to change the journal's mode then, at once and whatever its timeout."""
     tried = threading.Event()
     clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: tried.set())
-    monkeypatch.setattr(database, "time", clock)
+    monkeypatch.setattr(engine, "time", clock)
     other = sqlite3.connect(tmp_path / "tbcache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     other.execute("CREATE TABLE theirs (x)")
@@ -279,7 +280,7 @@ def test_a_writer_that_begins_while_another_makes_the_tables_waits(
         other.close()
         saving.result(30)
     assert repository.count_items() == 1
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     repository.close()
 
@@ -287,7 +288,7 @@ def test_a_writer_that_begins_while_another_makes_the_tables_waits(
 def test_tables_that_vanish_are_made_again(repository: SentimentRepository) -> None:
     """An operator who resets the database need not restart the fleet."""
     repository.save([answer(item("1"))])
-    with repository._connect() as connection:
+    with repository._database.connect() as connection:
         table.metadata.drop_all(connection)
         connection.commit()
     with pytest.raises(RepositoryUnavailable):
@@ -409,11 +410,11 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 def test_postgresql_gets_an_upsert_of_its_own_dialect() -> None:
     """What runs where a server is installed must at least compile where none is."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    upsert = str(table.upsert_items("postgresql").compile(dialect=dialect))
+    upsert = str(statement.upsert_items("postgresql").compile(dialect=dialect))
     assert "ON CONFLICT (source, external_id, symbol) DO UPDATE SET at = excluded.at" in upsert
     assert "WHERE sentiment_items.seen_at <= excluded.seen_at" in upsert
     assert "first_seen_at = " not in upsert
-    assert "ON CONFLICT DO NOTHING" in str(table.insert_snapshots("postgresql").compile(dialect=dialect))
+    assert "ON CONFLICT DO NOTHING" in str(statement.insert_snapshots("postgresql").compile(dialect=dialect))
     created = str(sqlalchemy.schema.CreateTable(table.items).compile(dialect=dialect))
     assert "at TIMESTAMP WITH TIME ZONE" in created
 

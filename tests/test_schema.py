@@ -75,8 +75,8 @@ DIALECTS = {
 @pytest.fixture
 def repository(database_url: str) -> Iterator[SentimentRepository]:
     made = SentimentRepository(database_url, busy_timeout=20)
-    if made._file is not None:
-        made._file.parent.mkdir()
+    if made._database.file is not None:
+        made._database.file.parent.mkdir()
     yield made
     made.close()
 
@@ -85,7 +85,7 @@ def repository(database_url: str) -> Iterator[SentimentRepository]:
 def old(repository: SentimentRepository) -> SentimentRepository:
     """A repository whose database tbcache 0.1.0 has made and filled."""
     script = TABLES_OF_0_1_0.format(**DIALECTS[repository.dialect])
-    with repository._engine.connect() as connection:
+    with repository._database.engine.connect() as connection:
         for statement in filter(str.strip, script.split(";")):
             connection.exec_driver_sql(statement)
         connection.commit()
@@ -94,7 +94,7 @@ def old(repository: SentimentRepository) -> SentimentRepository:
 
 def run(repository: SentimentRepository, statement: str) -> Any:
     """The rows of ``statement``, past all that the repository does itself."""
-    with repository._engine.connect() as connection:
+    with repository._database.engine.connect() as connection:
         result = connection.execute(text(statement))
         rows = result.all() if result.returns_rows else []
         connection.commit()
@@ -103,7 +103,7 @@ def run(repository: SentimentRepository, statement: str) -> Any:
 
 def shape(repository: SentimentRepository) -> dict[str, Any]:
     """The tables with their columns, keys and indexes."""
-    tables = inspect(repository._engine)
+    tables = inspect(repository._database.engine)
     return {
         name: (
             [
@@ -192,7 +192,7 @@ def writing_only(owner: SentimentRepository, url: str) -> SentimentRepository:
         def deny(connection: Any, _record: object) -> None:
             connection.set_authorizer(lambda what, *_: (SQLITE_OK, SQLITE_DENY)[what == SQLITE_CREATE_TABLE])
 
-        event.listen(made._engine, "connect", deny)
+        event.listen(made._database.engine, "connect", deny)
     return made
 
 
@@ -213,7 +213,7 @@ def test_who_may_make_no_table_goes_without_the_hours_alone(
             REPEATED.forget()
         (line,) = [one for one in caplog.records if one.getMessage() == "usage.not_written"]
         assert "usage_hours" in vars(line)["reason"]
-        old.renew()
+        old._database.renew()
         old.hours("fleet", NOW)
         if old.dialect == "postgresql":
             run(old, "GRANT ALL ON usage_hours TO writing_only")

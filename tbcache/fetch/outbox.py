@@ -29,7 +29,7 @@ from tbcache.settings.database import database_url
 from tbcache.store import Refused, Store, Unavailable, get_store
 
 if TYPE_CHECKING:
-    from tbcache.repository.database import SentimentRepository
+    from tbcache.repository.repository import SentimentRepository
 
 log = get_logger("tbcache.repository")
 

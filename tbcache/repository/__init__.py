@@ -8,7 +8,7 @@ from tbcache.repository.error import AnswerRefused, CorruptAnswer, RepositoryUna
 from tbcache.repository.writer import Writer
 
 if TYPE_CHECKING:
-    from tbcache.repository.database import SentimentRepository
+    from tbcache.repository.repository import SentimentRepository
 
 __all__ = [
     "Answer",
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
     # SQLAlchemy takes a quarter of a second to import, which only those who write should pay.
     if name == "SentimentRepository":
         need_database()
-        from tbcache.repository.database import SentimentRepository
+        from tbcache.repository.repository import SentimentRepository
 
         return SentimentRepository
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from tbcache.io.log import get_logger
 from tbcache.repository.error import RepositoryUnavailable
 
 if TYPE_CHECKING:
-    from tbcache.repository.database import SentimentRepository
+    from tbcache.repository.repository import SentimentRepository
 
 #: Rows in a transaction: so long, some milliseconds, a writer may have to wait for it.
 BATCH = 500

@@ -176,7 +176,7 @@ def _of_shared_loads(store: Store, settings: Settings) -> Held:
 
 
 def _of_the_database(store: Store, settings: Settings) -> Held:
-    database = SentimentRepository(f"sqlite:///{settings.data_dir}/database/fork.db")
+    database = SentimentRepository(f"sqlite:///{settings.data_dir}/database/fork.db")._database
     return database._lock, database._prepare
 
 
