@@ -433,6 +433,15 @@ class PlainQueue(Schema):
     load: QueueLoad | None = Field(description="Null where no worker has run a job of it.")
 
 
+class Lost(Schema):
+    """A process of the last hour that has not ended in order, and was last heard of at that moment."""
+
+    at: datetime
+    name: str
+    role: str
+    is_followed: bool = Field(description="Another of its name is there since.")
+
+
 class FleetState(Schema):
     """The fleet, by the word of its own processes."""
 
@@ -451,3 +460,4 @@ class FleetState(Schema):
     queues: list[PlainQueue] = Field(description="Those that are no source's.")
     leader: str | None = Field(description="The scheduler that does the work, while one does.")
     workers: list[Worker]
+    lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")

@@ -61,7 +61,13 @@ def processes(workers: Iterable[WorkerStatus], departures: Iterable[Departure]) 
             yield Change(one.beat_at, "lost", f"{one.role} {one.name} is not heard of any more", who=one.name)
     for left in departures:
         yield _came(left)
-        yield Change(left.at, "left", f"{left.role} {left.name} has ended", who=left.name)
+        if left.is_lost:
+            what = (
+                f"{left.role} {left.name} was lost: it has not ended in order, and another has its name since"
+            )
+            yield Change(left.at, "lost", what, who=left.name)
+        else:
+            yield Change(left.at, "left", f"{left.role} {left.name} has ended", who=left.name)
 
 
 def _came(one: WorkerStatus | Departure) -> Change:

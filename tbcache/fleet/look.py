@@ -15,18 +15,27 @@ from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed, agreed
 from tbcache.fleet.answer import Kept, covering, kept
 from tbcache.fleet.expense import busiest, day_cost
-from tbcache.fleet.model import FleetStatus, LimitStatus, QueueStatus, ServerStatus, SourceStatus, State
+from tbcache.fleet.model import (
+    FleetStatus,
+    LimitStatus,
+    Lost,
+    QueueStatus,
+    ServerStatus,
+    SourceStatus,
+    State,
+)
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.rest import read_resting
 from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad, Scale, scale_of
 from tbcache.fleet.shortage import shortages_of
-from tbcache.fleet.trouble import server_troubles, troubles
+from tbcache.fleet.trouble import LONG_SECONDS, server_troubles, troubles
 from tbcache.fleet.warm_sets import WarmSets, listed_of
 from tbcache.io import now, run, utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import UnknownSource
 from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.monitoring import RecentMetrics, UsageMonitor, WorkerStatus
+from tbcache.monitoring.departure import PASSING, Departure, read_departures
 from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, Source, get_sources, is_name, unconfigured
 from tbcache.store import Refused, Store, Unavailable
@@ -45,8 +54,11 @@ STARTING_SECONDS = 30.0
 #: For how long a dead job is a trouble: what somebody waited for is old by then.
 DEAD_SECONDS = 86_400.0
 RIGHTS_SECONDS = 60.0
-#: So many slots of a source are shown, at most.
+#: So many slots of a source are shown, at most: the last ones.
 MOST_SLOTS = 600
+#: Of the last processes that have left so many are looked at for those that were lost within the hour.
+MOST_DEPARTURES = 100
+LOST_SHOWN = timedelta(hours=1)
 ALONE_REASON = "Redis is away: each process goes on with its share"
 
 
@@ -216,6 +228,7 @@ class Look:
             common_symbols=goes_by.symbols,
             queues=tuple(self._plain_queues(goes_by, workers)),
             leader=self._leader(),
+            lost=tuple(self._lost(workers, snapshot.at)),
         )
         status = replace(status, troubles=troubles(status, self._deaths(status)))
         return replace(status, scale=self._scale(status, goes_by)) if is_whole else status
@@ -295,26 +308,27 @@ class Look:
         recent = self._sure(self._monitor.get_recent_metrics(source.name))
         state = snapshot.states[source.name]
         closure, refused = state.closure, snapshot.refused.get(source.name)
-        is_spent = _is_spent(source, snapshot)
+        is_spent, depth = _is_spent(source, snapshot), self._queue.depth(source.name)
         return SourceStatus(
             name=source.name,
             state=_state(source, recent, state, refused, is_spent=is_spent),
             missing=source.missing,
             credentials=source.variables,
             base_url=source.address,
-            limits=(),
+            # They are asked for where the queue may be long.
+            limits=self._limits(source, snapshot) if _may_take_long(depth.waiting, source, state) else (),
             configured=self._configured(source.name),
             closed_since=closure.since if closure else None,
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
-            failing_since=recent.last.since if recent.is_failing and recent.last else None,
+            failing_since=recent.since if recent.is_failing else None,
             refused_since=refused.since if refused else None,
             refused_reason=refused.reason if refused else None,
             warm=None,
             common=0,
             recent=recent,
             usage=None,
-            queue=self._queue.depth(source.name),
+            queue=depth,
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
@@ -326,7 +340,7 @@ class Look:
 
     def _source(self, source: Source, snapshot: _Snapshot, goes_by: Agreed) -> SourceStatus:
         outline, state = self._outline(source, snapshot, goes_by), snapshot.states[source.name]
-        limits = self._limits(source, state)
+        limits = outline.limits or self._limits(source, snapshot)
         is_limited = outline.state == "ok" and any(limit.remaining == 0 for limit in limits)
         common = _common(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
@@ -372,6 +386,19 @@ class Look:
             return None
         return printable(held).partition(" ")[2] or None if isinstance(held, bytes) else None
 
+    def _lost(self, workers: Sequence[WorkerStatus], at: datetime) -> list[Lost]:
+        followed: list[Departure] = []
+        # As of the leader: the rest is seen all the same.
+        with contextlib.suppress(Refused):
+            followed = [one for one in read_departures(self._store, MOST_DEPARTURES) if one.is_lost]
+        found = [Lost(one.at, one.name, one.role, is_followed=True) for one in followed]
+        found += [
+            Lost(one.beat_at, one.name, one.role, is_followed=False)
+            for one in workers
+            if not one.is_alive and one.role != PASSING
+        ]
+        return sorted((one for one in found if at - one.at < LOST_SHOWN), reverse=True)
+
     def _plain_queues(self, goes_by: Agreed, workers: Sequence[WorkerStatus]) -> Iterator[QueueStatus]:
         """The queues that are no source's: those that workers tell of, and those that somebody has used."""
         names = self._plain_names(goes_by)
@@ -410,9 +437,15 @@ class Look:
     def _configured(self, name: str) -> tuple[str, ...]:
         return tuple(map(str, self._sources[name].limits)) if name in self._sources else ()
 
-    def _limits(self, source: Source, state: SourceState) -> tuple[LimitStatus, ...]:
-        limiter = RateLimiter(source, self._store)
-        return tuple(self._limit(limiter, limit) for limit in state.limits or source.limits)
+    def _limits(self, source: Source, snapshot: _Snapshot) -> tuple[LimitStatus, ...]:
+        limiter, state = RateLimiter(source, self._store), snapshot.states[source.name]
+        found = [self._limit(limiter, limit) for limit in state.limits or source.limits]
+        if state.order is not None and state.order.what == "pause":
+            return tuple(replace(one, reset_at=None) for one in found)
+        if not _is_spent(source, snapshot):
+            return tuple(found)
+        until, reason = _midnight_after(snapshot.at), f"the day's budget (${source.daily_budget:g}) is spent"
+        return tuple(replace(one, reset_at=until, is_limited=True, reason=reason) for one in found)
 
     def _limit(self, limiter: RateLimiter, limit: Limit) -> LimitStatus:
         found = self._sure(limiter.get_status(limit.count, limit.window_seconds))
@@ -523,6 +556,12 @@ def _is_spent(source: Source, snapshot: _Snapshot) -> bool:
 def _stamps(found: Any) -> tuple[int, ...]:
     """The stamps of slots (us); none of a key of another type."""
     return tuple(int(score) for _, score in found) if isinstance(found, list) else ()
+
+
+def _may_take_long(waiting: int, source: Source, state: SourceState) -> bool:
+    """Whether so many jobs take longer than anybody expects, were nothing left of any limit."""
+    limits = state.limits or source.limits
+    return any(waiting * one.window_seconds / one.count > LONG_SECONDS for one in limits)
 
 
 def _midnight_after(moment: datetime) -> datetime:

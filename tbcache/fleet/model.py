@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
@@ -48,7 +48,8 @@ class ServerStatus:
 class LimitStatus:
     """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used.
 
-    ``is_limited``: nothing may be sent now, for ``reason``. What only Redis knows is None while it is away.
+    ``is_limited``: nothing may be sent now, for ``reason``: then ``reset_at`` is when that is over, None
+    where nobody knows, as of one that an operator has paused. What only Redis knows is None while it is away.
     """
 
     limit: str
@@ -65,20 +66,21 @@ class LimitStatus:
 class SourceStatus:
     """One source now, with the figures of the last minutes, and of today (UTC).
 
-    ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of
-    all processes; ``configured`` are those that this process was started with. ``closed_since`` is None
-    where it is not known. ``failing_since`` is the first failure after a fetch went well. ``refused_reason``
-    is in Redis' words what it refuses some process of the source's keys, None where it refuses nothing.
-    ``warm`` counts the ``common`` symbols whose answer is fresh, ``resting`` those that nobody asks for, and
-    whose answer is let grow old while the market is closed. ``delay_hours`` is how late the plan's items
-    come, where that is too late for anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest
-    of all processes (US dollars); where it is spent, ``spent_since`` is when it was, if that is known, and
-    ``spent_until`` when it begins anew. ``day_cost`` is what a day comes to at the present rate (US dollars)
-    where no budget bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common
-    symbol of which most items come, with how much of its hours is known. ``order`` is that an operator has
-    paused or drained it, ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it
-    cannot be kept warm. ``load`` is what waits in its queue, and how fast it may go. While Redis is away,
-    ``warm`` and the figures are None.
+    ``missing`` are the variables that would turn it on. ``limits`` are those in force, the strictest of all
+    processes; ``configured`` are those that this process was started with. ``closed_since`` is None where it
+    is not known. ``failing_since`` is the first failure after a fetch went well, or about the first one of
+    the last minutes where most failed and the last did not. ``refused_reason`` is in Redis' words what it
+    refuses some process of the source's keys, None where it refuses nothing. ``warm`` counts the ``common``
+    symbols whose answer is fresh, ``resting`` those that nobody asks for, and whose answer is let grow old
+    while the market is closed. ``delay_hours`` is how late the plan's items come, where that is too late for
+    anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all processes (US dollars);
+    where it is spent, ``spent_since`` is when it was, if that is known, and ``spent_until`` when it begins
+    anew. ``day_cost`` is what a day comes to at the present rate (US dollars) where no budget bounds it; None
+    where it costs nothing, or nothing is known yet. ``busiest`` is the common symbol of which most items
+    come, with how much of its hours is known. ``order`` is that an operator has paused or drained it,
+    ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it cannot be kept warm.
+    ``load`` is what waits in its queue, and how fast it may go. While Redis is away, ``warm`` and the figures
+    are None.
     """
 
     name: str
@@ -138,13 +140,19 @@ class SourceStatus:
     def backlog_seconds(self) -> float | None:
         """In how many seconds its limits have let through all that waits in its queue, at a slot for each;
         None where nothing waits, or nothing of it goes on by itself."""
-        if self.load is None or not self.load.waiting or not self.is_served or self.spent_until is not None:
+        waiting = self.queue.waiting if self.queue else 0
+        if not waiting or not self.is_served or self.spent_until is not None:
             return None
+        return self.seconds_for(waiting)
+
+    def seconds_for(self, jobs: int) -> float | None:
+        """In how many seconds its limits let so many jobs through from now on, at a slot for each; None where
+        nothing goes on by itself."""
         if self.state not in ("ok", "limited", "failing"):
             return None
-        waiting, known = self.load.waiting, [one for one in self.limits if one.remaining is not None]
+        known = [one for one in self.limits if one.remaining is not None]
         return max(
-            (max(0, waiting - (one.remaining or 0)) * one.window_seconds / one.count for one in known),
+            (max(0, jobs - (one.remaining or 0)) * one.window_seconds / one.count for one in known),
             default=0.0,
         )
 
@@ -201,6 +209,16 @@ class Trouble:
         return f"{self.what}{since}{until}{zone}: {self.todo}"
 
 
+class Lost(NamedTuple):
+    """A process that has not ended in order, and was last heard of at the moment ``at``. ``is_followed``:
+    another of its name is there since."""
+
+    at: datetime
+    name: str
+    role: str
+    is_followed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
     """Everything at the moment ``at``.
@@ -226,6 +244,9 @@ class FleetStatus:
     queues: tuple[QueueStatus, ...] = ()
     #: The scheduler that does the work, while one does.
     leader: str | None = None
+    #: The processes of the last hour that have not ended in order, the last first: those that another of the
+    #: same name has followed, and those of the list that are not alive.
+    lost: tuple[Lost, ...] = ()
 
     @property
     def today(self) -> Totals:

@@ -24,8 +24,8 @@ class UsageRow:
 
     ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
     their errors and latency) is None there, and the cost is the most that it can have been: see
-    :class:`CallerMetrics`. What is in no caller's name (older hours that are filled in the background,
-    answers that were found as a job was queued) is a row of its own then, NOBODY.
+    :class:`CallerMetrics`. What is in no caller's name, as older hours that are filled in the background, is
+    a row of its own then, NOBODY.
     """
 
     name: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
 from tbcache.fleet.refusal import refusals_of
+from tbcache.models.age import age
 from tbcache.models.untrusted import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths
@@ -20,6 +21,10 @@ from tbcache.store.refusal import Refusal
 MOST_NAMED = 3
 #: And of what each was started with, so many characters.
 MOST_SAID = 60
+#: A queue that its limits take longer for is a trouble: what is kept warm gets old behind it.
+LONG_SECONDS = 900.0
+#: So many processes that are lost within so long are no chance.
+MOST_LOST, LOST_WITHIN = 3, timedelta(minutes=10)
 
 
 def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Trouble, ...]:
@@ -41,10 +46,12 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
         *_layouts(status.workers),
         *_rights(status.missing_rights),
         *(() if status.is_starting else _processes(status)),
+        *_lost(status),
         *_refused(status.workers),
         *_sources(status.sources),
         *_queues(status),
         *_unserved(status),
+        *_backlogs(status),
         *_deaths(deaths, {queue.name for queue in status.queues}),
         *_drift(status),
     )
@@ -77,6 +84,16 @@ def _processes(status: FleetStatus) -> Iterator[Trouble]:
     if gone is not None and not status.living("scheduler"):
         todo = "start one with `tbcache scheduler`"
         yield Trouble("no_scheduler", "the scheduler is gone, and nothing is kept warm", todo, since=gone)
+
+
+def _lost(status: FleetStatus) -> Iterator[Trouble]:
+    """Processes that die again and again: whatever starts them anew hides it."""
+    recent = [one for one in status.lost if status.at - one.at < LOST_WITHIN]
+    if len(recent) >= MOST_LOST:
+        last, first, minutes = recent[0], recent[-1], LOST_WITHIN.total_seconds() / 60
+        many = f"{len(recent)} processes were lost in the last {minutes:.0f} minutes"
+        todo = "its log says why; where that ends without a word the system has killed it, as for its memory"
+        yield Trouble("lost", f"{many}, the last of them {last.name}", todo, since=first.at)
 
 
 def _needs_worker(status: FleetStatus) -> bool:
@@ -183,6 +200,22 @@ def _unserved(status: FleetStatus) -> Iterator[Trouble]:
                 what = f"{source.name}: {source.queued} queued, and no worker takes them"
                 todo = f"start a worker that knows {source.name} and has its credentials"
                 yield Trouble("unserved", what, todo, source.name)
+
+
+def _backlogs(status: FleetStatus) -> Iterator[Trouble]:
+    """Queues that go on, and will not be done for long."""
+    for source in status.sources:
+        seconds, depth = source.backlog_seconds, source.queue
+        if depth is not None and seconds is not None and seconds > LONG_SECONDS:
+            limits = " and ".join(one.limit for one in source.limits)
+            many = "1 job waits" if depth.waiting == 1 else f"{depth.waiting:,} jobs wait"
+            what = f"{source.name}: {many}, and {limits} takes about {age(seconds)} for them"
+            todo = (
+                f"pre-warms come last meanwhile; `tbcache queue list {source.name}` says whose they are, "
+                "`tbcache queue cancel` takes one out"
+            )
+            until = status.at + timedelta(seconds=seconds)
+            yield Trouble("backlog", what, todo, source.name, until=until)
 
 
 def _queues(status: FleetStatus) -> Iterator[Trouble]:

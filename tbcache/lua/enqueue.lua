@@ -21,6 +21,7 @@
 --       state      of the source or the queue (see state.lua)
 --       clears     the log of clears (see clear.lua)
 --       usage      HASH of the source's UTC day
+--       callers    HASH of that day: "caller:cache" -> how many hits the caller had (monitoring/caller_usage.py)
 --       fence      the highest token of a leader (see token.lua)
 -- ARGV  token      the leader's who asks (see lead.lua); 0 for whoever leads nothing
 --       lane       "interactive" | "prewarm"
@@ -38,6 +39,7 @@
 --                    letter) | "fenced", and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
+local MOST_CALLER_COUNTS, OTHER_CALLERS = 1000, '(others)'
 
 local now = server_time()
 -- Jobs begin by our clock: the asker's may be ahead of it.
@@ -332,6 +334,14 @@ local function ask(id, message, key)
     return followed
 end
 
+-- As caller_usage.py does for what is answered elsewhere: there is room for so many, and the rest is one caller's.
+local function count_hits_of_caller()
+    local is_counted = redis.pcall('HEXISTS', callers, caller .. ':cache') == 1
+    local there = redis.pcall('HLEN', callers)
+    local is_room = type(there) == 'number' and there < MOST_CALLER_COUNTS
+    count(callers, (is_counted or is_room) and caller or OTHER_CALLERS, 'cache', hits)
+end
+
 read_known()
 local queued = {}
 for at = 1, #asks, PARTS do
@@ -349,5 +359,8 @@ elseif is_changed then
 end
 if hits > 0 then
     count(usage, worker, 'hit', hits)
+    if caller ~= '' then
+        count_hits_of_caller()
+    end
 end
 return queued

@@ -1,4 +1,6 @@
-"""Who has left the fleet in order: a process that ends takes itself off the list of those that are there."""
+"""Who is gone from the fleet: a process that ends takes itself off the list of those that are there. One that
+is killed does not: the next of its name finds it there, and says so.
+"""
 
 from __future__ import annotations
 
@@ -23,31 +25,36 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Departure(msgspec.Struct, frozen=True):
-    """The process ``name``, which was there from ``started_at`` on, left at the moment ``at`` (UTC)."""
+    """The process ``name``, which was there from ``started_at`` on, left at the moment ``at`` (UTC).
+
+    ``is_lost``: it has not left in order, and was last heard of then; another of its name is there since.
+    """
 
     at: Moment
     started_at: Moment
     name: str
     role: str
     version: str = ""
+    is_lost: bool = False
 
 
-def add_departure(pipe: Any, store: Store, name: str, last: Heartbeat) -> None:
-    """Have ``pipe`` write that the process leaves which has beaten ``last``."""
+def add_departure(pipe: Any, store: Store, name: str, last: Heartbeat, *, is_lost: bool = False) -> None:
+    """Have ``pipe`` write that the process leaves which has beaten ``last``, or that it ``is_lost``."""
     if last.role != PASSING:
-        line, key = Departure(utc_now(), last.started_at, name, last.role, last.version), store.keys.gone
+        at, key = last.beat_at if is_lost else utc_now(), store.keys.gone
+        line = Departure(at, last.started_at, name, last.role, last.version, is_lost)
         pipe.rpush(key, msgspec.json.encode(line))
         pipe.ltrim(key, -MOST, -1)
         pipe.expire(key, KEPT)
 
 
-def read_departures(store: Store) -> list[Departure]:
-    """Who has left in the last day, the last first; what is damaged is left out.
+def read_departures(store: Store, most: int = MOST) -> list[Departure]:
+    """Who has left in the last day, the last first, at most so many; what is damaged is left out.
 
     Raises:
       Unavailable: Redis is away.
     """
-    found = store.call("LRANGE", store.keys.gone, -MOST, -1)
+    found = store.call("LRANGE", store.keys.gone, -most, -1)
     lines = (line for text in reversed(found) if (line := _read(text)) is not None)
     return [line for line in lines if line.at > utc_now() - KEPT]
 
@@ -58,4 +65,4 @@ def _read(text: bytes) -> Departure | None:
     except NotJson:
         return None
     name, role, version = printable(found.name, 80), printable(found.role, 20), printable(found.version, 20)
-    return Departure(found.at, found.started_at, name, role, version)
+    return Departure(found.at, found.started_at, name, role, version, found.is_lost)

@@ -9,12 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tbcache.store.state import Failing
 from tbcache.store.wire import MICROS
 
 #: The kinds of failures that no later fetch mends by itself.
 HOPELESS = {"auth", "not_entitled"}
+#: So many fetches that end alike tell of the source; fewer are chance.
+SURE = 3
 
 # Latency buckets grow by a quarter each: a percentile is at most 12% off.
 _GROWTH = 1.25
@@ -99,11 +102,13 @@ class Totals:
 class RecentMetrics:
     """One source in the last ``seconds``: latency in seconds, cost in US dollars.
 
-    ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to
-    an end, good or bad. ``last`` are the failures since a fetch last went well, some minutes ago or more;
-    None where the last fetch went well. ``plain`` counts the requests that ask for words, as the plan has
-    refused the cashtag. ``pages`` are the requests that fetches took. ``naive_cost`` and ``naive_pages`` are
-    what they would have come to had each fetched all its hours again; 0 where nothing costs money.
+    ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to an
+    end, good or bad; ``failed_since`` is about when the first of these errors was (UTC), and ``recovered``
+    are the fetches that ended since a minute with any. ``last`` are the failures since a fetch last went
+    well, some minutes ago or more; None where the last fetch went well. ``plain`` counts the requests that
+    ask for words, as the plan has refused the cashtag. ``pages`` are the requests that fetches took.
+    ``naive_cost`` and ``naive_pages`` are what they would have come to had each fetched all its hours again;
+    0 where nothing costs money.
     """
 
     source: str
@@ -126,6 +131,13 @@ class RecentMetrics:
     pages: int = 0
     naive_cost: float = 0.0
     naive_pages: int = 0
+    failed_since: datetime | None = None
+    recovered: int = 0
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it fails: since the last good fetch, or about since these minutes' first failure."""
+        return self.last.since if self.last else self.failed_since
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -136,14 +148,15 @@ class RecentMetrics:
     def is_failing(self) -> bool:
         """True where most fetches failed, or the last ones did: three, or one that no later one mends."""
         last = self.last
-        is_sure = last is not None and (last.count >= 3 or not HOPELESS.isdisjoint(last.kinds))
+        is_sure = last is not None and (last.count >= SURE or not HOPELESS.isdisjoint(last.kinds))
         return is_sure or self.is_mostly_failing
 
     @property
     def is_mostly_failing(self) -> bool:
-        """True where every fetch failed, or most of them did."""
-        return self.failed > 0 and (
-            self.failed >= self.settled or (self.failed >= 3 and 2 * self.failed >= self.settled)
+        """True where every fetch failed, or most of them did, and too few went well since."""
+        is_over = self.last is None and self.recovered >= SURE
+        return (not is_over and self.failed > 0) and (
+            self.failed >= self.settled or (self.failed >= SURE and 2 * self.failed >= self.settled)
         )
 
 
@@ -173,10 +186,13 @@ def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
     )
 
 
-def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> RecentMetrics:
-    """What was counted in the last ``seconds``."""
+def recent_metrics(
+    source: str, seconds: float, figures: Counter[str], since: Mapping[int, Counter[str]] = {}
+) -> RecentMetrics:
+    """What was counted in the last ``seconds``, and ``since`` each minute of them (see
+    ``store/minute.py``)."""
     day = day_metrics(source, figures)
-    latencies = sum(n for name, n in figures.items() if _LATENCY.fullmatch(name))
+    first, recovered = _failures(since)
     return RecentMetrics(
         source=source,
         seconds=seconds,
@@ -184,11 +200,9 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         hits=day.hits_today,
         stale=day.stale_today,
         misses=day.misses_today,
-        # A request that somebody recorded has no latency.
-        settled=latencies or day.misses_today,
+        settled=_settled(figures),
         errors=day.errors_today,
-        # A symbol that does not exist is no fault of the source.
-        failed=day.errors_today - day.errors_by_kind.get("not_found", 0),
+        failed=_failed(figures),
         errors_by_kind=day.errors_by_kind,
         cache_hit_rate=day.cache_hit_rate,
         cost=day.cost_today,
@@ -199,7 +213,32 @@ def recent_metrics(source: str, seconds: float, figures: Counter[str]) -> Recent
         pages=day.pages_today,
         naive_cost=figures["naive"] / MICROS,
         naive_pages=figures["naive_pages"],
+        failed_since=None if first is None else datetime.fromtimestamp(first * 60, UTC),
+        recovered=recovered,
     )
+
+
+def _failures(since: Mapping[int, Counter[str]]) -> tuple[int | None, int]:
+    """The first of the minutes in which anything failed, and how many fetches ended since the last of
+    them."""
+    first, most = None, 0
+    for minute, figures in sorted(since.items(), reverse=True):
+        if (failed := _failed(figures)) > most:
+            first, most = minute, failed
+    well = [figures for figures in since.values() if not _failed(figures)]
+    return first, max(map(_settled, well), default=0)
+
+
+def _settled(figures: Counter[str]) -> int:
+    """How many fetches came to an end; a request that somebody recorded has no latency."""
+    return sum(n for name, n in figures.items() if _LATENCY.fullmatch(name)) or max(
+        0, figures["go"] - figures["regranted"]
+    )
+
+
+def _failed(figures: Counter[str]) -> int:
+    """How many errors are the source's fault; that a symbol does not exist is none."""
+    return sum(n for name, n in figures.items() if name.startswith("error.") and name != "error.not_found")
 
 
 def _mean(figures: Counter[str]) -> float | None:

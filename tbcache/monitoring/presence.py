@@ -17,6 +17,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.io.memory import memory_bytes
 from tbcache.limiter.member import Membership
+from tbcache.models.untrusted import NotJson, read_json
 from tbcache.models.version import __version__
 from tbcache.monitoring.departure import add_departure
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
@@ -103,30 +104,45 @@ class Presence:
 
     def _tell(self, heartbeat: Heartbeat) -> None:
         keys, at = self._store.keys, time.monotonic()
-        is_due = self._is_new(heartbeat, at)
+        is_due, is_first = self._is_new(heartbeat, at), self._written[0] is None
         with self._store.guard():
             pipe = self._store.client.pipeline(transaction=False)
             # Redis may have lost what it holds, or another layout may have come.
             pipe.hsetnx(keys.layout, "layout", LAYOUT)
             pipe.hsetnx(keys.layout, "version", __version__)
+            # Who stands there before our first beat is another process of our name.
+            (pipe.hget if is_first else pipe.hexists)(keys.workers, self.name)
             if is_due:
                 pipe.hset(keys.workers, self.name, msgspec.json.encode(heartbeat))
                 pipe.expire(keys.workers, int(MISSED_SECONDS))
                 pipe.pexpire(keys.layout, TTL_MS)
-            pipe.hexists(keys.workers, self.name)
             pipe.hget(keys.layout, "layout")
-            *answers, is_listed, layout = pipe.execute(raise_on_error=False)
+            *answers, layout = pipe.execute(raise_on_error=False)
+            listed = answers[2]
             # This comes first: a damaged list of workers must not hide that another layout has come.
             if layout != str(LAYOUT).encode():
                 self._store.breaker.greet_again()
-            for answer in (*answers, is_listed, layout):
+            for answer in (*answers, layout):
                 if isinstance(answer, Exception):
                     raise answer
         if is_due:
+            if is_first:
+                self._report_lost(_read(listed), heartbeat)
             self._written = heartbeat, at
-        elif not is_listed:
+        elif not listed:
             self._written = None, -math.inf
             self._tell(heartbeat)
+
+    def _report_lost(self, last: Heartbeat | None, heartbeat: Heartbeat) -> None:
+        """Say of the process that beat ``last`` under our name that it is lost: ours hides that it was
+        killed."""
+        if last is None or last.started_at == heartbeat.started_at:
+            return
+        log.warning("fleet.lost", who=self.name, role=last.role, last_beat=last.beat_at.isoformat())
+        with self._store.guard():
+            pipe = self._store.client.pipeline(transaction=False)
+            add_departure(pipe, self._store, self.name, last, is_lost=True)
+            pipe.execute()
 
     def _is_new(self, heartbeat: Heartbeat, at: float) -> bool:
         written, written_at = self._written
@@ -180,3 +196,11 @@ class Presence:
                 add_departure(pipe, self._store, self.name, last)
             pipe.execute()
         self._written = None, -math.inf
+
+
+def _read(data: bytes | None) -> Heartbeat | None:
+    """A heartbeat; None where it is damaged, or there is none."""
+    try:
+        return None if data is None else read_json(data, Heartbeat)
+    except NotJson:
+        return None

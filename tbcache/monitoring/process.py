@@ -29,6 +29,7 @@ MOST_FIRES = 16
 class WorkerStatus:
     """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does.
 
+    ``is_alive``: it was heard of a moment ago, or had no time for that since Redis was back.
     ``layout`` is that of the keys it reads and writes in Redis. ``refused`` is what Redis refuses it of the
     keys of a source, by the source's name.
     """
@@ -63,11 +64,12 @@ def read_workers(store: Store) -> list[WorkerStatus]:
     Raises:
       Unavailable: Redis is away.
     """
-    now, found, forgotten = utc_now(), [], []
+    found, forgotten = [], []
     with store.guard():
         heartbeats = store.client.hgetall(store.keys.workers)
+    now, absence = utc_now(), store.breaker.absence
     for name, data in heartbeats.items():
-        status = _status(printable(name), data, now)
+        status = _status(printable(name), data, now, absence)
         if status is None or status.age > _kept_seconds(status.role):
             forgotten.append(name)
         elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
@@ -89,7 +91,14 @@ def _kept_seconds(role: str) -> float:
     return MISSED_SECONDS if role == "scheduler" else LISTED_SECONDS
 
 
-def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
+def _is_alive(age: float, absence: tuple[float, float]) -> bool:
+    """While Redis was away nobody could beat: who was there as it went is not missed as soon as it is
+    back."""
+    lost, returned = absence
+    return age < ALIVE_SECONDS or (returned < ALIVE_SECONDS and age - lost < ALIVE_SECONDS)
+
+
+def _status(name: str, data: bytes | str, now: datetime, absence: tuple[float, float]) -> WorkerStatus | None:
     """What a heartbeat tells; None where it is damaged."""
     try:
         mark = read_json(data, Heartbeat)
@@ -108,7 +117,7 @@ def _status(name: str, data: bytes | str, now: datetime) -> WorkerStatus | None:
         started_at=started_at,
         beat_at=beat_at,
         age=max(0.0, age),
-        is_alive=age < ALIVE_SECONDS,
+        is_alive=_is_alive(age, absence),
         version=printable(mark.version, 20),
         layout=mark.layout,
         profile=read_profile(mark.profile),

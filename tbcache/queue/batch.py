@@ -52,7 +52,8 @@ def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = N
 
 
 async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
-    """Queue jobs; what became of each ask, in their order. Hits are counted in the name of ``worker``.
+    """Queue jobs; what became of each ask, in their order. Hits are counted in the name of ``worker``, and as
+    those of the account's caller.
 
     Raises:
       RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
@@ -77,6 +78,7 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
         state=store.keys.state(queue),
         clears=store.keys.clears(queue),
         usage=store.keys.usage(queue, store.clock.today),
+        callers=store.keys.callers(queue, store.clock.today),
         fence=store.keys.fence(queue),
         token=wants.token,
         lane=wants.lane,

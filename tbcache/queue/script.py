@@ -62,6 +62,7 @@ class Enqueue(NamedTuple):
     state: Key
     clears: Key
     usage: Key
+    callers: Key
     fence: Key
     token: int
     lane: Lane

@@ -28,6 +28,8 @@ PROBE_SECONDS = 0.1
 LONGEST_PROBE_SECONDS = 1.0
 #: A server that is away again so soon after its return is asked less and less often.
 RELAPSE_SECONDS = 2.0
+#: And for who had no time to be heard of meanwhile, it has been away all along.
+LULL_SECONDS = 10.0
 
 
 class Unavailable(RedisUnreachable):
@@ -90,7 +92,7 @@ class Breaker:
         self._repairs: list[Repair] = []
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
-        self._returned_at = -math.inf
+        self._lost_at = self._returned_at = -math.inf
         #: True while the server is there, and refuses.
         self.is_refusing = False
         self.renew()
@@ -112,6 +114,13 @@ class Breaker:
     def is_ours(self) -> bool:
         """True in the thread that asks for the server, and may use it before all others."""
         return self._prober.is_current
+
+    @property
+    def absence(self) -> tuple[float, float]:
+        """How many seconds ago the server went away the last time, and how many ago it was back; infinitely
+        many where this process knows of none."""
+        moment = now()
+        return moment - self._lost_at, moment - self._returned_at
 
     def check(self) -> None:
         """
@@ -175,6 +184,8 @@ class Breaker:
             self.is_refusing = is_there
             if is_news:
                 self._schedule_probe(is_there)
+                if now() - self._returned_at >= LULL_SECONDS:
+                    self._lost_at = now()
         if is_news:
             log.warning("redis.lost", address=self._address, reason=reason)
             self._prober.start(after=self._probe_seconds)

@@ -7,6 +7,7 @@ Nothing is counted twice for it, and a hit costs no more than without.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -42,6 +43,16 @@ class MarkMinute(NamedTuple):
 KEEP_MINUTE = Script("minute", MarkMinute, flag)
 
 
+class Recent(NamedTuple):
+    """What was counted in the last ``seconds``, and since each minute of them that is kept, the first one
+    first (minutes since the Unix epoch).
+    """
+
+    seconds: float
+    figures: Counter[str]
+    since: Mapping[int, Counter[str]]
+
+
 class Minutes:
     """The sums of the day, minute by minute."""
 
@@ -63,8 +74,8 @@ class Minutes:
         self._store.run(KEEP_MINUTE, ask)
         self._kept[source] = minute
 
-    def recent(self, source: str) -> tuple[float, Counter[str]]:
-        """The figures since the start of the fifth minute before this one, and how many seconds that is.
+    def recent(self, source: str) -> Recent:
+        """What was counted since the start of the fifth minute before this one.
 
         Raises:
           Unavailable: Redis is away.
@@ -74,11 +85,14 @@ class Minutes:
         wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
         with self._store.guard():
             found: Any = self._store.client.hmget(self._store.keys.minutes(source), list(map(str, wanted)))
-        for at, text in zip(wanted, found, strict=True):
-            if text is not None:
-                return now_us / MICROS - at * 60, self._since(source, text, now_us)
-        # Whoever counts stores the minute: without one nothing has been counted.
-        return 0.0, Counter()
+        kept = {at: text for at, text in zip(wanted, found, strict=True) if text is not None}
+        if not kept:
+            # Whoever counts stores the minute: without one nothing has been counted.
+            return Recent(0.0, Counter(), {})
+        totals = self._totals(source, now_us, kept.values())
+        counted = {at: _since(text, totals, minute // DAY_MINUTES) for at, text in sorted(kept.items())}
+        first = min(counted)
+        return Recent(now_us / MICROS - first * 60, counted[first], counted)
 
     def marks(self, source: str) -> Marks:
         """What is kept of the last day, and the figures of today and of yesterday.
@@ -97,22 +111,26 @@ class Minutes:
         totals = {today - back: sum_over_workers(day) for back, day in enumerate(days)}
         return Marks(now_us, kept, totals)
 
-    def _since(self, source: str, text: bytes, now_us: float) -> Counter[str]:
-        day, sums = read_mark(text)
+    def _totals(self, source: str, now_us: float, texts: Iterable[bytes]) -> dict[int, Counter[str]]:
+        """The sums of today, and of yesterday where one of the minutes is of it."""
         today = minute_of(now_us) // DAY_MINUTES
-        total = self._total(source, now_us)
-        if day == today:
-            return less(total, sums)
-        # A minute of any other day is damaged, or was written by an older version whose clock was wrong.
-        if day != today - 1:
-            return Counter()
-        return total + less(self._total(source, now_us - DAY_MINUTES * 60 * MICROS), sums)
+        days = {today} | {today - 1 for text in texts if read_mark(text)[0] == today - 1}
+        return {day: self._total(source, now_us - (today - day) * DAY_MINUTES * 60 * MICROS) for day in days}
 
     def _total(self, source: str, moment_us: float) -> Counter[str]:
         """The sums over all workers of the day that ``moment_us`` lies in."""
         with self._store.guard():
             stored: Any = self._store.client.hgetall(self._store.keys.usage(source, to_time(moment_us)))
         return sum_over_workers(stored)
+
+
+def _since(text: bytes, totals: Mapping[int, Counter[str]], today: int) -> Counter[str]:
+    """What was counted since a minute, by its mark and the sums of its day and of today."""
+    day, sums = read_mark(text)
+    if day == today:
+        return less(totals[today], sums)
+    # A minute of any other day is damaged, or was written by an older version whose clock was wrong.
+    return totals[today] + less(totals[day], sums) if day == today - 1 else Counter()
 
 
 def mark_minute(keys: Keys, source: str, now: datetime, day: int) -> MarkMinute:

@@ -7,8 +7,7 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from tbcache.api.page.svg import span as span
-
-DAY_SECONDS = 86_400
+from tbcache.models.age import age as age
 
 
 def commands(text: str) -> Markup:
@@ -20,14 +19,6 @@ def commands(text: str) -> Markup:
         for place, part in enumerate(parts)
     )
     return Markup("").join(pieces)
-
-
-def age(seconds: float) -> str:
-    """About how long that is: 12 s, 4 min, 3 h, 2 d."""
-    for size, unit in ((DAY_SECONDS, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def moment(at: datetime, now: datetime) -> str:

@@ -1,0 +1,13 @@
+"""Lengths of time, as people say them."""
+
+from __future__ import annotations
+
+
+def age(seconds: float) -> str:
+    """About how long that is: 40 s, 12 min, 2.5 h, 3 d."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            many = seconds / size
+            digits = 1 if many < 9.95 and unit != "min" and round(many, 1) % 1 else 0
+            return f"{many:.{digits}f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
