@@ -145,7 +145,10 @@ class Weight(RequestBody):
 class Moved(Schema):
     name: str
     job: str
-    state: str = Field(description="`done`; `running`: a worker has it in hand; `gone`: it is not there.")
+    state: str = Field(
+        description="`done`; `stopping`: its worker is told to stop it; `running`: a worker has it in hand; "
+        "`gone`: it is not there."
+    )
 
 
 class DeadAsked(RequestBody):

@@ -53,7 +53,7 @@ def resume(operator: Op, name: Name) -> Ordered:
 
 @write_router.post("/queue/{name}/jobs/{job}/cancel")
 def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> Moved:
-    """Take a job that waits out of its queue for good; who waits for it is told."""
+    """Take a job out of its queue for good, or have its worker stop it; who waits for it is told."""
     return Moved(name=name, job=job, state=operator.cancel(name, job, body.why if body else ""))
 
 

@@ -115,7 +115,7 @@ def resume(name: QueueName, who: Who = None, data_dir: DataDir = None) -> None:
 
 @queues.command("cancel", epilog=CANCEL_EXAMPLE)
 def cancel(name: QueueName, job: JobId, why: Why = "", who: Who = None, data_dir: DataDir = None) -> int:
-    """Take a job that waits out of its queue for good; who waits for it is told."""
+    """Take a job out of its queue for good, or have its worker stop it; who waits for it is told."""
     return _say_moved(job, act_as(who).cancel(name, job, why), "is cancelled")
 
 
@@ -167,11 +167,12 @@ def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
 def _say_moved(job: str, state: str, done: str) -> int:
     words = {
         "done": done,
+        "stopping": "runs: its worker is told to stop it, and it does not come again",
         "running": "is in a worker's hands, or follows one that is",
         "gone": "is not there",
     }
     say(f"{job} {words[state]}")
-    return OK if state == "done" else FAILED
+    return OK if state in ("done", "stopping") else FAILED
 
 
 def _stats(source: SourceStatus) -> dict[str, Any]:

@@ -129,8 +129,8 @@ class Operator:
     # One job
 
     def cancel(self, name: str, job_id: str, why: str = "") -> Moved:
-        """Take a job out of its queue for good: "done", or "running" where a worker has it in hand, which is
-        left alone, or "gone" where there is none. Who waits for it is told.
+        """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
+        told to stop it within a second, or "gone" where there is none. Who waits for it is told.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
@@ -276,7 +276,7 @@ class Operator:
         return count
 
     def _moved(self, state: Moved, what: str, name: str, job_id: str) -> Moved:
-        if state == "done":
+        if state in ("done", "stopping"):
             self._audit.write(self.who, what, name, job_id)
         return state
 

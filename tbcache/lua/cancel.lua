@@ -2,22 +2,26 @@
 --@include wake
 --@include envelope
 --@include queue
--- cancel: takes a job that waits, also one that is put off, out of its queue for good. One that is in a worker's hands
--- is left alone.
+-- cancel: takes a job out of its queue for good: one that waits, is put off, or is in a worker's hands. The worker is
+-- told that this one is over as it renews its claim.
 --
 -- KEYS  queue    (see queue.lua)
 -- ARGV  id       of the job
 --       result   for those who wait for it (JSON)
--- Replies  state   "done" | "running" | "gone"
+-- Replies  state   "done" | "stopping": a worker is told to stop it | "gone"
+local now = server_time()
 if redis.call('HEXISTS', jobs, id) == 0 then
     return reply_moved('gone')
 end
 local key = redis.call('HGET', keys, id)
 local is_next = key and redis.call('HGET', pending, '+' .. key) == id
+local state = 'done'
 if take_away(id) == 0 and not is_next then
-    return reply_moved('running')
+    state = 'stopping'
+    revoke(id, now)
+else
+    refund(id)
 end
-refund(id)
 answer(id, result)
-forget({id}, server_time())
-return reply_moved('done')
+forget({id}, now)
+return reply_moved(state)

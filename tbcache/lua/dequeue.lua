@@ -29,9 +29,10 @@
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       in_hand      of each job that the worker has in hand 2: its claim, which is renewed; slots that are
 --                    held on as well: the job's, where nobody else ends them; 0: none
--- Replies  now, retry_at, is_called, seen, jobs
+-- Replies  now, retry_at, is_called, seen, revoked, jobs
 --                    retry_at (us) is when more may come (0: when a worker is notified); seen: what check_in replies, ""
---                    past the deadline, and where there is no window. is_called when a suspect comes, or waits until this worker is free; then
+--                    past the deadline, and where there is no window. revoked: claims in hand of jobs that
+--                    were cancelled. is_called when a suspect comes, or waits until this worker is free; then
 --                    no other job comes. An idle worker is called also where another was before: that one may
 --                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
@@ -46,15 +47,28 @@ local SOON_US = 100000
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
-    return reply_dequeued(now, now + SOON_US, false, '', {})
+    return reply_dequeued(now, now + SOON_US, false, '', {}, {})
 end
 local is_paced = limits ~= ''
 local seen = is_paced and enter(window, now, limits, seen_before, suffix) or ''
-local is_extended = false
+local is_extended, revoked = false, {}
+
+-- Renews a claim; false where it is in hand no longer.
+local function renew_claim(claim)
+    if redis.call('ZADD', claims, 'XX', 'GT', 'CH', int(now + claim_us), claim) == 1 then
+        return true
+    elseif redis.call('HEXISTS', jobs, job_of(claim)) == 1 then
+        -- The server's clock was set back.
+        return redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
+    end
+    revoked[#revoked + 1] = claim
+    -- What it sends until it has stopped counts.
+    return redis.call('ZSCORE', claims, claim)
+end
+
 for i = 1, #in_hand, 2 do
     local claim, used = in_hand[i], tonumber(in_hand[i + 1])
-    local is_renewed = redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
-    if is_renewed and used > 0 then
+    if renew_claim(claim) and used > 0 then
         extend(slots, now + hold_us, claim, used)
         is_extended = true
     end
@@ -119,12 +133,15 @@ end
 -- The last goes first: each is put in front of those that lapsed after it.
 for _, lapsed in ipairs(all_lapsed()) do
     local id = job_of(lapsed)
-    local died = count_up(deaths, id, most_deaths)
-    if died >= most_deaths then
-        dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
-    else
-        mark_back(id)
-        put_in_front(id)
+    -- One that was cancelled is over.
+    if redis.call('HEXISTS', jobs, id) == 1 then
+        local died = count_up(deaths, id, most_deaths)
+        if died >= most_deaths then
+            dead_letter(id, now, 'its worker died ' .. died .. ' times', '')
+        else
+            mark_back(id)
+            put_in_front(id)
+        end
     end
     -- The claim goes last: a job without a claim that is in no lane would never be queued again.
     redis.call('ZREM', claims, lapsed)
@@ -362,4 +379,4 @@ local next_lapse = redis.call('ZRANGEBYSCORE', claims, '(' .. int(now), '(' .. i
 if next_lapse then
     ask_again_at(tonumber(next_lapse))
 end
-return reply_dequeued(now, ready_at, is_called, seen, handed_out)
+return reply_dequeued(now, ready_at, is_called, seen, revoked, handed_out)

@@ -14,7 +14,8 @@
 -- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
 --                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
 --                    has the same name: who has it, and nobody else, renews it and says what
---                    became of the job
+--                    became of the job. One of a job that was cancelled meanwhile is revoked: no renewal brings it
+--                    forward for REVOKED_US, and the worker is told of it with each
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
 -- lanes        HASH  job id -> "<lane> <stride> <caller>": the lane it belongs to; on whose account its places in it
 --                    are, and how far apart those of that caller lie, a million over its weight. Of an earlier
@@ -37,6 +38,7 @@
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
 local MOST_DEAD = 10000
+local REVOKED_US = 60000000
 local SUSPECT_DEATHS = 2
 -- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
 -- order, and any number of new names cannot hold up for ever who waits already.
@@ -109,6 +111,15 @@ end
 
 local function job_of(claim)
     return string.match(claim, '^(.*)/') or claim
+end
+
+-- Has the worker told that has a job in hand, which is over.
+local function revoke(id, now)
+    for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
+        if job_of(claim) == id then
+            redis.call('ZADD', claims, int(now + REVOKED_US), claim)
+        end
+    end
 end
 
 -- The list $ns:{source}:result:<job id> lies in the hash slot of the queue, so that a cluster finds it.

@@ -1,6 +1,7 @@
 """The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
 
 from tbcache.queue.broker import PacingBroker
+from tbcache.queue.cancel import Cancelled
 from tbcache.queue.dead import DeadFilter, DeadLetters, LetterMark, Requeued
 from tbcache.queue.explain import Explanation
 from tbcache.queue.handle import Handle, Queue, QueuedJob, enqueue, get_queue, put
@@ -11,6 +12,7 @@ from tbcache.queue.many import enqueue_many
 from tbcache.queue.rate_limit import RateLimitMiddleware
 
 __all__ = [
+    "Cancelled",
     "DeadFilter",
     "DeadLetter",
     "DeadLetters",

@@ -89,6 +89,9 @@ class PacingBroker(Broker):
         super().emit_before(signal, *args, **options)
 
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
+        if signal in ("process_message", "skip_message") and isinstance(args[0], HeldJob):
+            # No middleware, and no other job of this thread, is to be interrupted for this one.
+            self.context.jobs.end(args[0])
         super().emit_after(signal, *args, **options)
         for one in reversed(self._built_in):
             getattr(one, f"after_{signal}")(self, *args, **options)

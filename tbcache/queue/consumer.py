@@ -18,6 +18,7 @@ from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.queue.account import caller_in
 from tbcache.queue.bell import Bells
+from tbcache.queue.cancel import JobsInHand
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
@@ -62,6 +63,7 @@ class WorkerContext:
     claim_seconds: float = CLAIM_SECONDS
     _bells: dict[str, Bells] = field(default_factory=dict)
     presence: Presence = field(init=False)
+    jobs: JobsInHand = field(default_factory=JobsInHand)
 
     _last_moment: float = -math.inf
 
@@ -164,12 +166,14 @@ class PacingConsumer(Consumer):
 
     def _finish(self, job: HeldJob, otherwise: Finish) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that."""
-        finish = job.finish or otherwise
-        self._end(job.claim, finish if job.is_fetch else replace(finish, is_begun=job.is_begun))
+        finish = Finish("done") if job.is_cancelled else job.finish or otherwise
+        is_known = job.is_fetch and not job.is_cancelled
+        self._end(job.claim, finish if is_known else replace(finish, is_begun=job.is_begun))
         if job.is_begun:
             say_end(job, finish, self._source.name)
 
     def _end(self, claim: bytes, finish: Finish) -> None:
+        self._shared.jobs.drop(claim)
         self._ends.end(claim, finish)
 
     def _give_back_buffer(self) -> None:
@@ -248,6 +252,7 @@ class PacingConsumer(Consumer):
         finally:
             # What comes after the reply may fail: the jobs are in hand, and are given back from the buffer.
             self._add_to_buffer(handed_out)
+        self._shared.jobs.cancel(found.revoked)
         if len(found.jobs) < most and not found.is_called:
             self._alarm.set(_seconds_until(found))
 
@@ -255,6 +260,7 @@ class PacingConsumer(Consumer):
         for job in map(self._read, handed_out):
             if job is not None:
                 job.holds_until = lambda: self._hand.holds_until
+                self._shared.jobs.add(job)
                 heapq.heappush(self._buffer, (self._priority(job), next(self._numbers), job))
 
     def _ask(

@@ -33,6 +33,8 @@ class HeldJob(MessageProxy):
         #: The slot that it came with, if one did.
         self.slot: str | None = None
         self.is_begun = False
+        #: An operator has cancelled it while it was in hand: it is over, whatever comes of it.
+        self.is_cancelled = False
         #: When a thread took it up (monotonic).
         self.began_at = now()
         #: The fields by which the log names it.
@@ -40,6 +42,11 @@ class HeldJob(MessageProxy):
         self.finish: Finish | None = None
         #: The one in which it is processed.
         self.span: Span | None = None
+
+    def cancel(self) -> None:
+        """Nobody wants what comes of it."""
+        self.is_cancelled = True
+        self.options["store_results"] = False
 
 
 class EndedJob(NamedTuple):

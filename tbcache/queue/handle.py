@@ -387,7 +387,8 @@ class Queue:
         return self.dead.search(source, most=most)
 
     def cancel(self, queue: str, job_id: str, why: str) -> Moved:
-        """Take a job that waits out of its queue; ``why`` is what those who wait for it are told.
+        """Take a job out of its queue, or have its worker stop it; ``why`` is what those who wait for it are
+        told.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.

@@ -54,7 +54,8 @@ def say_end(job: HeldJob, finish: Finish, source: str) -> None:
     facts: dict[str, Any] = {"reason": reason} if reason else {}
     if finish.what == "later":
         facts["again_in"] = round(finish.delay_seconds, 3)
-    facts |= {"source": source, "actor": job.actor_name, "outcome": _outcome(finish)}
+    outcome = "cancelled" if job.is_cancelled else _outcome(finish)
+    facts |= {"source": source, "actor": job.actor_name, "outcome": outcome}
     facts |= {"seconds": round(now() - job.began_at, 3), **job.names}
     if job.is_fetch and finish.what == "later" and not finish.is_try:
         # A limit has it wait for a moment, as often as need be: that is no end.

@@ -38,12 +38,15 @@ class JobMiddleware(Middleware):
             message.finish = UNBEGUN
             message.options["store_results"] = False
             raise SkipMessage("it was in hand for longer than its claim held")
+        if message.is_cancelled:
+            raise SkipMessage("an operator has cancelled it")
         if (until := _valid_until(message)) and broker.store.clock.today.timestamp() > until:  # type: ignore[attr-defined]
             # Nobody waits for it, and whoever queued it queues it again where it is still wanted.
             message.finish = Finish("done", is_begun=False)
             message.options["store_results"] = False
             raise SkipMessage("it is a pre-warm whose time is past")
         message.is_begun = True
+        broker.context.jobs.begin(message)  # type: ignore[attr-defined]
         current_slot.set(message.slot)
         # What it asks and queues itself is in the same name.
         current_caller.set(caller_in(message.options))

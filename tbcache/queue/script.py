@@ -140,6 +140,7 @@ class Dequeued(NamedTuple):
     retry_at: int
     is_called: bool
     seen: SeenReply
+    revoked: tuple[bytes, ...]
     jobs: tuple[HandedOut, ...]
 
 
@@ -164,7 +165,8 @@ class Purge(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Take a job out of the queue for good. ``result`` is what those who wait for it get."""
+    """Take a job out of the queue for good, or have its worker stop it. ``result`` is what those who wait for
+    it get."""
 
     queue: QueueKeys
     id: str
@@ -178,8 +180,9 @@ class Promote(NamedTuple):
     id: str
 
 
-#: What became of a job that an operator cancels or promotes; it may be in a worker's hands, or over.
-Moved = Literal["done", "running", "gone"]
+#: What became of a job that an operator cancels or promotes; it may be in a worker's hands, which is told to
+#: stop it where it is cancelled, or over.
+Moved = Literal["done", "stopping", "running", "gone"]
 
 
 class MovedReply(NamedTuple):

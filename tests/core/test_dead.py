@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
@@ -21,8 +22,8 @@ from tbcache.queue.job import Result, dead, message
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER
+from tests.core.test_operator import fetching, working
 from tests.core.test_operator import operator as operator
-from tests.core.test_operator import working
 from tests.core.test_queue import claimed, finish
 from tests.core.test_queue import queue as queue
 from tests.server import Server, wait_until
@@ -239,12 +240,105 @@ def test_a_job_that_waits_is_cancelled_and_who_waits_for_it_is_told(
     assert queue.enqueue(FetchRequest("twitter", "AAPL")).is_new
 
 
-def test_a_job_in_a_workers_hands_is_left_alone(store: Store, queue: Queue, operator: Operator) -> None:
-    """Its request may be under way, and is paid for."""
+@contextmanager
+def let_go_after(event: threading.Event) -> Iterator[None]:
+    """No job outlasts its test."""
+    try:
+        yield
+    finally:
+        event.set()
+
+
+def test_a_job_in_a_workers_hands_is_not_promoted(store: Store, queue: Queue, operator: Operator) -> None:
+    """It is at work already."""
     handle = queue.enqueue(FetchRequest("twitter", "AAPL"))
     claimed(store, handle)
-    assert operator.cancel("twitter", handle.job_id) == "running"
     assert operator.promote("twitter", handle.job_id) == "running"
+
+
+@pytest.mark.parametrize("name", ["twitter", "default"])
+def test_a_job_that_runs_is_stopped_and_not_done_again(
+    store: Store, settings: Settings, operator: Operator, name: str
+) -> None:
+    """A job that hangs would have its thread until its time limit. Others of the same worker go on."""
+    broker = PacingBroker(store, settings, [TWITTER])
+    began, ended, let_go = list[str](), list[str](), threading.Event()
+
+    @dramatiq.actor(broker=broker, source=name if name == "twitter" else None)
+    def work(what: str) -> None:
+        began.append(what)
+        try:
+            while what == "hangs" and not let_go.wait(0.01):
+                pass
+        finally:
+            ended.append(what)
+
+    one = work.send("hangs")
+    with working(broker), let_go_after(let_go):
+        wait_until(lambda: began == ["hangs"])
+        assert operator.cancel(name, one.message_id, "it hangs") == "stopping"
+        assert operator.cancel(name, one.message_id) == "gone"
+        wait_until(lambda: ended == ["hangs"])
+        work.send("next")
+        wait_until(lambda: ended == ["hangs", "next"])
+        wait_until(lambda: not store.client.zcard(store.keys.queue(name, "claims")))
+    assert began == ["hangs", "next"]
+    in_hand = broker.context.jobs
+    assert not in_hand._jobs, "the process forgets those that are over"
+    assert not in_hand._threads, "nothing else is interrupted for them"
+    assert not [key for key in store.client.keys(store.keys.queue(name, "*")) if b"dead" in key]
+    now = store.clock.today.timestamp() * 1e6
+    assert not store.client.zcount(store.keys.slots("twitter"), now + 1e6, "+inf"), "a slot is held"
+    assert Fleet(settings, store).audit(1)[0].what == "job.cancel"
+
+
+def test_a_job_that_its_worker_has_taken_and_not_begun_is_cancelled(
+    store: Store, settings: Settings, operator: Operator
+) -> None:
+    """It waits for a thread in the worker's memory, and not in Redis."""
+    broker, let_go, began = PacingBroker(store, settings, []), threading.Event(), list[str]()
+
+    @dramatiq.actor(broker=broker)
+    def work(what: str) -> None:
+        began.append(what)
+        let_go.wait(60)
+
+    key = store.keys.queue("default", "claims")
+
+    def renewed_at() -> float:
+        return min(score for _, score in store.client.zrange(key, 0, -1, withscores=True))
+
+    jobs = [work.send(what) for what in ("first", "second", "third")]
+    with working(broker), let_go_after(let_go):
+        wait_until(lambda: len(began) == 2 and store.client.zcard(key) == 3)
+        assert operator.cancel("default", jobs[2].message_id) == "stopping"
+        # It is told of the third as it renews its claims.
+        for _ in range(3):
+            before = renewed_at()
+            wait_until(lambda: renewed_at() > before)  # noqa: B023
+        let_go.set()
+        wait_until(lambda: not store.client.zcard(key))
+    assert sorted(began) == ["first", "second"]
+
+
+def test_nothing_is_left_of_a_cancelled_job_whose_worker_dies(
+    store: Store, settings: Settings, queue: Queue, operator: Operator
+) -> None:
+    """Who waits is told at once, and the same fetch can be asked for again."""
+    handle = queue.enqueue(FetchRequest("twitter", "AAPL"))
+    claimed(store, handle)
+    assert operator.cancel("twitter", handle.job_id, "not today") == "stopping"
+    with pytest.raises(TbcacheError, match="cancelled by ada@desk: not today"):
+        handle.result(5.0)
+    assert queue.enqueue(FetchRequest("twitter", "GME")).is_new
+    assert queue.enqueue(FetchRequest("twitter", "AAPL")).is_new
+    claims = store.keys.queue("twitter", "claims")
+    store.client.zadd(claims, dict.fromkeys(store.client.zrange(claims, 0, -1), 1.0), xx=True)
+    ran: list[str] = []
+    with working(fetching(store, settings, ran)):
+        wait_until(lambda: sorted(ran) == ["AAPL", "GME"])
+        wait_until(lambda: not store.client.zcard(claims))
+    assert not store.client.exists(store.keys.queue("twitter", "deaths"))
 
 
 def test_a_job_is_promoted_to_the_front_of_its_lane(
