@@ -5,18 +5,13 @@ from tbcache.settings.capacity import shortages
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
     COMMON_SYMBOLS,
-    CREDENTIALS,
     LONGEST_HOURS,
-    LONGEST_SECONDS,
     MOST_DOLLARS,
-    NEAR,
-    PREFIX,
     Settings,
     SourceSettings,
     get_settings,
-    in_plain_words,
-    variable,
 )
+from tbcache.settings.secret import CREDENTIALS
 from tbcache.settings.source import (
     BUILT_IN,
     Source,
@@ -32,6 +27,8 @@ from tbcache.settings.source import (
     warn_of_near_miss,
     why_off,
 )
+from tbcache.settings.value import LONGEST_SECONDS
+from tbcache.settings.variable import NEAR, PREFIX, in_plain_words, variable
 
 __all__ = [
     "AGGREGATED_TTL",

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from tbcache.models import Limit
-from tbcache.settings.model import Settings, variable
+from tbcache.settings.model import Settings
 from tbcache.settings.source import Source, get_sources
+from tbcache.settings.variable import variable
 
 #: A refresh begins so long before its answer expires, or a quarter of the TTL: a fetch takes a second or two,
 #: and may have to wait for its slot.

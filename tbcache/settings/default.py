@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from tbcache.models.error import ConfigurationError
 from tbcache.models.price import Price
 from tbcache.models.untrusted import quoted
-from tbcache.settings.model import LONGEST_HOURS, SourceSettings, in_plain_words
+from tbcache.settings.model import LONGEST_HOURS, SourceSettings
+from tbcache.settings.variable import in_plain_words
 
 #: The right form of those fields of which pydantic speaks in its own terms.
 _RIGHT = {

@@ -14,19 +14,10 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from tbcache.models.untrusted import printable
-from tbcache.settings.model import (
-    ADDRESSES,
-    BUILT_IN_NAMES,
-    CREDENTIALS,
-    PREFIX,
-    REDIS_VARIABLES,
-    Origin,
-    Settings,
-    SourceSettings,
-    address_of,
-    variable,
-)
+from tbcache.settings.model import BUILT_IN_NAMES, SettingOrigin, Settings, SourceSettings
+from tbcache.settings.secret import ADDRESSES, CREDENTIALS, address_of
 from tbcache.settings.source import Source, get_sources
+from tbcache.settings.variable import PREFIX, variable, variable_of
 
 MASK = "********"
 #: Of a URL everything may be shown but the user and the password.
@@ -59,7 +50,7 @@ class NearMiss(NamedTuple):
     meant: str
 
 
-def settings_in_force(settings: Settings, origins: Mapping[str, Origin]) -> list[SettingValue]:
+def settings_in_force(settings: Settings, origins: Mapping[str, SettingOrigin]) -> list[SettingValue]:
     """All settings, those of the fleet first, then those of each source; ``origins`` are those of
     :meth:`Settings.load_with_origins`.
 
@@ -67,7 +58,7 @@ def settings_in_force(settings: Settings, origins: Mapping[str, Origin]) -> list
       ConfigurationError: the class of a source cannot be used.
     """
     plain = [
-        _value(origins, _name(field), getattr(settings, field), field in _URLS)
+        _value(origins, variable_of(field), getattr(settings, field), field in _URLS)
         for field in Settings.model_fields
         if field not in (*BUILT_IN_NAMES, "custom")
     ]
@@ -88,7 +79,9 @@ def near_misses(settings: Settings, names: Iterable[str]) -> list[NearMiss]:
     return [one for one in found if one is not None]
 
 
-def _of_source(settings: Settings, origins: Mapping[str, Origin], source: Source) -> Iterator[SettingValue]:
+def _of_source(
+    settings: Settings, origins: Mapping[str, SettingOrigin], source: Source
+) -> Iterator[SettingValue]:
     said = settings.source(source.name)
     for field in SourceSettings.model_fields:
         name = variable(source.name, field)
@@ -103,14 +96,10 @@ def _of_source(settings: Settings, origins: Mapping[str, Origin], source: Source
             yield _value(origins, name, value, field in ADDRESSES)
 
 
-def _value(origins: Mapping[str, Origin], name: str, value: Any, is_url: bool = False) -> SettingValue:
+def _value(origins: Mapping[str, SettingOrigin], name: str, value: Any, is_url: bool = False) -> SettingValue:
     if is_url and value is not None:
         value = address_of(value.get_secret_value() if isinstance(value, SecretStr) else value)
     return SettingValue(name, _words(value), origins.get(name) or "default")
-
-
-def _name(field: str) -> str:
-    return next((name for name, one in REDIS_VARIABLES.items() if one == field), f"{PREFIX}{field.upper()}")
 
 
 def _words(value: Any) -> str:

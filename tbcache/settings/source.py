@@ -27,7 +27,8 @@ from tbcache.models.price import Price
 from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
 from tbcache.models.untrusted import printable, quoted
 from tbcache.settings.default import checked
-from tbcache.settings.model import MOST_DOLLARS, NEAR, Settings, SourceSettings, variable
+from tbcache.settings.model import MOST_DOLLARS, Settings, SourceSettings
+from tbcache.settings.variable import NEAR, variable
 
 FREE = Price()
 

@@ -1,0 +1,49 @@
+"""What is secret among the settings, and what may be shown of a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+#: The fields of a source that say where it is, and those that nobody else may learn.
+ADDRESSES = ("base_url", "auth_url")
+CREDENTIALS = ("bearer_token", "client_id", "client_secret", "api_key", "access_token")
+
+
+def secrets_in(settings: BaseModel) -> Iterator[str]:
+    """All credentials among ``settings``, those in the URLs and of its sources included."""
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            yield from _parts_of(value.get_secret_value(), is_url=name.endswith("_url"))
+        elif isinstance(value, str) and name in ADDRESSES:
+            yield from _password_in(value)
+        elif isinstance(value, BaseModel):
+            yield from secrets_in(value)
+        elif isinstance(value, dict):
+            for one in value.values():
+                yield from secrets_in(one) if isinstance(one, BaseModel) else ()
+
+
+def _parts_of(secret: str, *, is_url: bool) -> Iterator[str]:
+    """What is secret in it: of the URL of a server the password, of that of a webhook all behind the host."""
+    if not is_url:
+        yield secret
+        return
+    yield from _password_in(secret)
+    parts = urlsplit(secret)
+    if parts.scheme in ("http", "https"):
+        yield from (parts.path, parts.query)
+
+
+def _password_in(url: str) -> Iterator[str]:
+    if password := urlsplit(url).password:
+        yield unquote(password)
+
+
+def address_of(url: str) -> str:
+    """``url`` without its user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"

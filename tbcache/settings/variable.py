@@ -1,0 +1,164 @@
+"""The variables of the environment: how they are named, and how they become the fields of the settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from tbcache.models.error import ConfigurationError, nearest
+from tbcache.settings.secret import ADDRESSES, CREDENTIALS
+
+PREFIX = "TBCACHE_"
+#: The field of each variable without our prefix.
+REDIS_VARIABLES = {
+    f"REDIS_{name}": f"redis_{name.lower()}"
+    for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER", "SENTINELS", "SENTINEL_PASSWORD")
+}
+#: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
+NEAR = 0.8
+#: The words for each error, by pydantic's name of it.
+_PLAIN = {
+    "int_parsing": "it should be a whole number",
+    "float_parsing": "it should be a number",
+    "bool_parsing": "it should be true or false",
+    "string_type": "it should be text",
+    "model_attributes_type": "it should be a JSON object",
+    "missing": "it is missing",
+    "extra_forbidden": "it is not known here",
+}
+#: The settings of the whole fleet that the runtime file may give: none that names code to run, no secret.
+_FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
+
+
+def variable(source: str, field: str) -> str:
+    """The variable of one setting of ``source``."""
+    return f"{PREFIX}{in_variables(source)}__{field}".upper()
+
+
+def variable_of(field: str) -> str:
+    """The variable of one setting that is no source's."""
+    return next((name for name, one in REDIS_VARIABLES.items() if one == field), f"{PREFIX}{field.upper()}")
+
+
+def in_variables(source: str) -> str:
+    """The name of ``source`` as variables have it: no shell sets one with a dash or a dot."""
+    return re.sub(r"[.\-]", "_", source)
+
+
+def in_plain_words(error: Mapping[str, Any]) -> str:
+    """What would be right, of an error that pydantic tells of."""
+    if words := _PLAIN.get(error["type"]):
+        return words
+    reason: str = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    reason = reason.replace("greater than or equal to", "at least").replace(
+        "less than or equal to", "at most"
+    )
+    return reason[:1].lower() + reason[1:]
+
+
+class Fields(NamedTuple):
+    """The names of all fields: those of the settings, those of a source's, and which of the first are a
+    source each.
+    """
+
+    settings: Collection[str]
+    source: Collection[str]
+    built_in: tuple[str, ...]
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The fields whose variables have our prefix, and that are no source."""
+        others = {*self.built_in, "custom", *REDIS_VARIABLES.values()}
+        return tuple(field for field in self.settings if field not in others)
+
+    def collect(self, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Turn variables into nested settings, each value as it is written.
+
+        Raises:
+          ConfigurationError: a name is unknown.
+        """
+        given: dict[str, Any] = {
+            field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)
+        }
+        custom = set(_custom_names(variables))
+        for name, value in _ours(variables):
+            field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
+            is_built_in = field in self.built_in
+            if nested and (is_built_in or field in custom or self._may_be_declared(field, nested, custom)):
+                if nested not in self.source:
+                    raise ConfigurationError(self._unknown(name))
+                target = given if is_built_in else given.setdefault("custom", {})
+                target.setdefault(field, {})[nested] = value
+            elif field in self.plain and not nested:
+                given[field] = value
+            else:
+                raise ConfigurationError(self._unknown(name, custom))
+        return given
+
+    def explain(self, error: ValidationError, variables: Mapping[str, str]) -> str:
+        """One line for the first thing wrong: the variable, its value, what would be right."""
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        path = path[1:] if path[0] == "custom" else path
+        is_of_source = path[0] not in self.settings or path[0] in self.built_in
+        name = variable(path[0], "__".join(path[1:2])) if is_of_source else variable_of(path[0])
+        secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
+        value = "(hidden)" if secret and "__BASE_URL" not in name else repr(variables.get(name, ""))
+        return f"{name}={value} is not valid: {in_plain_words(first)}"
+
+    def with_runtime_file(self, env: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
+        """The variables in force; of the runtime file's, only those of a fixed list count.
+
+        A source that only the runtime file has an address for is the demo's: its credentials are the file's
+        too, and the user's own never reach an address that stands in a file.
+        """
+        variables = {**{name: written[name] for name in _FROM_RUNTIME_FILE if name in written}, **env}
+        for source in self.built_in:
+            addresses, credentials = _variables_of(source, ADDRESSES), _variables_of(source, CREDENTIALS)
+            if addresses[0] in written and not any(env.get(name) for name in addresses):
+                variables |= dict.fromkeys(credentials, "")
+                chosen = (*addresses, *credentials, *_variables_of(source, ("delay_hours",)))
+                variables |= {name: written[name] for name in chosen if name in written}
+        return variables
+
+    def _may_be_declared(self, source: str, field: str, custom: Iterable[str]) -> bool:
+        """True for what may be a setting of a source that code declares, which is not known here.
+
+        Not where it is nearly that of a source that is known: it is likely to be a misspelling.
+        """
+        is_source = source.isidentifier() and source not in self.settings
+        if not is_source or field not in self.source:
+            return False
+        return not difflib.get_close_matches(source, (*self.built_in, *custom), n=1, cutoff=NEAR)
+
+    def _unknown(self, name: str, custom: Iterable[str] = ()) -> str:
+        if (bare := name.removeprefix(PREFIX)) in REDIS_VARIABLES:
+            return f"{name} is no setting of tbcache; did you mean {bare}?"
+        known = [variable_of(field) for field in self.plain]
+        known += [variable(source, field) for source in (*self.built_in, *custom) for field in self.source]
+        by_lower = {option.lower(): option for option in known}
+        hint = nearest(name, by_lower)
+        for lower, option in by_lower.items():
+            hint = hint.replace(repr(lower), option)
+        return f"{name} is no setting of tbcache{hint}"
+
+
+def _variables_of(source: str, fields: Iterable[str]) -> tuple[str, ...]:
+    return tuple(variable(source, field) for field in fields)
+
+
+def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Our variables; an empty one counts as not set, as compose files leave them."""
+    for name, value in sorted(variables.items()):
+        if name.startswith(PREFIX) and value != "":
+            yield name, value
+
+
+def _custom_names(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The user's own sources; a malformed list has none, and is refused when it is validated."""
+    parts = variables.get(f"{PREFIX}SOURCES", "").split(",")
+    return tuple(name.strip().lower() for name, _, path in (part.partition("=") for part in parts) if path)
