@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from tbcache.limiter import Limiter
 from tbcache.settings import Source
-from tbcache.store import Store
 from tbcache.store.wire import pack_limits, to_micros
 
 
@@ -25,16 +24,13 @@ class Constants(NamedTuple):
 
 
 class Preparation:
-    """The constants and today's keys of each source."""
+    """The constants of each source."""
 
-    def __init__(self, store: Store, limiter: Limiter) -> None:
-        self._store = store
+    def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         #: The key is the ``id`` of the source, because hashing all of its fields would take longer than all
         #: else here. The value holds the source, so that no other object can have the same id.
         self._constants: dict[int, Constants] = {}
-        self._daily: dict[str, tuple[str, str]] = {}
-        self._day = -1
 
     def constants_of(self, source: Source) -> Constants:
         """The constants of ``source``. The first use of them makes its limits known to the limiter."""
@@ -49,15 +45,3 @@ class Preparation:
             deep = max(1, int(budget * source.deepening_share)) if budget else 0
             constants = self._constants[id(source)] = Constants(source, limits, budget, deep, page_price)
         return constants
-
-    def keys_of_today(self, name: str) -> tuple[str, str]:
-        """The keys of the usage and of the purses of today (UTC, by the server's clock)."""
-        if (day := self._store.clock.day) != self._day:
-            self._day = day
-            self._daily = {}
-        keys = self._daily.get(name)
-        if keys is None:
-            today = self._store.clock.today
-            keys = self._store.keys.usage(name, today), self._store.keys.purses(name, today)
-            self._daily[name] = keys
-        return keys

@@ -67,7 +67,7 @@ class SharedAdmission:
         self._hold_us = to_micros(settings.lease_seconds)
         #: How long a request may take, from its grant to its answer.
         self.send_seconds = settings.lease_seconds * SEND_PART
-        self.preparation = Preparation(store, self._limiter)
+        self.preparation = Preparation(self._limiter)
 
     async def admit(self, ask: Ask, token: str) -> Verdict:
         name, began = ask.source.name, io.now()
@@ -85,10 +85,7 @@ class SharedAdmission:
     async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.ClearedReply]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
         timeline = ask.timeline_key or key
-        constants, (usage, purses) = (
-            self.preparation.constants_of(source),
-            self.preparation.keys_of_today(source.name),
-        )
+        constants, today = self.preparation.constants_of(source), self._store.today.of(source.name)
 
         def call(terms: Terms) -> script.Admit:
             log = self._fresh.logs.get(source.name, NO_CLEARS)
@@ -97,9 +94,9 @@ class SharedAdmission:
                 terms.window,
                 keys.entry(key),
                 keys.lease(key),
-                usage,
+                today.usage,
                 keys.clears(source.name),
-                purses,
+                today.purses,
                 keys.entry(timeline),
                 keys.lease(timeline),
                 constants.limits,
@@ -160,18 +157,15 @@ class SharedAdmission:
     async def turn(self, grant: Grant, slot: str, bill: Bill) -> Grant | Wait:
         ask, keys, source = grant.ask, self._store.keys, grant.ask.source
         window, today = self._limiter.process_window(source.name), self._store.clock.today
-        constants, (usage, purses) = (
-            self.preparation.constants_of(source),
-            self.preparation.keys_of_today(source.name),
-        )
+        constants, day_keys = self.preparation.constants_of(source), self._store.today.of(source.name)
 
         def call(terms: Terms) -> script.Turn:
             return script.Turn(
                 window=terms.window,
                 lease=keys.lease(ask.request.key),
-                usage=usage,
+                usage=day_keys.usage,
                 billed=keys.billed(source.name, today),
-                purses=purses,
+                purses=day_keys.purses,
                 timeline_lease=keys.lease(ask.timeline_key or ask.request.key),
                 limits=constants.limits,
                 hold_us=self._hold_us,

@@ -120,7 +120,7 @@ class Limiter:
         # nothing. No other place records that Redis has heard of this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
-            return await self._answer(script, want, call, deadline_us, on_reply, asked_at)
+            return await self._answer(script, want, window, call, deadline_us, on_reply, asked_at)
         finally:
             window.returned(want.slot)
 
@@ -128,12 +128,13 @@ class Limiter:
         self,
         script: SlotScript[C, R],
         want: Want,
+        window: ProcessWindow,
         call: Callable[[Terms], C],
         deadline_us: int,
         on_reply: Callable[[R], object],
         asked_at: float,
     ) -> Replied[R] | None:
-        source, window = want.source, self.windows.of(want.source)
+        source = want.source
         try:
             asked = call(self._terms(source, deadline_us))
             reply = await self.windows.run(script, source, asked)

@@ -73,12 +73,13 @@ async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wa
 
 def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wants) -> Enqueue:
     parts: tuple[Argument, ...] = tuple(part for ask in asks for part in ask)
+    today = store.today.of(queue)
     return Enqueue(
         queue=queue_keys(store.keys, queue),
         state=store.keys.state(queue),
         clears=store.keys.clears(queue),
-        usage=store.keys.usage(queue, store.clock.today),
-        callers=store.keys.callers(queue, store.clock.today),
+        usage=today.usage,
+        callers=today.callers,
         fence=store.keys.fence(queue),
         token=wants.token,
         lane=wants.lane,

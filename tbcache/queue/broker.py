@@ -48,6 +48,11 @@ def _route_of(message: dramatiq.Message[Any]) -> _Route:
     return _Route(message.queue_name, lane, message.options.get("caller"))
 
 
+def _does_something(one: Middleware, name: str) -> bool:
+    """Whether a middleware does something at a signal; mostly none does."""
+    return getattr(type(one), name) is not getattr(Middleware, name)
+
+
 class PacingBroker(Broker):
     """A broker for any actors. The queue that has a source's name is paced: its jobs take slots of the
     source.
@@ -69,9 +74,11 @@ class PacingBroker(Broker):
         built_in = [CurrentMessage(), TraceMiddleware(), log_of_job, JobMiddleware(), _Boot(self)]
         #: What no list of middleware leaves out: the first before a signal, and the last after it.
         self._built_in: list[Middleware] = []
+        #: By the name of a signal's method, those of them that do something.
+        self._known_methods: dict[str, list[Callable[..., None]]] = {}
         super().__init__(middleware)
         self.actor_options |= JobMiddleware().actor_options
-        self._built_in = built_in
+        self._built_in, self._known_methods = built_in, {}
         self.store = store
         self.settings = settings
         self.sources = {source.name: source for source in sources}
@@ -84,8 +91,8 @@ class PacingBroker(Broker):
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
-        for one in self._built_in:
-            getattr(one, f"before_{signal}")(self, *args, **options)
+        for method in self._methods(f"before_{signal}"):
+            method(self, *args, **options)
         super().emit_before(signal, *args, **options)
 
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
@@ -93,8 +100,15 @@ class PacingBroker(Broker):
             # No middleware, and no other job of this thread, is to be interrupted for this one.
             self.context.jobs.end(args[0])
         super().emit_after(signal, *args, **options)
-        for one in reversed(self._built_in):
-            getattr(one, f"after_{signal}")(self, *args, **options)
+        for method in reversed(self._methods(f"after_{signal}")):
+            method(self, *args, **options)
+
+    def _methods(self, name: str) -> list[Callable[..., None]]:
+        found = self._known_methods.get(name)
+        if found is None:
+            some = [one for one in self._built_in if _does_something(one, name)]
+            found = self._known_methods[name] = [getattr(one, name) for one in some]
+        return found
 
     def source_of(self, queue_name: str) -> Source:
         """The source that paces a queue; one without limits where none does."""
@@ -151,7 +165,7 @@ class PacingBroker(Broker):
         if isinstance(message, HeldJob):
             self._put_off(message, delay or 0)
         else:
-            self._put(message, delay or 0)
+            run(self._put(message, delay or 0))
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -217,8 +231,8 @@ class PacingBroker(Broker):
     def _emit_all(
         self, name: str, emit: Callable[..., None], messages: Iterable[dramatiq.Message[Any]]
     ) -> None:
-        """Emit the signal for each message, where any middleware hears it: mostly none does."""
-        if any(getattr(type(one), name) is not getattr(Middleware, name) for one in self.middleware):
+        """Emit the signal for each message, where any middleware hears it."""
+        if any(_does_something(one, name) for one in self.middleware):
             for message in messages:
                 emit("enqueue", message, None)
 
@@ -229,16 +243,15 @@ class PacingBroker(Broker):
             for one, moment in zip(queued, moments, strict=True)
         ]
 
-    def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
+    async def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
         route = _route_of(message)
-        name, wants = run(self._wants(route))
-        wants = wants._replace(delay_seconds=delay_ms / 1000)
+        name, wants = await self._wants(route, delay_ms / 1000)
         with sending(route.queue) as sent:
             ask = self._ask(message, name, sent.carrier())
             ask = ask if is_joining else ask._replace(key="")
-            record_sent(sent, run(put_all(self.store, self._worker, route.queue, [ask], wants)))
+            record_sent(sent, await put_all(self.store, self._worker, route.queue, [ask], wants))
 
-    async def _wants(self, route: _Route) -> tuple[str, Wants]:
+    async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[str, Wants]:
         """The name of the caller, and what Redis is told of such messages."""
         name = caller_name(route.caller, self.settings)
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
@@ -249,7 +262,9 @@ class PacingBroker(Broker):
             with contextlib.suppress(Unavailable):
                 await self._names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
-        return name, Wants(account, route.lane, charge=source.charge, is_follow_up=is_follow_up)
+        return name, Wants(
+            account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up
+        )
 
     def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> Ask:
         options = dict(carrier)
@@ -266,7 +281,7 @@ class PacingBroker(Broker):
             return  # What becomes of it was decided with its outcome.
         if job.finish is not None:
             # It is put off already: this is one more.
-            self._put(job._message, delay_ms, is_joining=False)
+            run(self._put(job._message, delay_ms, is_joining=False))
         else:
             job.finish = Finish("later", delay_seconds=delay_ms / 1000, message=job.encode())
 

@@ -53,6 +53,8 @@ def _weight(text: str) -> float:
 
 def account_of(name: str, weights: Mapping[str, float]) -> str:
     """On whose account ``name`` is: its longest beginning that has a weight, or its first part."""
+    if not weights:
+        return name.partition("/")[0]
     parts = name.split("/")
     beginnings = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((one for one in beginnings if one in weights), parts[0])

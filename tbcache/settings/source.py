@@ -213,6 +213,8 @@ def source_names(settings: Settings) -> tuple[str, ...]:
     return (*BUILT_IN, *(name for name in settings.sources if name not in BUILT_IN))
 
 
+# Each job of a queue that is no source's asks for it as it is sent.
+@functools.lru_cache(maxsize=256)
 def unconfigured(name: str) -> Source:
     """A source that is no more than its name: what its limit is, each call says."""
     return Source(name=name, base_url="", limits=())

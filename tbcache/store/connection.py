@@ -44,6 +44,7 @@ from tbcache.store.refusal import Refusals
 from tbcache.store.script import Argument, Script
 from tbcache.store.sentinel import Watched
 from tbcache.store.server import PROBE, TIME, AskTime, Probe
+from tbcache.store.today import Today
 from tbcache.store.waiter import Waiter
 from tbcache.store.wire import MICROS
 
@@ -74,6 +75,8 @@ class Store:
         )
         #: The server's time.
         self.clock = ServerClock(self._ask_time, settings.redis_timeout, is_cluster=settings.redis_cluster)
+        #: The keys of the present day.
+        self.today = Today(self.keys, self.clock)
         #: What this process is refused of late, for its heartbeat.
         self.refusals = Refusals()
         self._forked: list[Callable[[], None]] = []

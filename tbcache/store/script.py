@@ -48,6 +48,12 @@ _STRING = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 #: The words of Lua by which a block begins or ends; ``while`` and ``for`` have a ``do``.
 _BLOCK = re.compile(r"\b(?:function|if|do|repeat|elseif|else|end|until)\b")
 _WORD = re.compile(r"\w+")
+#: A constant and its value, a product of numbers or a string.
+_CONSTANT = re.compile(
+    r"^ *local ([A-Z][A-Z\d_]*) = (-?[\d.]+(?: \* [\d.]+)*|'[^'\n]*')(?: +--.*)?\n", re.MULTILINE
+)
+#: A word in capitals; strings and comments are passed over.
+_UPPER = re.compile(rf"{_STRING.pattern}|{_COMMENT.pattern}|\b[A-Z][A-Z\d_]*\b")
 #: A function of a script, of one line or up to an `end` at the start of one, and its name.
 _FUNCTION = re.compile(r"^local function (\w+)\b(?:.* end\n|.*\n(?:(?!end\n).*\n)*end\n)", re.MULTILINE)
 _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
@@ -81,11 +87,12 @@ class Script(Generic[C, R]):
     @functools.cached_property
     def text(self) -> str:
         """What the server runs."""
-        words = frozenset[str]().union(*(_words(file) for file in self._files))
-        constants = [f"local {name} = {SHARED[name]}" for name in sorted(SHARED.keys() & words)]
         named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
-        lines = [*constants, *named, *self.reply.lua()]
-        return _without_unused("\n".join(lines) + f"\n{self._source}")
+        source = "\n".join([*self.reply.lua(), self._source])
+        # It stands in a function. Functions that are made there get at the names at once; Lua would seek a
+        # variable of the function that runs, from the last on, for each function that uses it.
+        lines = [*named, "return (function()", _without_unused(_with_constants(source)), "end)()"]
+        return "\n".join(lines)
 
     @functools.cached_property
     def _source(self) -> str:
@@ -203,6 +210,16 @@ def _without_unused(text: str) -> str:
     return _FUNCTION.sub(lambda found: "" if found[1] in unused else found[0], text)
 
 
+def _with_constants(text: str) -> str:
+    """A script with the values of its constants in their places: each variable that a function uses costs
+    something as the function is made, which it is at each call."""
+    defined = set(_CONSTANT.findall(text))
+    often = Counter(name for name, _ in defined)
+    values = SHARED | {name: f"({value})" for name, value in defined if often[name] == 1}
+    text = _CONSTANT.sub(lambda found: "" if found[1] in values else found[0], text)
+    return _UPPER.sub(lambda found: values.get(found[0], found[0]), text)
+
+
 def _words_in(text: str) -> list[str]:
     """The words of it, comments left out."""
     return _WORD.findall(_COMMENT.sub("", text))
@@ -247,11 +264,6 @@ def _files(file: Path) -> tuple[Path, ...]:
     """The files of which a script consists, its own first."""
     included = [file.with_name(f"{name}.lua") for name in _INCLUDE.findall(_text(file))]
     return tuple(dict.fromkeys([file, *(part for one in included for part in _files(one))]))
-
-
-@functools.cache
-def _words(file: Path) -> frozenset[str]:
-    return frozenset(_words_in(_text(file)))
 
 
 @functools.cache

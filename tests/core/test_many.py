@@ -14,6 +14,7 @@ from dramatiq.brokers.stub import StubBroker
 
 import tbcache
 import tbcache.asyncio
+from tbcache.io import run
 from tbcache.models import FetchRequest
 from tbcache.models.error import InvalidRequest, TbcacheError, UnknownSource
 from tbcache.queue import PacingBroker, get_queue, many
@@ -93,7 +94,7 @@ def test_a_job_that_sends_itself_again_is_queued(broker: PacingBroker) -> None:
     """It does not join itself, which would end with it."""
     quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
     message = quote.enqueue("A")
-    broker._put(message, 0, is_joining=False)
+    run(broker._put(message, 0, is_joining=False))
     assert depth("quotes") == 2
 
 
