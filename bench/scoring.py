@@ -6,9 +6,9 @@ Both rate the same short posts and headlines in turn; each round's ratio is take
 alone, so that a busy machine slows both sides of it. Prints the median of them, the time of
 a text of 32 times the length beside that of 32 texts, and the macro-F1 of both.
 
-Then, of the sentences in ``bench/data/calibration.tsv``, those that nobody had looked at while the rules were
-written and that the confidence is not fitted on: the macro-F1 over all of them and over the 70% of which the
-scorer is surest, and the expected calibration error of its confidence.
+Then, of the sentences in ``bench/data/calibration.tsv``, those that nobody has looked at (the part ``held``):
+the macro-F1 over all of them and over the 70% of which the scorer is surest, and the expected calibration
+error of its confidence, each sentence by a confidence that was fitted without it.
 
 FOLDER holds labelled sets of one's own, as most of them may not be passed on: files
 NAME.tsv of LABEL<TAB>TEXT, the label bullish, bearish or neutral (or positive, negative).
@@ -26,12 +26,12 @@ from pathlib import Path
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from bench import calibrate
 from bench.agreement import calibration_error, label_of, macro_f1, most_confident
 from tbcache.scoring import FinanceVader
 from tbcache.scoring.vader import Vader
 
 SENTENCES = Path(__file__).parent.parent / "tests" / "data" / "finance_sentences.tsv"
-BLIND = Path(__file__).parent / "data" / "calibration.tsv"
 LABELS = {"positive": "bullish", "negative": "bearish"}
 DRAWS = 1000
 #: What is left out at least where the scorer may leave out what it is unsure of.
@@ -65,8 +65,8 @@ def main(rounds: int, folder: Path | None) -> None:
         )
     slower = lengthen(ours["finance-vader"], texts)
     print(f"a word in a text of {TIMES} times the length takes {slower:.2f} times as long")
-    labels, texts = held()
-    print(f"{len(texts)} sentences that the rules were not made by: {certainty(labels, texts)}")
+    labels, texts, sure = held()
+    print(f"{len(texts)} sentences that the rules were not made by: {certainty(labels, texts, sure)}")
     print(f"vaderSentiment there: macro-F1 {f1(labels, plain(texts)):.3f}")
     if folder is not None:
         sets = read(folder)
@@ -120,10 +120,10 @@ def lengthen(rate: Rate, texts: list[str]) -> float:
     return statistics.median(seconds(rate, long) / seconds(rate, texts) for _ in range(15))
 
 
-def certainty(labels: list[str], texts: list[str]) -> str:
-    """How far the scorer's confidence tells where it is right."""
+def certainty(labels: list[str], texts: list[str], confidences: list[float] | None = None) -> str:
+    """How far the scorer's confidence, or the ``confidences``, tell where it is right."""
     ratings = FinanceVader().rate(texts)
-    guesses, sure = [label_of(r.score) for r in ratings], [r.confidence for r in ratings]
+    guesses, sure = [label_of(r.score) for r in ratings], confidences or [r.confidence for r in ratings]
     part = statistics.mean(
         macro_f1([labels[i] for i in chosen], [guesses[i] for i in chosen])
         for chosen in (most_confident(sure, SHARE, seed) for seed in range(TIES))
@@ -135,10 +135,11 @@ def certainty(labels: list[str], texts: list[str]) -> str:
     )
 
 
-def held() -> Set:
-    rows = [line.split("\t") for line in BLIND.read_text("utf-8").splitlines() if line[0] != "#"]
-    rows = [row for row in rows if row[1] == "held"]
-    return [row[0] for row in rows], [row[2] for row in rows]
+def held() -> tuple[list[str], list[str], list[float]]:
+    """The labels and texts of that part, and how sure the scorer is by what was fitted without each."""
+    rows = calibrate.labelled("held")
+    sure = calibrate.crossed(calibrate.read())[-len(rows) :]
+    return [label for label, _ in rows], [text for _, text in rows], sure
 
 
 def f1(labels: list[str], scores: list[float]) -> float:

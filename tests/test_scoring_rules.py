@@ -9,7 +9,7 @@ from typing import SupportsIndex
 import pytest
 
 from tbcache.scoring import THRESHOLD, get_scorer
-from tbcache.scoring.rules import RULES, Reading, irony
+from tbcache.scoring.rules import REPORT_RULES, RULES, Reading, irony
 
 MEANINGS = {
     "position": [
@@ -148,6 +148,23 @@ def test_a_sentence_with_many_marks_of_irony_is_turned_once(monkeypatch: pytest.
     assert len(turned) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("The plant processes valuable raw material for a supportive network of farms", "neutral"),
+        ("These are valuable shares, love this supportive crowd", "bullish"),
+        ("Hotel chain offers wellness, comfort and entertainment in eleven countries", "neutral"),
+        ("Did the bank beat the market in a terrible quarter?", "neutral"),
+        ("Stocks fall as optimism over a strong recovery fades", "bearish"),
+        ("Futures rise despite a plunge in orders and a profit warning", "bullish"),
+        ("Shares sink as well as bonds on Friday, and as a result the index falls", "bearish"),
+    ],
+)
+def test_a_report_is_read_by_what_happens_and_not_by_its_kind_words(text: str, meaning: str) -> None:
+    """News and statements of companies are full of words that praise nothing, and say first what is new."""
+    assert label_of(get_scorer().score([text])[0]) == meaning
+
+
 class Counting(list[str]):
     """Words that count how many of them are read."""
 
@@ -163,7 +180,10 @@ class Counting(list[str]):
         return super().__iter__()
 
 
-@pytest.mark.parametrize(("rule", "triggers"), RULES, ids=[rule.__name__ for rule, _ in RULES])
+ALL = (*RULES, *REPORT_RULES)
+
+
+@pytest.mark.parametrize(("rule", "triggers"), ALL, ids=[rule.__name__ for rule, _ in ALL])
 def test_twice_the_words_take_a_rule_twice_the_steps(rule, triggers) -> None:  # type: ignore[no-untyped-def]
     """Anybody may post 40,000 characters, all of them a rule's own words and no full stop among them."""
     own = [*sorted(triggers), "from", "5", "to", "3", "vs", "est", "spread", "crushed", "think", "sell"]
@@ -177,7 +197,7 @@ def test_twice_the_words_take_a_rule_twice_the_steps(rule, triggers) -> None:  #
     assert read(16) <= 2.1 * read(8)
 
 
-@pytest.mark.parametrize("rule", [rule for rule, _ in RULES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [rule for rule, _ in ALL], ids=lambda rule: rule.__name__)
 def test_a_rule_leaves_what_it_was_given(rule) -> None:  # type: ignore[no-untyped-def]
     """The rules are a list: each goes on from what another gave, and none changes it behind its back."""
     for rows in MEANINGS.values():

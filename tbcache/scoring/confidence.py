@@ -17,8 +17,8 @@ THRESHOLD = 0.05
 
 class Evidence(NamedTuple):
     """What a score was made of: ``compound`` (-1..1), how many ``words`` the text has and how many of them
-    are ``rated``, how far those agree (0: as much for as against; 1: all of one side), and whether ``rules``
-    have changed what the words alone say.
+    are ``rated``, how far those agree (0: as much for as against; 1: all of one side), whether ``rules``
+    have changed what the words alone say, and whether it is a ``report``.
     """
 
     compound: float
@@ -26,24 +26,25 @@ class Evidence(NamedTuple):
     rated: int
     agreement: float
     rules: bool
+    report: bool
 
     @classmethod
-    def of(cls, compound: float, valences: Sequence[float], rules: bool) -> Evidence:
+    def of(cls, compound: float, valences: Sequence[float], rules: bool, report: bool) -> Evidence:
         size = math.fsum(map(abs, valences))
         agreement = abs(math.fsum(valences)) / size if size else 1.0
-        return cls(compound, len(valences), sum(map(bool, valences)), agreement, rules)
+        return cls(compound, len(valences), sum(map(bool, valences)), agreement, rules, report)
 
 
 #: The constant, then one weight for each of :func:`features`.
-OPINION = (0.023, 0.098, 0.879, 0.541)
-NEUTRAL = (0.869, -1.612)
+OPINION = (-0.262, 1.397, 0.821, 0.786, 0.102)
+NEUTRAL = (0.717, -1.777, 0.483)
 
 
 def features(evidence: Evidence) -> tuple[float, ...]:
     """What the confidence is a function of: few figures, as more fit the sentences and not the truth."""
     if is_opinion(evidence):
-        return abs(evidence.compound), evidence.agreement, float(evidence.rules)
-    return (float(evidence.rated > 0),)
+        return abs(evidence.compound), evidence.agreement, float(evidence.rules), float(evidence.report)
+    return float(evidence.rated > 0), float(evidence.report)
 
 
 def confidence(evidence: Evidence) -> float:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from string import punctuation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tbcache.models.untrusted import unescape
 from tbcache.scoring.classifier import OnnxScorer
 from tbcache.scoring.confidence import Evidence, confidence
-from tbcache.scoring.lexicon import Lexicon
+from tbcache.scoring.lexicon import Lexicon, read_report_words
+from tbcache.scoring.register import is_report
 from tbcache.scoring.scorer import Rating, Scorer
 from tbcache.scoring.target import about
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 _loading = threading.Lock()
 
-#: Words in lower case, the same with their punctuation, and their valences: the valences by the rules.
-Understand = Callable[[list[str], list[str], list[float]], list[float]]
+#: Words in lower case, the same with their punctuation, their valences, and whether they are a report's: the
+#: valences by the rules.
+Understand = Callable[[list[str], list[str], list[float], bool], list[float]]
 
-# A text that was cleaned, its words in lower case, and their valences by VADER alone and by all rules: a
-# plain tuple, as one is made for each text.
-_Weighed = tuple[str, list[str], list[float], list[float]]
+# A text that was cleaned, its words in lower case, their valences by VADER alone and by all rules, and
+# whether it is a report: a plain tuple, as one is made for each text.
+_Weighed = tuple[str, list[str], list[float], list[float], bool]
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")  # not "<3"
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
@@ -47,17 +49,17 @@ class FinanceVader:
     """
 
     name = "finance-vader"
-    version = "4"
+    version = "5"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
         tables = _load()
-        return [_compound(tables[0], _weigh(*tables, text)) for text in texts]
+        return [_compound(tables.talk, _weigh(tables, text)) for text in texts]
 
     def read(self, texts: list[str]) -> list[Evidence]:
         """What each score is made of."""
         tables = _load()
-        return [_evidence(tables[0], _weigh(*tables, text)) for text in texts]
+        return [_evidence(tables.talk, _weigh(tables, text)) for text in texts]
 
     def rate(self, texts: list[str], symbol: str | None = None) -> list[Rating]:
         """One score a text, as by ``score`` or ``score_for``, with its confidence."""
@@ -105,49 +107,68 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
     return text.strip()
 
 
-def _load() -> tuple[Vader, Lexicon, Understand]:
+class _Tables(NamedTuple):
+    """What texts are read with: VADER for talk and for reports, the traders' lexicon, and the rules."""
+
+    talk: Vader
+    report: Vader
+    lexicon: Lexicon
+    understand: Understand
+
+
+def _load() -> _Tables:
     with _loading:
-        return _lexicons()
+        return _tables()
 
 
 @functools.cache
-def _lexicons() -> tuple[Vader, Lexicon, Understand]:
+def _tables() -> _Tables:
     # They are built here: a process that never scores a text needs no such tables.
     from tbcache.scoring.rules import understand
     from tbcache.scoring.vader import Vader
 
-    lexicon = Lexicon.read(files("tbcache").joinpath("data/trading_lexicon.tsv").read_text("utf-8"))
-    vader = Vader()
-    vader.lexicon.update(lexicon.valences)
+    data = files("tbcache").joinpath("data")
+    lexicon = Lexicon.read(data.joinpath("trading_lexicon.tsv").read_text("utf-8"))
+    talk = Vader()
+    talk.lexicon.update(lexicon.valences)
     # They are taken out: with a valence of 0 VADER would still weigh their capitals ("CREDIT Suisse").
     for word in lexicon.neutral:
-        vader.lexicon.pop(word, None)
-    return vader, lexicon, understand
+        talk.lexicon.pop(word, None)
+    kept, neutral = read_report_words(data.joinpath("report_words.tsv").read_text("utf-8"))
+    known = (lexicon.valences.keys() | kept) - neutral
+    report = talk.with_lexicon({word: talk.lexicon[word] for word in known if word in talk.lexicon})
+    return _Tables(talk, report, lexicon, understand)
 
 
-def _weigh(vader: Vader, lexicon: Lexicon, understand: Understand, text: str) -> _Weighed:
+def _weigh(tables: _Tables, text: str) -> _Weighed:
+    lexicon = tables.lexicon
     text = clean(text, lexicon.emoji)
     if not text.isascii():
-        text = vader.spell(text)
+        text = tables.talk.spell(text)
     # With their punctuation, which has no capitals.
     words = tokens = text.split()
     # Most tokens are bare already.
     lower = [token if token.isalpha() else _bare(token) for token in text.lower().split()]
+    reports = is_report(text, lower)
     if found := lexicon.find_phrases(lower):
         tokens = _join(words, lower, found)
-    plain = vader.valences(words, lower)
-    return text, lower, plain, understand(lower, tokens, plain)
+    if reports and text.endswith("?"):
+        # A headline that asks says nothing yet.
+        plain = [0.0] * len(lower)
+        return text, lower, plain, plain, True
+    plain = (tables.report if reports else tables.talk).valences(words, lower)
+    return text, lower, plain, tables.understand(lower, tokens, plain, reports), reports
 
 
 def _compound(vader: Vader, weighed: _Weighed) -> float:
-    text, lower, _, valences = weighed
+    text, lower, _, valences, _ = weighed
     return vader.total(valences, lower, text)
 
 
 def _evidence(vader: Vader, weighed: _Weighed) -> Evidence:
-    text, lower, plain, valences = weighed
+    text, lower, plain, valences, reports = weighed
     compound = vader.total(list(valences), lower, text)
-    return Evidence.of(compound, valences, rules=valences != plain)
+    return Evidence.of(compound, valences, rules=valences != plain, report=reports)
 
 
 def _bare(token: str) -> str:

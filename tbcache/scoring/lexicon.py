@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
-Phrases = dict[tuple[str, str], tuple[tuple[str, ...], ...]]
+#: By its first word, then its second one: the words that follow in each phrase, the most first.
+Phrases = dict[str, dict[str, tuple[tuple[str, ...], ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """What traders mean by words: valences (-4..4), words that mean nothing here, emoji as words.
 
-    ``phrases`` maps the first two words of each phrase to the phrases that begin so,
-    longest first; a phrase counts as one word.
+    ``phrases`` are found by their first two words, the longest first; a phrase counts as one word.
     """
 
     valences: dict[str, float]
@@ -29,7 +28,8 @@ class Lexicon:
         phrases: Phrases = {}
         for phrase in sorted((word for word in figures if " " in word), key=len, reverse=True):
             first, second, *rest = phrase.split(" ")
-            phrases[first, second] = (*phrases.get((first, second), ()), (first, second, *rest))
+            begun = phrases.setdefault(first, {})
+            begun[second] = (*begun.get(second, ()), tuple(rest))
         return cls(
             valences={word: value for word, value in figures.items() if value},
             neutral=frozenset(word for word, value in figures.items() if not value),
@@ -39,21 +39,24 @@ class Lexicon:
 
     def find_phrases(self, words: list[str]) -> list[tuple[int, int]]:
         """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
-        # Most texts have none.
-        if self.phrases.keys().isdisjoint(pairwise(words)):
-            return []
-        return self._apart(words, [i for i, pair in enumerate(pairwise(words)) if pair in self.phrases])
-
-    def _apart(self, words: list[str], begun: list[int]) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
-        done = 0
-        for at in begun:
-            if at >= done and (end := self._end(words, at)):
-                found.append((at, end))
-                done = end
+        phrases, done, last = self.phrases, 0, len(words) - 1
+        # Most words begin none.
+        for at in [i for i, word in enumerate(words) if word in phrases]:
+            if done <= at < last and (known := phrases[words[at]].get(words[at + 1])):
+                for rest in known:
+                    end = at + 2 + len(rest)
+                    if not rest or tuple(words[at + 2 : end]) == rest:
+                        found.append((at, end))
+                        done = end
+                        break
         return found
 
-    def _end(self, words: list[str], at: int) -> int:
-        """Where the longest phrase ends that begins at ``at``; 0 where there is none."""
-        known = self.phrases[words[at], words[at + 1]]
-        return next((at + len(p) for p in known if tuple(words[at : at + len(p)]) == p), 0)
+
+def read_report_words(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The words of VADER that keep their valence in reports, and those of traders that have none there."""
+    rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    return (
+        frozenset(word for word, value in rows if value == "="),
+        frozenset(word for word, value in rows if value == "0"),
+    )

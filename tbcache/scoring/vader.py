@@ -7,6 +7,7 @@ positive, negative and neutral shares, and looking at words that carry nothing.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from heapq import heappop, heappush
@@ -76,6 +77,12 @@ class Vader:
         self.lexicon = {word: float(valence) for word, valence in _rows("vader_lexicon.tsv")}
         self._spelled = dict(_rows("vader_emoji.tsv"))
         self._emoji = frozenset(self._spelled)
+
+    def with_lexicon(self, lexicon: dict[str, float]) -> Vader:
+        """The same rules with another lexicon."""
+        other = copy.copy(self)
+        other.lexicon = lexicon
+        return other
 
     def compound(self, text: str) -> float:
         """The compound of ``text``, -1..1, rounded to four digits."""

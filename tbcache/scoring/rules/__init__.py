@@ -8,6 +8,7 @@ import functools
 
 from tbcache.scoring.rules import (
     bargain,
+    circumstance,
     contrast,
     expectation,
     headline,
@@ -32,31 +33,41 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (contrast.read_contrasts, contrast.TRIGGERS),
     (irony.read_irony, irony.TRIGGERS),
 )
-#: The rules that each trigger calls for, as bits in their order.
-_CALLED = {
-    word: sum(1 << k for k, (_, triggers) in enumerate(RULES) if word in triggers)
-    for word in frozenset[str]().union(*(triggers for _, triggers in RULES))
-}
-_TRIGGERS = frozenset(_CALLED)
+#: Those of reports alone, after the others.
+REPORT_RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
+    (circumstance.read_circumstances, circumstance.TRIGGERS),
+)
+_ALL = (*RULES, *REPORT_RULES)
+#: The rules that each trigger calls for, as bits in their order: in talk, and in reports.
+_CALLED = tuple(
+    {
+        word: sum(1 << k for k, (_, triggers) in enumerate(rules) if word in triggers)
+        for word in frozenset[str]().union(*(triggers for _, triggers in rules))
+    }
+    for rules in (RULES, _ALL)
+)
+_TRIGGERS = tuple(map(frozenset, _CALLED))
 
 
 @functools.cache
 def _chosen(called: int) -> tuple[Rule, ...]:
     """The rules whose bits are set in ``called``, in their order."""
-    return tuple(rule for k, (rule, _) in enumerate(RULES) if called >> k & 1)
+    return tuple(rule for k, (rule, _) in enumerate(_ALL) if called >> k & 1)
 
 
-def understand(words: list[str], tokens: list[str], valences: list[float]) -> list[float]:
+def understand(
+    words: list[str], tokens: list[str], valences: list[float], is_report: bool = False
+) -> list[float]:
     """The ``valences`` of ``words`` by all the rules; ``tokens`` are the words with their punctuation."""
     # Most posts have none of these words.
-    if found := _TRIGGERS.intersection(words):
-        called = 0
+    if found := _TRIGGERS[is_report].intersection(words):
+        called, calls = 0, _CALLED[is_report]
         for word in found:
-            called |= _CALLED[word]
+            called |= calls[word]
         reading = Reading(words, tokens)
         for rule in _chosen(called):
             valences = rule(reading, valences)
     return valences
 
 
-__all__ = ["RULES", "Reading", "Rule", "understand"]
+__all__ = ["REPORT_RULES", "RULES", "Reading", "Rule", "understand"]

@@ -15,10 +15,12 @@ _BAD = (
         "restrictions complaint bankruptcy drawdown bear-market stagflation volatility".split()
     )
     | {"bear market", "clinical hold", "bad news", "antitrust case", "class action", "trading halt"}
+    | {"margin pressure", "cost pressures", "trade war", "price war", "supply glut", "losing streak"}
 )
 _GOOD = frozenset(
     "rally rallies run uptrend rebound recovery bounce growth momentum demand party upside boom runup "
-    "run-up hype euphoria tailwind tailwinds rise surge buying advantage strength optimism comeback".split()
+    "run-up hype euphoria tailwind tailwinds rise surge buying advantage strength optimism comeback buyback "
+    "buybacks dividend dividends".split()
 ) | {"bull market", "bull run", "pump", "good news", "best", "gains"}
 _THINGS = {**dict.fromkeys(_BAD, -1), **dict.fromkeys(_GOOD, 1)}
 _LESS = """
@@ -29,7 +31,9 @@ _LESS = """
     stopping stop end done finished halved dismissed resolved settled avoided averted contained overblown
     exaggerated unfounded overdone dead stalled stalls stalling fizzled fizzles fizzling failed fails failing
     weakened weakens weakening exhausted evaporated evaporating collapsed collapsing lifted abated abating
-    behind down lower forgotten priced dropped recovered recouped
+    behind down lower forgotten priced dropped recovered recouped dwindle dwindles dwindled dwindling
+    diminish diminishes diminished diminishing dissipate dissipates dissipated dissipating wane wanes waned
+    waning ebb ebbs ebbed ebbing receded receding shrink decrease decline moderates moderated moderating
 """
 _MORE = """
     rose rises rising grew grows growing surged surges surging jumped jumps jumping climbed climbs climbing
@@ -37,9 +41,14 @@ _MORE = """
     tripled doubled accelerated accelerates accelerating worsened worsens worsening spiked spikes spiking
     increased increases increasing deepened deepens deepening intensified intensifies intensifying resumed
     resumes up higher exploded exploding begins began continues continued come coming ahead looms building
-    builds built
+    builds built swell swells swelled swelling lingers linger persist persists persisted returns loom
 """
 _MOVES = {**dict.fromkeys(_LESS.split(), -1), **dict.fromkeys(_MORE.split(), 1)}
+#: "Shrugs off the probe".
+_OFF = (
+    "shake shakes shook shaking shrug shrugs shrugged shrugging head heads headed heading fend fends fended "
+    "fending".split()
+)
 #: Words before a thing that say that there is less of it, or more; some are moves of it, some are not.
 _AMOUNTS = {
     **dict.fromkeys(
@@ -49,10 +58,14 @@ _AMOUNTS = {
         "ending halts halted halting stops stopped stop shrinks shrank avoids avoided avoid averts dodges "
         "dodged dismisses pays repays paid repaid lifts lifted removes removed rejects rejected dismissed "
         "drops dropped settles settled resolves resolved erases erased erase pares pared recoups recouped "
-        "recovers recovered recovering reverses reversed wipes wiped".split(),
+        "recovers recovered recovering reverses reversed wipes wiped suspends suspended suspending scraps "
+        "scrapped cancels cancelled canceled shelves axes".split(),
         -1,
     ),
-    **dict.fromkeys(("gave back", "made back", "wiped out", "wipes out"), -1),
+    **dict.fromkeys(
+        ("give back", "gives back", "gave back", "giving back", "made back", "wiped out", "wipes out"), -1
+    ),
+    **dict.fromkeys((f"{verb} off" for verb in _OFF), -1),
     **dict.fromkeys(
         "higher bigger larger record rising growing mounting widening surging soaring increasing heavy "
         "huge massive steep steeper ballooning deepening worsening wider raises deeper soaring extends "

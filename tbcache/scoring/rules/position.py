@@ -41,7 +41,7 @@ _SUFFERS = """
     panicking panicked capitulate capitulated capitulating cover covering covered cry crying sweating scared
     nervous terrified wrong scrambling screwed fucked finished regretting hurting burning squirming pain
     trouble rip evaporated vaporized wiped drowning hopeless cornered expired stopped blown shambles ate
-    eaten
+    eaten rough
 """
 _GAINS = """
     win wins winning won right print prints printing printed paying paid feasting celebrating happy
@@ -52,7 +52,10 @@ _GAINS = """
 _DOWN = "down red loss losses"
 _UP = "up green profit profits gain gains fortune doubled tripled 10x 5x 3x 2x"
 _ACTS = {**dict.fromkeys(_HARMS.split(), -1), **dict.fromkeys(_HELPS.split(), 1)}
-_STATES = {**dict.fromkeys((*_SUFFERS.split(), "wiped out"), -1), **dict.fromkeys(_GAINS.split(), 1)}
+_STATES = {
+    **dict.fromkeys((*_SUFFERS.split(), "wiped out", "going to zero", "goes to zero"), -1),
+    **dict.fromkeys(_GAINS.split(), 1),
+}
 _CHANGES = {**dict.fromkeys(_DOWN.split(), -1), **dict.fromkeys(_UP.split(), 1)}
 #: A fate that reaches through a preposition to those behind it, beside all changes.
 _EARNED = {

@@ -1,0 +1,42 @@
+"""What a report says of the circumstances: "shares fall as optimism fades" is about the fall.
+
+The clause that comes first is the news. What stands behind its "as", "after" or "despite" is why, when or
+in spite of what, and often of the other side.
+"""
+
+from __future__ import annotations
+
+from tbcache.scoring.rules.reading import Reading
+
+#: How much of what is rated there counts.
+_SHARE = 0.25
+_LINKS = frozenset("as after amid amidst despite on following though although even while when".split())
+TRIGGERS = _LINKS
+#: "As a result", "as well as", "on a debt-free basis", "even better" tell of no circumstance.
+_OTHERWISE = frozenset(
+    "a an the well much many of its their his expected planned part track time schedule to if better "
+    "more".split()
+)
+_NO_AS = frozenset(("such", "well", "same", "much", "long", "far", "soon", "not"))
+
+
+def read_circumstances(reading: Reading, valences: list[float]) -> list[float]:
+    """Lessen what stands behind the first link of a sentence, where something rated stands before it."""
+    valences = list(valences)
+    done = 0
+    for i, word in enumerate(reading.words):
+        if i < done or word not in _LINKS or not _is_link(reading, i):
+            continue
+        sentence = reading.sentence(i)
+        done = sentence.stop
+        if any(valences[sentence.start : i]):
+            for j in range(i + 1, done):
+                valences[j] *= _SHARE
+    return valences
+
+
+def _is_link(reading: Reading, i: int) -> bool:
+    words = reading.words
+    if i + 1 == len(words) or not i or words[i - 1] in _NO_AS:
+        return False
+    return words[i + 1] not in _OTHERWISE and not words[i + 1][:1].isdigit()
