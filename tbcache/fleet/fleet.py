@@ -15,6 +15,7 @@ from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
+from tbcache.fleet.directory import Directory
 from tbcache.fleet.doctor import checkup
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
@@ -25,6 +26,7 @@ from tbcache.fleet.machine import machine_findings
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
+from tbcache.fleet.symbol import read_answers, read_queued, requests_of
 from tbcache.fleet.usage import FleetUsage, read_asked, read_busiest, read_usage, unknown_usage
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
@@ -78,7 +80,8 @@ class Fleet:
         self._store = store
         self._monitor = UsageMonitor(store, settings)
         self._queue = Queue(store, settings)
-        self._look = Look(settings, store, self._monitor, self._queue, started_at)
+        self._directory = Directory(settings, store, self._monitor)
+        self._look = Look(settings, store, self._monitor, self._queue, self._directory, started_at)
         self._histories = Histories(settings, store, self._monitor)
 
     @classmethod
@@ -175,7 +178,7 @@ class Fleet:
           UnknownSource: no such source. RedisUnreachable: Redis is away.
         """
         self.require()
-        names = self._look.names() if source is None else [self._look.source_name(source)]
+        names = self._directory.names() if source is None else [self._directory.source_name(source)]
         found = read_report(self._monitor, days, by, names)
         self.require()
         return found
@@ -243,7 +246,7 @@ class Fleet:
         Raises:
           InvalidRequest: it cannot be a symbol. RedisUnreachable: the cache is in Redis.
         """
-        return self._look.answers(symbol, hours)
+        return read_answers(self._store, requests_of(get_sources(self._settings), symbol, hours))
 
     def waiting(self, symbol: str, hours: int) -> list[Explanation]:
         """Where the queued fetches of a symbol's hours stand, of each source that has one.
@@ -251,7 +254,7 @@ class Fleet:
         Raises:
           InvalidRequest: it cannot be a symbol. RedisUnreachable: there is no queue without Redis.
         """
-        jobs = self._look.queued(symbol, hours)
+        jobs = read_queued(self._store, requests_of(get_sources(self._settings), symbol, hours))
         found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
         return [one for one in found if one.is_there]
 
@@ -268,7 +271,7 @@ class Fleet:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        names = self._look.queue_names() if name is None else [self._look.queue_name(name)]
+        names = self._directory.queue_names() if name is None else [self._directory.queue_name(name)]
         if after is not None:
             names = names[names.index(after.queue) :] if after.queue in names else []
         found: list[DeadLetter] = []
@@ -296,7 +299,7 @@ class Fleet:
         Raises:
           UnknownSource: it is neither. RedisUnreachable: Redis is away.
         """
-        return self._look.queue_name(name)
+        return self._directory.queue_name(name)
 
     def source_name(self, name: str) -> str:
         """Check the name of a source: also one that only other processes have declared or used is known.
@@ -304,10 +307,10 @@ class Fleet:
         Raises:
           UnknownSource: it is none. RedisUnreachable: Redis is away.
         """
-        return self._look.source_name(name)
+        return self._directory.source_name(name)
 
     def _names(self, name: str | None) -> list[str]:
-        return self._look.names() if name is None else [self._look.queue_name(name)]
+        return self._directory.names() if name is None else [self._directory.queue_name(name)]
 
     # What can be done about it
 
@@ -317,7 +320,7 @@ class Fleet:
         Raises:
           InvalidRequest: no name (1-64 printable characters without spaces).
         """
-        return Operator(who, self._settings, self._store, self._look, self._queue, lambda: self._cache)
+        return Operator(who, self._settings, self._store, self._directory, self._queue, lambda: self._cache)
 
     def count(self, pattern: str) -> int:
         """How many cached values :meth:`clear` would remove.
@@ -370,7 +373,7 @@ class Fleet:
           RedisUnreachable: it stands in Redis.
         """
         span = timedelta(hours=min(max(hours, 0.0), DAY_HOURS))
-        names, since = self._look.names(), utc_now() - span
+        names, since = self._directory.names(), utc_now() - span
         parts: list[Callable[[], Iterable[Change]]] = [
             lambda: orders(self.audit(MOST_ORDERS), names),
             lambda: troubles(self.incidents()),
@@ -422,7 +425,7 @@ class Fleet:
         Raises:
           InvalidRequest: there is no such job. RedisUnreachable: there is no queue without Redis.
         """
-        names = self._look.names() if queue is None else [queue]
+        names = self._directory.names() if queue is None else [queue]
         found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)
         if found is None:
             where = "the queue of any source" if queue is None else f"the queue {queue}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.audit import Audit
-from tbcache.fleet.look import Look
+from tbcache.fleet.directory import Directory
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
@@ -56,14 +56,14 @@ class Operator:
         who: str,
         settings: Settings,
         store: Store,
-        look: Look,
+        directory: Directory,
         queue: Queue,
         cache: Callable[[], CacheManager],
     ) -> None:
         if not 1 <= len(who) <= WHO or not who.isprintable() or " " in who:
             raise InvalidRequest(f"{quoted(who)} is no name: 1 to {WHO} printable characters without spaces")
         self.who = who
-        self._settings, self._store, self._look, self._cache = settings, store, look, cache
+        self._settings, self._store, self._directory, self._cache = settings, store, directory, cache
         self._queue = queue
         self._audit = Audit(store)
         self._queues = Names(store, store.keys.queues)
@@ -136,7 +136,7 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
-        state = self._queue.cancel(self._look.queue_name(name), job_id, words)
+        state = self._queue.cancel(self._directory.queue_name(name), job_id, words)
         return self._moved(state, "job.cancel", name, job_id)
 
     def promote(self, name: str, job_id: str) -> Moved:
@@ -146,7 +146,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        state = self._queue.promote(self._look.queue_name(name), job_id)
+        state = self._queue.promote(self._directory.queue_name(name), job_id)
         return self._moved(state, "job.promote", name, job_id)
 
     # Dead letters
@@ -157,7 +157,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        return self._queue.dead.count(self._look.queue_name(name), where)
+        return self._queue.dead.count(self._directory.queue_name(name), where)
 
     def requeue_dead(
         self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
@@ -168,7 +168,7 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains it.
         """
-        name = self._look.queue_name(name)
+        name = self._directory.queue_name(name)
         with self._partly("dead.requeue", name, where, tell) as count:
             done = self._queue.dead.requeue(name, where, count)
         self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
@@ -182,7 +182,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        name = self._look.queue_name(name)
+        name = self._directory.queue_name(name)
         with self._partly("dead.purge", name, where, tell) as count:
             purged = self._queue.dead.purge(name, where, count)
         self._audit.write(self.who, "dead.purge", name, str(where), purged)
@@ -223,7 +223,7 @@ class Operator:
           UnknownSource: no such source. RedisUnreachable: they stand in Redis.
           InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
         """
-        self._look.source_name(source)
+        self._directory.source_name(source)
         self._check_limits(source, limits)
         in_force = run(set_bound(self._store, source, limits, self.who, _reason(why)))
         said = ",".join(map(str, limits))
@@ -236,7 +236,7 @@ class Operator:
         Raises:
           UnknownSource: no such source. RedisUnreachable: it stands in Redis.
         """
-        self._look.source_name(source)
+        self._directory.source_name(source)
         in_force = run(set_bound(self._store, source, (), self.who, ""))
         self._audit.write(self.who, "limits.unset", source)
         return LimitsInForce(source, in_force, is_lowered=False)
@@ -281,15 +281,15 @@ class Operator:
         return state
 
     def _order(self, name: str, what: str, why: str) -> Order | None:
-        self._look.queue_name(name)
+        self._directory.queue_name(name)
         before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
-        if name not in self._look.names():
+        if name not in self._directory.names():
             self._queues.tell(name)
         self._audit.write(self.who, f"queue.{what}", name, why)
         return before
 
     def _limiter(self, source: str) -> RateLimiter:
-        return RateLimiter(unconfigured(self._look.source_name(source)), self._store)
+        return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)
 
     def _check_limits(self, source: str, limits: Sequence[Limit]) -> None:
         if not 1 <= len(limits) <= MOST_LIMITS:

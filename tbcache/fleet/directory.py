@@ -1,0 +1,93 @@
+"""The names that the fleet knows: its sources, and the queues of users' own actors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from tbcache.fleet.agreed import Agreed, agreed
+from tbcache.fleet.sure import sure
+from tbcache.models.error import UnknownSource
+from tbcache.monitoring import UsageMonitor, WorkerStatus
+from tbcache.settings import Settings, is_name
+from tbcache.store import Refused, Store
+from tbcache.store.name import Names
+
+
+class Directory:
+    """Which sources and queues there are, by the reports of the processes and by what was used of late."""
+
+    def __init__(self, settings: Settings, store: Store, monitor: UsageMonitor) -> None:
+        self._settings, self._store, self._monitor = settings, store, monitor
+        self._queues = Names(store, store.keys.queues)
+
+    def workers(self) -> list[WorkerStatus]:
+        """All processes that have reported.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return sure(self._store, self._monitor.get_workers())
+
+    def agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
+        """The settings of the fleet, as ``workers`` have reported them.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return agreed(self._settings, sure(self._store, self._monitor.get_source_names()), workers)
+
+    def names(self) -> list[str]:
+        """The sources that the fleet knows, and those that somebody has used by name.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        return list(self.agreed(self.workers()).sources)
+
+    def source_name(self, name: str) -> str:
+        """Check the name of a source; one that only other processes have declared or used is known as well.
+
+        Raises:
+          UnknownSource: it is none. Unavailable: Redis is away.
+        """
+        known = self.names()
+        if name not in known:
+            raise UnknownSource(name, known)
+        return name
+
+    def queue_names(self) -> list[str]:
+        """The sources, as :meth:`names` has them, and after them the queues of users' own actors.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        goes_by = self.agreed(self.workers())
+        return [*goes_by.sources, *self.plain_names(goes_by)]
+
+    def queue_name(self, name: str) -> str:
+        """Check the name of a source, or of a queue that has been used of late.
+
+        Raises:
+          UnknownSource: it is neither. Unavailable: Redis is away.
+        """
+        goes_by, keys = self.agreed(self.workers()), self._store.keys
+        known = list(goes_by.sources)
+        if name in known or name in self.plain_names(goes_by):
+            return name
+        parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
+        if not parts or not self._store.call("EXISTS", *parts):
+            raise UnknownSource(name, known)
+        return name
+
+    def plain_names(self, goes_by: Agreed) -> list[str]:
+        """The queues that are no source's: those that workers tell of, and those that somebody has used.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        used = {*goes_by.pace}
+        # Who may not read these names, or finds them damaged, sees the rest.
+        with contextlib.suppress(Refused):
+            used.update(self._queues.all())
+        return sorted(name for name in used if name not in goes_by.sources and is_name(name))
