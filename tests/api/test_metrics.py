@@ -24,6 +24,7 @@ from tbcache.fleet import Fleet
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.models.caller import caller
+from tbcache.models.trouble import KINDS
 from tbcache.monitoring import EDGES, Heartbeat, UsageMonitor, Workload, latency_bucket
 from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
@@ -173,7 +174,7 @@ def test_troubles_are_exposed_by_kind(client: TestClient, store: Store, monitor:
     monitor.beat("worker", started_at=utc_now())
     samples = scrape(client)
     told = [value for (name, _), value in samples.items() if name == "tbcache_troubles"]
-    assert told == [0] * 16
+    assert told == [0] * len(KINDS)
     for name in ("news", "stocktwits"):
         key = store.keys.state(name)
         store.client.hset(key, "closed_until", int((time.time() + 100) * 1e6))
