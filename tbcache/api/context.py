@@ -7,15 +7,16 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Header, Request
 
-from tbcache.api.crew import Crew
+from tbcache.api.crew import Crew, Places
 from tbcache.api.parameter import OPERATOR
 from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet, Operator
 from tbcache.settings import Settings
 
-#: So many answers are waited for at once, and so many of the past are made, each of which takes a core.
-MOST_WAITING = 64
-MOST_PAST = 4
+#: So many answers are waited for at once, and so many of the past are made, each of which takes a core. One
+#: client has half of them at most.
+MOST_WAITING = 128
+MOST_PAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,12 @@ class Context:
     fleet: Fleet
     tokens: Tokens
     #: Who waits for answers, and who reads the past, which computes.
-    waiting: Crew
+    waiting: Places
     past: Crew
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        waiting, past = Crew(MOST_WAITING, "answers"), Crew(MOST_PAST, "questions about the past")
+        waiting, past = Places(MOST_WAITING, "answers"), Crew(MOST_PAST, "questions about the past")
         return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), waiting, past)
 
     def close(self) -> None:

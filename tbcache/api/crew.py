@@ -1,8 +1,10 @@
-"""Threads for what takes long, apart from those that answer everything else."""
+"""Places for what takes long: so many at once, and never all of them one client's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -10,27 +12,55 @@ from fastapi import HTTPException
 
 T = TypeVar("T")
 
+_RETRY = {"Retry-After": "1"}
 
-class Crew:
-    """So many of a kind are done at once; what comes beyond is refused, for it would wait for nobody knows
-    how long."""
+
+class Places:
+    """``count`` places. What comes beyond is refused, for it would wait for nobody knows how long.
+
+    A client may have as many as it leaves free: one alone has half of them, two have a third each. Whoever
+    comes next finds some, however many the others want. Used in one event loop alone.
+    """
 
     def __init__(self, count: int, what: str) -> None:
         self._count, self._what = count, what
-        self._threads = CapacityLimiter(count)
-        self._busy = 0
+        self._taken = Counter[str]()
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @contextmanager
+    def taken(self, client: str) -> Iterator[None]:
+        """A place of ``client``.
+
+        Raises:
+          HTTPException: 503 where all are taken, 429 where those of ``client`` are as many as it leaves.
+        """
+        mine, free = self._taken[client], self._count - self._taken.total()
+        if not free:
+            text = f"{self._count} {self._what} are being made already; try again in a second"
+            raise HTTPException(503, text, _RETRY)
+        if mine >= free:
+            text = f"{mine} {self._what} are being made for you already; try again when one of them is"
+            raise HTTPException(429, text, _RETRY)
+        self._taken[client] += 1
+        try:
+            yield
+        finally:
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]
+
+
+class Crew:
+    """Threads for what computes, apart from those that answer everything else: one for each place."""
+
+    def __init__(self, count: int, what: str) -> None:
+        self._places = Places(count, what)
+        self._threads = CapacityLimiter(count)
+
+    async def run(self, client: str, work: Callable[[], T]) -> T:
         """What ``work`` gives, which runs in a thread.
 
         Raises:
-          HTTPException: 503 where all threads are taken.
+          HTTPException: there is no place for ``client``.
         """
-        if self._busy >= self._count:
-            text = f"{self._count} {self._what} are being made already; try again in a second"
-            raise HTTPException(503, text, {"Retry-After": "1"})
-        self._busy += 1
-        try:
+        with self._places.taken(client):
             return await to_thread.run_sync(work, limiter=self._threads)
-        finally:
-            self._busy -= 1

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tbcache.api.client import client_of
 from tbcache.api.error import error_response
 
 #: The largest body that any route has a use for.
@@ -36,7 +37,7 @@ class Intake:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        client = scope["client"][0] if scope.get("client") else ""
+        client = client_of(scope)
         if (refusal := self._refuse(scope, client)) is not None:
             await refusal(scope, receive, send)
             return
@@ -61,7 +62,7 @@ class Intake:
 
 
 def _is_counted(path: str) -> bool:
-    """Asks for answers have bounds of their own (:class:`Crew`): who waits is shut out of nothing else."""
+    """Asks for answers have a bound of their own (``crew.Places``): who waits is shut out of nothing else."""
     return path.startswith("/api/") and not path.startswith(ASKS)
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from tbcache.api.asked import while_asked
+from tbcache.api.client import client_of
 from tbcache.api.context import Ctx
 from tbcache.api.etag import tag_of
 from tbcache.api.paging import link_next
 from tbcache.api.parameter import Moment, Source, Symbol, SymbolPath
 from tbcache.api.security import SCHEMES, ReadRoute, WriteRoute
 from tbcache.io import utc_now
+from tbcache.io.loop import drive
 from tbcache.models import Origin, SymbolSentiment
 from tbcache.models.history import past
+
+if TYPE_CHECKING:
+    from tbcache.providers import Provider
 
 #: As many moments are answered at once: each may take 0.1 s of a busy symbol, and nobody can stop it.
 MOST_POINTS = 1_000
@@ -146,6 +153,7 @@ class HistoryQuery(BaseModel):
 @router.get("/sentiment/{source}/{symbol}", responses={502: {}, 503: {}})
 async def sentiment(
     context: Ctx,
+    request: Request,
     response: Response,
     source: Source,
     symbol: SymbolPath,
@@ -157,27 +165,30 @@ async def sentiment(
     slot of the source's limits is free within `patience` seconds it is 429, and `Retry-After` says when one
     will be.
     """
-    crew = context.past if asked.as_of is not None else context.waiting
-    found = await crew.run(lambda: _answer(source, symbol, asked))
-    # An answer is the same while only its age changes.
-    what = f"{found.origin} {found.reason} {found.sentiment!r}"
-    response.headers["ETag"] = tag_of(what.encode())
-    return found
-
-
-def _answer(source: str, symbol: str, asked: SentimentQuery) -> Answer:
-    from tbcache.providers import get_provider
-
-    provider = get_provider(source)
+    provider = await to_thread.run_sync(_provider, source)
     if asked.as_of is not None:
-        found = provider.get_sentiment(
-            symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of
-        )
-        return Answer(origin=None, age=None, sentiment=_payload(found), reason=None)
-    outcome = provider.fetch(symbol, asked.hours, patience=asked.patience)
+        return await context.past.run(client_of(request.scope), lambda: _then(provider, symbol, asked))
+    wanted = provider.source.request(symbol, asked.hours)
+    outcome = await while_asked(
+        request, context.waiting, lambda: drive(provider.answer(wanted, patience=asked.patience))
+    )
     found = provider.covering(outcome.sentiment, asked.min_coverage)
     reason = None if found is not None else _too_little(outcome.sentiment, asked.min_coverage)
+    # An answer is the same while only its age changes.
+    response.headers["ETag"] = tag_of(f"{outcome.origin} {reason} {found!r}".encode())
     return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found), reason=reason)
+
+
+def _then(provider: Provider, symbol: str, asked: SentimentQuery) -> Answer:
+    found = provider.get_sentiment(symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of)
+    return Answer(origin=None, age=None, sentiment=_payload(found), reason=None)
+
+
+def _provider(source: str) -> Provider:
+    # It loads what scores items, and takes long: no route but those of answers needs it.
+    from tbcache.providers import get_provider
+
+    return get_provider(source)
 
 
 @past_router.get("/history")
@@ -192,16 +203,14 @@ async def history(
     has_more = (last - asked.start) // step >= asked.most
     if has_more:
         last = asked.start + step * (asked.most - 1)
-    found = await context.past.run(lambda: _history(asked, last))
+    found = await context.past.run(client_of(request.scope), lambda: _history(asked, last))
     if has_more:
         link_next(request, response, start=(last + step).isoformat())
     return found
 
 
 def _history(asked: HistoryQuery, last: datetime) -> History:
-    from tbcache.providers import get_provider
-
-    found = get_provider(asked.source).history(
+    found = _provider(asked.source).history(
         asked.symbol, asked.start, last, asked.every, asked.hours, hindsight=asked.hindsight
     )
     return History(

@@ -39,6 +39,7 @@ from tbcache.fetch.pack import Packs
 from tbcache.fetch.reader import TooLate, Upstream, closing
 from tbcache.fetch.sentiment import SentimentJob, delayed
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
+from tbcache.io.asker import tell_load, tell_wait
 from tbcache.io.deadline import seconds_left
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
@@ -211,11 +212,13 @@ class Pipeline:
                     left = give_up - now()
                     if left <= 0:
                         raise AnswerPending(name, utc_now(), "another worker is still fetching it")
+                    tell_wait()
                     seconds = min(join.seconds, left, JOIN_SECONDS)
                     link(await self.admission.wait_for(join, name, seconds))
                 case Wait(seconds) as wait:
                     if wait.why in STOPPED or now() + seconds > give_up:
                         raise _limited(name, wait)
+                    tell_wait()
                     await world().sleep(seconds)
             ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
 
@@ -300,6 +303,7 @@ class Pipeline:
           TooLate: nothing was sent. The slot and the lease were given back.
         """
         await self._await_start(grant)
+        tell_load()
         attempt, started = Attempt(grant), now()
         try:
             loaded = await job.load(attempt)
@@ -369,6 +373,7 @@ class Pipeline:
     async def _await_start(self, grant: Grant) -> None:
         """Sleep until the promised slot begins. Where the sleep is interrupted, the slot is given back."""
         try:
+            tell_wait()
             while (left := grant.starts_at - now()) > 0:
                 await world().sleep(left)
         except BaseException:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fastapi import FastAPI, HTTPException
 from starlette.testclient import TestClient
 
 import tbcache
 from tbcache.admission import Ask, Go, Settlement
-from tbcache.api import intake, sentiment
-from tbcache.api.crew import Crew
-from tbcache.api.sentiment import Answer
+from tbcache.api.context import MOST_WAITING
+from tbcache.api.crew import Places
 from tbcache.fetch import get_pipeline
 from tbcache.io import run
 from tbcache.models import FetchRequest
@@ -150,12 +150,9 @@ def test_an_answer_is_the_same_while_only_its_age_changes(asked: TestClient) -> 
 
 def test_why_an_answer_is_null_is_part_of_its_tag(asked: TestClient) -> None:
     """Every null is the same one else, whatever the reason says by now."""
-    reasons = ("it covers 1 of 24 hours", "it covers 2 of 24 hours")
-    answers = [Answer(origin="cache", age=0, sentiment=None, reason=reason) for reason in reasons]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sentiment, "_answer", lambda *asked: answers.pop())
-        tags = {asked.get(AAPL).headers["ETag"] for _ in reasons}
-    assert len(tags) == 2
+    nulls = [asked.get(AAPL, params={"hours": 168, "min_coverage": least}) for least in (1, 0.99)]
+    assert [one.json()["sentiment"] for one in nulls] == [None, None]
+    assert len({one.headers["ETag"] for one in nulls}) == 2
 
 
 def test_an_answer_that_another_fetches_is_refused_by_no_limit(asked: TestClient) -> None:
@@ -173,40 +170,37 @@ def test_an_answer_that_another_fetches_is_refused_by_no_limit(asked: TestClient
     assert refused.headers["Retry-After"] == "1"
 
 
-def test_who_waits_for_answers_is_not_shut_out_of_other_paths(
-    asked: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An operator behind the proxy of bots that wait must be able to resume the source."""
-    entered, go_on = threading.Event(), threading.Event()
+def test_no_client_takes_all_places(asked: TestClient) -> None:
+    """Whoever comes next finds one, be he an operator, how many bots of another address may wait."""
+    asked.get(AAPL)
+    asked.get("/api/monitoring/status")
+    assert isinstance(asked.app, FastAPI)
+    waiting = asked.app.state.context.waiting
+    with ExitStack() as stack:
+        for _ in range(MOST_WAITING // 2):
+            stack.enter_context(waiting.taken("127.0.0.1"))
+        refused = asked.get("/api/sentiment/stocktwits/NVDA")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert "64 answers are being made for you already" in refused.json()["error"]
+        # What waits for nothing needs no place, and other paths have their own bound.
+        assert asked.get(AAPL).json()["origin"] == "cache"
+        assert asked.get("/api/weights").status_code == 200
+        counts = [_fill(stack, waiting, f"192.0.2.{n}") for n in range(1, 5)]
+        assert counts == [32, 16, 8, 4]
+        for n in range(5, 20):
+            _fill(stack, waiting, f"192.0.2.{n}")
+        with pytest.raises(HTTPException, match="503"):
+            waiting.taken("192.0.2.99").__enter__()
 
-    def slow(*asked: object) -> Answer:
-        entered.set()
-        assert go_on.wait(30)
-        return Answer(origin=None, age=None, sentiment=None)
 
-    monkeypatch.setattr(intake, "MOST_IN_HAND", 1)
-    monkeypatch.setattr(sentiment, "_answer", slow)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(asked.get, AAPL)
+def _fill(stack: ExitStack, waiting: Places, client: str) -> int:
+    """How many places ``client`` gets."""
+    for count in itertools.count():
         try:
-            assert entered.wait(30)
-            assert asked.get("/api/weights").status_code == 200
-        finally:
-            go_on.set()
-        assert waiting.result().status_code == 200
-
-
-def test_who_waits_for_answers_keeps_nobody_from_the_rest(
-    asked: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand bots that wait for a slot must not shut the health check out."""
-    crew = Crew(1, "answers")
-    crew._busy = 1
-    object.__setattr__(asked.app.state.context, "waiting", crew)  # type: ignore[attr-defined]
-    refused = asked.get(AAPL)
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert "1 answers are being made already" in refused.json()["error"]
-    assert asked.get("/api/weights").status_code == 200
+            stack.enter_context(waiting.taken(client))
+        except HTTPException:
+            return count
+    raise AssertionError
 
 
 @pytest.mark.parametrize("path", [AAPL, "/api/history", "/symbol/AAPL/past"])

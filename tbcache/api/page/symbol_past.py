@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
+from tbcache.api.client import client_of
 from tbcache.api.context import Ctx
 from tbcache.api.page import chart, part
 from tbcache.api.page.live import live_of
@@ -43,7 +44,9 @@ async def past(request: Request, context: Ctx, symbol: str, span: Span = "24h") 
     check_page_read(request, context.tokens)
     status = await live_of(request).status()
     name, names = FetchRequest("any", symbol).symbol, [one.name for one in status.sources if one.is_enabled]
-    found = await context.past.run(lambda: [_past(source, name, status.at, span) for source in names])
+    found = await context.past.run(
+        client_of(request.scope), lambda: [_past(source, name, status.at, span) for source in names]
+    )
     return page(
         "symbol_past.html",
         live="head",
