@@ -9,6 +9,7 @@ from typing import Any
 from tbcache import admission
 from tbcache.io import run
 from tbcache.limiter import member
+from tbcache.store import Store
 
 
 class Blocked:
@@ -58,3 +59,8 @@ def core(one: Any) -> Any:
 async def go_on(grant: Any, bill: Any) -> Any:
     """In place of a turn: the next page needs no other slot."""
     return grant
+
+
+def peek_list(store: Store, key: str, seconds: float) -> bytes | None:
+    """The first element of a list, as whoever waits for a load sees it."""
+    return run(store.first(key, seconds))

@@ -86,6 +86,7 @@ SUITES = {
     "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],
     "epoch": ["core/test_jump.py", *LOSS],
+    "figure": ["core/test_total.py", "core/test_minute.py"],
     "fleet": ["core/test_fleet_limits.py", "core/test_headroom.py", *LOSS],
     "headroom": ["core/test_headroom.py", *ADMISSION],
     "borrow": ["core/test_admission.py", *LIMITER, *QUEUE],

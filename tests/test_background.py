@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.io import background
-from tbcache.io.background import BackgroundThread, dead_threads, restart_dead
+from tbcache.io.background import BackgroundThread, restart_dead
 from tests.server import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -79,10 +79,9 @@ def test_a_thread_that_died_is_named_and_started_again(thread_of: Callable[..., 
     thread = thread_of(step, "tbcache-mortal")
     thread.start()
     wait_until(lambda: thread.is_dead)
-    assert dead_threads() == ["tbcache-mortal"]
     assert restart_dead() == ["tbcache-mortal"]
     wait_until(lambda: len(rounds) == 2)
-    assert dead_threads() == []
+    assert restart_dead() == []
 
 
 def test_threads_look_after_each_other(thread_of: Callable[..., BackgroundThread]) -> None:
@@ -172,7 +171,7 @@ def test_a_forked_child_has_no_thread_and_can_start_its_own(
         before = thread._stopping
         background._after_fork()
     before.set()
-    assert (thread.is_running, dead_threads()) == (False, [])
+    assert (thread.is_running, restart_dead()) == (False, [])
     thread.start()
     assert thread.is_running
 

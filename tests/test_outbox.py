@@ -19,6 +19,7 @@ from tbcache.repository import Answer, SentimentRepository, Writer, encode_answe
 from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import Rejects
 from tbcache.store import Store
+from tests.row import count_items
 from tests.server import wait_until
 from tests.test_repository import LONG_AGO, NOW, answer, item, sentiment
 
@@ -132,7 +133,7 @@ def test_answers_wait_for_a_database_that_is_merely_away(
     spill: Path,
 ) -> None:
     """What a missing permission, table or column refuses is sound: it is written when that is mended."""
-    repository.count_items()
+    count_items(repository)
     with repository._database.connect() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE sentiment_items RENAME COLUMN author TO writer"))
         connection.commit()
@@ -152,7 +153,7 @@ def test_a_locked_database_refuses_no_answer(
     """A backup that holds the lock for minutes must not send everything aside."""
     repository = SentimentRepository(f"sqlite:///{tmp_path}/tbcache.db", busy_timeout=0.05)
     outbox = Outbox(store, [SOURCE], repository, Writer(repository, spill=spill), Pruner(repository, 0))
-    repository.count_items()
+    count_items(repository)
     accept(with_sentiment("bad", hours=2**70), answer(item("good")))
     with sqlite3.connect(tmp_path / "tbcache.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")

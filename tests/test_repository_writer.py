@@ -26,6 +26,7 @@ from tbcache.repository import (
 from tbcache.repository.file import write_whole
 from tbcache.repository.writer import BATCH
 from tests.postgres import Postgres, has_postgres
+from tests.row import count_items
 from tests.server import wait_until
 from tests.test_repository import LONG_AGO, ROOT, answer, item
 
@@ -64,7 +65,7 @@ def make(repository: SentimentRepository, spill: Path) -> Iterator[Callable[...,
 @pytest.fixture
 def lock(file: Path, repository: SentimentRepository) -> Iterator[Callable[[], None]]:
     """The database, locked by someone else; call it to let go."""
-    repository.count_items()
+    count_items(repository)
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     yield lambda: other.execute("ROLLBACK") and None

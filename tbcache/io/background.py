@@ -156,11 +156,6 @@ class BackgroundThread:
             return True
 
 
-def dead_threads() -> list[str]:
-    """The names of the threads that should run and do not."""
-    return sorted(thread.name for thread in _all() if thread.is_dead)
-
-
 def restart_dead() -> list[str]:
     """Start every dead thread again; their names. Each thread does so for the others after its round."""
     return sorted(thread.name for thread in _all() if thread.restart())

@@ -1,4 +1,5 @@
 --@include number
+--@include figure
 -- carry: adds the figures of days that are over to the totals of a source, each day once.
 --
 -- KEYS  totals   HASH  metric -> count, the sums over all workers and carried days; "day": the last of these
@@ -20,12 +21,8 @@ end
 
 local sums = {}
 for at, usage in ipairs(days) do
-    local figures = day - #days + at > carried and redis.pcall('HGETALL', usage) or {}
-    for i = 1, #figures, 2 do
-        local metric, count = string.match(figures[i], ':([%w_.]+)$'), string.match(figures[i + 1], '^%d+$')
-        if metric and count and #count <= 15 then
-            sums[metric] = (sums[metric] or 0) + tonumber(count)
-        end
+    if day - #days + at > carried then
+        add_figures(sums, redis.pcall('HGETALL', usage))
     end
 end
 for metric, sum in pairs(sums) do

@@ -1,4 +1,5 @@
 --@include number
+--@include figure
 -- minute: records the figures of a source's day as they are when a minute begins, and how much of it is queued. The
 -- figures of any span of minutes are differences of these, so that nothing has to be counted twice.
 --
@@ -26,13 +27,8 @@ local parts = {
     'queue.running=' .. int(size(claims)),
     'queue.dead=' .. int(size(dead)),
 }
-local sums, figures = {}, redis.call('HGETALL', usage)
-for i = 1, #figures, 2 do
-    local metric, count = string.match(figures[i], ':([%w_.]+)$'), string.match(figures[i + 1], '^%d+$')
-    if metric and count and #count <= 15 then
-        sums[metric] = (sums[metric] or 0) + tonumber(count)
-    end
-end
+local sums = {}
+add_figures(sums, redis.call('HGETALL', usage))
 for metric, count in pairs(sums) do
     table.insert(parts, metric .. '=' .. int(count))
 end

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from tbcache.models.caller import current_caller
 from tbcache.models.untrusted import printable, whole_number
+from tbcache.monitoring.bounded_hash import add_counts, read_counts
 from tbcache.settings import Settings
 from tbcache.settings.caller import account_of
 from tbcache.store import Store
@@ -99,24 +99,10 @@ class CallerUsage:
             account = account_of(name or self._settings.own_caller, self._settings.caller_weights)
             by_source.setdefault(source, Counter())[f"{account}:{origin}"] += asks
         for source, asks_by in by_source.items():
-            self._send(self._store.keys.callers(source, self._store.clock.today), asks_by)
-
-    def _send(self, key: str, asks_by: Counter[str]) -> None:
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.hlen(key)
-            pipe.hmget(key, list(asks_by))
-            # Under a key of another type nothing is counted.
-            count, known = pipe.execute(raise_on_error=False)
-            if not isinstance(known, list):
-                return
-            left = MOST_COUNTS - count
-            for (field, asks), there in zip(asks_by.items(), known, strict=True):
-                left -= there is None
-                is_counted = there is not None or left >= 0
-                pipe.hincrby(key, field if is_counted else f"{OTHERS}:{field.rpartition(':')[2]}", asks)
-            pipe.expire(key, KEPT_SECONDS)
-            pipe.execute(raise_on_error=False)
+            key = self._store.keys.callers(source, self._store.clock.today)
+            add_counts(
+                self._store, key, asks_by, most=MOST_COUNTS, kept_seconds=KEPT_SECONDS, stand_in=_of_others
+            )
 
     def read(self, source: str, day: datetime) -> dict[str, Counter[str]]:
         """Of each caller of ``source`` how many of its asks were answered by which origin on that day, and
@@ -125,12 +111,13 @@ class CallerUsage:
         Raises:
           Unavailable: Redis is away.
         """
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.hgetall(self._store.keys.callers(source, day))
-            (found,) = pipe.execute(raise_on_error=False)
+        (found,) = read_counts(self._store, self._store.keys.callers(source, day))
         asks: dict[str, Counter[str]] = {}
-        for field, count in found.items() if isinstance(found, dict) else ():
+        for field, count in found.items():
             caller, _, origin = printable(field).rpartition(":")
             asks.setdefault(caller, Counter())[origin] += whole_number(count) or 0
         return asks
+
+
+def _of_others(field: str) -> str:
+    return f"{OTHERS}:{field.rpartition(':')[2]}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from tbcache.store.state import Failing
 from tbcache.store.wire import MICROS
@@ -98,8 +99,25 @@ class Totals:
         return self.served / self.requests if self.requests else 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanMetrics:
+    """What a source did in a span of time. Latency in seconds, cost in US dollars."""
+
+    requests: int = 0
+    hits: int = 0
+    stale: int = 0
+    misses: int = 0
+    pages: int = 0
+    errors: int = 0
+    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
+    cache_hit_rate: float = 0.0
+    cost: float = 0.0
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class RecentMetrics:
+class RecentMetrics(SpanMetrics):
     """One source in the last ``seconds``: latency in seconds, cost in US dollars.
 
     ``failed`` counts the errors that the source is to blame for, and ``settled`` the fetches that came to an
@@ -113,22 +131,11 @@ class RecentMetrics:
 
     source: str
     seconds: float = 0.0
-    requests: int = 0
-    hits: int = 0
-    stale: int = 0
-    misses: int = 0
     settled: int = 0
-    errors: int = 0
     failed: int = 0
-    errors_by_kind: Mapping[str, int] = field(default_factory=dict)
-    cache_hit_rate: float = 0.0
-    cost: float = 0.0
     latency_mean: float | None = None
-    latency_p50: float | None = None
-    latency_p95: float | None = None
     last: Failing | None = None
     plain: int = 0
-    pages: int = 0
     naive_cost: float = 0.0
     naive_pages: int = 0
     failed_since: datetime | None = None
@@ -160,29 +167,47 @@ class RecentMetrics:
         )
 
 
-def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
-    """The figures of one day, as they are counted."""
+def span_figures(figures: Counter[str]) -> dict[str, Any]:
+    """The fields of :class:`SpanMetrics`, of what was counted in a span of time."""
     # A fetch whose grant was lost on its way from Redis was granted twice; the first time may lie before.
     hits, stale, misses = figures["hit"], figures["stale"], max(0, figures["go"] - figures["regranted"])
     requests = hits + stale + misses + figures["failed"]
     errors = {name.removeprefix("error."): n for name, n in figures.items() if name.startswith("error.")}
+    return {
+        "requests": requests,
+        "hits": hits,
+        "stale": stale,
+        "misses": misses,
+        "pages": figures["pages"],
+        "errors": sum(errors.values()),
+        "errors_by_kind": dict(sorted(errors.items())),
+        "cache_hit_rate": (hits + stale) / requests if requests else 0.0,
+        "cost": figures["cost"] / MICROS,
+        "latency_p50": _percentile(figures, 0.50),
+        "latency_p95": _percentile(figures, 0.95),
+    }
+
+
+def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
+    """The figures of one day, as they are counted."""
+    span = SpanMetrics(**span_figures(figures))
     return SourceMetrics(
         source=source,
-        requests_today=requests,
-        hits_today=hits,
-        stale_today=stale,
-        misses_today=misses,
+        requests_today=span.requests,
+        hits_today=span.hits,
+        stale_today=span.stale,
+        misses_today=span.misses,
         joins_today=figures["join"],
         waits_today=figures["wait"],
-        pages_today=figures["pages"],
-        errors_today=sum(errors.values()),
-        errors_by_kind=dict(sorted(errors.items())),
-        cache_hit_rate=(hits + stale) / requests if requests else 0.0,
-        cost_today=figures["cost"] / MICROS,
+        pages_today=span.pages,
+        errors_today=span.errors,
+        errors_by_kind=span.errors_by_kind,
+        cache_hit_rate=span.cache_hit_rate,
+        cost_today=span.cost,
         uncertain_cost_today=figures["uncertain"] / MICROS,
         latency_mean=_mean(figures),
-        latency_p50=_percentile(figures, 0.50),
-        latency_p95=_percentile(figures, 0.95),
+        latency_p50=span.latency_p50,
+        latency_p95=span.latency_p95,
     )
 
 
@@ -191,26 +216,15 @@ def recent_metrics(
 ) -> RecentMetrics:
     """What was counted in the last ``seconds``, and ``since`` each minute of them (see
     ``store/minute.py``)."""
-    day = day_metrics(source, figures)
     first, recovered = _failures(since)
     return RecentMetrics(
         source=source,
         seconds=seconds,
-        requests=day.requests_today,
-        hits=day.hits_today,
-        stale=day.stale_today,
-        misses=day.misses_today,
+        **span_figures(figures),
         settled=_settled(figures),
-        errors=day.errors_today,
         failed=_failed(figures),
-        errors_by_kind=day.errors_by_kind,
-        cache_hit_rate=day.cache_hit_rate,
-        cost=day.cost_today,
-        latency_mean=day.latency_mean,
-        latency_p50=day.latency_p50,
-        latency_p95=day.latency_p95,
+        latency_mean=_mean(figures),
         plain=figures["plain"],
-        pages=day.pages_today,
         naive_cost=figures["naive"] / MICROS,
         naive_pages=figures["naive_pages"],
         failed_since=None if first is None else datetime.fromtimestamp(first * 60, UTC),

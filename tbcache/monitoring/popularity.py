@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tbcache.models.untrusted import printable, whole_number
+from tbcache.monitoring.bounded_hash import add_counts, read_counts
 from tbcache.store import Store
 
 HOUR_SECONDS = 3600.0
@@ -47,24 +48,8 @@ class Popularity:
         for key, asks in list(counted.items()):
             by_source.setdefault(key.partition(":")[0], {})[key] = asks
         for source, asks_for in by_source.items():
-            self._send(self._store.keys.asked(source, self._store.clock.today), asks_for)
-
-    def _send(self, name: str, asks_for: dict[str, int]) -> None:
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.hlen(name)
-            pipe.hmget(name, list(asks_for))
-            count, known = pipe.execute(raise_on_error=False)
-            # Under a key of another type nothing is counted.
-            if not isinstance(known, list):
-                return
-            left = MOST_OF_SOURCE - count
-            for (key, asks), there in zip(asks_for.items(), known, strict=True):
-                left -= there is None
-                if there is not None or left >= 0:
-                    pipe.hincrby(name, key, asks)
-            pipe.expire(name, KEPT_SECONDS)
-            pipe.execute(raise_on_error=False)
+            key = self._store.keys.asked(source, self._store.clock.today)
+            add_counts(self._store, key, asks_for, most=MOST_OF_SOURCE, kept_seconds=KEPT_SECONDS)
 
     def most(self, source: str, count: int) -> list[tuple[str, int]]:
         """The ``count`` cache keys of ``source`` that were asked for most in these two hours, and how often.
@@ -90,15 +75,11 @@ class Popularity:
 
     def _counts(self, source: str, now: datetime) -> tuple[Counter[str], Counter[str]]:
         """The counts of this hour and of the one before."""
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for hour in (now, now - timedelta(hours=1)):
-                pipe.hgetall(self._store.keys.asked(source, hour))
-            this, last = map(_counted, pipe.execute(raise_on_error=False))
+        asked = self._store.keys.asked
+        hours = (asked(source, hour) for hour in (now, now - timedelta(hours=1)))
+        this, last = map(_sound, read_counts(self._store, *hours))
         return this, last
 
 
-def _counted(found: Any) -> Counter[str]:
-    """The counts in a hash; none under a key of another type."""
-    counts = found.items() if isinstance(found, dict) else ()
-    return Counter({printable(key): whole_number(asks) or 0 for key, asks in counts})
+def _sound(found: dict[Any, Any]) -> Counter[str]:
+    return Counter({printable(key): whole_number(asks) or 0 for key, asks in found.items()})

@@ -363,7 +363,7 @@ class Queue:
                 return None
             reason: Any = self._store.client.hget(reasons, died[-1][0])
         words = printable(reason or b"nobody knows why")
-        return Deaths(source, len(died), to_time(died[0][1]), to_time(died[-1][1]), words)
+        return Deaths(source, len(died), to_time(died[0][1]), words)
 
     @property
     def dead(self) -> DeadLetters:

@@ -48,7 +48,6 @@ class Deaths:
     source: str
     count: int
     first_at: datetime
-    last_at: datetime
     reason: str
 
 

@@ -144,10 +144,6 @@ class Dequeued(NamedTuple):
     jobs: tuple[HandedOut, ...]
 
 
-#: What finish.lua is told of each job.
-END_PARTS = 9
-
-
 class FinishJobs(NamedTuple):
     """Say what became of jobs; what was done of each, see finish.lua."""
 

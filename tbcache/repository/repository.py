@@ -163,12 +163,6 @@ class SentimentRepository:
         except Exception as error:
             raise self._database.unavailable(error) from error
 
-    def save_sentiment(
-        self, sentiment: SymbolSentiment, items: Sequence[tuple[Item, float | None]] = ()
-    ) -> None:
-        """Write one answer."""
-        self.save([Answer(sentiment, tuple(items))])
-
     def latest(self, source: str, symbol: str, hours: int | None = None) -> SymbolSentiment | None:
         """The newest answer, over ``hours`` or any; None where there is none."""
         query = self._snapshots(source, symbol)
@@ -263,10 +257,6 @@ class SentimentRepository:
             # Whoever reads for a view has no right to this table, and shows the rest.
             raise self._database.unavailable(error) from error
 
-    def count_items(self) -> int:
-        """How many items are written."""
-        return int(self._read(select(func.count()).select_from(table.items))[0][0])
-
     def remove_older(self, oldest: datetime, most: int) -> int:
         """Remove what was first seen before ``oldest``, in one transaction; how many rows.
 
@@ -319,10 +309,6 @@ class SentimentRepository:
     def _made(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:
         with self._database.connect() as connection:
             return sound_rows(connection.execute(query), make)
-
-    def _read(self, query: Select[Any]) -> Sequence[Any]:
-        with self._database.connect() as connection:
-            return connection.execute(query).all()
 
 
 def _of(one: Table, source: str, symbol: str, since: datetime, until: datetime) -> Select[Any]:

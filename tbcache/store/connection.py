@@ -228,14 +228,6 @@ class Store:
             raise self._failed(error) from None
         return cursor, page
 
-    def peek_list(self, key: str, seconds: float) -> bytes | None:
-        """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        return run(self.first(key, seconds))
-
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         """Take an element off the first of some lists that has one, which is named; None after ``seconds``
         without one, and where the connection is lost. In a cluster they lie in one hash slot.

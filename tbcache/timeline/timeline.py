@@ -118,10 +118,6 @@ class Timeline:
             (read for read in self.reads if read.at <= moment),
         )
 
-    def compact(self, oldest: datetime, most: int) -> Timeline:
-        """The last versions of the newest items from ``oldest`` on, at most ``most`` of them."""
-        return self.kept_from(self.cut(oldest, most))
-
     def cut(self, oldest: datetime, most: int) -> datetime:
         """The moment from which on there are at most ``most`` items; not before ``oldest``."""
         times = sorted(each.at for each in self.latest().values() if each.at >= oldest)

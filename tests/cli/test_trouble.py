@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tbcache.admission import Go, Settlement
 from tbcache.cli.dashboard import MOST_TROUBLES, dashboard
-from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look, snapshot
 from tbcache.io import run, utc_now
 from tbcache.models import Failure, FetchRequest, Limit
 from tbcache.monitoring import RecentMetrics, UsageMonitor, Workload
@@ -641,7 +641,7 @@ def test_a_fleet_that_is_starting_is_no_trouble(
     page = cli("status", is_terminal=True, REDIS_URL=server.url).out
     assert "starting: no worker has been heard of yet" in page
     assert "all is well" not in page
-    monkeypatch.setattr(look, "facts_of", lambda info: ServerFacts())
+    monkeypatch.setattr(snapshot, "facts_of", lambda info: ServerFacts())
     assert not view(settings, store).is_starting
     # Whoever starts it knows, also where the server is an old one; and so does its scheduler.
     assert Fleet(settings, store, started_at=utc_now()).status().is_starting

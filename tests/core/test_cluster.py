@@ -31,7 +31,7 @@ from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.memory import Memory
 from tbcache.store.wire import Seen
-from tests.blocking import Admission, core
+from tests.blocking import Admission, core, peek_list
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
 
@@ -252,7 +252,7 @@ def test_a_key_is_found_while_its_hash_slot_moves(frail: ClusterServer, store_fo
         pipe.rpush("{moving}list", "x")
         pipe.expire("{moving}list", 60)
         assert pipe.execute() == [b"1", None, 1, True]
-        assert store.peek_list("{moving}list", 0.1) == b"x"
+        assert peek_list(store, "{moving}list", 0.1) == b"x"
         assert taker.client.dbsize() >= 3
     finally:
         for node in (taker, giver):
@@ -271,7 +271,7 @@ def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: Sto
         lambda: store.client.get("{moved}"),
         lambda: store.client.pipeline(transaction=False).get("{moved}").execute(),
         lambda: store.run(TAKE, ask),
-        lambda: store.peek_list("{moved}list", 0.01),
+        lambda: peek_list(store, "{moved}list", 0.01),
     ):
         wait_until(frail.agrees)
         _, taker = give_away(frail, "{moved}", wholly=True)
@@ -312,7 +312,7 @@ class Waiter(threading.Thread):
 
     def run(self) -> None:
         while self.found is None:
-            self.found = self._store.peek_list(self._key, 1.0)
+            self.found = peek_list(self._store, self._key, 1.0)
 
 
 def test_a_primary_that_dies_raises_to_no_caller_and_its_replica_goes_on(

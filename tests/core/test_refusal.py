@@ -16,7 +16,7 @@ from tbcache.cache.script import BEGIN_LOAD, BeginLoad
 from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet
 from tbcache.io import utc_now
-from tbcache.io.background import dead_threads
+from tbcache.io.background import restart_dead
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest
 from tbcache.models.error import ConfigurationError, RateLimited, RedisUnreachable
@@ -204,7 +204,7 @@ def test_whatever_a_server_refuses_callers_go_on_alone_and_come_back(
             assert process.fetch("SECOND") in ("cache", "live")
             time.sleep(0.01)
         assert len(process.sent) < MOST_COMMANDS
-        assert dead_threads() == []
+        assert restart_dead() == []
     finally:
         refusal.end(private_server)
     wait_until(lambda: _is_back(process), what="its return")
@@ -241,7 +241,7 @@ def test_a_key_of_another_type_stops_one_source_only(
         assert not limiter_of(store).windows.broken
     else:
         assert len(process.sent) < MOST_COMMANDS
-    assert dead_threads() == []
+    assert restart_dead() == []
     client.unlink(keys[part])
     wait_until(lambda: _is_back(process) and process.fetch("THIRD") and _is_back(process), what="its return")
     wait_until(lambda: client.zcard(store.keys.slots("twitter")) >= 3)

@@ -23,7 +23,7 @@ from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Refused, Store, Unavailable, waiter
 from tbcache.store.clear import NO_CLEARS
 from tbcache.store.envelope import seal
-from tests.blocking import Admission
+from tests.blocking import Admission, peek_list
 from tests.core.conftest import ask
 from tests.server import Server, wait_until
 
@@ -58,7 +58,7 @@ def seldom(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is not told waits for long: the subscription stands, and lists are looked at no more."""
     monkeypatch.setattr(waiter, "LOOK_SECONDS", 30.0)
     monkeypatch.setattr(waiter, "POLL_SECONDS", 30.0)
-    wait = pool.submit(store.peek_list, "{t}first", 20.0)
+    wait = pool.submit(peek_list, store, "{t}first", 20.0)
     wait_until(lambda: store._waiter._messages is not None and awaited(store) == 1)
     push(store, "{t}first")
     assert wait.result(30) == b"x"
@@ -68,7 +68,7 @@ def seldom(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hundreds_wait_on_two_connections(server: Server, store: Store, pool: Pool) -> None:
     """A connection each is what a server, or the client's own pool, refuses at some point."""
     before = connected(server)
-    waits = [pool.submit(store.peek_list, f"{{t}}{number}", 60.0) for number in range(MANY)]
+    waits = [pool.submit(peek_list, store, f"{{t}}{number}", 60.0) for number in range(MANY)]
     wait_until(lambda: awaited(store) == MANY, 60)
     assert connected(server) - before <= 8
     for number in range(MANY):
@@ -96,7 +96,7 @@ def test_a_limit_of_our_own_pool_is_no_word_of_the_server(store: Store, pool: Po
 def test_whoever_waits_is_told_at_once(store: Store, pool: Pool, seldom: None) -> None:
     """Not at the next look at the list."""
     for number in range(3):
-        wait = pool.submit(store.peek_list, f"{{t}}{number}", 20.0)
+        wait = pool.submit(peek_list, store, f"{{t}}{number}", 20.0)
         wait_until(lambda: awaited(store) == 1)
         push(store, f"{{t}}{number}")
         assert wait.result(30) == b"x"
@@ -174,7 +174,7 @@ def test_what_is_there_already_is_seen_at_once(store: Store, seldom: None) -> No
     """The result of a job is often there before its asker waits for it."""
     push(store, "{t}1")
     # Nobody looks again before these end.
-    assert store.peek_list("{t}1", 20.0) == store.peek_list("{t}1", 20.0) == b"x"
+    assert peek_list(store, "{t}1", 20.0) == peek_list(store, "{t}1", 20.0) == b"x"
 
 
 def test_what_comes_while_there_is_no_subscription_yet_is_seen(
@@ -189,7 +189,7 @@ def test_what_comes_while_there_is_no_subscription_yet_is_seen(
         return subscribe()
 
     monkeypatch.setattr(store._waiter, "_new_messages", slowly)
-    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: awaited(store) == 1)
     push(store, "{t}1")
     may_go.set()
@@ -198,7 +198,7 @@ def test_what_comes_while_there_is_no_subscription_yet_is_seen(
 
 def test_what_nobody_said_is_seen_before_long(store: Store, pool: Pool) -> None:
     """A message may be lost; several who wait for the same all get it."""
-    waits = [pool.submit(store.peek_list, f"{{t}}{number % 2}", 20.0) for number in range(4)]
+    waits = [pool.submit(peek_list, store, f"{{t}}{number % 2}", 20.0) for number in range(4)]
     wait_until(lambda: store._waiter._messages is not None and awaited(store) == 2)
     push(store, "{t}0", is_said=False)
     push(store, "{t}1", is_said=False)
@@ -207,7 +207,7 @@ def test_what_nobody_said_is_seen_before_long(store: Store, pool: Pool) -> None:
 
 def test_a_busy_channel_keeps_nobody_from_being_looked_at(store: Store, pool: Pool) -> None:
     """What is said to others comes all the time; what was not heard is seen all the same."""
-    wait, is_over = pool.submit(store.peek_list, "{t}1", 20.0), threading.Event()
+    wait, is_over = pool.submit(peek_list, store, "{t}1", 20.0), threading.Event()
 
     def chatter() -> None:
         while not is_over.wait(0.01):
@@ -229,7 +229,7 @@ def test_more_are_waited_for_than_are_read_at_once(
     """In turn: nobody is looked at for ever, and nobody never."""
     monkeypatch.setattr(waiter, "MOST_READ", 2)
     monkeypatch.setattr(waiter, "LOOK_SECONDS", 0.02)
-    waits = [pool.submit(store.peek_list, f"{{t}}{number}", 20.0) for number in range(7)]
+    waits = [pool.submit(peek_list, store, f"{{t}}{number}", 20.0) for number in range(7)]
     wait_until(lambda: store._waiter._messages is not None and awaited(store) == 7)
     for number in range(7):
         push(store, f"{{t}}{number}", is_said=False)
@@ -238,7 +238,7 @@ def test_more_are_waited_for_than_are_read_at_once(
 
 def test_a_subscription_that_is_cut_is_made_again(server: Server, store: Store, pool: Pool) -> None:
     """A proxy or an operator may end it at any time."""
-    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: store._waiter._messages is not None)
     first = store._waiter._messages
 
@@ -260,7 +260,7 @@ def test_without_a_right_to_the_channel_the_lists_are_read_often(
     server.client.execute_command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all", "resetchannels")
     try:
         deaf = store_for(server, REDIS_URL=server.url.replace("//", "//deaf:pw@"))
-        wait = pool.submit(deaf.peek_list, "{t}1", 20.0)
+        wait = pool.submit(peek_list, deaf, "{t}1", 20.0)
         wait_until(lambda: awaited(deaf) == 1)
         push(store, "{t}1")
         assert wait.result(30) == b"x"
@@ -274,14 +274,14 @@ def test_all_who_wait_hear_that_redis_went_away(
 ) -> None:
     """A frozen server must hold nobody up; once it is back, it is waited for again."""
     store = store_for(private_server)
-    waits: list[Future[Any]] = [pool.submit(store.peek_list, f"{{t}}{n}", 20.0) for n in range(20)]
+    waits: list[Future[Any]] = [pool.submit(peek_list, store, f"{{t}}{n}", 20.0) for n in range(20)]
     wait_until(lambda: store._waiter._messages is not None and awaited(store) == 20)
     with private_server.frozen():
         for wait in waits:
             with pytest.raises(RedisUnreachable):
                 wait.result(15)
     wait_until(lambda: store.is_available)
-    again = pool.submit(store.peek_list, "{t}1", 20.0)
+    again = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: awaited(store) == 1)
     push(store, "{t}1")
     assert again.result(30) == b"x"
@@ -289,7 +289,7 @@ def test_all_who_wait_hear_that_redis_went_away(
 
 def test_closing_ends_every_wait(store: Store, pool: Pool) -> None:
     """A process that ends must not hang on a thread that waits."""
-    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: awaited(store) == 1)
     store.close()
     with pytest.raises(RedisUnreachable, match="closed"):
@@ -302,11 +302,11 @@ def test_nothing_stays_behind_of_a_wait(
     """Neither of one that ran out, nor a thread and a subscription for nobody; the next has them again."""
     monkeypatch.setattr(waiter, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(waiter, "LOOK_SECONDS", 0.02)
-    assert store.peek_list("{t}1", 0.02) is None
+    assert peek_list(store, "{t}1", 0.02) is None
     assert store._waiter._waits == {}
     wait_until(lambda: not store._waiter._thread.is_running)
     wait_until(lambda: server.client.pubsub_channels() == [])
-    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: server.client.pubsub_channels() == [store.keys.wakes.encode()])
     push(store, "{t}1")
     assert wait.result(30) == b"x"
@@ -315,12 +315,12 @@ def test_nothing_stays_behind_of_a_wait(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking beside threads is the point here
 def test_a_forked_child_waits_for_itself(store: Store, pool: Pool) -> None:
     """It has neither its parent's thread nor its connection."""
-    wait = pool.submit(store.peek_list, "{t}1", 20.0)
+    wait = pool.submit(peek_list, store, "{t}1", 20.0)
     wait_until(lambda: store._waiter._messages is not None)
     child = os.fork()
     if not child:
         try:
-            os._exit(0 if store.peek_list("{t}2", 20.0) == b"x" else 1)
+            os._exit(0 if peek_list(store, "{t}2", 20.0) == b"x" else 1)
         finally:
             os._exit(2)
     push(store, "{t}2")
@@ -359,9 +359,9 @@ def test_nobody_waits_longer_for_a_read_of_others_than_for_an_element(store: Sto
         return await read(keys)
 
     store._waiter._elements = held_up  # type: ignore[method-assign]
-    first = pool.submit(store.peek_list, "{t}1", 20.0)
+    first = pool.submit(peek_list, store, "{t}1", 20.0)
     assert is_reading.wait(30)
-    assert pool.submit(store.peek_list, "{t}2", 0.05).result(20) is None
+    assert pool.submit(peek_list, store, "{t}2", 0.05).result(20) is None
     push(store, "{t}1")
     may_go.set()
     assert first.result(30) == b"x"

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError
 from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
 from tbcache.limiter.script import Taken
-from tbcache.queue.script import END_PARTS, Ask
+from tbcache.queue.script import Ask
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -31,6 +31,8 @@ from tests.simulation.upstream import load_of
 ROUNDING = 1e-6
 ABSENT_US = 450_000
 SLACK_US = 2 * MICROS
+#: So many arguments tell finish.lua of a job.
+END_PARTS = 9
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def test_what_is_learned_later_changes_no_earlier_answer(
 @given(timelines, minutes.map(moment), st.integers(0, 6))
 def test_what_is_left_out_is_not_covered(known: Timeline, oldest: datetime, most: int) -> None:
     """An answer over hours of which items were dropped would claim a silence that never was."""
-    kept = known.compact(oldest, most)
+    kept = known.kept_from(known.cut(oldest, most))
     assert len(kept.versions) <= most
     assert kept.coverage | known.coverage == known.coverage
     for left_out in known.latest().values():
@@ -93,7 +93,8 @@ def test_what_is_left_out_is_not_covered(known: Timeline, oldest: datetime, most
 def test_reads_of_one_span_become_one() -> None:
     """A timeline is refreshed every few minutes for days: its reads must not grow for ever."""
     reads = [Read(span(minute, minute + 1), moment(minute + 1)) for minute in range(9)]
-    (only,) = Timeline.of([], reads).compact(moment(0), 10).reads
+    known = Timeline.of([], reads)
+    (only,) = known.kept_from(known.cut(moment(0), 10)).reads
     assert only == Read(span(0, 9), moment(9))
 
 

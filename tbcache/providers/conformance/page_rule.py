@@ -102,9 +102,7 @@ def items_keep_to_bounds(checked: Checked) -> Iterator[Found]:
     for read in checked.read:
         written = checked.provider.parse(read.recording.response).items
         for item, kept in zip(written, read.page.items, strict=False):
-            if changed := [
-                one.name for one in fields(Item) if getattr(item, one.name) != getattr(kept, one.name)
-            ]:
+            if changed := _differing(item, kept):
                 what = f"{', '.join(changed)} of item {kept.id!r:.60} cannot be kept as it is"
                 yield Found(read.name, what, "see tbcache/fetch/page.py for how long each may be")
                 break
