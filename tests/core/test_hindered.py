@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.fleet import Fleet, SourceStatus, look, trouble
+from tbcache.fleet import Fleet, SourceStatus, look, source_look, trouble
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor, Workload
@@ -71,7 +71,7 @@ def test_a_queue_that_is_not_done_for_long_is_a_trouble(
     """All that is kept warm gets old behind it. Who watches for alerts sees it as well; and a source that
     stands still has its own trouble."""
     monkeypatch.setattr(trouble, "LONG_SECONDS", 40.0)
-    monkeypatch.setattr(look, "LONG_SECONDS", 40.0)
+    monkeypatch.setattr(source_look, "LONG_SECONDS", 40.0)
     monitor = UsageMonitor(store, settings)
     monitor.beat("worker", started_at=utc_now(), workload=Workload(serves=("twitter",)))
     queue = Queue(store, settings)
