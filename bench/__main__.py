@@ -31,6 +31,7 @@ from bench import (
     foreign,
     hit,
     lanes,
+    layer,
     outage,
     prewarm,
     queue,
@@ -45,6 +46,7 @@ from bench.table import Table
 TABLES: dict[str, Callable[..., Table]] = {
     "limiters": exactness.table,
     "decision": decision.table,
+    "layers": layer.table,
     "foreign": foreign.table,
     "refusal": refusal.table,
     "lanes": lanes.table,

@@ -29,6 +29,7 @@ from bench import (
     foreign,
     hit,
     lanes,
+    layer,
     outage,
     prewarm,
     queue,
@@ -87,9 +88,21 @@ def test_a_strict_upstream_refuses_what_is_over() -> None:
 
 
 def test_a_decision_is_compared_with_a_get(disposable: Server) -> None:
-    """Both of our ways to ask have a row."""
+    """Both of our ways to ask have a row, beside what no limiter undercuts."""
     found = decision.measure(disposable, {}, rounds=1, calls=3)
-    assert [row[0] for row in found.rows] == ["tbcache admit", "tbcache check_rate_limit"]
+    assert [row[0] for row in found.rows] == [
+        "the least possible",
+        "tbcache admit",
+        "tbcache check_rate_limit",
+    ]
+
+
+def test_the_layers_of_a_call_are_the_same_call_with_less(disposable: Server) -> None:
+    """What stands in a script's place carries out its commands, and the caller does not see a difference."""
+    found = layer.measure(disposable, rounds=1, calls=3)
+    names = [row[0] for row in found.rows]
+    assert names[2::3] == ["admit without its script", ".send without its script"]
+    assert [int(name.split()[2]) >= 10 for name in names[3::3]] == [True, True]
 
 
 def test_a_hit_is_compared_with_one_without_spans(disposable: Server) -> None:

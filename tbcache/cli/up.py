@@ -17,7 +17,6 @@ import typer
 
 from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
-from tbcache.cli.exit import OK
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.cli.stop import StopSignal
 from tbcache.embedded import (
@@ -158,7 +157,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
                 supervisor.watch()
         finally:
             supervisor.stop(WORKER_STOP_SECONDS, hurry=stop.is_urgent)
-    return OK
+    return 0
 
 
 def _check_database(settings: Settings) -> None:
@@ -185,7 +184,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         else:
             variables["REDIS_URL"] = settings.redis
             if not _await_own(settings, display, stop):
-                return OK
+                return 0
         stack.callback(_stop, supervisor, folder, display, stop)
         for program in _programs(options, variables, folder, settings):
             supervisor.start(program)
@@ -203,7 +202,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)
         stack.callback(watcher.close)
         _watch(options, supervisor, display, stop, started)
-    return OK
+    return 0
 
 
 def _start_server(

@@ -165,9 +165,7 @@ class SourceStatus:
     def difference(self) -> str | None:
         """A line that says that the fleet goes by other limits than this process was started with."""
         in_force = [limit.limit for limit in self.limits]
-        if not in_force or not self.configured:
-            return None
-        return difference(self.name, self.configured, in_force, self.bound)
+        return difference(self.name, self.configured, in_force) if in_force and self.configured else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,23 +291,12 @@ class FleetStatus:
         return [trouble.line(self.at) for trouble in self.troubles]
 
 
-def difference(
-    source: str, configured: Iterable[str], in_force: Iterable[str], bound: Bound | None = None
-) -> str | None:
-    """That the fleet goes by other limits than this process was started with; None where it does not.
-
-    Where an operator has set some of them (``bound``), who, and how to take that back.
-    """
+def difference(source: str, configured: Iterable[str], in_force: Iterable[str]) -> str | None:
+    """That the fleet goes by other limits than this process was started with; None where it does not."""
     ours, theirs = tuple(configured), tuple(in_force)
     if set(ours) == set(theirs):
         return None
-    if bound is None or set(theirs).isdisjoint(map(str, bound.limits)):
-        return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
-    why = f" ({bound.why})" if bound.why else ""
-    return (
-        f"{source}: in force is {','.join(theirs)}, as {bound.who} has set{why}; the settings say "
-        f"{','.join(ours)}, and `tbcache limits unset {source}` has them hold again"
-    )
+    return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
 
 
 def when(moment: datetime, now: datetime) -> str:

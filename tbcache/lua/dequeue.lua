@@ -1,4 +1,6 @@
---@include window
+--@include number
+--@include state
+--@include stop
 --@include wake
 --@include envelope
 --@include queue
@@ -50,7 +52,13 @@ if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, now + SOON_US, false, '', {}, {})
 end
 local is_paced = limits ~= ''
-local seen = is_paced and enter(window, now, limits, seen_before, suffix) or ''
+-- What only a queue with a window needs.
+local pacing = {}
+if is_paced then
+--@include window
+    pacing = {enter = enter, look = look, hold_all = hold_all, extend = extend, expire_after = expire_after}
+end
+local seen = is_paced and pacing.enter(window, now, limits, seen_before, suffix) or ''
 local is_extended, revoked = false, {}
 
 -- Renews a claim; false where it is in hand no longer.
@@ -69,12 +77,12 @@ end
 for i = 1, #in_hand, 2 do
     local claim, used = in_hand[i], tonumber(in_hand[i + 1])
     if renew_claim(claim) and used > 0 then
-        extend(slots, now + hold_us, claim, used)
+        pacing.extend(slots, now + hold_us, claim, used)
         is_extended = true
     end
 end
 if is_extended then
-    expire_after(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
+    pacing.expire_after(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
 end
 
 local ready_at, is_called, handed_out = 0, false, {}
@@ -159,7 +167,7 @@ local status
 
 -- Whether `many` jobs of a lane may go upstream now.
 local function fits(many, fraction)
-    status = look(window, now, many * cost, fraction)
+    status = pacing.look(window, now, many * cost, fraction)
     return status.retry_at == 0
 end
 
@@ -221,7 +229,7 @@ end
 
 local function hold_slots()
     if unheld[1] then
-        hold_all(window, now, unheld, cost, hold_us, now, status)
+        pacing.hold_all(window, now, unheld, cost, hold_us, now, status)
         unheld = {}
     end
 end

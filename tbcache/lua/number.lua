@@ -1,5 +1,7 @@
 -- number: writes and reads numbers and moments as Redis holds them. Lua by itself would write 1.7e15.
 
+local HOUR_US = 3600000000
+
 -- Formats a number without a fraction. Most are whole already, and '%d' takes half as long as '%.0f'.
 local function int(number)
     local is_integer = number % 1 == 0 and number < 2 ^ 53 and number > -(2 ^ 53)

@@ -199,7 +199,6 @@ end
 
 -- True where an interactive slot was taken in the present period of so many us. Then the first ask of the period has
 -- done what has to be done once in each.
-local HOUR_US = 3600000000
 local function is_lately(window, now, period)
     return math.floor((tonumber(window.demand_at) or 0) / period) == math.floor(now / period)
 end

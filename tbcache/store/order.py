@@ -82,10 +82,9 @@ class SetBound(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """The limits that are in force from then on, and those that an operator had set until then."""
+    """The limits that are in force from then on."""
 
     limits: str
-    before: bytes
 
 
 _ORDERS = Script("order", GiveOrder, record(Ordered))
@@ -107,18 +106,16 @@ async def give_order(
 
 async def set_bound(
     store: Store, source: str, limits: Iterable[Limit], who: str, why: str
-) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+) -> tuple[Limit, ...]:
     """Set ``limits`` of a source, or take them back where there are none; the limits in force, none while no
-    process uses the source, and those that an operator had set until then.
+    process uses the source.
 
     Raises:
       Unavailable: the server is away.
     """
     keys = store.keys
     call = SetBound(keys.state(source), keys.fleet(source), pack_limits(limits), who, why)
-    found = await store.ask(_BOUNDS, call)
-    before = read_bound(found.before)
-    return read_limits(found.limits), before.limits if before else ()
+    return read_limits((await store.ask(_BOUNDS, call)).limits)
 
 
 def read_order(text: bytes | None) -> Order | None:
