@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model import DeadAsked, DeadDone, DeadLetter
+from tbcache.api.model import DeadAsked, DeadDone, DeadLetter, DeathCount
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import AnyName, Most, Name, Part
 from tbcache.api.query import QueryRoute
@@ -45,6 +45,13 @@ def dead(
     if has_more:
         link_next(request, response, after=str(LetterMark.of(found[-1])))
     return [DeadLetter.model_validate(letter) for letter in found]
+
+
+@router.get("/dead/errors")
+def errors(context: Ctx, name: AnyName = None, most: Most = 10) -> list[DeathCount]:
+    """Of what jobs died, and how many of each error: so many errors of each queue, the frequent ones
+    first."""
+    return [DeathCount.model_validate(one) for one in context.fleet.dead_reasons(most, name)]
 
 
 @write_router.post("/dead/{name}/requeue")

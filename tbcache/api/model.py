@@ -183,6 +183,14 @@ class DeadLetter(Schema):
     reason: str
 
 
+class DeathCount(Schema):
+    """So many dead letters of a queue have that error, with `*` where reasons differ."""
+
+    queue: str
+    error: str = Field(description="As a filter of dead letters takes it.")
+    count: int
+
+
 class Reopened(Schema):
     source: str
     was_closed: bool

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 REQUEUE_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
 PURGE_EXAMPLE = "Example: tbcache dead purge twitter --symbol AAPL --yes"
 LIST_EXAMPLE = "Example: tbcache dead list twitter --error 'worker died'"
+ERRORS_EXAMPLE = "Example: tbcache dead errors twitter"
 
 commands = typer.Typer()
 dead_letters = typer.Typer(epilog=REQUEUE_EXAMPLE, invoke_without_command=True)
 commands.add_typer(dead_letters, name="dead")
 MOST_DEAD = 20
+MOST_ERRORS = 10
 
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
 Job = Annotated[str | None, typer.Option("--id", help="The one of this id.")]
-Error = Annotated[str | None, typer.Option(help="Whose reason has this in it.")]
+Error = Annotated[str | None, typer.Option(help="Whose reason has this in it; * is any text.")]
 CallerOf = Annotated[str | None, typer.Option("--caller", help="In the name of this caller.")]
 
 
@@ -73,6 +75,27 @@ def list_dead(
     """List dead letters: all, or those that have all of what is said."""
     where = _where(symbol, job, error, caller)
     _show_dead(require_redis(quiet_settings()).dead(most, name, where), as_json=as_json, as_csv=as_csv)
+
+
+@dead_letters.command("errors", epilog=ERRORS_EXAMPLE)
+def errors(
+    name: AnyQueue = None,
+    most: Annotated[int, typer.Option(min=1, max=1000, help="List so many of each.")] = MOST_ERRORS,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Count the dead letters by their error, as `--error` takes it: a `*` in it stands for any text."""
+    check_form(as_json=as_json, as_csv=as_csv)
+    found = require_redis(quiet_settings()).dead_reasons(most, name)
+    columns = ("queue", ">dead", "error")
+    show(
+        found,
+        lambda: rows_table(columns, [(one.queue, str(one.count), one.error) for one in found]),
+        as_json=as_json,
+        as_csv=as_csv,
+        empty="no queued job has died",
+    )
 
 
 @dead_letters.command("requeue", epilog=REQUEUE_EXAMPLE)

@@ -36,6 +36,7 @@ from tbcache.monitoring.interval import Interval
 from tbcache.queue import (
     DeadFilter,
     DeadLetter,
+    DeathCount,
     Explanation,
     Handle,
     JobFilter,
@@ -62,6 +63,7 @@ __all__ = [
     "DayUsage",
     "DeadFilter",
     "DeadLetter",
+    "DeathCount",
     "Explanation",
     "Finding",
     "Fleet",

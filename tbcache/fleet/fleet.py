@@ -34,7 +34,17 @@ from tbcache.models.error import ConfigurationError, InvalidRequest, Paused, Red
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
-from tbcache.queue import DeadFilter, DeadLetter, Explanation, Handle, JobFilter, LetterMark, ListedJob, Queue
+from tbcache.queue import (
+    DeadFilter,
+    DeadLetter,
+    DeathCount,
+    Explanation,
+    Handle,
+    JobFilter,
+    LetterMark,
+    ListedJob,
+    Queue,
+)
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
@@ -280,6 +290,20 @@ class Fleet:
             # A damaged key of one hides nothing of the others.
             with contextlib.nullcontext() if name is not None else contextlib.suppress(Refused):
                 found += self._queue.dead.search(one, where, most, mark)
+        return found
+
+    def dead_reasons(self, most: int = 10, name: str | None = None) -> list[DeathCount]:
+        """Of what the dead jobs of one queue, or of each, died: at most so many reasons of each, the frequent
+        ones first. :class:`DeadFilter` takes a reason as its ``error``. A queue of all whose dead are damaged
+        has none.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        found: list[DeathCount] = []
+        for one in self._directory.queue_names() if name is None else [self._directory.queue_name(name)]:
+            with contextlib.nullcontext() if name is not None else contextlib.suppress(Refused):
+                found += self._queue.dead.reasons(one, most)
         return found
 
     def jobs(

@@ -10,12 +10,14 @@ from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
 from tbcache.queue.listing import JobFilter, JobState, ListedJob
 from tbcache.queue.many import enqueue_many
 from tbcache.queue.rate_limit import RateLimitMiddleware
+from tbcache.queue.reason import DeathCount
 
 __all__ = [
     "Cancelled",
     "DeadFilter",
     "DeadLetter",
     "DeadLetters",
+    "DeathCount",
     "Deaths",
     "Explanation",
     "Handle",

@@ -18,6 +18,7 @@ from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import DeadLetter
+from tbcache.queue.reason import DeathCount, count_reasons, has_reason
 from tbcache.queue.script import PURGE, Ask, Purge, queue_keys
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
@@ -26,6 +27,8 @@ from tbcache.store.wire import to_micros, to_time
 
 #: So many letters are read, queued or forgotten in one call.
 CHUNK = 200
+#: So many reasons are read in one call.
+READ = 1_000
 
 
 def silently(done: int) -> None:
@@ -36,8 +39,8 @@ def silently(done: int) -> None:
 class DeadFilter:
     """Which dead letters are meant: those that have all of it. Without anything all are.
 
-    ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case.
-    A caller is meant with all below it: desk/bot with desk.
+    ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case,
+    with ``*`` for any text. A caller is meant with all below it: desk/bot with desk.
     """
 
     symbol: str | None = None
@@ -67,7 +70,7 @@ class DeadFilter:
         return (
             (self.symbol is None or letter.symbol.casefold() == self.symbol.casefold())
             and (self.job_id is None or letter.job_id == self.job_id)
-            and (self.error is None or self.error.casefold() in letter.reason.casefold())
+            and (self.error is None or has_reason(letter.reason, self.error))
             and (self.caller is None or is_below(letter.caller or "", self.caller))
         )
 
@@ -135,6 +138,18 @@ class DeadLetters:
         if where.is_all:
             return int(self._store.call("ZCARD", self._store.keys.queue(queue, "dead")))
         return sum(1 for _ in self._letters(queue, where))
+
+    def reasons(self, queue: str, most: int = 10) -> list[DeathCount]:
+        """Of what most died, and how many of each; at most ``most`` reasons.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        key, reasons = self._store.keys.queue(queue, "reasons"), list[str]()
+        for ids in _chunks(self._ids(queue), READ):
+            found = self._store.call("HMGET", key, *ids)
+            reasons += [_text(one) for one in found if one is not None]
+        return count_reasons(queue, reasons, most)
 
     def purge(
         self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
@@ -231,8 +246,8 @@ class DeadLetters:
         return [job_id for job_id, stamp in found if (int(stamp), job_id) < last]
 
 
-def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK))
+def _chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))
 
 
 def _text(data: bytes | None) -> str:

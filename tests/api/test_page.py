@@ -205,7 +205,7 @@ def test_the_freshness_of_an_answer_is_told_in_words(client: TestClient, store: 
 
 
 def _row_of(page: str, source: str) -> str:
-    return page[page.index(f'<th scope="row">{source}') :].partition("</tr>")[0]
+    return page[page.index(f'<a href="/source/{source}" tabindex="-1">') :].partition("</tr>")[0]
 
 
 @pytest.mark.parametrize(
@@ -303,13 +303,13 @@ def test_a_queue_of_a_users_own_is_listed_when_it_is_paused_and_when_no_worker_t
     monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"default": 0.1}))
     assert "the queue reports: 1 queued, and no worker takes them" in text_of(client.get("/").text)
     row = text_of(_queue_row(client, "reports"))
-    assert "reports no worker 1 0 0 0 0 Pause Drain" in row
+    assert "reports no worker 1 0 0 0 — 0 Pause Drain" in row
     act(client, "pause", source="reports", why="wrong figures", sure="yes")
-    assert "the queue reports is paused by page: wrong figures" in text_of(client.get("/").text)
-    assert "paused by page: wrong figures" in text_of(_queue_row(client, "reports"))
+    assert "the queue reports is paused by page@127.0.0.1: wrong figures" in text_of(client.get("/").text)
+    assert "paused by page@127.0.0.1: wrong figures" in text_of(_queue_row(client, "reports"))
     act(client, "resume", source="reports", sure="yes")
     monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"reports": 0.1}))
-    assert "reports 1 0 0 0 0 Pause Drain" in text_of(_queue_row(client, "reports"))
+    assert "reports 1 0 0 0 — 0 Pause Drain" in text_of(_queue_row(client, "reports"))
 
 
 def _queue_row(client: TestClient, name: str, asked: str = "") -> str:
@@ -357,7 +357,7 @@ def test_who_asks_how_much_is_shown_with_what_it_cost(
     monitor.flush()
     seen = text_of(client.get("/callers").text)
     # Who has spent most comes first; below `desk` are several.
-    assert "bot 2 1 0 1 0 $0.50 reddit 2 ($0.50) show desk 4 2 0 2 0 $0.25" in seen
+    assert "bot 2 1 0 1 0 $0.50 reddit 2 ($0.50) — its jobs Set weight desk 4 2 0 2 0 $0.25" in seen
     assert "reddit $0.70 — 0 1 bot $0.50, desk $0.25 GME 1" in seen
 
 
@@ -368,7 +368,7 @@ def test_the_budget_of_a_source_that_is_off_is_nobodys(
     budgets = {"TBCACHE_TWITTER__DAILY_BUDGET": "25", "TBCACHE_REDDIT__DAILY_BUDGET": "3"}
     on = {"TBCACHE_REDDIT__CLIENT_ID": "id", "TBCACHE_REDDIT__CLIENT_SECRET": "secret"}
     client = client_for(settings_for(server, **budgets, **on))
-    assert "$0.00 today of $3.00" in text_of(client.get("/").text)
+    assert "Cost today $0.00 of $3.00" in text_of(client.get("/").text)
 
 
 # Who may see it
@@ -477,7 +477,7 @@ def test_a_source_is_paused_by_someone_for_a_reason_and_goes_on(client: TestClie
     act(client, "limits", source="reddit", limits="7/1m", sure="yes")
     page = client.get("/source/reddit").text
     seen = text_of(page)
-    assert "paused by page: the API changes" in seen
+    assert "paused by page@127.0.0.1: the API changes" in seen
     assert "7 in 1 min" in seen
     assert "<button>Resume" in page
     act(client, "resume", source="reddit", sure="yes")
@@ -577,9 +577,9 @@ def test_a_symbols_page_says_why_its_answer_is_stale_and_until_when(
     store.client.expire(store.keys.state("reddit"), 60)
     act(client, "pause", source="reddit", why="the API changes", sure="yes")
     seen = _card_of(client, "GME")
-    assert "reddit is paused by page: the API changes; it is closed (HTTP 429) until " in seen
+    assert "reddit is paused by page@127.0.0.1: the API changes; it is closed (HTTP 429) until " in seen
     # A fetch would only wait behind that.
-    assert re.search(r"Fetch it \(?is paused by page", seen)
+    assert re.search(r"Fetch it \(it is paused by page@127.0.0.1", seen)
     act(client, "reopen", source="reddit", sure="yes")
     act(client, "resume", source="reddit", sure="yes")
     act(client, "limits", source="reddit", limits="2/1h", sure="yes")
@@ -621,9 +621,9 @@ def test_what_a_drained_source_would_refuse_is_disabled_and_what_matches_nothing
     assert text_of(_queue_row(client, "reddit", "?error=date")).endswith("Queue again Forget")
     act(client, "drain", source="reddit", why="dear", sure="yes")
     for path in ("/source/reddit", "/jobs", "/"):
-        assert re.search(r"(again|Again) \(it is drained by page: dear\)", text_of(client.get(path).text)), (
-            path
-        )
+        assert re.search(
+            r"(again|Again) \(it is drained by page@127.0.0.1: dear\)", text_of(client.get(path).text)
+        ), path
 
 
 def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store, settings: Settings) -> None:
@@ -632,11 +632,11 @@ def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store
     act(client, "pause", source="news", sure="yes")
     page = client.get("/").text
     dead, paused = (
-        next(one for one in page.split("<li>") if words in text_of(one))
+        next(one for one in page.split("<li ") if words in text_of(one))
         for words in ("reddit: 1 queued fetch died", "news is paused")
     )
     assert re.search('action="/act/requeue">.*name="source" value="reddit"', dead)
-    assert '<a href="/jobs#queue-reddit">queue of reddit</a>' in dead
+    assert '<a href="/jobs?source=reddit">jobs of reddit</a>' in dead
     assert dead.index("<code>tbcache dead requeue reddit</code>") < dead.index("dead purge")
     assert "no `date`" in text_of(dead)
     assert re.search('action="/act/resume">.*name="source" value="news"', paused)
@@ -701,3 +701,149 @@ def test_what_is_done_to_the_dead_of_one_error_is_done_so_on_the_command_line(cl
         "Forget the 0 dead jobs of reddit whose symbol is GME and whose reason has 'no date' in it" in asked
     )
     assert "tbcache dead purge reddit --symbol GME --error 'no date'" in asked
+
+
+def test_older_slots_than_are_looked_at_are_not_drawn_as_free() -> None:
+    """A window of two thousand a day would look empty but for its last minutes."""
+    now = datetime(2026, 3, 4, tzinfo=UTC)
+    slots = [now - timedelta(minutes=minutes) for minutes in (30, 20, 10)]
+    whole, cut = svg.window(slots, now, 3600), svg.window(slots, now, 3600, since=slots[0], used=50)
+    assert "3 slots used in the last 1 h" in whole
+    assert "unseen" not in whole
+    assert "50 slots used in the last 1 h, 0 held; the older ones are not drawn" in cut
+    assert '<path class="unseen" d="M0 7.0H120.0"/>' in cut
+
+
+# Who did what
+
+
+def test_the_audit_has_the_name_that_somebody_gives_and_from_where(client: TestClient) -> None:
+    """Of two operators both were "page"."""
+    assert client.get("/audit").status_code == 200
+    act(client, "pause", source="reddit", sure="yes")
+    act(client, "pause", source="news", sure="yes", by=" Ada Lovelace ")
+    asked = act(client, "resume", source="news").text
+    assert 'name="by" value="Ada.Lovelace"' in asked
+    act(client, "resume", source="news", sure="yes")
+    audit = text_of(client.get("/audit").text)
+    assert re.search(
+        "Ada.Lovelace@127.0.0.1 queue.resume news .*Ada.Lovelace@127.0.0.1 queue.pause news .*"
+        "page@127.0.0.1 queue.pause reddit",
+        audit,
+    )
+
+
+def test_what_was_typed_wrongly_is_asked_for_again(client: TestClient) -> None:
+    """It was gone, and so was the way back."""
+    answer = act(client, "limits", source="reddit", limits="60/banana", why="slower", sure="yes")
+    assert answer.status_code == 422
+    assert 'role="alert">' in answer.text
+    assert 'value="60/banana"' in answer.text
+    assert 'value="slower"' in answer.text
+    assert "It goes by 60/1m" in text_of(answer.text)
+    assert act(client, "weight", caller="desk", weight="heavy", sure="yes").status_code == 422
+
+
+def test_another_pattern_is_counted_before_anything_is_removed(client: TestClient, store: Store) -> None:
+    """To clear one symbol one had to leave the page."""
+    keep(store, "AAPL", 24)
+    keep(store, "GME", 24)
+    asked = act(client, "clear", pattern="reddit:*").text
+    assert "Remove the 2 cached values that match reddit:*?" in text_of(asked)
+    assert re.search(r'<input name="pattern" value="reddit:\*"[^>]*></label> <button>Count it', asked)
+    asked = act(client, "clear", pattern="reddit:GME:*").text
+    assert "Remove the 1 cached values that match reddit:GME:*?" in text_of(asked)
+    assert "tbcache cache clear 'reddit:GME:*'" in html.unescape(asked)
+    assert "1 cached values are removed." in text_of(
+        act(client, "clear", pattern="reddit:GME:*", sure="yes").text
+    )
+
+
+def test_a_caller_gets_a_weight_and_it_is_taken_back(client: TestClient, monitor: UsageMonitor) -> None:
+    with caller("desk/a"):
+        monitor.callers.record("reddit", "live")
+    monitor.callers.flush()
+    assert "desk has the weight 4" in text_of(
+        act(client, "weight", caller="desk", weight="4", sure="yes").text
+    )
+    act(client, "weight", caller="night", weight="0.5", sure="yes")
+    seen = text_of(client.get("/callers").text)
+    assert "reddit 1 4 its jobs Set weight Unset" in seen
+    assert "It has asked for nothing today: night 0.5 Unset" in seen
+    assert "of its settings again" in text_of(act(client, "unweight", caller="desk", sure="yes").text)
+    assert client.get("/api/weights").json() == {"night": 0.5}
+
+
+def test_the_slots_of_a_source_are_forgotten_on_request(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    assert RateLimiter(get_source("reddit", settings), store).check_rate_limit()[0]
+    assert "The upstream still counts" in text_of(act(client, "reset", source="reddit").text)
+    assert "reddit counts from 0 again." in text_of(act(client, "reset", source="reddit", sure="yes").text)
+    assert store.client.zcard(store.keys.slots("reddit")) == 0
+
+
+# Thousands of the dead
+
+
+def test_the_dead_are_told_by_their_error_each_with_its_buttons_and_page_by_page(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
+    """Of ten thousand fifty were listed, without a word of the others."""
+    bury(store, "reddit", "GME", "ParseError: no date", 60)
+    bury(store, "news", "GME", "TimeoutError: 10.25 s", 2)
+    page = client.get("/jobs").text
+    groups = page[page.index('aria-label="Dead jobs by error"') :].partition("</table>")[0]
+    first, second = groups.split("<tr>")[2:]
+    assert "reddit 60 ParseError: no date Queue again Forget list" in text_of(first)
+    assert "news 2 TimeoutError: * s" in text_of(second)
+    asked = act(client, "requeue", source="news", error="TimeoutError: * s").text
+    assert "tbcache dead requeue news --error 'TimeoutError: * s'" in html.unescape(asked)
+    assert "2 dead jobs of news are queued again." in text_of(
+        act(client, "requeue", source="news", error="TimeoutError: * s", sure="yes").text
+    )
+    (path,) = re.findall(r'href="(/jobs\?source=reddit&amp;after=[^"]+)">The next of reddit', page)
+    rest = client.get(html.unescape(path)).text
+    letters = rest[rest.index('aria-label="Dead jobs"') :].partition("</table>")[0]
+    assert letters.count("ParseError") == 10
+    assert "To be done" not in rest
+    assert client.get("/jobs?after=banana").status_code == 422
+    # A source alone is looked at as if there were no others.
+    one = client.get("/jobs?source=news").text
+    assert 'id="queue-reddit"' not in one
+    assert "ParseError" not in one
+    # And its limits say how long that is.
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(serves=("reddit",)))
+    act(client, "limits", source="reddit", limits="30/1h", sure="yes")
+    asked = text_of(act(client, "requeue", source="reddit").text)
+    assert "Its limits take about 1 h until the last of them, and pre-warms come after." in asked
+
+
+def test_a_process_that_was_killed_and_started_again_is_told_of(
+    client: TestClient, monitor: UsageMonitor, store: Store, settings: Settings
+) -> None:
+    """Its name looked as if nothing had been."""
+    for minutes in (9, 1):
+        again = UsageMonitor(store, settings)
+        again.worker = "worker-7"
+        again.beat("worker", started_at=utc_now() - timedelta(minutes=minutes), workload=Workload(threads=8))
+    assert "1 lost in the last hour" in text_of(client.get("/").text)
+    page = client.get("/processes").text
+    lost = text_of(page[page.index('aria-label="Lost"') :])
+    assert re.search(r"\d\d:\d\d worker-7 worker another has its name", lost)
+
+
+def test_what_waits_is_cancelled_by_a_search(client: TestClient, store: Store, settings: Settings) -> None:
+    """A bot gone mad has queued thousands; the others' jobs stay."""
+    queue = Queue(store, settings)
+    for name, symbol in (("desk/a", "AAPL"), ("desk/b", "MSFT"), ("night", "GME")):
+        queue.enqueue(FetchRequest("reddit", symbol), caller=name)
+    row = _queue_row(client, "reddit", "?caller=desk")
+    assert re.search('action="/act/cancel-all">.*name="caller" value="desk"', row)
+    asked = act(client, "cancel-all", source="reddit", caller="desk").text
+    assert "Take the 2 jobs that wait for reddit whose caller is desk out of its queue" in text_of(asked)
+    assert "tbcache queue cancel reddit --caller desk" in asked
+    done = act(client, "cancel-all", source="reddit", caller="desk", sure="yes", why="mad").text
+    assert "2 jobs of reddit are cancelled." in text_of(done)
+    assert queue.depth("reddit").interactive == 1
+    assert "cancel-all" not in client.get("/jobs?error=x").text

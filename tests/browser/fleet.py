@@ -17,11 +17,14 @@ from tbcache.models.answer import Bucket, TopItem
 from tbcache.models.caller import caller
 from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
 from tbcache.queue import Queue
+from tbcache.queue.job import message
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
 from tbcache.store.envelope import seal
 
+#: As many as are kept.
+DEAD = 9_999
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
 
@@ -33,17 +36,13 @@ def close_source(store: Store, source: str, reason: str) -> None:
 
 
 def bury(store: Store, source: str, symbol: str, reason: str, many: int = 1) -> None:
-    """Dead jobs."""
-    part, message = (
-        store.keys.queue,
-        '{"queue_name":"%s","actor_name":"fetch.%s","args":[],"kwargs":{"symbol":"%s"},"options":{}}',
-    )
-    ids = [f"job-{symbol}-{number}" for number in range(many)]
-    store.client.zadd(part(source, "dead"), dict.fromkeys(ids, time.time() * 1e6))
-    store.client.hset(
-        part(source, "dead-jobs"), mapping=dict.fromkeys(ids, message % (source, source, symbol))
-    )
-    store.client.hset(part(source, "reasons"), mapping=dict.fromkeys(ids, reason))
+    """Dead jobs that a worker could run; of many each is of a symbol of its own."""
+    part, symbols = store.keys.queue, [symbol, *(f"{symbol}{number}" for number in range(1, many))]
+    messages = [message(FetchRequest(source, one), "interactive") for one in symbols]
+    jobs = {f"job-{one}": each.encode() for one, each in zip(symbols, messages, strict=True)}
+    store.client.zadd(part(source, "dead"), dict.fromkeys(jobs, int(time.time() * 1e6)))
+    store.client.hset(part(source, "dead-jobs"), mapping=jobs)
+    store.client.hset(part(source, "reasons"), mapping=dict.fromkeys(jobs, reason))
     for name in ("dead", "dead-jobs", "reasons"):
         store.client.expire(part(source, name), 600)
 
@@ -104,7 +103,7 @@ def populate(store: Store, settings: Settings) -> None:
     for symbol in ("AMD", "AAPL"):
         with caller("desk/bot-1"):
             queue.enqueue(FetchRequest("reddit", symbol), fresh_after=now)
-    bury(store, "news", "AAPL", "ParseError: no date", 200)
+    bury(store, "news", "AAPL", "ParseError: no date", DEAD)
     bury(store, "news", "TSLA", "TimeoutError: 10 s")
     cache = CacheManager(store)
     for number in range(12):

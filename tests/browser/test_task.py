@@ -50,17 +50,17 @@ def who_spent_the_budget(hand: Mouse, page: Page, shoot: Callable[[str], None]) 
 
 
 def requeue_the_dead_of_one_error(hand: Mouse, page: Page, shoot: Callable[[str], None]) -> None:
-    hand.press(page.get_by_role("link", name="Jobs"))
-    hand.write(page.get_by_label("Error"), "parse")
-    page.keyboard.press("Enter")
-    letters = page.get_by_role("region", name="Dead jobs")
-    expect(letters).not_to_contain_text("TSLA")
-    hand.press(page.locator("#queue-news").get_by_role("button", name="Queue again"))
-    expect(page.locator(".sure")).to_have_text(
-        "Queue the 200 dead jobs of news whose reason has 'parse' in it again?"
+    hand.press(page.get_by_role("link", name="Jobs", exact=True))
+    shoot("jobs")
+    group = page.get_by_role("region", name="Dead jobs by error").get_by_role(
+        "row", name="ParseError: no date"
+    )
+    hand.press(group.get_by_role("button", name="Queue again"))
+    expect(page.locator(".sure")).to_contain_text(
+        "Queue the 9,999 dead jobs of news whose reason has 'ParseError: no date' in it again? Its limits"
     )
     hand.press(page.get_by_role("button", name="Yes, do it"))
-    expect(page.get_by_role("status")).to_have_text("200 dead jobs of news are queued again.")
+    expect(page.get_by_role("status")).to_have_text("9,999 dead jobs of news are queued again.")
 
 
 def is_the_answer_for_gme_good_enough(hand: Mouse, page: Page, shoot: Callable[[str], None]) -> None:
@@ -72,7 +72,7 @@ def is_the_answer_for_gme_good_enough(hand: Mouse, page: Page, shoot: Callable[[
 
 def which_process_is_gone(hand: Mouse, page: Page, shoot: Callable[[str], None]) -> None:
     hand.press(page.get_by_role("link", name="Processes").first)
-    row = page.locator("#processes tr", has_text="worker-7")
+    row = page.get_by_role("region", name="Processes").locator("tr", has_text="worker-7")
     expect(row).to_contain_text(re.compile(r"gone since \d\d:\d\d:\d\d"))
 
 

@@ -376,3 +376,35 @@ def test_a_reason_is_kept_in_a_line_however_long_it_is(store: Store) -> None:
     ended = EndedJob(b"job/1", dead("x" * 3_000_000))
     assert len(str(_arguments(ended, 1)[6])) <= 1000
     assert len(Result.of(None, ValueError("x" * 3_000_000)).message or "") <= 1000
+
+
+def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many(
+    settings: Settings, store: Store, operator: Operator
+) -> None:
+    """Of ten thousand of two errors fifty were listed, and one had to know what to look for."""
+    reasons = [
+        *[f"ParseError: twitter {symbol}: no date in 3f2a9c1{at}" for at, symbol in enumerate("ABC")],
+        *[f"TimeoutError: twitter GME: {seconds} s" for seconds in (10.25, 9.5)],
+        "TimeoutError: HTTP 503",
+        "TimeoutError: HTTP 429",
+        "died 4 times",
+    ]
+    bury(store, [("GME", reason, {}) for reason in reasons])
+    fleet = Fleet(settings, store)
+    found = {one.error: one.count for one in fleet.dead_reasons(10, "twitter")}
+    assert found == {
+        "ParseError: twitter *: no date in *": 3,
+        "TimeoutError: twitter *: * s": 2,
+        "TimeoutError: HTTP 503": 1,
+        "TimeoutError: HTTP 429": 1,
+        "died 4 times": 1,
+    }
+    assert fleet.dead_reasons(1) == fleet.dead_reasons(10)[:1]
+    for error, count in found.items():
+        assert operator.count_dead("twitter", DeadFilter(error=error)) == count
+    assert operator.count_dead("twitter", DeadFilter(error="parse*DATE")) == 3
+    assert operator.count_dead("twitter", DeadFilter(error="date*parse")) == 0
+    most = DeadFilter(error="ParseError: twitter *: no date in *")
+    assert operator.requeue_dead("twitter", most).queued == 3
+    store.client.set(store.keys.queue("news", "dead"), "banana", ex=60)
+    assert len(fleet.dead_reasons()) == 4

@@ -10,16 +10,21 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import cache_verb, job_verb, source_verb
+from tbcache.api.page import cache_verb, caller_verb, job_verb, source_verb
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import Doing, Verb
+from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
+from tbcache.models.error import InvalidRequest
 
-VERBS: Mapping[str, Verb] = {**source_verb.VERBS, **job_verb.VERBS, **cache_verb.VERBS}
-#: Who did it, for the audit.
-WHO = "page"
+VERBS: Mapping[str, Verb] = {
+    **source_verb.VERBS,
+    **job_verb.VERBS,
+    **cache_verb.VERBS,
+    **caller_verb.VERBS,
+}
 #: What was done is told by a cookie, which no link can forge as it could a query: for so long, in so many
 #: characters.
 DONE, DONE_SECONDS, MOST_TEXT = "tbcache_done", 300, 600
@@ -34,20 +39,35 @@ async def act(request: Request, context: Ctx, name: str) -> Response:
     verb = _verb(name)
     fields = await read_form(request)
     back, is_sure = local_path(fields.get("back", "/")), fields.get("sure") == "yes"
-    do = Doing(context.fleet, context.fleet.as_operator(WHO), fields)
-    text = await asyncio.to_thread(verb.act if is_sure else verb.ask, do)
-    live_of(request).forget()
+    do = Doing(context.fleet, context.fleet.as_operator(who(request, fields)), fields)
+    wrong = ""
     if is_sure:
-        return _done(request, name, text, back)
+        try:
+            text = await asyncio.to_thread(verb.act, do)
+        except InvalidRequest as error:
+            # What was typed is asked for once more, as it was typed.
+            wrong = str(error)
+        else:
+            live_of(request).forget()
+            return _done(request, name, text, back, fields)
     return page(
         "sure.html",
+        422 if wrong else 200,
         verb=verb,
         name=name,
-        text=text,
+        text=await asyncio.to_thread(verb.ask, do),
+        wrong=wrong,
+        by=name_of(request, fields),
         back=back,
         command=verb.twin(fields),
-        fields={key: value for key, value in fields.items() if key not in ("back", "sure", *verb.inputs)},
+        typed=fields,
+        fields={key: value for key, value in fields.items() if key not in _asked(verb)},
     )
+
+
+def _asked(verb: Verb) -> tuple[str, ...]:
+    """The fields that are asked for with the question."""
+    return ("back", "sure", FIELD, *verb.inputs)
 
 
 @router.get("/done/{name}")
@@ -57,7 +77,7 @@ def done(request: Request, name: str, back: str = "/") -> HTMLResponse:
     return page("done.html", verb=_verb(name), text=text, back=local_path(back))
 
 
-def _done(request: Request, name: str, text: str, back: str) -> Response:
+def _done(request: Request, name: str, text: str, back: str, fields: Mapping[str, str]) -> Response:
     answer = RedirectResponse(f"/done/{name}?{urlencode({'back': back})}", 303)
     answer.set_cookie(
         DONE,
@@ -68,6 +88,7 @@ def _done(request: Request, name: str, text: str, back: str) -> Response:
         samesite="strict",
         secure=request.url.scheme == "https",
     )
+    remember(request, answer, fields)
     return answer
 
 

@@ -28,14 +28,16 @@ def _warm(do: Doing) -> str:
 
 def _ask_clear(do: Doing) -> str:
     pattern = do.field("pattern")
-    return f"Remove the {do.fleet.count(pattern)} cached values that match {pattern}?"
+    return f"Remove the {do.fleet.count(pattern):,} cached values that match {pattern}?"
 
 
 def _clear(do: Doing) -> str:
-    return f"{do.operator.clear(do.field('pattern'))} cached values are removed."
+    return f"{do.operator.clear(do.field('pattern')):,} cached values are removed."
 
+
+_OTHER_PATTERN = ("pattern", "Another pattern, like news:GME:*")
 
 VERBS: Mapping[str, Verb] = {
     "warm": Verb("Fetch", "tbcache enqueue {source} {symbol}", _ask_warm, _warm),
-    "clear": Verb("Clear", "tbcache cache clear {pattern}", _ask_clear, _clear),
+    "clear": Verb("Clear", "tbcache cache clear {pattern}", _ask_clear, _clear, other=_OTHER_PATTERN),
 }

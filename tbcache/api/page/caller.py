@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import part, row
+from tbcache.api.page import may, part, row
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.fleet import CallerMetrics, Fleet, FleetUsage
@@ -52,7 +52,7 @@ def spenders(callers: list[CallerRow], source: str, most: int = 3) -> list[tuple
 @router.get("/callers")
 async def callers(request: Request, context: Ctx) -> HTMLResponse:
     status = await live_of(request).status()
-    usage, asked = await asyncio.to_thread(_read, context.fleet)
+    usage, asked, weights = await asyncio.to_thread(_read, context.fleet)
     found = rows(usage)
     names: dict[str, Any] = {source.name: spenders(found, source.name) for source in status.sources}
     return page(
@@ -65,13 +65,15 @@ async def callers(request: Request, context: Ctx) -> HTMLResponse:
         callers=found[:MOST_CALLERS],
         left=len(found) - MOST_CALLERS,
         spenders=names,
+        barred=may.barred(request),
+        weights=weights,
         asked={name: dict(islice(symbols.items(), MOST_SYMBOLS)) for name, symbols in asked.items()},
     )
 
 
-def _read(fleet: Fleet) -> tuple[FleetUsage, dict[str, dict[str, int]]]:
+def _read(fleet: Fleet) -> tuple[FleetUsage, dict[str, dict[str, int]], dict[str, float]]:
     usage = fleet.usage()
     try:
-        return usage, fleet.asked()
+        return usage, fleet.asked(), dict(sorted(fleet.weights().items()))
     except RedisUnreachable:
-        return usage, {}
+        return usage, {}, {}

@@ -1,11 +1,13 @@
-"""The page of jobs: the queues, what waits in them, and what died; found by symbol, id, caller and error."""
+"""The page of jobs: the queues, what waits in them, and what died; found by source, symbol, id, caller and
+error."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -15,60 +17,91 @@ from tbcache.api.page import may, part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
-from tbcache.fleet import DeadLetter, Fleet, FleetStatus, JobFilter, ListedJob
+from tbcache.fleet import DeadLetter, DeathCount, Fleet, FleetStatus, JobFilter, LetterMark, ListedJob
 from tbcache.models.error import RedisUnreachable
 
-#: So many jobs of a queue are listed, and so many that died.
-MOST_JOBS = 25
+#: So many jobs of a queue are listed, and of one that is looked at alone; so many that died, and of what.
+MOST_JOBS, MOST_OF_ONE = 25, 200
 MOST_LETTERS = 50
+MOST_REASONS = 8
 
 router = APIRouter(include_in_schema=False)
 
 Text = Annotated[str, Query(max_length=200)]
 
 
-class _Found(NamedTuple):
-    jobs: list[ListedJob]
-    letters: list[DeadLetter]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    jobs: list[ListedJob] = field(default_factory=list)
+    reasons: list[DeathCount] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    #: Of each queue of which more died than are listed, the place of the last one that is.
+    after: dict[str, LetterMark] = field(default_factory=dict)
 
 
 @router.get("/jobs")
 async def jobs(
-    request: Request, context: Ctx, symbol: Text = "", id: Text = "", error: Text = "", caller: Text = ""
+    request: Request,
+    context: Ctx,
+    source: Text = "",
+    symbol: Text = "",
+    id: Text = "",
+    error: Text = "",
+    caller: Text = "",
+    after: Annotated[str, Query(max_length=400)] = "",
 ) -> HTMLResponse:
     # The letters are those of now, and so are the counts beside them.
     live_of(request).forget()
     status = await live_of(request).status()
-    asked = {"symbol": symbol, "id": id, "error": error, "caller": caller}
+    asked = {"source": source, "symbol": symbol, "id": id, "error": error, "caller": caller}
     where = {name: value.strip() for name, value in asked.items() if value.strip()}
-    found = _Found([], [])
+    found = _Found()
     if status.server.is_available:
-        found = await asyncio.to_thread(_find, context.fleet, status, where)
+        mark = LetterMark.read(after) if after else None
+        found = await asyncio.to_thread(_find, context.fleet, status, where, mark)
     return page(
         "jobs.html",
         live="head",
         parts=part.head(status),
         status=status,
         barred=may.barred(request),
-        jobs=found.jobs,
-        letters=found.letters,
+        found=found,
         where=where,
-        most=MOST_JOBS,
+        # What the buttons of a queue go by: its name is said beside it.
+        search={name: value for name, value in where.items() if name != "source"},
+        is_later=bool(after),
+        most=MOST_OF_ONE if "source" in where else MOST_JOBS,
     )
 
 
-def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str]) -> _Found:
-    names = [
-        *(source.name for source in status.sources if source.queue),
-        *(one.name for one in status.queues),
-    ]
-    meant, found = JobFilter(where.get("symbol"), where.get("id"), where.get("caller")), _Found([], [])
-    for name in names:
+def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str], after: LetterMark | None) -> _Found:
+    found = _Found()
+    for name in _names(status, where):
         # What is damaged of one queue hides nothing of the others.
         with contextlib.suppress(RedisUnreachable):
-            found.letters.extend(fleet.dead(MOST_LETTERS, name, searched(where)))
+            _find_dead(fleet, name, where, after, found)
         # A job that waits has no error yet.
-        if "error" not in where:
+        if "error" not in where and after is None:
             with contextlib.suppress(RedisUnreachable):
-                found.jobs.extend(fleet.jobs(name, meant, MOST_JOBS))
+                meant = JobFilter(where.get("symbol"), where.get("id"), where.get("caller"))
+                found.jobs.extend(fleet.jobs(name, meant, MOST_OF_ONE if "source" in where else MOST_JOBS))
+    found.reasons.sort(key=lambda one: -one.count)
     return found
+
+
+def _find_dead(
+    fleet: Fleet, name: str, where: Mapping[str, str], after: LetterMark | None, found: _Found
+) -> None:
+    letters = fleet.dead(MOST_LETTERS + 1, name, searched(where), after)
+    found.letters.extend(letters[:MOST_LETTERS])
+    if len(letters) > MOST_LETTERS:
+        found.after[name] = LetterMark.of(letters[MOST_LETTERS - 1])
+    # Those of a search are told by their own count, once one of its buttons is pressed.
+    if where.keys() <= {"source"} and after is None:
+        found.reasons.extend(fleet.dead_reasons(MOST_REASONS, name))
+
+
+def _names(status: FleetStatus, where: Mapping[str, str]) -> Sequence[str]:
+    """The queues that are looked at."""
+    known = [*(one.name for one in status.sources if one.queue), *(one.name for one in status.queues)]
+    return [name for name in known if where.get("source", name) == name]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbcache.api.page.verb import Doing, Verb
+from tbcache.api.page.verb import SEARCHED, Doing, Verb
+from tbcache.fleet import JobFilter
+from tbcache.models.age import age
 
 #: How a search is said, by its fields.
 _SEARCHED = {
@@ -40,6 +42,20 @@ def _cancel(do: Doing) -> str:
     return _said(do, do.operator.cancel(do.source, do.field("job"), do.why), "cancelled")
 
 
+def _meant(do: Doing) -> JobFilter:
+    return JobFilter(do.fields.get("symbol") or None, None, do.fields.get("caller") or None)
+
+
+def _ask_cancel_all(do: Doing) -> str:
+    count, said = do.operator.count_jobs(do.source, _meant(do)), _said_of(do)
+    many = "1 job that waits" if count == 1 else f"{count:,} jobs that wait"
+    return f"Take the {many} for {do.source}{said} out of its queue for good? Who waits for one is told."
+
+
+def _cancel_all(do: Doing) -> str:
+    return f"{do.operator.cancel_jobs(do.source, _meant(do), do.why):,} jobs of {do.source} are cancelled."
+
+
 def _ask_promote(do: Doing) -> str:
     return f"Put {_job(do)} in front of its lane in the queue of {do.source}?"
 
@@ -50,19 +66,32 @@ def _promote(do: Doing) -> str:
 
 def _dead(do: Doing) -> str:
     """The dead letters that are meant, with how many those are now."""
-    said = [words.format(do.fields[name]) for name, words in _SEARCHED.items() if do.fields.get(name)]
     count = do.operator.count_dead(do.source, do.letters)
-    return f"{count} dead jobs of {do.source}" + (f" {' and '.join(said)}" if said else "")
+    many = "1 dead job" if count == 1 else f"{count:,} dead jobs"
+    return f"{many} of {do.source}{_said_of(do)}"
+
+
+def _said_of(do: Doing) -> str:
+    """Which jobs of the queue are meant."""
+    said = [words.format(do.fields[name]) for name, words in _SEARCHED.items() if do.fields.get(name)]
+    return f" {' and '.join(said)}" if said else ""
 
 
 def _ask_requeue(do: Doing) -> str:
-    return f"Queue the {_dead(do)} again?"
+    count, source = do.operator.count_dead(do.source, do.letters), do.status_of(do.source)
+    seconds = source.seconds_for(count + source.queue.waiting) if source and source.queue else None
+    last = (
+        f" Its limits take about {age(seconds)} until the last of them, and pre-warms come after."
+        if seconds
+        else ""
+    )
+    return f"Queue the {_dead(do)} again?{last}"
 
 
 def _requeue(do: Doing) -> str:
     done = do.operator.requeue_dead(do.source, do.letters)
-    return f"{done.queued} dead jobs of {do.source} are queued again" + (
-        f"; {done.left} stay dead, as they cannot be read." if done.left else "."
+    return f"{done.queued:,} dead jobs of {do.source} are queued again" + (
+        f"; {done.left:,} stay dead, as they cannot be read." if done.left else "."
     )
 
 
@@ -71,16 +100,24 @@ def _ask_purge(do: Doing) -> str:
 
 
 def _purge(do: Doing) -> str:
-    return f"{do.operator.purge_dead(do.source, do.letters)} dead jobs of {do.source} are forgotten."
+    return f"{do.operator.purge_dead(do.source, do.letters):,} dead jobs of {do.source} are forgotten."
 
 
 _WHY = {"why": "Why (for who waits)"}
 
 VERBS: Mapping[str, Verb] = {
     "cancel": Verb("Cancel", "tbcache queue cancel {source} {job}", _ask_cancel, _cancel, _WHY),
+    "cancel-all": Verb(
+        "Cancel what waits",
+        "tbcache queue cancel {source}",
+        _ask_cancel_all,
+        _cancel_all,
+        _WHY,
+        ("symbol", "caller"),
+    ),
     "promote": Verb("Next", "tbcache queue promote {source} {job}", _ask_promote, _promote),
     "requeue": Verb(
-        "Queue again", "tbcache dead requeue {source}", _ask_requeue, _requeue, is_searching=True
+        "Queue again", "tbcache dead requeue {source}", _ask_requeue, _requeue, searched=SEARCHED
     ),
-    "purge": Verb("Forget", "tbcache dead purge {source}", _ask_purge, _purge, is_searching=True),
+    "purge": Verb("Forget", "tbcache dead purge {source}", _ask_purge, _purge, searched=SEARCHED),
 }

@@ -16,7 +16,7 @@ def drawn(status: FleetStatus, *parts: str, **names: Any) -> Parts:
         "status": status,
         "rows": row.rows(status),
         "is_demo": row.is_demo(status),
-        "mends": mend.mends(status),
+        "mends": list(mend.mends(status)),
         **names,
     }
     return {part: render(f"part/{part}.html", **known) for part in parts}

@@ -38,6 +38,7 @@ def _environment() -> Environment:
         environment.filters[name] = getattr(words, name)
     for name in ("reason", "rule", "item"):
         environment.filters[name] = getattr(code_word, name)
+    environment.filters["it"] = words.it
     environment.globals |= {"moment": words.moment, "static": static}
     return environment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from tbcache.api.page.chart import Place, course
 from tbcache.fleet import FleetStatus
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.model import LimitStatus, SourceStatus
+from tbcache.fleet.snapshot import MOST_SLOTS
 
 #: What a row stands for, in a word that is never told by colour alone.
 Tone = Literal["good", "fair", "bad", "none"]
@@ -37,6 +38,8 @@ class Window:
     limit: LimitStatus
     span: str
     picture: Markup
+    #: What the picture does not show; "" where it shows all.
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,19 @@ def rows(status: FleetStatus) -> list[Row]:
 
 
 def _row(source: SourceStatus, now: datetime) -> Row:
-    windows = tuple(
-        Window(limit, svg.span(limit.window_seconds), svg.window(source.slots, now, limit.window_seconds))
-        for limit in source.limits
-    )
+    windows = tuple(_window(source, limit, now) for limit in source.limits)
     return Row(source, TONES.get(source.state, "fair"), source.state, windows)
+
+
+def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
+    span, begin = svg.span(limit.window_seconds), now - timedelta(seconds=limit.window_seconds)
+    # Older slots than the last so many are not looked at.
+    is_cut = len(source.slots) >= MOST_SLOTS and source.slots[0] > begin
+    picture = svg.window(
+        source.slots, now, limit.window_seconds, since=source.slots[0] if is_cut else None, used=limit.used
+    )
+    hidden = f"its last {MOST_SLOTS} slots: where it is hatched, those before are not drawn" if is_cut else ""
+    return Window(limit, span, picture, hidden)
 
 
 def freshness(status: FleetStatus) -> list[tuple[SourceStatus, list[Cell]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from tbcache.api.page import may, past, row
+from tbcache.api.page import may, mend, past, row
 from tbcache.api.page.live import Draw, Parts, Seen, live_of
 from tbcache.api.page.part import drawn
 from tbcache.api.page.render import page
@@ -24,7 +24,8 @@ def draw_of(name: str) -> Draw:
             raise UnknownSource(name, [source.name for source in status.sources])
         trend = seen.trends.get(name)
         over_time = trend and past.plots(trend, found.source, status)
-        return drawn(status, "head", "source", "trend", row=found, trend=over_time)
+        mends = [one for one in mend.mends(status) if one.trouble.source == name]
+        return drawn(status, "head", "source", "trend", row=found, trend=over_time, mends=mends)
 
     return draw
 

@@ -39,8 +39,11 @@ def _resume(do: Doing) -> str:
 
 
 def _ask_limits(do: Doing) -> str:
+    source = do.status_of(do.source)
+    now = " and ".join(one.limit for one in source.limits) if source else "its own"
     return (
-        f"Which limits shall hold for {do.source} beside its own? The strictest of each window is in force."
+        f"Which limits shall hold for {do.source} beside its own? It goes by {now}; the strictest of each "
+        "window is in force, so nothing is raised."
     )
 
 
@@ -58,6 +61,18 @@ def _unset_limits(do: Doing) -> str:
     return f"The limits of {do.source} are {','.join(map(str, found.limits))}."
 
 
+def _ask_reset(do: Doing) -> str:
+    return (
+        f"Forget every slot of {do.source} that was used, and its closure? The upstream still counts what "
+        "was sent: it may refuse, and close the source for longer."
+    )
+
+
+def _reset(do: Doing) -> str:
+    do.operator.reset(do.source)
+    return f"{do.source} counts from 0 again."
+
+
 def _ask_reopen(do: Doing) -> str:
     return f"Ask {do.source} again now, though its upstream said to wait? It may refuse at once."
 
@@ -73,4 +88,5 @@ VERBS: Mapping[str, Verb] = {
     "limits": Verb("Set limits", "tbcache limits set {source} {limits}", _ask_limits, _set_limits, _LIMITS),
     "unset": Verb("Unset limits", "tbcache limits unset {source}", _ask_unset, _unset_limits),
     "reopen": Verb("Reopen", "tbcache limits reopen {source}", _ask_reopen, _reopen),
+    "reset": Verb("Reset limits", "tbcache limits reset {source}", _ask_reset, _reset),
 }

@@ -16,18 +16,30 @@ SPARK_BASE = 25
 MOST_MARKS = 120
 
 
-def window(slots: Sequence[datetime], now: datetime, seconds: float) -> Markup:
-    """A window of ``seconds`` that ends now: a mark for each slot, by how long ago it was used. What is
-    held lies at the right end, beyond the line."""
+def window(
+    slots: Sequence[datetime],
+    now: datetime,
+    seconds: float,
+    since: datetime | None = None,
+    used: int | None = None,
+) -> Markup:
+    """A window of ``seconds`` that ends now: a mark for each slot, by how long ago it was used. What is held
+    lies at the right end, beyond the line. Of before ``since`` there are no slots here, though some of the
+    ``used`` may be of then: it is hatched."""
     begin = now - timedelta(seconds=seconds)
-    used = [one for one in slots if begin < one <= now]
+    known = [one for one in slots if begin < one <= now]
     held = sum(one > now for one in slots)
     marks = "".join(
         _mark((one - begin).total_seconds() / seconds)
-        for one in used[:: -math.ceil(len(used) / MOST_MARKS) or -1]
+        for one in known[:: -math.ceil(len(known) / MOST_MARKS) or -1]
     )
     more = _held(held) if held else ""
-    label = f"{len(used)} slots used in the last {span(seconds)}, {held} held"
+    many = len(known) if since is None or used is None else used - held
+    label = f"{many} slots used in the last {span(seconds)}, {held} held"
+    if since is not None and since > begin:
+        width = (since - begin).total_seconds() / seconds * WIDTH
+        marks += f'<path class="unseen" d="M0 {HEIGHT / 2}H{width:.1f}"/>'
+        label += "; the older ones are not drawn"
     return Markup(  # noqa: S704 -- nothing in it comes from outside
         f'<svg class="window" viewBox="0 0 {WIDTH + 30} {HEIGHT}" role="img" aria-label="{label}">'
         f'<rect class="track" x="0" y="2" width="{WIDTH}" height="{HEIGHT - 4}"/>{marks}{more}'

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastapi import HTTPException
-
-from tbcache.fleet import DeadFilter, Fleet, Operator
+from tbcache.fleet import DeadFilter, Fleet, Operator, SourceStatus
+from tbcache.models.error import InvalidRequest
 
 #: The fields of the form that say on what.
 Fields = Mapping[str, str]
@@ -28,10 +27,10 @@ class Doing(NamedTuple):
     def field(self, name: str) -> str:
         """
         Raises:
-          HTTPException: 422 for one that is missing.
+          InvalidRequest: it is missing.
         """
         if not self.fields.get(name):
-            raise HTTPException(422, f"the form has no {name}")
+            raise InvalidRequest(f"the form has no {name}")
         return self.fields[name]
 
     @property
@@ -42,6 +41,10 @@ class Doing(NamedTuple):
           UnknownSource: there is none of that name.
         """
         return self.fleet.queue_name(self.field("source"))
+
+    def status_of(self, name: str) -> SourceStatus | None:
+        """The source as it is now; None for a queue that is none."""
+        return next((one for one in self.fleet.status().sources if one.name == name), None)
 
     @property
     def why(self) -> str:
@@ -57,19 +60,21 @@ class Doing(NamedTuple):
 class Verb:
     """``ask`` says what would happen, and ``act`` does it and says what happened; ``command`` is its twin on
     the command line, with the fields of the form in braces. ``inputs`` are asked for with the question: each
-    the name of a field, and what to say beside it. With ``is_searching`` the fields of a search are options
-    of the command."""
+    the name of a field, and what to say beside it. The fields of a search that are ``searched`` are options
+    of the command. ``other`` is a field that may be asked about anew, with another value, before it is
+    done."""
 
     label: str
     command: str
     ask: Callable[[Doing], str]
     act: Callable[[Doing], str]
     inputs: Mapping[str, str] = field(default_factory=dict)
-    is_searching: bool = False
+    searched: Sequence[str] = ()
+    other: tuple[str, str] | None = None
 
     def twin(self, fields: Fields) -> str:
         """The command that does the same."""
-        said = [name for name in SEARCHED if self.is_searching and fields.get(name)]
+        said = [name for name in self.searched if fields.get(name)]
         return (self.command + "".join(f" --{name} {{{name}}}" for name in said)).format_map(_Quoted(fields))
 
 

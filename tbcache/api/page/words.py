@@ -56,3 +56,8 @@ def megabytes(size: int) -> str:
 def signed(score: float | None) -> str:
     """A score with its sign; a dash for none."""
     return "—" if score is None else f"{score:+.2f}"
+
+
+def it(what: str) -> str:
+    """What is said of a thing in words that follow its name, where its name stands by."""
+    return f"it {what}"

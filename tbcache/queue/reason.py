@@ -1,0 +1,54 @@
+"""Why jobs died: which reasons there are, and how many died of each."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: What a reason is about changes from job to job: moments, durations, ids, and the symbol after its source.
+_VARIES = re.compile(r"\d+\.\d+|\b(?=[\w-]*\d)[\w-]{8,}\b")
+#: So many letters of a reason tell it from others; so many different ones are told apart.
+MOST_LETTERS, MOST_SHAPES = 150, 1_000
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class DeathCount:
+    """So many dead letters of a queue have a reason that ``error`` is, with ``*`` where reasons differ."""
+
+    queue: str
+    error: str
+    count: int
+
+
+def has_reason(reason: str, error: str) -> bool:
+    """Whether ``error`` is a part of ``reason``, in any case; ``*`` in it stands for any text."""
+    text, place = reason.casefold(), 0
+    for part in error.casefold().split(ANY):
+        found = text.find(part, place)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
+
+
+def count_reasons(queue: str, reasons: Iterable[str], most: int) -> list[DeathCount]:
+    """The ``most`` frequent, the first of them first; each counts whatever :func:`has_reason` of it."""
+    known = Counter(reasons)
+    symbol = re.compile(rf"(?<=\b{re.escape(queue)} )[A-Z0-9.\-]{{1,20}}\b")
+    shapes = Counter[str]()
+    for reason, count in known.most_common():
+        shape = _shape(reason, symbol)
+        if shape in shapes or len(shapes) < MOST_SHAPES:
+            shapes[shape] += count
+    found = [
+        DeathCount(queue, shape, sum(n for reason, n in known.items() if has_reason(reason, shape)))
+        for shape, _ in shapes.most_common(most)
+    ]
+    return sorted(found, key=lambda one: -one.count)
+
+
+def _shape(reason: str, symbol: re.Pattern[str]) -> str:
+    return _VARIES.sub(ANY, symbol.sub(ANY, reason))[:MOST_LETTERS]
