@@ -177,7 +177,7 @@ bench-quick: $(BENCH_STAMP)
 
 $(BENCH_STAMP): bench/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r bench/requirements.lock
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -185,5 +185,5 @@ $(BENCH_STAMP): bench/requirements.lock pyproject.toml
 bench-lock: setup
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --constraint requirements.lock --extra embedded --extra otel --extra server --extra simulated --extra sql \
-		pyproject.toml bench/requirements.in \
+		--override bench/overrides.in pyproject.toml bench/requirements.in \
 		--output-file bench/requirements.lock

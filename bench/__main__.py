@@ -2,7 +2,7 @@
 
     python -m bench             all tables, under 15 minutes; writes bench/RESULTS.md
     python -m bench --quick     fewer rows and rounds, under 2 minutes; writes nothing
-    python -m bench --only hit  one table
+    python -m bench --only hit  one table; with --write it takes the place of the last one in bench/RESULTS.md
     python -m bench --only limiters --seeds 3
 
 Progress goes to stderr, the tables to stdout.
@@ -33,6 +33,7 @@ from bench import (
     lanes,
     layer,
     outage,
+    peers,
     prewarm,
     queue,
     refresh,
@@ -40,7 +41,7 @@ from bench import (
     stampede,
     trace,
 )
-from bench.report import results
+from bench.report import replaced, results
 from bench.table import Table
 
 TABLES: dict[str, Callable[..., Table]] = {
@@ -59,6 +60,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "refresh": refresh.table,
     "clear": clear.table,
     "queue": queue.table,
+    "queues": peers.table,
     "bulk": bulk.table,
     "outage": outage.table,
     "damage": damage.table,
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=TABLES, action="append")
     parser.add_argument("--seeds", type=int, help="of tbcache under each load of the limiters")
+    parser.add_argument("--write", action="store_true", help="what --only has measured")
     options = parser.parse_args()
     # What a worker would say of each outage is not what this is about.
     logging.disable(logging.CRITICAL)
@@ -83,7 +86,9 @@ def main() -> None:
         seeds = {"seeds": options.seeds} if name == "limiters" else {}
         tables.append(measure(name, is_quick=options.quick, **seeds))
         print(tables[-1].to_markdown(), flush=True)
-    if not options.quick and not options.only:
+    if options.only and options.write:
+        RESULTS.write_text(replaced(RESULTS.read_text("utf-8"), tables), "utf-8")
+    elif not options.quick and not options.only:
         RESULTS.write_text(results(tables), "utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,14 @@ PACKAGES = (
     "dogpile.cache",
     "django-redis",
     "django",
+    "celery",
+    "rq",
+    "huey",
+    "arq",
+    "saq",
+    "taskiq",
+    "taskiq-redis",
+    "pydocket",
 )
 
 
@@ -44,6 +53,17 @@ def results(tables: Sequence[Table]) -> str:
             *(table.to_markdown() for table in tables),
         ]
     )
+
+
+def replaced(text: str, tables: Sequence[Table]) -> str:
+    """The file ``text`` with these tables in the place of those of the same titles, or at its end. What its
+    head says of all tables is that of the run that wrote it."""
+    for table in tables:
+        section = table.to_markdown().rstrip() + "\n\n"
+        pattern = re.compile(rf"^## {re.escape(table.title)}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+        text, count = pattern.subn(lambda _, new=section: new, text)
+        text = text if count else f"{text.rstrip()}\n\n{section}"
+    return text.rstrip() + "\n"
 
 
 def _written() -> str:

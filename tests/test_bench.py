@@ -31,6 +31,7 @@ from bench import (
     lanes,
     layer,
     outage,
+    peers,
     prewarm,
     queue,
     refresh,
@@ -67,6 +68,29 @@ def test_every_module_is_imported_without_the_peers(name: str) -> None:
     """The peers live in an environment of their own; the tests run without it."""
     if name != "__main__":
         importlib.import_module(f"bench.{name}")
+
+
+def test_a_queue_is_measured_by_a_client_and_a_worker_of_its_own() -> None:
+    """Each peer is measured so, and ours is the one that is installed here."""
+    found = peers.cost("tbcache", 2, 20)
+    assert min(found) > 0
+    assert found.pick_up < 20
+
+
+def test_a_table_that_is_measured_alone_takes_the_place_of_the_last_one() -> None:
+    """A run of all takes a quarter of an hour, and a quiet machine."""
+    text = "# All\n\nhead\n\n## One\n\nold\n\n## Two\n\nkept\n"
+    one, three = (Table(title, "note", ["a"], [["1"]]) for title in ("One", "Three"))
+    found = report.replaced(text, [one, three])
+    assert [line for line in found.splitlines() if line.startswith("#")] == [
+        "# All",
+        "## One",
+        "## Two",
+        "## Three",
+    ]
+    assert "old" not in found
+    assert "kept" in found
+    assert report.replaced(found, [one, three]) == found
 
 
 def test_the_strict_upstream_refuses_nothing_of_ours(workers: fleet.Fleet, disposable: Server) -> None:

@@ -1,0 +1,23 @@
+"""tbcache's broker: an actor of one's own, which nothing paces."""
+
+from __future__ import annotations
+
+import logging
+
+import dramatiq
+
+import tbcache
+from bench.peer import job
+
+# No peer is to write a line for each job.
+logging.getLogger("tbcache").setLevel(logging.WARNING)
+dramatiq.set_broker(tbcache.get_broker())
+note = dramatiq.actor(job.run)
+
+
+def send(count: int, pause: float) -> list[float]:
+    return job.each(note.send, count, pause)
+
+
+def command(threads: int) -> list[str]:
+    return job.script("dramatiq", __name__, "--processes", 1, "--threads", threads)
