@@ -201,6 +201,7 @@ from tbcache.io.log import REPEATED, configure_logging, get_logger, log_what_bre
 from tbcache.models.error import TbcacheError
 from tbcache.settings import get_settings
 from tbcache.store import get_store
+from tbcache.store.start import require
 
 settings = get_settings()
 log_what_breaks()
@@ -234,7 +235,7 @@ for form in ("json", "console"):
         try: get_provider(name).fetch("AAPL")
         except TbcacheError as error: log.warning("it.ended", error=error, reason=str(error))
     print(Webhook.of(settings).send(trial_message("a")), file=sys.stderr)
-    try: get_store().require()
+    try: require(get_store())
     except TbcacheError as error: log.warning("it.ended_too", error=error)
 broken()
 """

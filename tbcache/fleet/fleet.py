@@ -49,7 +49,7 @@ from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.server import ask_facts
-from tbcache.store.start import await_server
+from tbcache.store.start import await_server, require
 from tbcache.store.state import read_states
 
 DAY_HOURS = 24
@@ -124,7 +124,7 @@ class Fleet:
           RedisUnreachable: it does not, or refuses what it is asked.
           ConfigurationError: it refuses the user or the password.
         """
-        self._store.require()
+        require(self._store)
 
     def wait_for_server(
         self, say: Callable[[str], None], is_stopping: Callable[[], bool] = lambda: False

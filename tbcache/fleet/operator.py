@@ -26,6 +26,7 @@ from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.name import Names
 from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
+from tbcache.store.start import require
 
 log = get_logger("tbcache.fleet")
 
@@ -268,7 +269,7 @@ class Operator:
         Raises:
           RedisUnreachable: Redis is away, or went away meanwhile.
         """
-        self._store.require()
+        require(self._store)
         count = self._cache().clear_pattern(pattern)
         if not self._store.is_available:
             raise Unavailable(self._store.address, "it went away")

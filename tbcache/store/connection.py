@@ -21,19 +21,15 @@ from redis.exceptions import AskError, NoScriptError
 from tbcache.io import Mutex, run, world
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
-from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.breaker import Breaker, Refused, Unavailable
 from tbcache.store.clock import ServerClock
 from tbcache.store.cluster import Cluster
 from tbcache.store.fault import (
     AWAY,
-    REFUSED_LOGIN,
-    is_about_database,
+    in_cluster,
     is_bug,
     is_of_call,
-    is_passing,
-    is_refusal,
     may_be_done,
     reason_of,
 )
@@ -42,7 +38,7 @@ from tbcache.store.layout import OtherLayout, agree
 from tbcache.store.node import Node
 from tbcache.store.refusal import Refusals
 from tbcache.store.script import Argument, Script
-from tbcache.store.sentinel import Watched
+from tbcache.store.sentinel import watched_by
 from tbcache.store.server import PROBE, TIME, AskTime, Probe
 from tbcache.store.today import Today
 from tbcache.store.waiter import Waiter
@@ -133,7 +129,7 @@ class Store:
         try:
             return await world().call(self._server, command)
         except AskError:
-            raise self._is_in_cluster() from None
+            raise in_cluster(self.address) from None
         except AWAY as error:
             raise self._failed(error) from None
 
@@ -152,7 +148,7 @@ class Store:
             raise self._failed(error) from None
         for answer in answers:
             if isinstance(answer, AskError):
-                raise self._is_in_cluster()
+                raise in_cluster(self.address)
             if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
                 raise self._failed(answer)
         return answers
@@ -211,7 +207,7 @@ class Store:
             except NoScriptError:
                 return await world().call(self._server, ("EVAL", script.text, *packed))
         except AskError:
-            raise self._is_in_cluster() from None
+            raise in_cluster(self.address) from None
         except AWAY as error:
             raise self._failed(error, script.name, _source(packed[1])) from None
 
@@ -274,7 +270,7 @@ class Store:
         except Unavailable:
             raise
         except AskError:
-            raise self._is_in_cluster() from None
+            raise in_cluster(self.address) from None
         except AWAY as error:
             raise self._failed(error) from None
         except Exception:
@@ -323,7 +319,7 @@ class Store:
                 self.breaker.has_other_layout = True
                 raise self.breaker.open(error) from None
             except AskError:
-                raise self._is_in_cluster() from None
+                raise in_cluster(self.address) from None
             except AWAY as error:
                 raise self.breaker.open(error) from None
             self.breaker.is_greeted, self.breaker.has_other_layout = True, False
@@ -346,50 +342,6 @@ class Store:
         if source:
             self.refusals.record(source, script, refused.reason, is_bug=refused.is_bug)
         return refused
-
-    def _is_in_cluster(self) -> ConfigurationError:
-        return ConfigurationError(f"Redis at {self.address} is a node of a cluster; set REDIS_CLUSTER=true")
-
-    def require(self) -> None:
-        """Check that the server answers, lets us in and accepts what our scripts do.
-
-        Raises:
-          ConfigurationError: it refuses the user, the password or the database.
-          RedisUnreachable: it does not answer, or refuses to work; says in which words.
-        """
-        if not self._url:
-            raise RedisUnreachable(self.address, "no address is configured")
-        try:
-            self.client.ping()
-        except REFUSED_LOGIN as error:
-            raise ConfigurationError(
-                f"Redis at {self.address} refuses the login ({error}); "
-                "check REDIS_PASSWORD or the password in REDIS_URL"
-            ) from None
-        except AskError:
-            raise self._is_in_cluster() from None
-        except AWAY as error:
-            if is_about_database(error):
-                raise ConfigurationError(
-                    f"Redis at {self.address} refuses the database ({error}); "
-                    "check REDIS_DB or the number in REDIS_URL"
-                ) from None
-            unreachable = RedisUnreachable(self.address, reason_of(error), is_refusal=is_refusal(error))
-            unreachable.is_passing = is_passing(error)
-            raise unreachable from None
-        self._require_layout()
-        self.probe()
-
-    def _require_layout(self) -> None:
-        try:
-            self.check()
-        except Unavailable as error:
-            if not self.breaker.has_other_layout:
-                raise
-            raise ConfigurationError(
-                f"Redis at {self.address} cannot be used ({error.reason}); "
-                "run one version everywhere, or set another TBCACHE_NAMESPACE"
-            ) from None
 
     def _greet(self) -> None:
         """Ask whether the server is back, and may be used."""
@@ -452,7 +404,7 @@ class Store:
         self._server: Node | Cluster = (
             Cluster(url, timeout)
             if self.settings.redis_cluster
-            else Node(url, timeout, _watched(self.settings))
+            else Node(url, timeout, watched_by(self.settings))
         )
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)
         # This is set last: another thread of a forked child must not use what is the parent's.
@@ -473,15 +425,6 @@ class Store:
 def get_store() -> Store:
     """The store of this process, as its settings say."""
     return Store(get_settings())
-
-
-def _watched(settings: Settings) -> Watched | None:
-    if not settings.redis_sentinels or settings.redis is None:
-        return None
-    password = settings.redis_sentinel_password
-    return Watched(
-        settings.redis, settings.redis_sentinels, password.get_secret_value() if password else None
-    )
 
 
 def _source(key: Argument) -> str:

@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from tbcache.io.error import Unsent as Unsent
-from tbcache.models.error import LATE
+from tbcache.models.error import LATE, ConfigurationError
 
 #: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
 AWAY = (
@@ -140,3 +140,8 @@ def _problem(error: BaseException) -> str:
         return f"the connection broke ({broke[1] or broke[2]})"[:160]
     # The sentences after the first are advice for the administrator of the server.
     return text.partition(". ")[0][:160] or type(error).__name__
+
+
+def in_cluster(address: str) -> ConfigurationError:
+    """What to raise where a server says that it is a node of a cluster, and the settings do not."""
+    return ConfigurationError(f"Redis at {address} is a node of a cluster; set REDIS_CLUSTER=true")

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import redis
 from redis import connection, sentinel
 
+from tbcache.settings import Settings
+
 
 class Watched:
     """The servers of one service, and the Sentinels that watch them.
@@ -68,3 +70,13 @@ class _Finder:
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def watched_by(settings: Settings) -> Watched | None:
+    """The servers that Sentinels watch by these settings; None where no Sentinels are set."""
+    if not settings.redis_sentinels or settings.redis is None:
+        return None
+    password = settings.redis_sentinel_password
+    return Watched(
+        settings.redis, settings.redis_sentinels, password.get_secret_value() if password else None
+    )

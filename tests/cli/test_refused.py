@@ -25,6 +25,7 @@ from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable, refusal
+from tbcache.store.start import require
 from tests.blocking import Admission
 from tests.cli.command import Done, local_client
 from tests.core.conftest import ask
@@ -193,7 +194,7 @@ def test_keys_without_a_right_to_them_stop_their_source_alone_and_are_told(
     url = f"redis://some:word@127.0.0.1:{server.port}/0"
     try:
         with process(server, settings_for, REDIS_URL=url) as one:
-            one.store.require()
+            require(one.store)
             one.admit()
             assert isinstance(one.admit("MSFT", "news"), Go)
             one.beat()

@@ -30,6 +30,7 @@ from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.memory import Memory
+from tbcache.store.start import require
 from tbcache.store.wire import Seen
 from tests.blocking import Admission, core, peek_list
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
@@ -218,7 +219,7 @@ def test_settings_that_contradict_the_server_are_named(
     with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"), plain.guard():
         [plain.client.get(key) for key in keys]
     with pytest.raises(ConfigurationError, match="does not run as a cluster"):
-        store_for(server, REDIS_CLUSTER="true").require()
+        require(store_for(server, REDIS_CLUSTER="true"))
     with pytest.raises(ConfigurationError, match="no database but 0"):
         settings_for(cluster, REDIS_URL="redis://127.0.0.1:7000/3")
 

@@ -23,6 +23,7 @@ from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
 from tbcache.store.server import TIME, AskTime
+from tbcache.store.start import require
 from tests.core.test_queue import FAST, SLOW, Fleet
 from tests.server import Server, wait_until
 
@@ -96,7 +97,7 @@ def test_what_a_later_tbcache_holds_is_left_alone(
     assert list(holder.client.scan_iter("*")) == [b"trading_bot:layout"]
     assert [record.getMessage() for record in caplog.records] == ["redis.lost"]
     with pytest.raises(ConfigurationError, match=rf"{reason}.*TBCACHE_NAMESPACE") as caught:
-        store.require()
+        require(store)
     assert "\n" not in str(caught.value)
     status = fleet_module.Fleet(settings, store).status()
     assert "tbcache 9.9.0" in status.lines[0]

@@ -25,6 +25,7 @@ from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.envelope import seal
 from tbcache.store.fault import is_bug, is_of_call, may_be_done, reason_of
+from tbcache.store.start import require
 from tests.blocking import Admission, core
 from tests.core.conftest import Kept, Upstream
 from tests.server import Server, wait_until
@@ -329,10 +330,10 @@ def test_a_server_that_refuses_is_no_wrong_setting(
     refusal.begin(private_server)
     try:
         with pytest.raises(RedisUnreachable, match=refusal.word):
-            store_for(private_server).require()
+            require(store_for(private_server))
     finally:
         refusal.end(private_server)
-    store_for(private_server).require()
+    require(store_for(private_server))
 
 
 def test_a_database_that_is_not_there_is_a_wrong_setting(
@@ -341,7 +342,7 @@ def test_a_database_that_is_not_there_is_a_wrong_setting(
     """No wait will mend it."""
     store = store_for(private_server, REDIS_URL=f"redis://127.0.0.1:{private_server.port}/99")
     with pytest.raises(ConfigurationError, match="REDIS_DB"):
-        store.require()
+        require(store)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tbcache.models.error import ConfigurationError
 from tbcache.queue import Queue
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
+from tbcache.store.start import require
 from tests.server import SentinelServer, free_port, wait_until
 
 StoreFor = Callable[..., Store]
@@ -37,7 +38,7 @@ def test_a_promoted_replica_is_followed_and_has_everything(
 ) -> None:
     """The primary is killed: what was cached and queued is still there, and what was sent still counts."""
     store = store_for(watched, TBCACHE_LOCAL_CACHE_BYTES="0")
-    store.require()
+    require(store)
     cache, queue, limiter = CacheManager(store), Queue(store, store.settings), RateLimiter(SOURCE, store)
     cache.set("head:x", 1, ttl=600)
     queue.enqueue(FetchRequest("news", "AAPL"))
