@@ -59,12 +59,12 @@ def measure(peers: list[str], *, rounds: int, jobs: int, threads: tuple[int, ...
         f"{jobs:,} jobs that do nothing (rq: a fifth of them), queued one after the other, and worked off by "
         f"one worker that runs {threads[0]} or {threads[-1]} at once; medians of {rounds} rounds in turn; "
         "x is beside stock dramatiq in the same round. Each as its documentation starts it: dramatiq, "
-        "tbcache and huey with threads, celery with processes and no results, rq with a process for each job "
-        "(a pool of workers), arq, saq, docket, and taskiq on Redis streams, with coroutines; rq, arq and saq "
-        "keep results, as they do by default. A job of tbcache's is claimed and fairly queued; a paced one has "
-        "a slot as well. Pick-up is from before the send until the job runs, where the worker was idle. "
-        "Commands are those of the client and the worker together, those within scripts and of polling "
-        "included.",
+        "tbcache and huey with threads, celery with processes and no results, rq with a process for each "
+        "job (a pool of workers), arq, saq, docket, and taskiq on Redis streams, with coroutines; rq, "
+        "arq and saq keep results, as they do by default. A job of tbcache's is claimed and fairly "
+        "queued; a paced one has a slot as well. Pick-up is from before the send until the job runs, "
+        "where the worker was idle. Commands are those of the client and the worker together, those "
+        "within scripts and of polling included.",
         [
             "queue",
             *(f"x jobs/s, {count}" for count in threads),
