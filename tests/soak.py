@@ -19,7 +19,11 @@ from typing import Any
 
 import httpx2
 
+from tbcache import get_provider
 from tbcache.embedded.simulator.mix import MIXES
+from tbcache.embedded.simulator.search import finds
+from tbcache.io import utc_now
+from tbcache.models import Item
 from tbcache.settings import SourceSettings
 from tests.cli.command import Up, running_up
 from tests.server import wait_until
@@ -28,6 +32,8 @@ from tests.server import wait_until
 HOURS = (6, 24, 72, 168)
 SYMBOLS = ("NVDA", "AAPL", "GME")
 SOURCES = ("twitter", "reddit", "news", "options", "stocktwits")
+#: Sources that are searched for several symbols at once.
+PACKED = ("twitter", "reddit")
 SUBREDDITS = SourceSettings().subreddits.split("+")
 CENT = 0.01
 
@@ -148,16 +154,16 @@ def _is_there(item: dict[str, Any], sentiment: dict[str, Any]) -> bool:
     # The answer was under way for a while.
     last = datetime.fromisoformat(sentiment["until"]) if sentiment["until"] else end - timedelta(seconds=10)
     is_removed = item["removed_at"] is not None and datetime.fromisoformat(item["removed_at"]) <= end
-    is_asked = _is_asked(item, sentiment["source"])
+    is_asked = _is_asked(item, sentiment["source"], sentiment["symbol"])
     # Some are found only a while after they were written.
     is_found = datetime.fromisoformat(item["found_at"]) <= last
     is_there = start <= datetime.fromisoformat(item["at"]) <= last and is_found and not is_removed
     return is_there and is_asked
 
 
-def _is_asked(item: dict[str, Any], source: str) -> bool:
+def _is_asked(item: dict[str, Any], source: str, symbol: str) -> bool:
     """Whether what our providers ask for matches the item."""
-    if item["kind"] == "lookalike":
+    if item["kind"] == "lookalike" and not is_found(item["text"], source, symbol):
         # What only sounds like the company may have neither its cashtag nor its name: "apples".
         return False
     match source:
@@ -169,6 +175,15 @@ def _is_asked(item: dict[str, Any], source: str) -> bool:
             return item["place"] in SUBREDDITS
         case _:
             return True
+
+
+def is_found(text: str, source: str, symbol: str) -> bool:
+    """Whether our search for ``symbol`` finds ``text``, and we take it for one of the symbol's."""
+    provider = get_provider(source)
+    request = provider.request(provider.source.request(symbol, 24), None, utc_now() - timedelta(hours=24))
+    # What is found by a search for several symbols is of those that it names.
+    is_ours = source not in PACKED or provider.is_of(Item("1", None, text), symbol)
+    return finds(request.params.get("q") or f"${symbol}", text) and is_ours
 
 
 def settled(up: Up, base: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -18,7 +18,7 @@ from tbcache.models import Bucket, FetchRequest, Item, Premium, SymbolSentiment,
 from tbcache.scoring import VOICES, VoiceRule, aggregate
 from tbcache.scoring.precision import Estimate, confidence, estimate
 from tbcache.store.codec import decode_sentiment, encode_sentiment
-from tbcache.timeline import Read, Scored, Span, Timeline, compared, counted
+from tbcache.timeline import Read, Scored, Span, Timeline, compared, counted, counted_by_upstream
 from tests.timeline.kit import examples
 
 NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
@@ -178,6 +178,19 @@ def test_a_week_is_the_baseline_where_three_days_of_it_are_known() -> None:
     }
     assert compared(week, hours) == Volume(None, None, 8 * 2.0, 1.0)
     assert compared({q: n for q, n in week.items() if n != 3}, hours).baseline is None
+
+
+def test_whose_count_a_volume_is_compared_with_is_said() -> None:
+    """An upstream counts what an answer leaves out as well; our own count comes before its."""
+    hours = Span(NOW - timedelta(hours=2), NOW)
+    own = counted({}, timeline(NOW - timedelta(minutes=10), NOW - DAY - timedelta(minutes=30)), NOW)
+    starts = (NOW - day * DAY - timedelta(minutes=15 * n) for day in range(1, 6) for n in range(1, 9))
+    both = {**own, **counted_by_upstream(dict.fromkeys(starts, 5))}
+    assert compared(own, hours) == Volume(1.0, 0.0, None, None)
+    volume = compared(both, hours)
+    assert (volume.day_before, volume.by_upstream) == (1.0, True)
+    assert volume.baseline == pytest.approx((1.0 + 0.0 + 40 * 3) / 5)
+    assert counted(both, Timeline(), NOW + 10 * DAY) == {}
 
 
 def test_what_was_not_known_completely_is_compared_with_nothing() -> None:

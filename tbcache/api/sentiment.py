@@ -51,6 +51,7 @@ class Volume(BaseModel):
     change: float | None
     baseline: float | None
     baseline_change: float | None
+    by_upstream: bool = Field(description="Whether some of what was before is the upstream's own count.")
 
 
 class Premium(BaseModel):

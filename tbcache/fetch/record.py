@@ -25,9 +25,9 @@ from tbcache.timeline import (
     changed,
     compared,
     counted,
+    counted_by_upstream,
     decode_record,
     pack_record,
-    quarter_of,
 )
 from tbcache.timeline.record import FULL, MOST_ITEMS
 
@@ -76,9 +76,7 @@ def extended(
     cut = timeline.cut(start - RETOLD if _has_articles(timeline) else start, MOST_ITEMS)
     reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
     counts = {} if known is None else known.tally
-    # What was counted here comes before what the upstream counts.
-    by_upstream = {quarter_of(start): items for start, items in fetched.counts.items()}
-    tally = counted({**by_upstream, **counts}, timeline, read_at)
+    tally = counted({**counts, **counted_by_upstream(fetched.counts)}, timeline, read_at)
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
     record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
     after = None if known is None else known.read_at

@@ -130,13 +130,15 @@ class Volume(NamedTuple):
     ``day_before`` is the number of items of the same hours a day earlier, ``baseline`` the mean of the same
     hours of those of the last 7 days that are known, three at least. ``change`` and ``baseline_change`` are
     what there is now over these, less 1: 0.5 is half as much again. Quarters of an hour are compared that are
-    known completely on both sides, where they make up 80% of the hours.
+    known completely on both sides, where they make up 80% of the hours. ``by_upstream`` says that some of the
+    quarters before were counted by the upstream, which may count what an answer leaves out.
     """
 
     day_before: float | None = None
     change: float | None = None
     baseline: float | None = None
     baseline_change: float | None = None
+    by_upstream: bool = False
 
 
 NO_VOLUME = Volume()

@@ -21,7 +21,8 @@ DAYS = 7
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_DAY = timedelta(days=1) // QUARTER
 
-#: The count of items by the number of the quarter since 1970. Only quarters that are fully covered are in it.
+#: The count of items by the number of the quarter since 1970. Only quarters that are fully covered are in it;
+#: those that the upstream has counted are under their negative numbers, which earlier versions do not read.
 Tally = Mapping[int, int]
 
 
@@ -35,7 +36,12 @@ def counted(before: Tally, timeline: Timeline, now: datetime) -> dict[int, int]:
 def pruned(tally: Tally, now: datetime) -> dict[int, int]:
     """``tally`` without the quarters that are too old at ``now``; sorted by time."""
     oldest = quarter_of(now - KEPT)
-    return {quarter: tally[quarter] for quarter in sorted(tally) if quarter >= oldest}
+    return {quarter: tally[quarter] for quarter in sorted(tally, key=abs) if abs(quarter) >= oldest}
+
+
+def counted_by_upstream(counts: Mapping[datetime, int]) -> dict[int, int]:
+    """The tally of what an upstream says it had in the quarter of an hour from each of these moments on."""
+    return {-quarter_of(start): items for start, items in counts.items()}
 
 
 def changed(before: Tally, after: Tally) -> dict[int, int]:
@@ -56,12 +62,29 @@ def tally_of(timeline: Timeline) -> dict[int, int]:
 def compared(tally: Tally, hours: Span) -> Volume:
     """The volume of ``hours``, compared with the day before and with the mean of the 7 days before."""
     now = list(_within(hours))
-    days = [_ratio(tally, now, day) for day in range(1, DAYS + 1)]
-    known = [each for each in days if each is not None]
+    known = _known(tally)
+    days = [_ratio(known, now, day) for day in range(1, DAYS + 1)]
+    had = [each for each in days if each is not None]
     before, baseline = days[0], None
-    if len(known) >= LEAST_DAYS:
-        baseline = tuple(math.fsum(part) / len(known) for part in zip(*known, strict=True))
-    return Volume(*_change(before), *_change(baseline))
+    if len(had) >= LEAST_DAYS:
+        baseline = tuple(math.fsum(part) / len(had) for part in zip(*had, strict=True))
+    return Volume(*_change(before), *_change(baseline), by_upstream=_uses_upstream(tally, now, days))
+
+
+def _known(tally: Tally) -> Tally:
+    """The counts by positive numbers: what was counted here comes before what the upstream counts."""
+    if not any(quarter < 0 for quarter in tally):
+        return tally
+    return {abs(quarter): tally[quarter] for quarter in sorted(tally)}
+
+
+def _uses_upstream(tally: Tally, now: Sequence[int], days: Sequence[object]) -> bool:
+    """Whether a quarter of the days that are compared is known by the upstream's count alone."""
+    known = [day for day, each in enumerate(days, 1) if each is not None]
+    if len(known) < LEAST_DAYS:
+        known = [day for day in known if day == 1]
+    earlier = {quarter - day * _PER_DAY for quarter in now for day in known}
+    return any(quarter not in tally and -quarter in tally for quarter in earlier)
 
 
 def _ratio(tally: Tally, now: Sequence[int], day: int) -> tuple[float, ...] | None:

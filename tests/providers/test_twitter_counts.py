@@ -98,6 +98,8 @@ def test_a_baseline_is_bought_for_the_price_of_a_post(
     assert volume.baseline is not None
     assert 90 <= volume.baseline <= 120
     assert volume.day_before is not None
+    # X also counts what is no voice, so that the answer says whose count it is.
+    assert volume.by_upstream
     (asked,) = upstream.counted
     assert (asked["query"], asked["granularity"]) == ("$GME -is:retweet lang:en", "minute")
     assert get_usage_monitor().get_source_metrics(NAME).cost_today == pytest.approx(0.005)

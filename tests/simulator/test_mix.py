@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache import FetchRequest, get_provider
 from tbcache.embedded.simulator.chatter import Person, view
 from tbcache.embedded.simulator.mix import MIXES
 from tbcache.embedded.simulator.stream import open_stream
+from tbcache.io import utc_now
 from tests.simulator import ask
-from tests.simulator.conftest import START, Clock, truth
+from tests.simulator.conftest import START, Clock, is_gone, truth
+from tests.soak import is_found
 
 SOURCES = ("twitter", "reddit", "news", "stocktwits")
 Row = dict[str, Any]
@@ -240,3 +243,30 @@ def test_times_of_the_truth_are_those_of_the_answers(client: TestClient) -> None
         row = known[str(message["id"])]
         assert datetime.fromisoformat(message["created_at"]) == datetime.fromisoformat(row["at"])
         assert message["user"]["username"] == row["author"]
+
+
+@pytest.mark.parametrize("source", ["reddit", "news"])
+def test_what_our_search_finds_of_look_alikes_follows_from_the_truth(
+    simulator: Callable[..., TestClient], source: str
+) -> None:
+    """Else a test of whole answers cannot tell which of them have to be in one: some say "apples" alone."""
+    client = simulator(plans={"news": "paid"})
+    sent = get_provider(source).request(FetchRequest(source, "AAPL", 24), None, utc_now())
+    q = sent.params["q"]
+    if source == "news":
+        got = {each["url"] for each in ask.news(client, q, pageSize=100, language="en").json()["articles"]}
+    else:
+        got = {each["data"]["name"] for each in ask.reddit(client, q, limit=100).json()["data"]["children"]}
+    rows = truth(client, source, "AAPL", 72)
+    oldest = min(row["at"] for row in rows if row["ids"][-1] in got)
+    alike = [row for row in rows if row["kind"] == "lookalike" and oldest < row["at"]]
+    asked = [
+        row
+        for row in alike
+        if is_found(row["text"], source, "AAPL")
+        and datetime.fromisoformat(row["found_at"]).timestamp() <= START
+        and (row["place"] in ask.SUBREDDITS or source == "news")
+        and not is_gone(row)
+    ]
+    assert {row["ids"][-1] for row in asked} == {row["ids"][-1] for row in alike} & got
+    assert 0 < len(asked) < len(alike)

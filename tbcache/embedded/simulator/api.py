@@ -82,6 +82,10 @@ class Api(ABC):
         """The subreddit or the site of item ``k``; None where the source has no such places."""
         return None
 
+    def text(self, stream: Stream, k: int) -> str:
+        """What item ``k`` says, as a search looks at it."""
+        return post.write(stream, k).text
+
     def is_counted(self, call: Call) -> bool:
         """False for a call that does not count against the limits, as one for a token."""
         return True

@@ -111,6 +111,9 @@ class NewsApi(Api):
     def place(self, stream: Stream, k: int) -> str | None:
         return _outlet(stream, k).domain
 
+    def text(self, stream: Stream, k: int) -> str:
+        return _written(stream, k)
+
     def _everything(self, params: Mapping[str, str], now: float, plan: str) -> Reply:
         _check(params)
         page, size = _count(params, "page", 1, None), _count(params, "pageSize", 100, 100)

@@ -17,7 +17,8 @@ def truths(api: Api, symbol: str, start: float, end: float) -> list[dict[str, An
     first.
 
     ``ids`` are all ids of the item, in the order of its edits; ``of`` is the first id of the item that it
-    repeats, quotes or answers. ``place`` is the subreddit or the site, and ``stance`` that of the author of
+    repeats, quotes or answers. ``text`` is
+    what a search looks at, ``place`` is the subreddit or the site, and ``stance`` that of the author of
     the words. Removed items are included, and so are look-alikes, whose ``symbols`` are empty.
     """
     return [_truth(api, stream, k) for stream, k in api.items((symbol,), start, end)]
@@ -30,6 +31,7 @@ def _truth(api: Api, stream: Stream, k: int) -> dict[str, Any]:
         "at": stamp(written.at),
         "kind": written.kind,
         "of": None if written.of is None else api.ids(stream, written.of)[0],
+        "text": api.text(stream, k),
         "author": written.author.username,
         "place": api.place(stream, k),
         "stance": written.stance,
