@@ -29,6 +29,7 @@ from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, Dequeue, Dequeued, Fi
 from tbcache.store import Keys
 from tbcache.store.envelope import seal
 from tbcache.store.script import Script
+from tbcache.store.today import Today
 from tbcache.store.wire import MICROS
 from tests.server import Server
 
@@ -157,9 +158,8 @@ class Run:
         after = chance.choice([0.0, 0.0, self.now, self.now - 0.5, self.now + 5.0])
         wants = Wants(Account("x", 1_000_000), lane, delay, needed, after)
         asks = [ask_for(FetchRequest(SOURCE, symbol), wants, "x") for symbol in symbols]
-        store: Any = SimpleNamespace(
-            keys=KEYS, clock=SimpleNamespace(today=datetime.fromtimestamp(self.now, UTC))
-        )
+        clock: Any = SimpleNamespace(today=datetime.fromtimestamp(self.now, UTC), day=int(self.now) // 86_400)
+        store: Any = SimpleNamespace(keys=KEYS, clock=clock, today=Today(KEYS, clock))
         queued = self._client.run(ENQUEUE, _call(store, "w", SOURCE, asks, wants), self.now)
         for symbol, one in zip(symbols, queued, strict=True):
             self._say(
