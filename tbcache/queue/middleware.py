@@ -91,7 +91,8 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
         return Finish("done", result)
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, InvalidRequest):
-        return Finish("dead", result, reason=reason)
+        # Nothing was sent for it: its slot goes to the next job, and is not held until its lease is over.
+        return Finish("dead", result, is_begun=False, reason=reason)
     if isinstance(error, RateLimited):
         return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
     if isinstance(error, UpstreamError) and not (error.transient and is_awaited):

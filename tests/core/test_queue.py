@@ -34,6 +34,7 @@ from tbcache.queue.account import Account
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
+from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import DEQUEUE, FINISH, PARTS, Ask, FinishJobs, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
@@ -1441,6 +1442,19 @@ def test_a_job_that_is_given_back_gives_back_its_slot(queue: Queue, store: Store
         0,
     )
     assert queue.depth("news").waiting == 1
+
+
+def test_a_request_that_nobody_can_answer_gives_back_its_slot(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Nothing was sent for it: the slot was held until its lease was over, and the next job waited."""
+    queue.enqueue(job("news", "AAPL"))
+    worker = Worker(store, settings, FAST)
+    found = worker.await_job()
+    JobMiddleware().after_process_message(worker.broker, found, exception=InvalidRequest("hours 900"))
+    worker.consumer.ack(found)
+    assert store.client.zcard(store.keys.slots("news")) == 0
+    assert queue.depth("news").dead == 1
 
 
 def test_a_worker_that_is_stopping_asks_for_nothing_more(
