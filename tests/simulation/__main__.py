@@ -1,7 +1,7 @@
 """``python -m tests.simulation --seeds 200``: worlds from seeds, each with all that may go wrong in it.
 
-In each fifth of them the server's clock is set again and again, and in each tenth operators pause the source
-and set its limits; ``--clock`` and ``--operated`` are for those alone.
+Of ten, two have a server whose clock is set again and again, one has operators who pause the source and set
+its limits, and two are about jobs and leaders; ``--kind`` is for those of one kind alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tbcache.testing.simulated.attach import attached
-from tests.simulation.plan import Plan, clock_plan_of, operated_plan_of, plan_of
+from tests.simulation.plan import PLANS, Plan, any_plan_of
 from tests.simulation.run import Report, run
 from tests.simulation.shrink import shrink
 
@@ -26,12 +26,11 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=60, help="so many lines of its trace")
     parser.add_argument("--quick", action="store_true", help="do not look for fewer steps")
     parser.add_argument("--all", action="store_true", help="go on after the first that fails")
-    parser.add_argument("--clock", action="store_true", help="worlds in which the clock is set")
-    parser.add_argument("--operated", action="store_true", help="worlds in which operators act")
+    parser.add_argument("--kind", choices=[kind for kind in PLANS if kind], help="worlds of this kind alone")
     parser.add_argument("--digests", help="only the digests of the worlds of these seeds: 3,9")
     options = parser.parse_args()
-    plan = clock_plan_of if options.clock else operated_plan_of if options.operated else plan_of
-    hunted = plan if options.clock or options.operated else _of_all_kinds
+    plan = PLANS[options.kind or ""]
+    hunted = plan if options.kind else any_plan_of
     with attached():
         if options.digests is not None:
             print(*(run(plan(int(seed))).hash for seed in options.digests.split(",")))
@@ -41,12 +40,6 @@ def main() -> int:
             return _replay(plan(options.seed), chosen, options.show)
         seeds = range(options.first, options.first + options.seeds)
         return _hunt(hunted, seeds, go_on=options.all, quick=options.quick)
-
-
-def _of_all_kinds(seed: int) -> Plan:
-    if seed % 10 == 2:
-        return operated_plan_of(seed)
-    return clock_plan_of(seed) if seed % 5 == 4 else plan_of(seed)
 
 
 def _hunt(plan_of: Callable[[int], Plan], seeds: range, *, go_on: bool, quick: bool) -> int:

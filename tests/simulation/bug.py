@@ -20,13 +20,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """``needs``: what a world must have that shows it (see :meth:`Plan.has`). ``is_of_clock``: it is sought
-    in worlds whose clock is set again and again."""
+    """``needs``: what a world must have that shows it (see :meth:`Plan.has`); ``kind``: of which kind are the
+    worlds in which it is sought."""
 
     name: str
     change: Change
     needs: tuple[str, ...] = ()
-    is_of_clock: bool = False
+    kind: str = ""
 
 
 def _bug(name: str, where: str, old: str, new: str, *needs: str) -> Bug:
@@ -182,7 +182,7 @@ _LOSS = (
             "now - step_us",
             "come back with another clock",
         ),
-        is_of_clock=True,
+        kind="clock",
     ),
     replace(
         _bug(
@@ -192,7 +192,7 @@ _LOSS = (
             "stepped_at >= now - ago_us",
             "set the clock for a while",
         ),
-        is_of_clock=True,
+        kind="clock",
     ),
     replace(
         _bug(
@@ -202,7 +202,7 @@ _LOSS = (
             "None",
             "set the clock at any time",
         ),
-        is_of_clock=True,
+        kind="clock",
     ),
 )
 _LOADS = (
@@ -349,4 +349,170 @@ _TASKS = (
     ),
 )
 
-BUGS = (*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS)
+
+def _in_queue(name: str, where: str, old: str, new: str, *needs: str) -> Bug:
+    return replace(_bug(name, where, old, new, *needs), kind="queue")
+
+
+_LEADERS = (
+    _in_queue(
+        "a leader that another has followed queues what it had begun",
+        "enqueue.lua",
+        "local later = token > 0 and later_token(fence, token) or 0",
+        "local later = 0",
+        "stop the leader",
+    ),
+    _in_queue("a lease that another holds is taken", "lead.lua", "holder ~= name", "false", "schedulers"),
+    _in_queue(
+        "a lease that is taken anew has the token of before",
+        "lead.lua",
+        "math.max(server_time(), above + 1)",
+        "above + 1",
+        "stop the leader",
+    ),
+)
+_PRESENCE = (
+    _in_queue(
+        "the claims of a worker that is there lapse",
+        "dequeue.lua",
+        "is_known and there[i + 1] > 0 and until_us + present_us > now",
+        "false",
+        "freeze in a job",
+    ),
+    _in_queue(
+        "claims lapse at once where nobody can know who is there",
+        "dequeue.lua",
+        "or not is_known and until_us + claim_us > now",
+        "",
+        "freeze in a job",
+    ),
+)
+_VERBS = (
+    _in_queue(
+        "a job that a worker has is cancelled, and the worker is not told",
+        "cancel.lua",
+        "if take_away(id) == 0 and not is_next then",
+        "if take_away(id) == 0 and false then",
+        "cancel a job",
+    ),
+    _in_queue(
+        "a job that is promoted goes to its turn",
+        "promote.lua",
+        "put_in_front(id)\nnotify_worker()",
+        "put_in(id, server_time())\nnotify_worker()",
+        "promote a job",
+    ),
+    _in_queue(
+        "a dead letter that is queued again is dead all the same",
+        "enqueue.lua",
+        "if not exhume(id) then",
+        "if not redis.call('ZSCORE', dead, id) then",
+        "requeue the dead",
+    ),
+    _in_queue(
+        "dead letters that are forgotten are there",
+        "purge.lua",
+        "many + (exhume(id) and 1 or 0)",
+        "many + 1",
+        "forget the dead",
+    ),
+)
+_UNIQUE = (
+    _in_queue(
+        "an ask for what is new joins a job that began before",
+        "enqueue.lua",
+        "return its_after > 0 and begun >= after * 1000000",
+        "return true",
+        "ask for what is new",
+    ),
+    _in_queue(
+        "a job that waits is not told that what is new is wanted",
+        "enqueue.lua",
+        "if needed > 0 or after > 0 then",
+        "if needed > 0 and after == 0 then",
+        "ask for what is new",
+    ),
+    _in_queue(
+        "a job for what is new is done with what there was",
+        "tbcache.queue.middleware:JobMiddleware.after_process_message",
+        'if is_old and message.kwargs.get("after"):',
+        "if False:",
+        "ask for what is new",
+    ),
+    _in_queue(
+        "the job that waits for another of its fetch is forgotten",
+        "queue.lua",
+        "            promote(key, found[2], now)",
+        "            local _ = found[2]",
+        "ask for what is new",
+    ),
+    _in_queue(
+        "a pre-warm whose time is past is loaded",
+        "tbcache.queue.middleware:JobMiddleware.before_process_message",
+        "if (until := _valid_until(message)) and broker.store.clock.today.timestamp() > until:",
+        "if False:",
+        "prewarm for a while",
+    ),
+    _in_queue(
+        "what is put off begins at once",
+        "finish.lua",
+        "put_off(id, now + tonumber(delay))",
+        "put_off(id, now)",
+        "send",
+    ),
+    _in_queue(
+        "a request that nobody can answer holds its slot",
+        "tbcache.queue.middleware:finish_of",
+        'Finish("dead", result, is_begun=False, reason=reason)',
+        'Finish("dead", result, reason=reason)',
+        "enqueue what nobody knows",
+    ),
+)
+
+
+def _at_rest(name: str, where: str, old: str, new: str, *needs: str) -> Bug:
+    return replace(_bug(name, where, old, new, *needs), kind="rest")
+
+
+_REST = (
+    _at_rest(
+        "one that rests takes itself for absent as early as others",
+        f"{OWN}.silence",
+        "return self._silence",
+        "return min(self._silence, 0.45)",
+    ),
+    _at_rest(
+        "one that rests does not know for how long it may be silent",
+        f"{OWN}.ask_for_silence",
+        "max(self._silence, seconds)",
+        "self._silence",
+    ),
+)
+_HISTORY = (
+    _at_rest(
+        "a minute is kept as it is when somebody counts again",
+        "minute.lua",
+        "if redis.call('HEXISTS', minutes, int(minute)) == 1 then",
+        "if false then",
+        "note",
+    ),
+    _at_rest(
+        "what is counted is told as often as it is sent",
+        "count.lua",
+        "if not redis.call('SET', batch, '1', 'NX', 'EX', 86400) then",
+        "if false then",
+        "note",
+    ),
+    _at_rest(
+        "a day is over, and what was counted last in it is forgotten",
+        "tbcache.store.mark:Marks._between",
+        "return less(self._totals.get(before.day, Counter()), before.sums) + _counts(after.sums)",
+        "return _counts(after.sums)",
+        "to_midnight",
+    ),
+)
+
+BUGS = (
+    *(*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS),
+    *(*_LEADERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY),
+)

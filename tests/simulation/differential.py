@@ -1,7 +1,8 @@
 """Sends what a simulated server was asked to a real one, and compares the answers.
 
 The real one has the simulated time: a script's ``TIME`` answers with it, and no key ends by itself. What the
-simulated one found to be over is deleted before the command that found it.
+simulated one found to be over is deleted before the command that found it. Nobody listens to channels of the
+real one, or waits for its lists: scripts are told how many did so, and what was taken is taken.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ local function lasting(words)
     end
     return words
 end
+local heard = {%s}
 local function spoken(call, name, ...)
     if name == 'TIME' then
         return {'%d', '%d'}
@@ -41,6 +43,13 @@ local function spoken(call, name, ...)
         return real.call('EXISTS', (...))
     elseif name == 'SET' then
         return call(name, unpack(lasting({...})))
+    elseif name == 'PUBSUB' then
+        local found = {}
+        for at = 2, select('#', ...) do
+            local channel = select(at, ...)
+            found[#found + 1], found[#found + 2] = channel, heard[channel] or 0
+        end
+        return found
     end
     return call(name, ...)
 end
@@ -58,6 +67,8 @@ class Asked:
     now_us: int
     answer: Any
     ended: tuple[bytes, ...]
+    #: How many listened to each channel.
+    heard: dict[bytes, int] = field(default_factory=dict)
     held: tuple[tuple[bytes, ...], ...] = ()
 
 
@@ -71,16 +82,21 @@ class Recorder:
         self._server = world.server
         self._server.listeners.append(self._on_told)
         self._server.loaded.append(self._load)
+        self._server.popped.append(self._on_popped)
 
     def _on_told(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         keyspace = self._server.keyspace
         ended, keyspace.expired = tuple(keyspace.expired), []
-        self.asked.append(Asked(self._server.spelt_out(command), self._server.now_us(), answer, ended))
+        heard = {channel: self._server.listeners_of(channel) for channel in self._server.subscribers}
+        self.asked.append(Asked(self._server.spelt_out(command), self._server.now_us(), answer, ended, heard))
+
+    def _on_popped(self, key: bytes, element: bytes) -> None:
+        self.asked.append(Asked((b"LPOP", key), self._server.now_us(), element, ()))
 
     def _load(self) -> None:
         keyspace = self._server.keyspace
         keyspace.expired = []
-        self.asked.append(Asked((), self._server.now_us(), None, (), tuple(_making(keyspace))))
+        self.asked.append(Asked((), self._server.now_us(), None, (), held=tuple(_making(keyspace))))
 
 
 def compare(plan: Plan, client: redis.Redis) -> tuple[int, list[str]]:
@@ -107,7 +123,8 @@ def _timed(asked: Asked) -> list[bytes]:
     name, *arguments = asked.command
     if name == b"EVAL":
         seconds, micros = divmod(asked.now_us, MICROS)
-        arguments[0] = (_PROLOGUE % (seconds, micros)).encode() + arguments[0]
+        heard = ",".join(f"['{channel.decode()}'] = {count}" for channel, count in asked.heard.items())
+        arguments[0] = (_PROLOGUE % (heard, seconds, micros)).encode() + arguments[0]
     if name == b"SET":
         words = [one.upper() for one in arguments]
         arguments = [

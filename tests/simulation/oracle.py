@@ -6,7 +6,6 @@ what is in Redis where the promise is about that.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Callable
@@ -18,21 +17,22 @@ from redis.exceptions import NoScriptError
 from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
 from tbcache.limiter.script import Taken
-from tbcache.queue.script import Ask
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
 from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace
+from tests.simulation.job import Jobs
+from tests.simulation.leader import Leaders
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
 
+#: A queue that no source paces.
+PLAIN = "plain"
 ROUNDING = 1e-6
 ABSENT_US = 450_000
 SLACK_US = 2 * MICROS
-#: So many arguments tell finish.lua of a job.
-END_PARTS = 9
 
 
 @dataclass(slots=True)
@@ -56,7 +56,9 @@ class Oracle:
         keyspace: Keyspace,
         now_us: Callable[[], int],
         broken: Callable[[str, str], None],
+        is_shown: Callable[[str], bool] = lambda process: False,
     ) -> None:
+        """``is_shown``: whether a process is there, and its worker shows that to Redis."""
         self.keys, self.source, self.keyspace, self.now_us, self.broken = (
             keys,
             source,
@@ -72,16 +74,11 @@ class Oracle:
         #: Clears that are over: how many commands had been carried out before and after, the pattern, whose.
         self.clears: list[tuple[int, int, str, str]] = []
         self.leases: dict[str, Lease] = {}
-        #: Jobs that were accepted and are not over: id -> fetch key.
-        self.open_jobs: dict[str, str] = {}
-        #: How jobs ended: "done" | "dead".
-        self.ended: dict[str, str] = {}
-        #: Claims in force: job -> claim; until when each holds by Redis, and as its worker has renewed it.
-        self.claims: dict[str, str] = {}
-        self.claims_until: dict[str, int] = {}
-        self.renewed_until: dict[str, int] = {}
-        #: Claims whose jobs a worker has run to their end.
-        self.ran: set[str] = set()
+        self.is_shown = is_shown
+        #: By the key of its jobs: the source's queue, and the one that no source paces.
+        self.queues = {keys.queue(name, "jobs"): Jobs(self, name) for name in (source.name, PLAIN)}
+        self.jobs, self.plain = self.queues.values()
+        self.leaders = Leaders(self)
         #: Loads whose values were refused, as their leases were not their own any more.
         self.refused: set[int] = set()
         #: Slots whose requests may still be on their way: they are held until their leases are over.
@@ -96,7 +93,13 @@ class Oracle:
             "beat": self._beat,
             "enqueue": self._enqueue,
             "dequeue": self._dequeue,
-            "finish": self._finish,
+            "finish": lambda who, call, found: self._jobs_of(call).finished(who, call, found),
+            "cancel": lambda who, call, found: self._jobs_of(call).cancelled(who, call, found),
+            "promote": lambda who, call, found: self._jobs_of(call).promoted(who, call, found),
+            "purge": lambda who, call, found: self._jobs_of(call).purged(who, call, found),
+            "lead": self.leaders.led,
+            "fence": self.leaders.fenced,
+            "incident": self.leaders.told,
             "clear": self._clear,
             "sweep": self._sweep,
         }
@@ -105,14 +108,9 @@ class Oracle:
         """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
         self._lost_us = self.now_us()
         self.leases.clear()
-        self.claims.clear()
-        self.renewed_until.clear()
-        queue = functools.partial(self.keys.queue, self.source.name)
-        jobs, keys = self._hash(queue("jobs")), self._hash(queue("keys"))
-        self.open_jobs = {id: keys.get(id, "") for id in jobs}
-        for id in self.open_jobs:
-            self.ended.pop(id, None)
-        self._note_claims()
+        self.leaders.lose()
+        for jobs in self.queues.values():
+            jobs.lose()
 
     @property
     def has_lost(self) -> bool:
@@ -121,8 +119,9 @@ class Oracle:
     def set_clock(self) -> None:
         """The server's clock was set: what was to end at some moment may be over, or not."""
         self.leases.clear()
-        self.claims_until.clear()
-        self.renewed_until.clear()
+        self.leaders.set_clock()
+        for jobs in self.queues.values():
+            jobs.set_clock()
         self.is_clock_set = True
 
     def hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> str:
@@ -285,84 +284,31 @@ class Oracle:
             if who.startswith(by)
         )
 
-    # Jobs
+    # Jobs, and who leads
 
     def _enqueue(self, who: str, call: Call, found: Any) -> None:
-        keys = [key.decode() for key in call.arguments["asks"][2 :: len(Ask._fields)]]
-        for key, queued in zip(keys, found, strict=True):
-            if queued.state != "queued":
-                continue
-            if (order := self._operated()[0]) is not None and order.what == "drain":
-                self.broken("drained", f"{who} has queued {key}, and nothing new is accepted")
-            # One more may wait for the running one to be over.
-            most = 1 if call.number("after") or call.number("needed") else 0
-            if key and list(self.open_jobs.values()).count(key) > most:
-                self.broken("one job", f"{key} is queued a second time")
-            self.open_jobs[queued.id] = key
+        order = self._operated()[0]
+        if order is not None and order.what == "drain" and self._jobs_of(call) is self.jobs:
+            for queued in found:
+                if queued.state == "queued":
+                    self.broken("drained", f"{who} has queued {queued.id}, and nothing new is accepted")
+        self.leaders.enqueued(who, call, found)
+        self._jobs_of(call).enqueued(who, call, found)
 
     def _dequeue(self, who: str, call: Call, found: Any) -> None:
-        self._renew(call, found)
-        held = {
-            claim
-            for claims in (self.claims_until, self.renewed_until)
-            for claim, until in claims.items()
-            if until > found.now
-        }
+        self._jobs_of(call).dequeued(who, call, found)
         for job in found.jobs:
-            claim = job.claim.decode()
-            id = claim.rpartition("/")[0]
-            known = self.claims.get(id)
-            if known is not None and known in held:
-                self.broken("one worker", f"job {id} is given to {who} while it is in another's hands")
-            self.claims[id] = claim
             if job.is_held:
                 self._granted(who, call, found.now)
-        self._bury()
-        self._note_claims()
 
-    def _renew(self, call: Call, found: Any) -> None:
-        """A worker says which jobs it has in hand: they are its own for as long again."""
-        is_heard = bool(found.seen.epoch)
-        for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
-            if claim in self.claims_until:
-                self.renewed_until[claim] = found.now + call.number("claim_us")
+    def _jobs_of(self, call: Call) -> Jobs:
+        """The jobs of the queue that a script is about."""
+        return self.queues[call.text("jobs")]
 
-    def _finish(self, who: str, call: Call, said: list[bytes]) -> None:
-        ends = call.arguments["ends"]
-        for at, what in zip(range(0, len(ends), END_PARTS), said, strict=True):
-            claim = ends[at].decode()
-            id, word = claim.rpartition("/")[0], what.decode() if isinstance(what, bytes) else str(what)
-            if word == "gone":
-                continue
-            if self.claims.get(id, claim) != claim:
-                self.broken("fencing", f"{who} said what became of job {id}, which is in another's hands")
-            if word == "done" and id in self.open_jobs:
-                if claim not in self.ran:
-                    self.broken("job", f"job {id} is done, and nobody has run it")
-                self._end(id, "done")
-            self.claims.pop(id, None)
-        self._bury()
-        self._note_claims()
-
-    def _bury(self) -> None:
-        dead = self.keyspace.do("ZRANGE", [self.keys.queue(self.source.name, "dead").encode(), b"0", b"-1"])
-        for id in (one.decode() for one in dead):
-            if id in self.open_jobs:
-                self._end(id, "dead")
-                self.claims.pop(id, None)
-
-    def _end(self, id: str, how: str) -> None:
-        if id in self.ended:
-            self.broken("job", f"job {id} ended twice: {self.ended[id]}, {how}")
-        self.ended[id] = how
-        del self.open_jobs[id]
-
-    def _note_claims(self) -> None:
-        key = self.keys.queue(self.source.name, "claims").encode()
-        found = self.keyspace.do("ZRANGE", [key, b"0", b"-1", b"WITHSCORES"])
-        self.claims_until = {
-            claim.decode(): int(float(at)) for claim, at in zip(found[::2], found[1::2], strict=True)
-        }
+    @property
+    def open_jobs(self) -> dict[str, str]:
+        """Those of all queues."""
+        return {id: key for jobs in self.queues.values() for id, key in jobs.open.items()}
 
     def last_seen_at(self, member: str) -> float | None:
         """When Redis last took note of a process (s of the world); None where that cannot be said."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tbcache.models import Limit
@@ -86,6 +86,64 @@ CLOCK_FAULTS = (
 )
 #: What an operator does, beside all that users do and that goes wrong.
 OPERATED = ("pause", "resume", "resume", "drain", "set a limit", "set a limit", "take a limit back")
+#: What goes wrong, and what is done, once processes have been at rest for a minute, and meanwhile.
+WOKEN = (*ACTS, "note", "note", "note")
+REST_FAULTS = (
+    "cut off",
+    "cut all off",
+    "cut off while all are hungry",
+    "cut off and kill",
+    "cut off in a burst",
+    "freeze",
+    "kill",
+    "leave",
+    "begin",
+    "storm",
+    "lose all",
+)
+#: A process rests after a minute without a slot (s).
+IDLE = 60.0
+#: What is done with queues, beside all that goes wrong but losses of data.
+QUEUED = (
+    "enqueue",
+    "enqueue and wait",
+    "prewarm",
+    "prewarm for a while",
+    "prewarm for a while",
+    "ask for what is new",
+    "ask for what is new",
+    "ask for what is new",
+    "enqueue what nobody knows",
+    "send",
+    "send",
+    "cancel a job",
+    "cancel a job",
+    "promote a job",
+    "promote a job",
+    "requeue the dead",
+    "forget the dead",
+    "fetch the same",
+    "clear",
+)
+QUEUE_FAULTS = (
+    "freeze in a job",
+    "freeze in a job",
+    "stop the leader",
+    "stop the leader",
+    "kill",
+    "kill",
+    "leave",
+    "begin",
+    "freeze",
+    "cut off",
+    "restart the server",
+    "freeze the server",
+    "storm",
+    "refuse",
+    "lose all",
+    "go back",
+    "save",
+)
 #: Seconds between two steps, in windows' halves: most come at once.
 PAUSES = (0.0,) * 10 + (0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.8, 1.5, 1.9)
 LASTING = (0.05, 0.1, 0.3, 0.3, 0.5, 0.5, 0.8, 1.0, 2.0, 3.0)
@@ -107,13 +165,12 @@ class Plan:
     seed: int
     shape: Shape
     steps: tuple[Step, ...]
-    is_of_clock: bool = False
-    is_operated: bool = False
+    kind: str = ""
 
     @property
     def line(self) -> str:
         """The command that plays it."""
-        kind = " --clock" if self.is_of_clock else " --operated" if self.is_operated else ""
+        kind = f" --kind {self.kind}" if self.kind else ""
         return f"python -m tests.simulation{kind} --seed {self.seed}"
 
     def has(self, some: str) -> bool:
@@ -128,12 +185,13 @@ def plan_of(seed: int) -> Plan:
     """The plan of a seed: the same for ever."""
     chance, more = Chance(seed, "plan"), Chance(seed, "more")
     shape = _with_budget(more, _shape(chance))
+    shape = replace(shape, is_shown=Chance(seed, "shown").happens(0.5))
     steps = _steps(chance, shape)
     end, added = steps[-1].at, list[Step]()
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:
-        added += [Step(at, "spend", more.below(6), more.below(12), 1.0) for at in (1.0, 19.0)]
+        added += [Step(at, "spend", more.below(6), more.below(12), 1.0) for at in (1.0, 29.0)]
         # With its data Redis loses the day's bill, and with its clock it has another day than the upstream.
         left_out = FAULTS if more.happens(0.5) else LOSING
         steps = tuple(step for step in steps if step.what not in left_out)
@@ -145,7 +203,7 @@ def clock_plan_of(seed: int) -> Plan:
     chance = Chance(seed, "clock")
     shape = _shape(chance)
     steps = _steps_of(chance, shape, CLOCK_ACTS, CLOCK_FAULTS, 0.3, 25 + chance.below(30))
-    return Plan(seed, shape, steps, is_of_clock=True)
+    return Plan(seed, shape, steps, "clock")
 
 
 def operated_plan_of(seed: int) -> Plan:
@@ -156,7 +214,49 @@ def operated_plan_of(seed: int) -> Plan:
     faults = tuple(what for what in FAULTS if what not in LOSING)
     steps = _steps_of(chance, shape, ACTS, _some(chance, faults, 0.3) or faults, 0.2, 25 + chance.below(40))
     orders = _scattered(chance, OPERATED, 4 + chance.below(10), steps[-1].at)
-    return Plan(seed, shape, tuple(sorted((*steps, *orders), key=lambda step: step.at)), is_operated=True)
+    return Plan(seed, shape, tuple(sorted((*steps, *orders), key=lambda step: step.at)), "operated")
+
+
+def queue_plan_of(seed: int) -> Plan:
+    """The plan of a world that is about jobs, and about who leads: the same for ever."""
+    chance = Chance(seed, "queue")
+    shape = replace(
+        _shape(chance),
+        bots=1 + chance.below(2),
+        workers=1 + chance.below(2),
+        schedulers=chance.choice((0, 2, 2, 3)),
+        is_plain=True,
+        is_shown=chance.happens(0.6),
+    )
+    faults = _some(chance, QUEUE_FAULTS, 0.4)
+    part = chance.uniform(0.05, 0.3) if faults else 0.0
+    steps = _steps_of(chance, shape, QUEUED, faults, part, 25 + chance.below(40))
+    return Plan(seed, shape, steps, "queue")
+
+
+def rest_plan_of(seed: int) -> Plan:
+    """The plan of a world that is at rest for a minute, which its history tells: the same for ever."""
+    chance = Chance(seed, "rest")
+    shape = replace(
+        _shape(chance),
+        bots=2 + chance.below(2),
+        workers=chance.below(2),
+        schedulers=0,
+        is_counted=True,
+        to_midnight=chance.uniform(2.0, IDLE + 8.0) if chance.happens(0.3) else 0.0,
+    )
+    before = _steps_of(chance, shape, WOKEN, (), 0.0, 6 + chance.below(6))
+    end, faults = before[-1].at, _some(chance, REST_FAULTS, 0.4) or REST_FAULTS
+    # Who counts takes no slot, and rests.
+    notes = _scattered(chance, ("note",), 6 + chance.below(10), end + IDLE)
+    broken = _scattered(chance, faults, chance.below(3), end + IDLE)
+    after = _steps_of(chance, shape, WOKEN, faults, 0.4, 10 + chance.below(15))
+    # One that has waited for a slot until then rests so much later.
+    woken = end + IDLE + chance.uniform(-1.0, 14.0)
+    after = tuple(replace(step, at=round(step.at + woken, 6)) for step in after)
+    return Plan(
+        seed, shape, tuple(sorted((*before, *notes, *broken, *after), key=lambda step: step.at)), "rest"
+    )
 
 
 def _with_budget(chance: Chance, shape: Shape) -> Shape:
@@ -166,7 +266,7 @@ def _with_budget(chance: Chance, shape: Shape) -> Shape:
     # A day's money is spent in seconds, and more than may be over is kept for one that is absent.
     return replace(
         shape,
-        budget=14 + chance.below(10),
+        budget=10 + chance.below(8),
         to_midnight=midnight,
         limits=(Limit(2, 1.0),),
         cost=1,
@@ -229,3 +329,20 @@ def _steps_of(
 
 def _some(chance: Chance, many: tuple[str, ...], part: float) -> tuple[str, ...]:
     return tuple(one for one in many if chance.happens(part))
+
+
+#: The plans of each kind of world, by its name.
+PLANS: dict[str, Callable[[int], Plan]] = {
+    "": plan_of,
+    "clock": clock_plan_of,
+    "operated": operated_plan_of,
+    "queue": queue_plan_of,
+    "rest": rest_plan_of,
+}
+#: Of ten seeds, in turn, the kind of each.
+TURNS = ("", "rest", "operated", "", "clock", "queue", "", "queue", "", "clock")
+
+
+def any_plan_of(seed: int) -> Plan:
+    """The plan of a seed, of one kind after the other."""
+    return PLANS[TURNS[seed % len(TURNS)]](seed)

@@ -26,7 +26,7 @@ from typing import Any
 from tbcache.store import script as script_module
 from tbcache.testing.simulated.attach import attached
 from tests.simulation.bug import BUGS, Bug, Change
-from tests.simulation.plan import Plan, clock_plan_of, plan_of
+from tests.simulation.plan import PLANS, Plan
 from tests.simulation.run import run
 from tests.simulation.scripts import declared
 
@@ -123,7 +123,7 @@ def find(one: Bug, seeds: Iterable[int]) -> Found:
 
     Worlds without what the bug needs are left out, and counted: they say too little of it to be run.
     """
-    began, plans = time.monotonic(), clock_plan_of if one.is_of_clock else plan_of
+    began, plans = time.monotonic(), PLANS[one.kind]
     for seed in seeds:
         plan = plans(seed)
         if not all(map(plan.has, one.needs)):
@@ -155,10 +155,11 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="begin with seed 0, whatever was found before")
     parser.add_argument("--write", action="store_true", help="note which seed has found what")
     parser.add_argument("--only", default="", help="bugs with this in their name")
+    parser.add_argument("--kind", help="bugs that are sought in worlds of this kind")
     options = parser.parse_args()
     results = []
     with attached():
-        for one in (one for one in BUGS if options.only in one.name):
+        for one in (one for one in BUGS if options.only in one.name and options.kind in (None, one.kind)):
             seeds = range(options.seeds) if options.fresh else _order(one, options.seeds)
             results.append(find(one, seeds))
             print(_line(results[-1]), flush=True)

@@ -27,18 +27,17 @@ from tbcache.models.error import (
     UpstreamError,
 )
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import PacingBroker
 from tbcache.queue.handle import Handle, Queue
-from tbcache.queue.job import actor_name
-from tbcache.queue.middleware import JobMiddleware
 from tbcache.store.connection import Store
 from tbcache.store.order import give_order, set_bound
 from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
-from tbcache.testing.simulated.kernel import Coro, Killed, Task
-from tests.simulation.upstream import Load, Provider, load_of
+from tbcache.testing.simulated.kernel import MICROS, Coro, Killed, Task
+from tests.simulation.oracle import PLAIN
+from tests.simulation.upstream import Load, Provider
 from tests.simulation.value import Values
+from tests.simulation.work import Work
 from tests.stand_in import Monitor
 
 if TYPE_CHECKING:
@@ -46,7 +45,10 @@ if TYPE_CHECKING:
 
 #: The kind of process whose program runs in an event loop.
 LOOP = "loop"
-WORKER_THREADS = 3
+#: The figure that is counted of what nobody else counts.
+NOTED = "plain"
+#: A pre-warm that has waited for longer is not carried out (s).
+VALID_SECONDS = 4.0
 #: One that is to end waits so long (s) for what it has begun.
 MOST_SECONDS_TO_END = 5.0
 #: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
@@ -70,7 +72,8 @@ class Process(Host):
         self.member = self.limiter.member
         self.membership = Membership(self.store)
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
-        self.admission = Admission(self.store, settings, self._monitor())
+        self.monitor = self._monitor()
+        self.admission = Admission(self.store, settings, self.monitor)
         self._note_interrupted()
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
@@ -79,8 +82,9 @@ class Process(Host):
         self.values = Values(self)
         self.membership.start()
         self.driver = Simulated(world.kernel, self)
+        self.work = Work(self)
         if self.kind == "worker":
-            self._work()
+            self.work.begin()
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name, [world.source.name])
             self.spawn("schedule", self._schedule)
@@ -98,7 +102,7 @@ class Process(Host):
         fallback._end_slot = noted
 
     def _monitor(self) -> Any:
-        if not self.world.shape.budget:
+        if not self.world.shape.budget and not self.world.shape.is_counted:
             return Monitor()
         monitor = UsageMonitor(self.store, self.world.settings)
         monitor.worker = self.name
@@ -119,7 +123,7 @@ class Process(Host):
             try:
                 await act()
             except (RateLimited, UpstreamError, RedisUnreachable, ResultTimeout) as error:
-                self._check_error(error)
+                self.check_error(error)
 
         if self.is_dead:
             return None
@@ -127,7 +131,8 @@ class Process(Host):
             return self.driver.run(name, careful)
         return self.spawn(name, lambda: run(careful()))
 
-    def _check_error(self, error: TbcacheError) -> None:
+    def check_error(self, error: Exception) -> None:
+        """What is said of a budget is said where there is one."""
         if isinstance(error, BudgetExhausted) and not self.world.shape.budget:
             self.world.broken("words", f"{self.name}: {error!r}, and there is no budget")
 
@@ -146,7 +151,7 @@ class Process(Host):
         request = FetchRequest(self.world.source.name, symbol)
         ask = Ask(self.world.source, request, lane, needed, slot, patience)
         outcome = await self.pipeline.fetch(provider, ask)
-        load = self.world.upstream.loads.get(load_of(outcome.sentiment.score))
+        load = self.world.upstream.load_in(outcome)
         if load is None:
             self.world.broken("value", f"{self.name} was given a value of {symbol} that nobody loaded")
         elif load.key != request.key:
@@ -193,6 +198,11 @@ class Process(Host):
         if window.silence < self.world.oracle.silence_of(self.member):
             self.world.broken("heard", f"{self.name} may be silent for longer than {window.silence} s")
 
+    async def note(self) -> None:
+        """Count something that nobody else counts."""
+        self.world.noted.append(self.world.server.now_us() / MICROS)
+        self.monitor.count(self.world.source.name, {NOTED: 1})
+
     async def spend(self, seconds: float) -> None:
         """Fetch one after the other, while there is money."""
         until = now() + seconds
@@ -238,9 +248,13 @@ class Process(Host):
         assert task is not None
         return task
 
-    async def enqueue(self, symbol: str, lane: Any, delay: float, wait: float) -> None:
+    async def enqueue(
+        self, symbol: str, lane: Any, delay: float = 0.0, wait: float = 0.0, **wants: Any
+    ) -> None:
         request = FetchRequest(self.world.source.name, symbol)
-        handle = await world().offload(lambda: self.queue.enqueue(request, lane, delay_seconds=delay))
+        handle = await world().offload(
+            lambda: self.queue.enqueue(request, lane, delay_seconds=delay, **wants)
+        )
         if wait:
             await self._await_result(handle, wait)
 
@@ -248,9 +262,15 @@ class Process(Host):
         try:
             await world().offload(lambda: handle.result(seconds))
         except TbcacheError as error:
-            # Where Redis has lost its data, it has lost the job, and says so.
-            if type(error) is not TbcacheError or not self.world.oracle.has_lost:
+            # Where Redis has lost its data, it has lost the job, and says so; and a job may be dead.
+            is_lost = type(error) is TbcacheError and self.world.oracle.has_lost
+            if not is_lost and handle.job_id not in self.world.oracle.jobs.refused:
                 raise
+
+    async def send(self, fails: int, delay_ms: int) -> None:
+        """A job of the queue that no source paces, which fails so often."""
+        message: Any = dramatiq.Message(PLAIN, "work", (), {"fails": fails}, {})
+        await world().offload(lambda: self.work.broker.enqueue(message, delay=delay_ms))
 
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count
@@ -264,6 +284,18 @@ class Process(Host):
     async def order(self, what: Any) -> None:
         await give_order(self.store, self.world.source.name, what, self.name, "")
 
+    async def move(self, how: str, queue: str, job_id: str) -> None:
+        """Cancel or promote a job."""
+        if how == "cancel":
+            await world().offload(lambda: self.queue.cancel(queue, job_id, "nobody wants it"))
+        else:
+            await world().offload(lambda: self.queue.promote(queue, job_id))
+
+    async def exhume(self, how: str, queue: str) -> None:
+        """Queue all dead letters again, or forget them."""
+        dead = self.queue.dead
+        await world().offload(lambda: dead.requeue(queue) if how == "requeue" else dead.purge(queue))
+
     async def set_limits(self, limits: Sequence[Limit]) -> None:
         await set_bound(self.store, self.world.source.name, limits, self.name, "")
 
@@ -276,64 +308,22 @@ class Process(Host):
             except RedisUnreachable:
                 await world().sleep(0.1)
 
-    # What a worker does
-
-    def _work(self) -> None:
-        world = self.world
-        self.broker = PacingBroker(
-            self.store, world.settings, [world.source], claim_seconds=world.claim_seconds
-        )
-        name = world.source.name
-
-        def fetch(
-            symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0, after: float = 0.0
-        ) -> None: ...
-
-        dramatiq.actor(actor_name=actor_name(name), queue_name=name, broker=self.broker)(fetch)
-        self.broker.threads.open(WORKER_THREADS)
-        self.consumer = self.broker.consume(name, timeout=1000)
-        self._middleware = JobMiddleware()
-        self.spawn("consumer", self._consume)
-
-    def _consume(self) -> None:
-        while not self.world.is_closing:
-            message = next(self.consumer)
-            if message is not None:
-                self.spawn("job", lambda message=message: self._run(message))
-            else:
-                self.world.kernel.sleep(1e-6)
-
-    def _run(self, message: Any) -> None:
-        outcome = error = None
-        kwargs = message.kwargs
-        try:
-            outcome = run(
-                self.fetch(
-                    kwargs["symbol"],
-                    0.0,
-                    needed=kwargs["needed"],
-                    slot=message.options["slot"],
-                    lane=kwargs["lane"],
-                )
-            )
-        except (RateLimited, UpstreamError) as raised:
-            error = raised
-            self._check_error(raised)
-        self.world.oracle.ran.add(message.claim.decode())
-        self._middleware.after_process_message(self.broker, message, result=outcome, exception=error)
-        self.consumer.ack(message)
-
     # What a scheduler does
 
     def _schedule(self) -> None:
         while not self.world.is_calm:
-            if self.leader.take():
-                for number in range(2):
-                    try:
-                        self.queue.enqueue(FetchRequest(self.world.source.name, f"W{number}"), "prewarm")
-                    except (RedisUnreachable, Paused):
-                        break
+            self.leader.work(self._prewarm)
             self.world.kernel.sleep(2.0)
+
+    def _prewarm(self, token: int) -> None:
+        for number in range(3):
+            request = FetchRequest(self.world.source.name, f"W{number}")
+            try:
+                self.queue.enqueue(request, "prewarm", token=token, valid_seconds=VALID_SECONDS)
+            except (RedisUnreachable, Paused):
+                return
+            # A tick of many symbols takes its time.
+            self.world.kernel.sleep(self.chance.uniform(0.0, 0.4))
 
     def stop(self, patience: float = MOST_SECONDS_TO_END) -> None:
         """End in good order: nothing new is begun, and what was begun is over, or broken off.
@@ -353,10 +343,9 @@ class Process(Host):
         for act in self.acts:
             act.kill()
         if self.kind == "worker":
-            self.broker.threads.close()
-            while self.broker.threads.busy:
-                self.world.kernel.sleep(0.05)
-            self.consumer.close()
+            self.work.end()
+        if self.kind == "scheduler":
+            self.leader.resign()
         for act in reversed(self.at_exit):
             act()
         self.world.has_untold |= not self.store.is_available

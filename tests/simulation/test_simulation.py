@@ -17,7 +17,7 @@ from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.differential import compare
-from tests.simulation.plan import clock_plan_of, plan_of
+from tests.simulation.plan import PLANS, clock_plan_of, plan_of
 from tests.simulation.planted import Gone, find, known, planted
 from tests.simulation.process import LOOP
 from tests.simulation.run import run
@@ -32,6 +32,7 @@ QUICK = ("a settled load gives its slot back", "a share is what would be fair", 
 #: Quick worlds, in which much goes wrong.
 SEEDS = (26, 35, 47, 54, 57)
 CLOCK_SEEDS = (11, 23)
+KINDS = (("queue", 2), ("queue", 30), ("rest", 4))
 
 
 @pytest.fixture
@@ -59,6 +60,14 @@ def test_every_promise_holds_whenever_the_servers_clock_is_set(seed: int) -> Non
 
 
 @pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(("kind", "seed"), KINDS)
+def test_every_promise_holds_whatever_is_done_with_jobs_and_after_a_rest(kind: str, seed: int) -> None:
+    """Cancelled, promoted, requeued, put off, asked for anew; by one leader at a time; and told once."""
+    report = run(PLANS[kind](seed))
+    assert report.failure is None, f"{report.failure}\n{PLANS[kind](seed).line}"
+
+
+@pytest.mark.usefixtures("world")
 def test_a_seed_is_the_same_world_in_any_process() -> None:
     """A line that shows a failure to one shows it to all, on any Python: see ``tests/pythons.py``."""
     digests = " ".join(run(plan_of(seed)).hash for seed in SEEDS)
@@ -71,10 +80,10 @@ def test_a_seed_is_the_same_world_in_any_process() -> None:
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", [18, 21, 57])
-def test_a_real_server_answers_as_the_simulated_one(private_server: Server, seed: int) -> None:
+@pytest.mark.parametrize(("kind", "seed"), [("", 18), ("", 57), ("queue", 13)])
+def test_a_real_server_answers_as_the_simulated_one(private_server: Server, kind: str, seed: int) -> None:
     """What is simulated is Redis: otherwise a promise that holds there says nothing."""
-    compared, different = compare(plan_of(seed), private_server.client)
+    compared, different = compare(PLANS[kind](seed), private_server.client)
     assert not different, different[:3]
     assert compared > 100
 
@@ -168,11 +177,11 @@ def test_an_ask_past_its_deadline_renews_no_claim_for_the_oracle() -> None:
         bot.do("act enqueue", lambda: bot.enqueue("S1", "interactive", 0.0, 0.0))
         while not renewals:
             world.run(0.001)
-        renewed = dict(world.oracle.renewed_until)
+        renewed = dict(world.oracle.jobs.renewed_until)
         assert renewed
         world.kernel.now_us += micros(1.0)
         world.server.carry_out("worker", renewals[0])
-        assert world.oracle.renewed_until == renewed
+        assert world.oracle.jobs.renewed_until == renewed
 
 
 def test_as_few_steps_are_left_as_break_the_promise() -> None:

@@ -134,6 +134,10 @@ class Upstream:
             return 503, {}, {"error": self._chance.choice(WORDS)}, seconds
         return 200, {}, {}, seconds
 
+    def load_in(self, outcome: Any) -> Any:
+        """The :class:`Load` that an outcome comes from; None where nobody made it."""
+        return self.loads.get(load_of(outcome.sentiment.score))
+
     def begin(self, key: str, process: str, carried_out: int) -> Load:
         load = Load(len(self.loads) + 1, key, process, carried_out, self.kernel.now_us)
         self.loads[load.number] = load

@@ -21,8 +21,9 @@ from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import START, Killed, Stuck, Task, inhabited, micros
 from tbcache.testing.simulated.machine import Machine
 from tests.simulation.oracle import Oracle
-from tests.simulation.process import LOOP, WORKER_THREADS, Process
+from tests.simulation.process import LOOP, Process
 from tests.simulation.upstream import Upstream
+from tests.simulation.work import WORKER_THREADS
 
 TIMEOUT, PAGE_DOLLARS = 0.25, 0.01
 FREE = Price()
@@ -60,6 +61,12 @@ class Shape:
     budget: int = 0
     #: Seconds from its beginning to midnight (UTC); 0: many.
     to_midnight: float = 0.0
+    #: Workers show Redis that they are there.
+    is_shown: bool = True
+    #: There is a queue beside that no source paces.
+    is_plain: bool = False
+    #: Processes count what they do, and history is kept of it.
+    is_counted: bool = False
     weather: Weather = field(default_factory=Weather)
 
 
@@ -79,12 +86,16 @@ class World(Machine):
         #: Nobody asks for anything new; and then: all are to end.
         self.is_calm = self.is_closing = False
         self.claim_seconds, self.lease = shape.claim_seconds, shape.lease
+        #: Some load values of the cache's own, and operators act.
+        self.has_values = self.is_operated = False
         #: Somebody was killed, and has told nobody what it held.
         self.has_dead = False
         #: Somebody has ended while Redis was away, and has not told what it paid.
         self.has_untold = False
         #: Until when what was broken is beyond what is assumed (us).
         self.excused_until = 0
+        #: When something was counted (s since 1970, by the server's clock).
+        self.noted: list[float] = []
         self._numbers = itertools.count(1)
         self._digest = hashlib.sha256()
         self.last: deque[str] = deque(maxlen=SHOWN)
@@ -124,7 +135,9 @@ class World(Machine):
         )
         kinds = [kind for kind, count in counts for _ in range(count)]
         keys = Keys("ns", frozenset(BUILT_IN_NAMES))
-        self.oracle = Oracle(keys, self.source, self.server.keyspace, self.server.now_us, self.broken)
+        self.oracle = Oracle(
+            keys, self.source, self.server.keyspace, self.server.now_us, self.broken, self._is_shown
+        )
         self.server.listeners.append(self._on_told)
         self._watch(self)
         # Not all at once: what they do now and then would be in step for ever.
@@ -172,6 +185,14 @@ class World(Machine):
     def active(self) -> list[Process]:
         """Those that live, and are not about to end."""
         return [process for process in self.living if not process.is_leaving]
+
+    def _is_shown(self, name: str) -> bool:
+        """Whether a process is there, and Redis can know that."""
+        return any(
+            one.name == name
+            and self.server.listeners_of(self.oracle.keys.present(one.work.presence.name).encode())
+            for one in self.living
+        )
 
     def number(self) -> int:
         return next(self._numbers)

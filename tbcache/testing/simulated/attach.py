@@ -24,6 +24,8 @@ from typing import Any
 
 import dramatiq.common
 import dramatiq.message
+import dramatiq.middleware.retries
+from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.io.background import BackgroundThread
 from tbcache.io.blocking import Blocking
@@ -176,6 +178,13 @@ async def _send(self: Blocking, connections: Any, request: Any, most_bytes: int)
     return await _SEND(self, connections, request, most_bytes)
 
 
+def _interrupt(thread: int, error: type[BaseException]) -> None:
+    """Stands for dramatiq's way to raise an error in another thread."""
+    kernel = here()
+    if kernel is not None:
+        kernel.interrupt(thread, error())
+
+
 class _Future:
     def __class_getitem__(cls, _: Any) -> type[_Future]:
         return cls
@@ -184,7 +193,8 @@ class _Future:
         return concurrent.futures.Future() if _home() is None else sync.Future()
 
 
-_TIME, _UUID, _ONE, _SEND = _Time(time), _Uuid(uuid), singleton.__call__, Blocking.send
+_TIME, _UUID, _RANDOM = _Time(time), _Uuid(uuid), _Random(random)
+_ONE, _SEND = singleton.__call__, Blocking.send
 #: What stands for each of the boundary, and is called with the process that runs as the first argument.
 _SIMULATED: dict[str, Callable[..., Any]] = {
     "node": lambda home, *args: home.node(*args),
@@ -201,7 +211,7 @@ _INSTEAD: dict[Any, Any] = {
     time: _TIME,
     uuid: _UUID,
     secrets: _Secrets(secrets),
-    random: _Random(random),
+    random: _RANDOM,
     os: _Os(os),
     atexit: _AtExit(atexit),
     threading: _Threading(threading),
@@ -209,6 +219,7 @@ _INSTEAD: dict[Any, Any] = {
     **dict(
         (
             _in_place_of(BackgroundThread, lambda home, *args: sync.Thread(*args)),
+            _in_place_of(raise_thread_exception, lambda home, *args: _interrupt(*args)),
             _in_place_of(concurrent.futures.ThreadPoolExecutor, lambda home, *args, **_: sync.Pool(*args)),
         )
     ),
@@ -218,6 +229,8 @@ _ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (dramatiq.message, "uuid", _UUID),
     (dramatiq.message, "time", _TIME),
     (dramatiq.common, "time", _TIME.time),
+    (dramatiq.common, "uniform", _RANDOM.uniform),
+    (dramatiq.middleware.retries, "time", _TIME),
     (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
     (Blocking, "send", _send),

@@ -100,6 +100,8 @@ def shaped(name: str, answer: Any) -> Any:
         return answer
     if name == "hgetall":
         return dict(zip(answer[::2], answer[1::2], strict=True))
+    if name == "zmscore":
+        return [None if score is None else float(score) for score in answer]
     if name == "time":
         return tuple(map(int, answer))
     if name in ("hexists", "ping"):

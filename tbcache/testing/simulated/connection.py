@@ -157,16 +157,18 @@ class Subscription:
         self.ignore_subscribe_messages = True
         self._messages: list[dict[str, Any]] = []
         self._waiting: list[tuple[Any, int]] = []
-        connection.server.subscribers[channel].append(self._receive)
+        connection.server.subscribers[channel].append(self)
         self._has_begun = False
 
-    def _receive(self, channel: bytes, data: bytes) -> None:
+    @property
+    def is_open(self) -> bool:
+        return not self._connection.home.is_dead
+
+    def receive(self, message: bytes) -> None:
         connection = self._connection
-        if connection.home.is_dead:
-            self.close()
-        elif not connection._is_lost():
+        if not connection._is_lost():
             connection.kernel.after(
-                connection._delay(), lambda: self._come({"type": "message", "data": data})
+                connection._delay(), lambda: self._come({"type": "message", "data": message})
             )
 
     def _come(self, message: dict[str, Any]) -> None:
@@ -194,5 +196,5 @@ class Subscription:
 
     def close(self) -> None:
         subscribers = self._connection.server.subscribers[self._channel]
-        if self._receive in subscribers:
-            subscribers.remove(self._receive)
+        if self in subscribers:
+            subscribers.remove(self)

@@ -176,6 +176,8 @@ class Fiber(Task):
         self._turn, self._back = _closed(), _closed()
         self._value: Any = None
         self._raised: BaseException | None = None
+        #: What another thread has raised in it, as soon as its wait is over.
+        self._interruption: BaseException | None = None
         #: The thread that carries it.
         self._thread = 0
 
@@ -214,6 +216,11 @@ class Fiber(Task):
                 )
             stood_at = stands_at
 
+    def interrupt(self, thread: int, error: BaseException) -> None:
+        """Raise ``error`` in it as soon as its wait is over, where it is ``thread`` that carries it."""
+        if thread == self._thread:
+            self._interruption = error
+
     @property
     def _stands_at(self) -> tuple[CodeType, int] | None:
         """The instruction at which its thread is; None before it has one."""
@@ -243,9 +250,11 @@ class Fiber(Task):
             raise Killed
         self._back.release()
         self._turn.acquire()
-        error, self._raised = self._raised, None
-        if error is not None:
-            raise error
+        error, interruption = self._raised, self._interruption
+        self._raised = self._interruption = None
+        for one in (error, interruption):
+            if one is not None:
+                raise one
         return self._value
 
 
@@ -385,6 +394,12 @@ class Kernel:
         home.is_dead = True
         for task in [task for task in self.tasks if task.home is home]:
             task.kill()
+
+    def interrupt(self, thread: int, error: BaseException) -> None:
+        """Raise ``error`` in what a thread runs, as soon as that waits for nothing."""
+        for task in self.tasks:
+            if isinstance(task, Fiber):
+                task.interrupt(thread, error)
 
     def wait(self) -> Any:
         """Wait, in a fiber, until the task is resumed with the ticket that it has now."""

@@ -69,9 +69,15 @@ class Stream(list[tuple[bytes, list[bytes]]]):
 class Keyspace:
     """Keys and their values."""
 
-    def __init__(self, now_us: Callable[[], int], publish: Callable[[bytes, bytes], None]) -> None:
-        """``now_us`` is the server's clock; ``publish`` passes on a channel and a message."""
-        self._now_us, self._publish = now_us, publish
+    def __init__(
+        self,
+        now_us: Callable[[], int],
+        publish: Callable[[bytes, bytes], None],
+        listeners: Callable[[bytes], int],
+    ) -> None:
+        """``now_us`` is the server's clock; ``publish`` passes on a channel and a message, and ``listeners``
+        says how many connections listen to a channel."""
+        self._now_us, self._publish, self._listeners = now_us, publish, listeners
         self._values: dict[bytes, Any] = {}
         self._expires: dict[bytes, int] = {}
         #: The keys that were found to be past their time.
@@ -181,8 +187,7 @@ class Keyspace:
         return 0
 
     def do_pubsub(self, what: bytes, *channels: bytes) -> Any:
-        # No process of a simulated fleet shows that it is there: claims lapse when they are not renewed.
-        return [part for channel in channels for part in (channel, 0)]
+        return [part for channel in channels for part in (channel, self._listeners(channel))]
 
     # Strings
 

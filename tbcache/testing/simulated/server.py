@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from redis.exceptions import NoScriptError
@@ -17,6 +17,17 @@ from tbcache.testing.simulated.lua import runtime
 #: Told of each command that was carried out: who asked, the command, its answer or error.
 Listener = Callable[[str, tuple[bytes, ...], Any], None]
 Answer = Callable[[Any], None]
+
+
+class Subscriber(Protocol):
+    """A connection that listens to a channel."""
+
+    @property
+    def is_open(self) -> bool:
+        """False once its process is over."""
+
+    def receive(self, message: bytes) -> None:
+        """Something is said there."""
 
 
 class Server:
@@ -32,11 +43,13 @@ class Server:
         self._held_up: list[Callable[[], None]] = []
         #: Another one each time it starts: what was under way with the one before is broken off.
         self.life = 0
-        self.keyspace = Keyspace(self.now_us, self._publish)
+        self.keyspace = Keyspace(self.now_us, self._publish, self.listeners_of)
         self.listeners: list[Listener] = []
         #: Called when what is held has become another.
         self.loaded: list[Callable[[], None]] = []
-        self.subscribers: dict[bytes, list[Callable[[bytes, bytes], None]]] = defaultdict(list)
+        #: Called with each list, and its first element, that was given to one that waited for it.
+        self.popped: list[Callable[[bytes, bytes], None]] = []
+        self.subscribers: dict[bytes, list[Subscriber]] = defaultdict(list)
         self._scripts: dict[bytes, str] = {}
         self._blocked: list[tuple[Sequence[bytes], Answer]] = []
 
@@ -123,9 +136,14 @@ class Server:
         count = int(arguments[0])
         return runtime().run(text, arguments[1 : 1 + count], arguments[1 + count :], self.keyspace.do)
 
+    def listeners_of(self, channel: bytes) -> int:
+        """How many connections listen to a channel: those of processes that are over are closed."""
+        return sum(one.is_open for one in self.subscribers.get(channel, ()))
+
     def _publish(self, channel: bytes, message: bytes) -> None:
-        for deliver in list(self.subscribers[channel]):
-            deliver(channel, message)
+        for one in list(self.subscribers.get(channel, ())):
+            if one.is_open:
+                one.receive(message)
 
     def _unblock(self) -> None:
         for waiting in list(self._blocked):
@@ -133,5 +151,7 @@ class Server:
             for key in keys:
                 if (found := self.keyspace.do("LPOP", [key])) is not None:
                     self._blocked.remove(waiting)
+                    for act in self.popped:
+                        act(key, found)
                     answer([key, found])
                     break

@@ -1,0 +1,234 @@
+"""What must hold of the jobs of one queue, looked at after each command that the server carries out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tbcache.queue.script import Ask
+from tbcache.store.key import Keys
+from tbcache.testing.simulated.kernel import MICROS
+from tbcache.testing.simulated.keyspace import Keyspace
+from tests.simulation.scripts import Call
+
+#: So many arguments tell finish.lua of a job.
+END_PARTS = 9
+#: Two moments are the same within so many seconds: they travel as numbers of seconds.
+NEARLY = 1e-3
+
+
+class Looking(Protocol):
+    """What the checks ask of the oracle that they belong to."""
+
+    keys: Keys
+    keyspace: Keyspace
+    now_us: Callable[[], int]
+    broken: Callable[[str, str], None]
+    #: Whether a process is there, and a worker of it shows that to Redis.
+    is_shown: Callable[[str], bool]
+    is_clock_set: bool
+
+
+class Jobs:
+    """Those of one queue: a small model of what was accepted, who has it in hand, and how it ended."""
+
+    def __init__(self, oracle: Looking, queue: str) -> None:
+        self._oracle, self._queue = oracle, queue
+        #: Jobs that were accepted and are not over: id -> fetch key.
+        self.open: dict[str, str] = {}
+        #: How jobs ended: "done" | "dead" | "cancelled".
+        self.ended: dict[str, str] = {}
+        #: Claims in force: job -> claim; until when each holds by Redis, and as its worker has renewed it.
+        self.claims: dict[str, str] = {}
+        self.claims_until: dict[str, int] = {}
+        self.renewed_until: dict[str, int] = {}
+        #: Who was given each claim, and when (us).
+        self.given: dict[str, tuple[str, int]] = {}
+        #: Jobs that died, or were cancelled, at some time: who waits for one is told so.
+        self.refused: set[str] = set()
+        #: Before which moment (us) a job is not to be tried again.
+        self.due: dict[str, int] = {}
+        #: Claims whose jobs a worker has run to their end.
+        self.ran: set[str] = set()
+        #: After which moment (s) the load of a job must begin, as it was asked for last.
+        self.wanted: dict[str, float] = {}
+
+    def lose(self) -> None:
+        """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
+        self.claims.clear()
+        self.renewed_until.clear()
+        self.wanted.clear()
+        self.due.clear()
+        jobs, keys = self._hash("jobs"), self._hash("keys")
+        self.open = {id: keys.get(id, "") for id in jobs}
+        for id in self.open:
+            self.ended.pop(id, None)
+        self._note_claims()
+
+    def set_clock(self) -> None:
+        """The server's clock was set: what was to end at some moment may be over, or not."""
+        self.claims_until.clear()
+        self.renewed_until.clear()
+        self.wanted.clear()
+        self.due.clear()
+
+    def enqueued(self, who: str, call: Call, found: Any) -> None:
+        asks = call.arguments["asks"]
+        keys = [key.decode() for key in asks[2 :: len(Ask._fields)]]
+        for key, queued in zip(keys, found, strict=True):
+            after = float(call.arguments["after"] or 0)
+            if queued.state == "joined":
+                self._join(key, queued.id, after)
+            if queued.state != "queued":
+                continue
+            # One more may wait for the running one to be over.
+            most = 1 if after or float(call.arguments["needed"] or 0) else 0
+            if key and list(self.open.values()).count(key) > most:
+                self._broken("one job", f"{key} is queued a second time")
+            self.open[queued.id] = key
+            if call.number("is_requeued"):
+                self.ended.pop(queued.id, None)
+            if after:
+                self.wanted[queued.id] = after
+
+    def _join(self, key: str, id: str, after: float) -> None:
+        if id not in self.open:
+            self._broken("job", f"an ask for {key} joined job {id}, which is over")
+        if not after or self._oracle.is_clock_set:
+            return
+        self.wanted[id] = max(after, self.wanted.get(id, 0.0))
+        claim = self.claims.get(id, "")
+        if claim in self.claims_until and self.given[claim][1] < (after - NEARLY) * MICROS:
+            self._broken("fresh after", f"an ask for {key} joined job {id}, which began too early")
+
+    def dequeued(self, who: str, call: Call, found: Any) -> None:
+        self._renew(call, found)
+        held = {claim for claim in self.claims_until if self._is_held(claim, call, found.now)}
+        self._note_claims()
+        if taken := held.difference(self.claims_until):
+            self._broken("one worker", f"{sorted(taken)} are taken from workers, as {who} asks")
+        for job in found.jobs:
+            claim = job.claim.decode()
+            id = claim.rpartition("/")[0]
+            known = self.claims.get(id)
+            if known is not None and known in self.claims_until:
+                self._broken("one worker", f"job {id} is given to {who} while it is in another's hands")
+            if id not in self.open:
+                self._broken("job", f"job {id} is given to {who}, and is over: {self.ended.get(id)}")
+            self.claims[id], self.given[claim] = claim, (who, found.now)
+            self._check_wants(id, job.message)
+            if self.due.pop(id, 0) > found.now + 1000:
+                self._broken("delay", f"job {id} is tried again too early")
+        self._bury()
+
+    def _is_held(self, claim: str, call: Call, now: int) -> bool:
+        """Whether a claim holds: also for some time after its end, where its worker is there, or where that
+        cannot be known."""
+        until = max(some.get(claim, 0) for some in (self.claims_until, self.renewed_until))
+        if not until or self._oracle.is_clock_set:
+            return until > now
+        if not call.text("present"):
+            return until + call.number("claim_us") > now
+        is_shown = claim in self.given and self._oracle.is_shown(self.given[claim][0])
+        return until + (call.number("present_us") if is_shown else 0) > now
+
+    def _check_wants(self, id: str, message: bytes) -> None:
+        words = json.loads(message)["kwargs"]
+        if self.wanted.get(id, 0.0) > words.get("after", 0.0) + NEARLY:
+            self._broken("fresh after", f"job {id} is told {words}, and is to begin after {self.wanted[id]}")
+
+    def _renew(self, call: Call, found: Any) -> None:
+        """A worker says which jobs it has in hand: they are its own for as long again."""
+        is_heard = bool(found.seen.epoch) or not call.text("limits")
+        for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
+            if claim in self.claims_until:
+                self.renewed_until[claim] = found.now + call.number("claim_us")
+
+    def finished(self, who: str, call: Call, said: list[bytes]) -> None:
+        ends = call.arguments["ends"]
+        for at, what in zip(range(0, len(ends), END_PARTS), said, strict=True):
+            claim = ends[at].decode()
+            id, word = claim.rpartition("/")[0], what.decode() if isinstance(what, bytes) else str(what)
+            if word == "gone":
+                continue
+            if self.claims.get(id, claim) != claim:
+                self._broken("fencing", f"{who} said what became of job {id}, which is in another's hands")
+            if word == "done" and id in self.open:
+                if claim not in self.ran:
+                    self._broken("job", f"job {id} is done, and nobody has run it")
+                self._end(id, "done")
+            delay = int(ends[at + 3] or 0)
+            if word == "later" and not self.open.get(id, ""):
+                self.due[id] = self._oracle.now_us() + delay
+            self.claims.pop(id, None)
+        self._bury()
+        self._note_claims()
+
+    def cancelled(self, who: str, call: Call, found: Any) -> None:
+        id = call.text("id")
+        self._check_moved(id, found.state)
+        if found.state in ("done", "stopping") and id in self.open:
+            self._end(id, "cancelled")
+
+    def promoted(self, who: str, call: Call, found: Any) -> None:
+        id = call.text("id")
+        self._check_moved(id, found.state)
+        self.due.pop(id, None)
+        lanes = [self._members(lane) for lane in ("suspects", "interactive", "prewarm")]
+        if found.state == "done" and not any(lane[:1] == [id] for lane in lanes):
+            self._broken("promoted", f"job {id} is not the first of its lane")
+
+    def _check_moved(self, id: str, state: str) -> None:
+        is_held = self.claims.get(id, "") in self.claims_until
+        if state == "gone" and id in self.open:
+            self._broken("job", f"job {id} is said to be over, and is not")
+        if state == "done" and is_held:
+            self._broken("one worker", f"job {id} is taken away, and its worker is not told")
+        if state in ("running", "stopping") and id in self.open and not is_held and not self._waits(id):
+            self._broken("job", f"job {id} is said to run, and no worker has it")
+
+    def _waits(self, id: str) -> bool:
+        """Whether it waits for another of its fetch to be over."""
+        return self._hash("pending").get(f"+{self.open[id]}") == id
+
+    def purged(self, who: str, call: Call, _: Any) -> None:
+        if left := {one.decode() for one in call.arguments["ids"]}.intersection(self._members("dead")):
+            self._broken("job", f"dead letters are forgotten, and are there: {sorted(left)}")
+
+    def _bury(self) -> None:
+        for id in self._members("dead"):
+            if id in self.open:
+                self._end(id, "dead")
+                self.claims.pop(id, None)
+
+    def _end(self, id: str, how: str) -> None:
+        if id in self.ended:
+            self._broken("job", f"job {id} ended twice: {self.ended[id]}, {how}")
+        self.ended[id] = how
+        if how != "done":
+            self.refused.add(id)
+        self.wanted.pop(id, None)
+        del self.open[id]
+
+    def _note_claims(self) -> None:
+        key = self._oracle.keys.queue(self._queue, "claims").encode()
+        found = self._oracle.keyspace.do("ZRANGE", [key, b"0", b"-1", b"WITHSCORES"])
+        self.claims_until = {
+            claim.decode(): int(float(at)) for claim, at in zip(found[::2], found[1::2], strict=True)
+        }
+
+    def _members(self, part: str) -> list[str]:
+        key = self._oracle.keys.queue(self._queue, part).encode()
+        return [one.decode() for one in self._oracle.keyspace.do("ZRANGE", [key, b"0", b"-1"])]
+
+    def _hash(self, part: str) -> dict[str, str]:
+        key = self._oracle.keys.queue(self._queue, part).encode()
+        found = self._oracle.keyspace.do("HGETALL", [key])
+        return {
+            name.decode(): value.decode(errors="replace")
+            for name, value in zip(found[::2], found[1::2], strict=True)
+        }
+
+    def _broken(self, promise: str, what: str) -> None:
+        self._oracle.broken(promise, f"{what} ({self._queue})")

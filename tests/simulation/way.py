@@ -1,0 +1,378 @@
+"""What each kind of step does: what users do, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from scheduler.leader import LEASE_MS
+from tbcache.io import utc_now
+from tbcache.models import Limit
+from tbcache.testing.simulated.kernel import Coro, micros
+from tests.simulation.fault import Faults
+from tests.simulation.oracle import PLAIN
+from tests.simulation.plan import Step
+from tests.simulation.process import LOOP, Process
+from tests.simulation.work import UNKNOWN
+
+LANES = ("interactive", "prewarm")
+
+#: By how much a clock is set that is set again and again (s).
+CLOCK_STEPS = (30.0, 3.0, 0.6, -30.0, -3.0, 1.2)
+#: For so long (s) all fetch as much as there is money for: one alone is through with a day's budget by then.
+SPENDING = 26.0
+
+
+def _step_for_a_while(faults: Faults, process: Process, step: Step) -> None:
+    """The clock is wrong, and is put right."""
+    seconds = CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
+    faults.step_clock(seconds)
+    faults.kernel.after(step.seconds, lambda: faults.step_clock(-seconds))
+
+
+def _fetch(faults: Faults, process: Process, step: Step) -> None:
+    symbol, patience = f"S{faults.world.number()}", float(step.odd % 4)
+    process.do("act fetch", lambda: process.fetch(symbol, patience))
+
+
+def _fetch_same(faults: Faults, process: Process, step: Step) -> None:
+    process.do("act fetch", lambda: process.fetch(f"T{step.odd % 3}", float(step.odd % 4)))
+
+
+def _hold(faults: Faults, process: Process, step: Step) -> None:
+    process.do("act hold", lambda: process.hold(step.odd % 4 * 0.5))
+
+
+def _saturate(faults: Faults, process: Process, step: Step) -> None:
+    process.do("act saturate", lambda: process.saturate(max(0.5, step.seconds)))
+
+
+def _wait_in_line(faults: Faults, process: Process, step: Step) -> None:
+    process.do("act wait in line", lambda: process.wait_in_line(max(1.0, step.seconds)))
+
+
+def _enqueue(
+    faults: Faults, process: Process, step: Step, lane: str = "interactive", wait: float = 0.0
+) -> None:
+    symbol = f"T{step.odd % 3}" if step.odd % 2 else f"Q{faults.world.number()}"
+    delay = 0.0 if step.odd % 3 else 0.5
+    process.do("act enqueue", lambda: process.enqueue(symbol, lane, delay, wait))
+
+
+def _ask_for_what_is_new(faults: Faults, process: Process, step: Step) -> None:
+    """Loads that begin after a moment, or last for long, of what others ask for as well."""
+    symbol, ago = f"T{step.odd % 2}", timedelta(seconds=(0.0, 0.2, 1.0)[step.odd % 3])
+    wants: dict[str, Any] = {"needed": step.seconds}
+
+    async def ask() -> None:
+        if step.odd % 4:
+            wants["fresh_after"] = utc_now() - ago
+        await process.enqueue(symbol, LANES[step.odd % 2], **wants)
+
+    process.do("act ask for what is new", ask)
+
+
+def _prewarm_for_a_while(faults: Faults, process: Process, step: Step) -> None:
+    for _ in range(2 + step.odd % 4):
+        symbol = f"Q{faults.world.number()}"
+        process.do(
+            "act prewarm",
+            lambda symbol=symbol: process.enqueue(symbol, "prewarm", valid_seconds=step.seconds / 2),
+        )
+
+
+def _enqueue_what_nobody_knows(faults: Faults, process: Process, step: Step) -> None:
+    symbol = f"{UNKNOWN}{faults.world.number()}"
+    process.do("act enqueue", lambda: process.enqueue(symbol, LANES[step.odd % 2]))
+
+
+def _move(how: str) -> Callable[[Faults, Process, Step], object]:
+    """An operator cancels or promotes a job that is there, or was."""
+
+    def act(faults: Faults, process: Process, step: Step) -> None:
+        oracle = faults.world.oracle
+        queue, jobs = (PLAIN, oracle.plain) if step.odd % 4 == 3 else (faults.world.source.name, oracle.jobs)
+        known = [*jobs.open] or [*jobs.ended]
+        if known:
+            id = known[step.who * len(known) // 6]
+            process.do(f"act {how}", lambda: process.move(how, queue, id))
+
+    return act
+
+
+def _exhume(how: str) -> Callable[[Faults, Process, Step], object]:
+    def act(faults: Faults, process: Process, step: Step) -> None:
+        queue = PLAIN if step.odd % 2 else faults.world.source.name
+        process.do(f"act {how}", lambda: process.exhume(how, queue))
+
+    return act
+
+
+def _send(faults: Faults, process: Process, step: Step) -> None:
+    fails, delay_ms = (0, 0, 1, 2, 9)[step.odd % 5], 0 if step.odd % 3 else 300
+    process.do("act send", lambda: process.send(fails, delay_ms))
+
+
+def _stop_the_leader(faults: Faults, process: Process, step: Step) -> None:
+    """It stands still until another leads, or is killed; then it goes on where it stood."""
+    leaders = [one for one in faults.world.active if one.kind == "scheduler" and one.leader._token]
+    if not leaders:
+        return
+    leader, after = leaders[0], process.chance.uniform(0.0, 2.2)
+    asleep = LEASE_MS / 1000 + 2.5 + step.seconds
+    if step.odd % 4:
+        faults.kernel.after(after, lambda: faults.freeze(leader, asleep))
+    else:
+        faults.kernel.after(after, lambda: faults.world.kill(leader))
+        faults.begin("scheduler", 1.0)
+
+
+def _clear(faults: Faults, process: Process, step: Step) -> None:
+    pattern = ("reddit:*", "reddit:T0:*", "*", "reddit:T1:24")[step.odd % 4]
+    process.do("act clear", lambda: process.clear(pattern))
+
+
+def _hide_in_a_load(faults: Faults, process: Process, step: Step) -> None:
+    """A value is deleted, or all are cleared, while one is being loaded; then others ask for it."""
+    name, others = f"V{step.odd % 3}", faults.world.active
+    process.do("act load", lambda: process.values.load(name))
+    hider, reader = others[step.odd % len(others)], others[(step.odd + 1) % len(others)]
+    if step.odd % 2:
+        hider = reader = process
+    hide = (lambda: hider.values.delete(name)) if step.odd % 4 else (lambda: hider.clear("values:*"))
+    faults.kernel.after(process.chance.uniform(0.005, 0.25), lambda: hider.do("act hide", hide))
+    faults.kernel.after(0.4, lambda: reader.do("act load", lambda: reader.values.load(name)))
+
+
+def _spend(faults: Faults, process: Process, step: Step) -> None:
+    """One, or all, go on without Redis for a while, and everyone fetches as much as there is money for."""
+    for one in faults.world.active * 3:
+        one.do("act spend", lambda one=one: one.spend(SPENDING))
+    apart = faults.world.active if step.odd % 2 else [process]
+    for one in apart if step.odd % 6 else []:
+        after = process.chance.uniform(0.2, 1.0)
+        faults.kernel.after(
+            after, lambda one=one: faults.cut(one, ("refused", "silent")[step.who % 2], SPENDING - 1.0)
+        )
+
+
+def _clear_values(faults: Faults, process: Process, step: Step) -> None:
+    pattern = ("values:*", "values:V1", "reddit:quote:*", "*")[step.odd % 4]
+    process.do("act clear", lambda: process.clear(pattern))
+
+
+def _kill(faults: Faults, process: Process, step: Step) -> None:
+    faults.world.kill(process)
+    faults.begin(process.kind, step.seconds)
+
+
+def _cut_while_hungry(faults: Faults, process: Process, step: Step) -> None:
+    """It has taken what there was, and others wait for that to come free; shortly before, it is cut off."""
+    limit = faults.world.source.limits[0]
+    for _ in range(limit.count):
+        process.do("act take", process.take)
+    process.do("act saturate", lambda: process.saturate(limit.window_seconds + 1.0))
+    others = [one for one in faults.world.active if one is not process]
+    for number in range(limit.count if others else 0):
+        other = others[number % len(others)]
+        other.do("act wait in line", lambda other=other: other.wait_in_line(limit.window_seconds + 0.5))
+    at = limit.window_seconds - process.chance.uniform(0.3, 0.9)
+    faults.kernel.after(at, lambda: faults.cut(process, ("refused", "refused", "silent")[step.odd % 3], 1.5))
+    # What it asks at that moment Redis may hear, and it hears nothing of that.
+    faults.kernel.after(at - 0.001, lambda: process.do("act take", process.take))
+
+
+def _cut_in_a_burst(faults: Faults, process: Process, step: Step) -> None:
+    """Some of its asks are carried out, and it does not hear which."""
+    for _ in range(faults.world.source.limits[0].count):
+        process.do("act take", process.take)
+    faults.kernel.after(process.chance.uniform(0.0002, 0.002), lambda: faults.cut(process, "silent", 2.0))
+    for one in faults.world.active:
+        after = 0.0 if one is process else 0.1
+        faults.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
+
+
+def _freeze_in_a_load(faults: Faults, process: Process, step: Step) -> None:
+    """It wakes up when its lease is over, and another may have loaded the same."""
+    symbol = f"T{step.odd % 3}"
+    process.do("act fetch", lambda: process.fetch(symbol, 1.0))
+    faults.kernel.after(process.chance.uniform(0.05, 0.6), lambda: faults.freeze(process, 1.0 + step.seconds))
+    for one in [one for one in faults.world.active if one is not process][:2]:
+        after = faults.world.lease + process.chance.uniform(0.0, 1.0)
+        faults.kernel.after(after, lambda one=one: one.do("act fetch", lambda: one.fetch(symbol, 3.0)))
+
+
+def _freeze_in_a_job(faults: Faults, process: Process, step: Step) -> None:
+    """Its claims lapse meanwhile, and another worker has the jobs when it wakes up."""
+    for _ in range(3):
+        symbol = f"Q{faults.world.number()}"
+        process.do("act enqueue", lambda symbol=symbol: process.enqueue(symbol, "interactive", 0.0, 0.0))
+    workers = [one for one in faults.world.active if one.kind == "worker"]
+    if workers:
+        # Where Redis cannot know whether they are there, claims hold for twice as long.
+        asleep = (
+            faults.world.claim_seconds * (1 if faults.world.shape.is_shown else 2) + 0.3 + step.seconds / 2
+        )
+        faults.kernel.after(process.chance.uniform(0.02, 0.3), lambda: faults.freeze(workers[0], asleep))
+        faults.begin("worker", 0.5)
+
+
+def _cancel(faults: Faults, process: Process, step: Step) -> None:
+    """Tasks of an event loop are cancelled wherever they stand: nothing of them is left."""
+    loops = [one for one in faults.world.active if one.kind == LOOP]
+    if not loops:
+        return
+    cancel_acts(faults, loops[step.who % len(loops)], f"T{step.odd % 3}", 0.01 if step.odd % 2 else 0.5)
+
+
+def cancel_acts(faults: Faults, process: Process, symbol: str, most_seconds: float) -> None:
+    for act in acts_to_cancel(faults, process, symbol):
+        task = process.do("act cancelled", act)
+        if isinstance(task, Coro):
+            faults.kernel.after(process.chance.uniform(0.0, most_seconds), task.cancel)
+
+
+def acts_to_cancel(faults: Faults, process: Process, symbol: str) -> list[Callable[[], Any]]:
+    acts = [process.take, lambda: process.hold(2.0), lambda: process.fetch(symbol, 2.0)]
+    # A load goes on without the task that has asked for it: where its loop ends, it is cancelled as well.
+    return [*acts, lambda: process.values.load(symbol)] if faults.world.has_values else acts
+
+
+def _cut_and_kill(faults: Faults, process: Process, step: Step) -> None:
+    """It goes alone, and nobody is ever told what it has sent; others take what there is then."""
+    faults.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
+    if step.odd % 3:
+        process.do("act saturate", lambda: process.saturate(0.3 + step.seconds / 2))
+        for one in [one for one in faults.world.active if one is not process]:
+            after = 0.4 + step.seconds / 2
+            faults.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
+    faults.kernel.after(0.3 + step.seconds / 2, lambda: faults.world.kill(process))
+    faults.begin(process.kind, 1.0 + step.seconds)
+
+
+def _lose_beside(faults: Faults, process: Process, step: Step) -> None:
+    """One knows nothing of the loss, and goes alone."""
+    faults.cut(process, ("refused", "silent")[step.odd % 2], 1.0 + step.seconds)
+    faults.kernel.after(0.05 + 0.1 * (step.odd % 4), lambda: faults.lose(({}, {}), 0, 0.0))
+
+
+def _come_back_with_another_clock(faults: Faults, process: Process, step: Step) -> None:
+    """All is used up as the server goes; it comes back empty, on a machine whose clock is another."""
+    for one in faults.world.active:
+        one.do("act saturate", lambda one=one: one.saturate(1.0 + step.seconds))
+    faults.kernel.after(0.3, lambda: faults.lose(({}, {}), 0, step.seconds / 2))
+    faults.kernel.after(0.3, lambda: faults.step_clock(CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]))
+
+
+def _leave(faults: Faults, process: Process, step: Step) -> None:
+    if len(faults.world.active) > 1:
+        faults.kernel.spawn(process, "stop", process.stop)
+
+
+def _cut_all(faults: Faults, process: Process, step: Step) -> None:
+    for one in faults.world.living:
+        faults.cut(one, ("refused", "silent")[step.odd % 2], step.seconds)
+
+
+def _refuse(faults: Faults, process: Process, step: Step) -> None:
+    upstream = faults.world.upstream
+    upstream.mood = ("throttled", "throttled", "down", "stalled")[step.odd % 4]
+    upstream.mood_until = faults.kernel.now_us + micros(0.5 + step.seconds)
+
+
+def _storm(faults: Faults, process: Process, step: Step) -> None:
+    faults.storm(step.seconds)
+
+
+def _go_back(faults: Faults, process: Process, step: Step) -> None:
+    if faults.saved is not None:
+        faults.lose(faults.saved, faults.saved_us, step.seconds if step.odd % 2 else 0.0)
+
+
+def _freeze_server(faults: Faults, process: Process, step: Step) -> None:
+    faults.server.freeze(step.seconds)
+
+
+def _set_limit(faults: Faults, process: Process, step: Step) -> None:
+    """Half of the count in a window of the source's, or a window of its own."""
+    limit = faults.world.source.limits[0]
+    half = max(faults.world.source.cost, limit.count // 2)
+    window = limit.window_seconds * (0.5, 1.0, 1.0)[step.odd % 3]
+    process.do("act set a limit", lambda: process.set_limits([Limit(half, window)]))
+
+
+WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
+    "fetch": _fetch,
+    "fetch the same": _fetch_same,
+    "take": lambda faults, process, step: process.do("act take", process.take),
+    "hold": _hold,
+    "note": lambda faults, process, step: process.do("act note", process.note),
+    "saturate": _saturate,
+    "wait in line": _wait_in_line,
+    "enqueue": _enqueue,
+    "enqueue and wait": lambda faults, process, step: _enqueue(faults, process, step, wait=3.0),
+    "prewarm": lambda faults, process, step: _enqueue(faults, process, step, lane="prewarm"),
+    "ask for what is new": _ask_for_what_is_new,
+    "prewarm for a while": _prewarm_for_a_while,
+    "enqueue what nobody knows": _enqueue_what_nobody_knows,
+    "send": _send,
+    "cancel a job": _move("cancel"),
+    "promote a job": _move("promote"),
+    "requeue the dead": _exhume("requeue"),
+    "forget the dead": _exhume("purge"),
+    "stop the leader": _stop_the_leader,
+    "clear": _clear,
+    "cut off": lambda faults, process, step: faults.cut(
+        process, ("refused", "silent")[step.odd % 2], step.seconds
+    ),
+    "cut all off": _cut_all,
+    "cut off while all are hungry": _cut_while_hungry,
+    "cut off and kill": _cut_and_kill,
+    "cut off in a burst": _cut_in_a_burst,
+    "freeze in a load": _freeze_in_a_load,
+    "freeze in a job": _freeze_in_a_job,
+    "cancel": _cancel,
+    "freeze": lambda faults, process, step: faults.freeze(process, step.seconds),
+    "kill": _kill,
+    "leave": _leave,
+    "begin": lambda faults, process, step: faults.begin(process.kind, 0.0),
+    "restart the server": lambda faults, process, step: faults.restart(step.seconds),
+    "freeze the server": _freeze_server,
+    "lose all": lambda faults, process, step: faults.lose(({}, {}), 0, step.seconds if step.odd % 2 else 0.0),
+    "lose beside one that is cut off": _lose_beside,
+    "go back": _go_back,
+    "save": lambda faults, process, step: faults.save(),
+    "spend": _spend,
+    "hide in a load": _hide_in_a_load,
+    "load a value": lambda faults, process, step: process.do(
+        "act load", lambda: process.values.load(f"V{step.odd % 3}")
+    ),
+    "set a value": lambda faults, process, step: process.do(
+        "act set", lambda: process.values.set(f"V{step.odd % 3}")
+    ),
+    "delete a value": lambda faults, process, step: process.do(
+        "act delete", lambda: process.values.delete(f"V{step.odd % 3}")
+    ),
+    "ask a function": lambda faults, process, step: process.do(
+        "act ask", lambda: process.values.ask(f"F{step.odd % 3}")
+    ),
+    "clear values": _clear_values,
+    "set the clock for a while": _step_for_a_while,
+    "come back with another clock": _come_back_with_another_clock,
+    "set the clock at any time": lambda faults, process, step: faults.step_clock(
+        CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
+    ),
+    "set the clock": lambda faults, process, step: faults.set_clock(
+        (-30.0, -5.0, -1.0, 1.0, 5.0, 30.0)[step.odd % 6]
+    ),
+    "pause": lambda faults, process, step: process.do("act pause", lambda: process.order("pause")),
+    "drain": lambda faults, process, step: process.do("act drain", lambda: process.order("drain")),
+    "resume": lambda faults, process, step: process.do("act resume", lambda: process.order("resume")),
+    "set a limit": _set_limit,
+    "take a limit back": lambda faults, process, step: process.do(
+        "act take a limit back", lambda: process.set_limits([])
+    ),
+    "refuse": _refuse,
+    "storm": _storm,
+}

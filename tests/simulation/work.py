@@ -1,0 +1,163 @@
+"""What a worker does with the jobs that it takes, of a source's queue and of one that no source paces."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.middleware import Retries, SkipMessage
+
+from tbcache.io import run
+from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
+from tbcache.queue import Cancelled, PacingBroker
+from tbcache.queue.job import actor_name
+from tbcache.settings import LONGEST_SECONDS
+from tbcache.testing.simulated.kernel import MICROS
+from tests.simulation.job import NEARLY, Jobs
+from tests.simulation.oracle import PLAIN
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+
+# Middleware says which jobs it gives up.
+logging.getLogger("dramatiq").addHandler(logging.NullHandler())
+
+WORKER_THREADS = 3
+#: So often a job of the plain queue is tried again, after so many milliseconds at least and at most.
+MOST_RETRIES, LEAST_MS, MOST_MS = 2, 200, 1000
+#: What a symbol begins with that no upstream knows.
+UNKNOWN = "X"
+#: A process knows the server's time as well as this (s).
+CLOCK_ERROR = 0.5
+
+
+class Failed(Exception):
+    """A job of the plain queue has failed."""
+
+
+class Work:
+    """The broker of one process, and the jobs that it carries out, where it is a worker."""
+
+    def __init__(self, process: Process) -> None:
+        world = process.world
+        self._process, self._world = process, world
+        self.broker = PacingBroker(
+            process.store,
+            world.settings.model_copy(update={"caller": process.name}),
+            [world.source],
+            middleware=[Retries(max_retries=MOST_RETRIES, min_backoff=LEAST_MS, max_backoff=MOST_MS)],
+            claim_seconds=world.claim_seconds,
+        )
+        errors = (InvalidRequest, RateLimited, UpstreamError)
+        source = world.source.name
+        declare = functools.partial(dramatiq.actor, broker=self.broker)
+        declare(actor_name=actor_name(source), queue_name=source, throws=errors)(_fetch)
+        declare(actor_name="work", queue_name=PLAIN)(_work)
+        self._consumers: list[Any] = []
+
+    def begin(self) -> None:
+        """Take jobs from now on."""
+        broker, oracle = self.broker, self._world.oracle
+        if not self._world.shape.is_shown:
+            # Its user of Redis may not listen to any channel.
+            broker.context.presence.show = _nothing  # type: ignore[method-assign]
+        queues = [(self._world.source.name, oracle.jobs)]
+        queues += [(PLAIN, oracle.plain)] if self._world.shape.is_plain else []
+        broker.threads.open(WORKER_THREADS)
+        for name, jobs in queues:
+            consumer = broker.consume(name, prefetch=2 * WORKER_THREADS, timeout=1000)
+            self._consumers.append(consumer)
+            self._process.spawn("consumer", functools.partial(self._consume, consumer, jobs))
+
+    def end(self) -> None:
+        """Take no more, and wait for those that were begun."""
+        self.broker.threads.close()
+        while self.broker.threads.busy:
+            self._world.kernel.sleep(0.05)
+        for consumer in self._consumers:
+            consumer.close()
+
+    @property
+    def presence(self) -> Any:
+        """The connection by which Redis knows that the worker is there."""
+        return self.broker.context.presence
+
+    def _consume(self, consumer: Any, jobs: Jobs) -> None:
+        while not self._world.is_closing:
+            message = next(consumer)
+            if message is not None:
+                self._process.spawn("job", functools.partial(self._run, consumer, jobs, message))
+            else:
+                self._world.kernel.sleep(1e-6)
+
+    def _run(self, consumer: Any, jobs: Jobs, message: Any) -> None:
+        """Carry a job out as dramatiq's worker does."""
+        claim = message.claim.decode()
+        try:
+            self.broker.emit_before("process_message", message)
+            result = self._carry_out(message)
+            jobs.ran.add(claim)
+            self.broker.emit_after("process_message", message, result=result)
+            self._check_loaded(message, result)
+        except SkipMessage:
+            jobs.ran.add(claim)
+            self.broker.emit_after("skip_message", message)
+        except (InvalidRequest, RateLimited, UpstreamError, Failed, Cancelled) as error:
+            jobs.ran.add(claim)
+            self._process.check_error(error)
+            self.broker.emit_after("process_message", message, exception=error)
+        (consumer.nack if message.failed else consumer.ack)(message)
+
+    def _carry_out(self, message: Any) -> Any:
+        if not message.is_fetch:
+            return self._work(message.options.get("retries", 0), **message.kwargs)
+        self._check_time(message)
+        return self._fetch(message.options["slot"], **message.kwargs)
+
+    def _fetch(
+        self, slot: str, symbol: str, hours: int, lane: str, needed: float = 0.0, after: float = 0.0
+    ) -> Any:
+        if symbol.startswith(UNKNOWN) and self._process.chance.happens(0.7):
+            raise InvalidRequest(f"nobody knows {symbol}")
+        needed = LONGEST_SECONDS if after else needed
+        return run(self._process.fetch(symbol, 0.0, needed=needed, slot=slot, lane=lane))
+
+    def _check_loaded(self, message: Any, outcome: Any) -> None:
+        """What is done was loaded after the moment that was asked for."""
+        world, after = self._world, message.kwargs.get("after", 0.0)
+        if message.is_cancelled or not after or message.finish.what != "done" or world.oracle.is_clock_set:
+            return
+        load = world.upstream.load_in(outcome)
+        at = world.kernel.begins_at + load.began_us / MICROS
+        if at < after - NEARLY:
+            world.broken("fresh after", f"{load.key} is done, and was loaded {after - at:.3f} s too early")
+
+    def _check_time(self, message: Any) -> None:
+        """A pre-warm whose time is past is not carried out."""
+        world, until = self._world, message.options.get("valid_until")
+        late = world.server.now_us() / MICROS - (until or 0.0)
+        is_late = until and message.kwargs["lane"] == "prewarm" and late > CLOCK_ERROR
+        if is_late and not world.oracle.is_clock_set:
+            world.broken("valid until", f"{self._process.name} loads {late:.3f} s too late")
+
+    def _work(self, retries: int, fails: int) -> None:
+        """``fails`` times it fails."""
+        self._world.kernel.sleep(self._process.chance.uniform(0.01, 0.6))
+        if retries < fails:
+            raise Failed(f"{fails - retries} times more")
+
+
+def _fetch(
+    symbol: str, hours: int = 24, lane: str = "interactive", needed: float = 0.0, after: float = 0.0
+) -> None:
+    """Stands for the actor that fetches: what is sent to it is checked by this."""
+
+
+def _work(fails: int) -> None:
+    """Stands for an actor of somebody's own."""
+
+
+def _nothing() -> None:
+    """What is done where nothing is."""
