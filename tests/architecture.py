@@ -208,3 +208,4 @@ if __name__ == "__main__":
     _write(PAGE, TABLE, table_of_scripts())
     _write(METRICS_PAGE, METRICS_TABLE, table_of_metrics())
     _write(command_page.PAGE, command_page.PART, command_page.commands())
+    _write(command_page.PAGE, command_page.EXIT_CODES, command_page.exit_codes())

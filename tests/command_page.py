@@ -11,11 +11,19 @@ from typing import Any
 import typer
 
 from tbcache.cli.app import PLACES, app, load
+from tbcache.cli.exit import MEANINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 PART = re.compile(r"(?<=<!-- commands -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+EXIT_CODES = re.compile(r"(?<=<!-- exit codes -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 #: What every command has, or nearly; the page says it once.
 _COMMON = {"--data-dir", "--help", "--json", "--csv"}
+
+
+def exit_codes() -> str:
+    """The table of exit codes."""
+    rows = [f"| {code} | {meaning} |\n" for code, meaning in MEANINGS.items()]
+    return "".join(["| Exit code | Meaning |\n|---|---|\n", *rows])
 
 
 def leaves() -> Iterator[tuple[str, Any]]:

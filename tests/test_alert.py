@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,7 @@ from tbcache.fleet import Fleet, Incident, Trouble
 from tbcache.fleet.alert import Answer, Watch, Webhook, post, trial_message
 from tbcache.fleet.alert import follow as follow_module
 from tbcache.fleet.alert.follow import HOLD, follow
+from tbcache.fleet.alert.memory import Memory
 from tbcache.fleet.alert.message import message_of
 from tbcache.fleet.alert.webhook import signature
 from tbcache.fleet.incident import MOST, Incidents, stale
@@ -34,6 +35,7 @@ from tbcache.settings.alert import MOST_BYTES, read_rules, rule_for, secret_byte
 from tbcache.store import Store
 from tests.cli.command import Done
 from tests.cli.conftest import cli
+from tests.cli.test_rights import user
 from tests.cli.test_trouble import become_absent, say
 from tests.providers.wire import Answer as Answering
 from tests.providers.wire import always, answering
@@ -447,28 +449,40 @@ def test_old_incidents_are_removed(
     assert Fleet(settings, store).incidents() == []
 
 
-@pytest.mark.parametrize("is_list", [True, False])
-def test_a_damaged_lease_is_said(
-    cli: Cli,
-    server: Server,
-    store: Store,
-    settings: Settings,
-    watch_for: Callable[..., Watch],
-    caplog: pytest.LogCaptureFixture,
-    is_list: bool,
+@pytest.mark.parametrize("what", ["list", "no end", "no name"])
+def test_a_damaged_lease_is_taken_over(
+    store: Store, settings: Settings, watch_for: Callable[..., Watch], what: str
 ) -> None:
-    """Nobody is told of anything, and that is told by nobody."""
+    """Nobody was told of anything, for ever, and nobody said so."""
     key = store.keys.alert_lease
-    if is_list:
+    if what == "list":
         store.client.rpush(key, "x")
-        store.client.expire(key, 60)
     else:
-        store.client.set(key, "5 ghost")
-    watch_for(settings, store).look()
-    shown = cli("alert", is_terminal=True, REDIS_URL=server.url, COLUMNS="200")
-    store.client.delete(key)
+        store.client.set(key, "5 ghost" if what == "no end" else "ghost", ex=None if what == "no end" else 60)
+    assert Fleet(settings, store).watcher() == (None, "") if what == "no end" else True
+    watch = watch_for(settings, store)
+    watch.look()
+    # Higher than any that ever was, so that nobody who stood still writes with it.
+    assert watch._lease.token > 10**15
+    assert Fleet(settings, store).watcher().name == watch._lease._name
+    assert 0 < store.client.pttl(key) <= 15_000
+
+
+def test_a_lease_that_redis_refuses_is_a_trouble(
+    cli: Cli, server: Server, settings_for: SettingsFor, watch_for: Callable[..., Watch], caplog: Any
+) -> None:
+    """Nobody can be told by the webhook that nobody is told."""
+    keys = ("resetkeys", "~trading_bot:{[^a]*", "~trading_bot:[^{]*", "~trading_bot:{alert}:[^l]*")
+    with user(server, *keys) as url, closing(Store(settings_for(server, REDIS_URL=url))) as store:
+        watch_for(settings_for(server, REDIS_URL=url), store).look()
+        seen = cli("status", "--check", REDIS_URL=url)
+        listed = cli("alert", is_terminal=True, REDIS_URL=url)
+    assert seen.code == 1
+    assert (
+        "nobody is told of troubles: the lease trading_bot:{alert}:lease cannot be read (NOPERM" in seen.out
+    )
     assert "alert.unwatched" in [record.message for record in caplog.records]
-    assert f"redis-cli UNLINK '{key}'" in shown.err + shown.out
+    assert "cannot be read" in listed.err
 
 
 @pytest.mark.parametrize("junk", [b"{", b"7", b'{"id":"x"}', b'{"id":7}'])
@@ -484,6 +498,8 @@ def test_what_is_damaged_is_no_incident(
     (read,) = Fleet(settings, store).incidents()
     assert read.what == "a?[2J"
     watch_for(settings, store).look()
+    # They would be read at each look, and stand in the way of those that are.
+    assert list(store.client.hkeys(store.keys.incidents)) == [one.id.encode()]
 
 
 def test_a_key_of_another_type_stops_no_alert(
@@ -583,6 +599,13 @@ def test_what_is_answered_shows_nothing_of_the_url() -> None:
     answer = webhook.send(trial_message("a"))
     assert (answer.status, answer.reason) == (None, "no connection")
     assert "hunter2" not in f"{answer} {webhook.address} {vars(webhook)}"
+
+
+def test_no_words_of_others_call_all_of_a_channel() -> None:
+    """They may be an upstream's, or an operator's."""
+    (one,) = Following("*:0s").see(NOW, trouble(what="x <!channel> @everyone me@here.org"))
+    body = json.loads(message_of(one, "opened", "ns", Redactor()).body)
+    assert body["text"] == "[ns] x (channel) (everyone) me@here.org (for 0 s)"
 
 
 def test_no_credential_leaves_by_the_webhook() -> None:
@@ -696,6 +719,78 @@ def test_a_hook_that_is_gone_is_asked_no_more(
     assert said == ["trouble.began", "alert.opened", "alert.hook_gone", "trouble.ended", "alert.resolved"]
     assert url not in caplog.text.replace("127.0.0.1", "")
     assert SECRET not in caplog.text
+
+
+def test_a_hook_that_is_gone_is_so_for_all_until_it_takes_a_test(
+    server: Server, settings_for: SettingsFor, store_for: StoreFor, watch_for: Callable[..., Watch], cli: Cli
+) -> None:
+    """Each process that took over asked once more."""
+    with replying("410 Gone") as (url, asked):
+        settings, store = settings_for(server, **hook(url)), store_for(server)
+        close(store)
+        first = watch_for(settings, store)
+        looks(first, lambda: sent(store, settings) == ["opened"])
+        first.stop()
+        close(store, is_closed=False)
+        second = watch_for(settings, store)
+        looks(second, lambda: Fleet(settings, store).incidents()[0].resolved_at is not None)
+        second.look()
+        assert second._post._courier.in_hand == 0  # type: ignore[union-attr]
+        assert (len(asked), 0 < store.client.ttl(store.keys.alert_gone) <= 7 * 86400) == (1, True)
+        variables = {**hook(url), "REDIS_URL": server.url}
+        assert cli("alert", "test", **variables).code == 1
+        assert store.client.exists(store.keys.alert_gone)
+    with replying("204 No Content") as (other, _):
+        assert cli("alert", "test", **{**variables, **hook(other)}).data["is_accepted"]
+    assert not store.client.exists(store.keys.alert_gone)
+
+
+def test_an_outage_that_was_told_is_told_to_be_over_by_whoever_is_started_next(
+    private_server: Server,
+    settings_for: SettingsFor,
+    store_for: StoreFor,
+    watch_for: Callable[..., Watch],
+    inbox: Inbox,
+) -> None:
+    """To start the workers again is what one does first, and a pager rang for ever."""
+    settings = settings_for(private_server, **hook(inbox.url))
+    first = watch_for(settings, store_for(private_server))
+    first.look()
+    private_server.kill()
+    looks(first, lambda: inbox.kinds() == ["trouble.opened"])
+    looks(first, lambda: [one.sent for one in first._known.values()] == ["opened"])
+    first.stop()
+    next_one, other = (watch_for(settings, store_for(private_server)) for _ in range(2))
+    next_one.look()
+    (file,) = (settings.data_dir / "alerts" / "trading_bot").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    private_server.start()
+    looks(next_one, lambda: inbox.kinds() == ["trouble.opened", "trouble.resolved"])
+    looks(next_one, lambda: not file.exists())
+    # One that was started in that folder as well, and is late, begins nothing anew.
+    other.look()
+    assert [one.sent for one in Fleet(settings, store_for(private_server)).incidents()] == ["resolved"]
+    assert len({one["data"]["id"] for one in inbox.bodies}) == 1
+
+
+def test_what_lies_in_the_folder_counts_where_it_is_ours_alone(tmp_path: Path) -> None:
+    """Anyone can plant files in a folder that is shared."""
+    memory = Memory(tmp_path, "ns")
+    one = msgspec.structs.replace(Following("*:0s").see(NOW, trouble())[0], id="a" * 16)
+    memory.write(one)
+    (file,) = (tmp_path / "alerts" / "ns").iterdir()
+    assert memory.read() == [one]
+    file.chmod(0o644)
+    assert memory.read() == []
+    file.chmod(0o600)
+    file.write_bytes(b"{")
+    assert memory.read() == []
+    file.write_bytes(msgspec.json.encode(one))
+    file.rename(file.with_name("0" * 16 + ".json"))
+    assert memory.read() == []
+    memory.forget("0" * 16)
+    memory.forget("0" * 16)
+    assert list(file.parent.iterdir()) == []
 
 
 def test_messages_are_bounded_in_number(
@@ -818,7 +913,7 @@ def test_the_command_lists_rules_and_incidents(
 def test_a_test_says_what_came_back(cli: Cli, inbox: Inbox) -> None:
     """Who sets a hook up wants to know that it works before it must."""
     done = cli("alert", "test", **hook(inbox.url))
-    assert (done.code, done.out, inbox.kinds()) == (0, "", ["test"])
+    assert (done.code, done.data["status"], inbox.kinds()) == (0, 204, ["test"])
     assert "answered 204 (" in done.err
     done = cli("alert", "test", **hook(f"http://127.0.0.1:{free_port()}/hunter2"))
     assert done.code == 1

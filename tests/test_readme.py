@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,9 +17,7 @@ from rich.console import Console
 from tbcache import cli
 from tbcache.api import create_app
 from tbcache.cli.dashboard import dashboard
-from tbcache.cli.error import exit_code
 from tbcache.fleet import Fleet
-from tbcache.models import error as errors
 from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings, Source, SourceSettings, get_settings
 from tbcache.store import Store
 from tests import readme
@@ -248,23 +245,6 @@ def test_the_defaults_a_class_may_have_are_all_named() -> None:
     bullet = readme.TEXT[readme.TEXT.index("- `defaults` are fields") :].split("\n- ")[0]
     named = set(re.findall(r"`(\w+)`", bullet)) - {"defaults", "Source", "TBCACHE_BLUESKY__API_KEY"}
     assert named == set(Source.__dataclass_fields__) - {"name", "provider", "missing"}
-
-
-def test_the_exit_codes_are_those_of_the_code() -> None:
-    """Scripts branch on them."""
-    rows = {int(code): meaning for code, meaning in readme.table("Exit code | Meaning")}
-    assert sorted(rows) == sorted({value for name, value in vars(cli.error).items() if _is_code(name, value)})
-    for error, word in (
-        (errors.TbcacheError("x"), "failed"),
-        (errors.ConfigurationError("x"), "configuration"),
-        (errors.RedisUnreachable("a", "b"), "Redis"),
-        (errors.UpstreamError("a", "b"), "upstream"),
-    ):
-        assert word in rows[exit_code(error)]
-
-
-def _is_code(name: str, value: Any) -> bool:
-    return name.isupper() and isinstance(value, int)
 
 
 def test_the_http_paths_are_those_of_the_api() -> None:

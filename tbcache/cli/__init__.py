@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tbcache.cli import interrupt
+from tbcache.cli.exit import OK, USAGE
 
 _SERVED_BY = {
     "up": ("fastapi", "jinja2", "uvicorn"),
@@ -16,11 +17,7 @@ _SERVED_BY = {
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code.
-
-    0 ok, 1 failed, 2 usage or configuration, 3 Redis unreachable, 4 rate limited,
-    5 upstream error, 130 interrupted.
-    """
+    """Run a command and return its exit code: see ``tbcache/cli/exit.py``."""
     if args is None:
         interrupt.end_while_starting()
     words = list(sys.argv[1:] if args is None else args)
@@ -31,13 +28,13 @@ def main(args: Sequence[str] | None = None) -> int:
         _check_extras(words)
     except MissingExtra as error:
         print(f"tbcache: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return USAGE
     if words == ["--version"]:
         from tbcache.models.version import __version__
 
         # At once: all that the commands import takes half a second.
         print(f"tbcache {__version__}")  # noqa: T201
-        return 0
+        return OK
     from tbcache.cli.app import app
     from tbcache.cli.error import run
 

@@ -8,8 +8,9 @@ import typer
 
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
+from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AsJson, DataDir
-from tbcache.cli.output import print_json, print_note, print_table, wants_json
+from tbcache.cli.output import print_json, print_note, print_table, tell, wants_json
 from tbcache.cli.table import age, rows_table
 from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError
@@ -59,20 +60,27 @@ def alert(
 
 
 @alerts.command("test", epilog=TEST_EXAMPLE)
-def send_test(data_dir: DataDir = None) -> int:
+def send_test(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     """Send a test to the webhook, once, and say what comes back."""
     settings = quiet_settings()
-    from tbcache.fleet.alert import Webhook, trial_message
+    from tbcache.fleet.alert import Webhook, send_trial
 
     webhook = Webhook.of(settings)
     if webhook is None:
         raise ConfigurationError(
             "there is no webhook: set TBCACHE_ALERT_WEBHOOK_URL and TBCACHE_ALERT_WEBHOOK_SECRET"
         )
-    answer = webhook.send(trial_message(settings.namespace))
+    answer = send_trial(webhook, settings)
     said = f"answered {answer.reason}" if answer.status is not None else f"does not answer: {answer.reason}"
-    say(f"{webhook.address} {said} ({answer.seconds:.2f} s)")
-    return 0 if answer.is_accepted else 1
+    done = {
+        "webhook": webhook.address,
+        "is_accepted": answer.is_accepted,
+        "status": answer.status,
+        "reason": answer.reason,
+        "seconds": round(answer.seconds, 3),
+    }
+    tell(done, f"{webhook.address} {said} ({answer.seconds:.2f} s)", as_json=as_json)
+    return OK if answer.is_accepted else FAILED
 
 
 def _row(one: Incident) -> tuple[str, ...]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
-from tbcache.cli.option import DataDir, SourceName
-from tbcache.cli.output import print_line
+from tbcache.cli.option import AsJson, DataDir, SourceName
+from tbcache.cli.output import tell
 from tbcache.cli.progress import progress
 from tbcache.io import utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
@@ -38,20 +38,23 @@ def backfill(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
     ] = 3600.0,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Fetch older items into the database; run it again, and it goes on where it was."""
     from tbcache.settings import get_source
 
-    start, known = moment("--since", since), get_source(source, quiet_settings())
+    settings = quiet_settings()
+    start, known = moment("--since", since), get_source(source, settings)
     known.request(symbol)
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 
     provider, pages = get_provider(source), _Pages(start)
+    provider.usage_monitor.count_as_command()
     try:
-        with progress(f"hours of {symbol} in {source}", pages.hours) as tell:
-            pages.tell = tell
+        with progress(f"hours of {symbol} in {source}", pages.hours) as advance:
+            pages.advance = advance
             reason = provider.backfill(symbol, start, patience=timeout, on_page=pages.add)
     except UpstreamError as error:
         say(failure(known.request(symbol), error, known.variables))
@@ -61,14 +64,16 @@ def backfill(
         raise typer.Exit(exit_code(error)) from None
     finally:
         provider.client.close()
-    print_line(f"{pages}; {'all is known' if reason is None else _WHY.get(reason, reason)}")
+    said = f"{pages}; {'all is known' if reason is None else _WHY.get(reason, reason)}"
+    done = {"source": source, "symbol": symbol, "since": start, **pages.to_data(), "reason": reason}
+    tell(done, said, as_json=as_json)
 
 
 class _Pages:
     """What has come, back to ``start``, said as it comes: by a bar on a terminal, in lines elsewhere."""
 
     def __init__(self, start: datetime) -> None:
-        self.tell: Callable[[float], None] = lambda more: None
+        self.advance: Callable[[float], None] = lambda more: None
         self._pages = self._items = 0
         self._start, self._reached = start, utc_now()
         self.hours = round((self._reached - start).total_seconds() / 3600)
@@ -80,8 +85,13 @@ class _Pages:
             return
         if not sys.stderr.isatty():
             say(f"{self}; back to {since:%Y-%m-%d %H:%M}")
-        self.tell(max(0.0, (self._reached - max(since, self._start)).total_seconds() / 3600))
+        self.advance(max(0.0, (self._reached - max(since, self._start)).total_seconds() / 3600))
         self._reached = min(self._reached, since)
+
+    def to_data(self) -> dict[str, Any]:
+        """How many there were; ``reached_at`` is the moment back to which they reach."""
+        reached_at = self._reached if self._pages else None
+        return {"pages": self._pages, "items": self._items, "reached_at": reached_at}
 
     def __str__(self) -> str:
         return f"{self._pages} pages, {self._items} items"

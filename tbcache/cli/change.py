@@ -37,4 +37,6 @@ def changes(
 
 
 def _cells(one: Change) -> tuple[str, ...]:
-    return f"{one.at:%m-%d %H:%M:%S}", one.kind, one.what
+    # Of a trouble that is over the words are still those that it had.
+    what = f"no longer: {one.what}" if one.kind == "ended" else one.what
+    return f"{one.at:%m-%d %H:%M:%S}", one.kind, what

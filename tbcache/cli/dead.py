@@ -10,12 +10,12 @@ import typer
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import confirm, say
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes
-from tbcache.cli.output import check_form, show
+from tbcache.cli.output import check_form, show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
-    from tbcache.fleet import DeadFilter, DeadLetter, Requeued
+    from tbcache.fleet import DeadFilter, DeadLetter, Operator, Requeued
 
 REQUEUE_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
 PURGE_EXAMPLE = "Example: tbcache dead purge twitter --symbol AAPL --yes"
@@ -108,15 +108,17 @@ def requeue(
     dry_run: DryRun = False,
     yes: Yes = False,
     who: Who = None,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
     where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
-    if _is_meant(count, f"would be queued again in {name}", dry_run=dry_run, yes=yes):
-        with progress(f"queueing again in {name}", count) as tell:
-            done = operator.requeue_dead(name, where, tell)
-        say(_requeued(name, done))
+    what = f"would be queued again in {name}{_elsewhere(operator, name, where, count)}"
+    if _is_meant(name, count, what, dry_run=dry_run, yes=yes, as_json=as_json):
+        with progress(f"queueing again in {name}", count) as advance:
+            done = operator.requeue_dead(name, where, advance)
+        tell(_done(name, done.queued, done.left), _requeued(name, done), as_json=as_json)
 
 
 @dead_letters.command("purge", epilog=PURGE_EXAMPLE)
@@ -129,15 +131,17 @@ def purge(
     dry_run: DryRun = False,
     yes: Yes = False,
     who: Who = None,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
     where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
-    if _is_meant(count, f"would be forgotten of {name}", dry_run=dry_run, yes=yes):
-        with progress(f"forgetting of {name}", count) as tell:
-            done = operator.purge_dead(name, where, tell)
-        say(f"{name}: {done} forgotten")
+    what = f"would be forgotten of {name}{_elsewhere(operator, name, where, count)}"
+    if _is_meant(name, count, what, dry_run=dry_run, yes=yes, as_json=as_json):
+        with progress(f"forgetting of {name}", count) as advance:
+            done = operator.purge_dead(name, where, advance)
+        tell(_done(name, done), f"{name}: {done} forgotten", as_json=as_json)
 
 
 def _where(symbol: str | None, job: str | None, error: str | None, caller: str | None) -> DeadFilter:
@@ -146,10 +150,21 @@ def _where(symbol: str | None, job: str | None, error: str | None, caller: str |
     return DeadFilter(symbol, job, error, caller)
 
 
-def _is_meant(count: int, what: str, *, dry_run: bool, yes: bool) -> bool:
+def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> str:
+    """Where none is meant, how many there are of others: a word of the filter may be spelled otherwise."""
+    others = 0 if count else operator.count_dead(name)
+    others = others if str(where) else 0
+    return f"; {others} others are dead there: `tbcache dead list {name}` has their reasons" if others else ""
+
+
+def _done(name: str, count: int, left: int = 0, *, is_done: bool = True) -> dict[str, object]:
+    return {"name": name, "count": count, "left": left, "is_done": is_done}
+
+
+def _is_meant(name: str, count: int, what: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Say of how many it is; True where it is to be done."""
     if dry_run or not count:
-        say(f"{count} {what}")
+        tell(_done(name, count, is_done=not dry_run), f"{count} {what}", as_json=as_json)
         return False
     if not yes:
         confirm(f"{count} {what}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.context import quiet_settings
-from tbcache.cli.error import FAILED, OK
+from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AsCsv, AsJson, DataDir
 from tbcache.cli.output import check_form, show, shown
 from tbcache.cli.progress import progress

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tbcache.cli.context import quiet_settings, require_redis
-from tbcache.cli.error import OK, exit_code, failure, say
+from tbcache.cli.error import exit_code, failure, say
+from tbcache.cli.exit import OK
 from tbcache.cli.option import (
     AsCsv,
     AsJson,

@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from tbcache.cli import interrupt
+from tbcache.cli.exit import FAILED, INTERRUPTED, OK, RATE_LIMITED, REDIS_UNREACHABLE, UPSTREAM, USAGE
 from tbcache.models import FetchRequest, untrusted
 from tbcache.models.error import (
     ConfigurationError,
@@ -24,8 +25,6 @@ from tbcache.models.error import (
     nearest,
 )
 
-OK, FAILED, USAGE, REDIS_UNREACHABLE, RATE_LIMITED, UPSTREAM = 0, 1, 2, 3, 4, 5
-INTERRUPTED = interrupt.EXIT_CODE
 #: Set by the script of a shell that asks what a line of its user's may go on with.
 VARIABLE = "_TBCACHE_COMPLETE"
 
@@ -78,7 +77,7 @@ def _redis_error() -> type[Exception]:
 
 
 def exit_code(error: TbcacheError) -> int:
-    """The exit code that the README promises for ``error``."""
+    """The exit code that docs/cli.md promises for ``error``."""
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
 
 

@@ -67,6 +67,7 @@ def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     from tbcache.providers import get_provider
 
     provider = get_provider(source)
+    provider.usage_monitor.count_as_command()
     try:
         return provider.fetch(symbol, hours, patience=patience)
     finally:

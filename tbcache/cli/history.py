@@ -14,6 +14,7 @@ from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
 from tbcache.cli.output import check_form, print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
+from tbcache.models.error import InvalidRequest
 
 EXAMPLE = "Example: tbcache history twitter AAPL --since 2d --every 1h"
 
@@ -38,6 +39,8 @@ def history(
     """Show what would have been answered in the past, of what was known then. Asks nothing upstream."""
     check_form(as_json=as_json, as_csv=as_csv)
     start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
+    if start > end:
+        raise InvalidRequest(f"--since {since} is later than --until {until}")
     from tbcache.settings import get_source
 
     get_source(source, quiet_settings()).request(symbol, hours)

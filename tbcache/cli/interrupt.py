@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
+from tbcache.cli.exit import INTERRUPTED
+
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
     from types import FrameType
 
 AGAIN_SECONDS = 0.02
-EXIT_CODE = 130
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 _Hook: TypeAlias = "Callable[[UnraisableHookArgs], object]"
@@ -35,7 +36,7 @@ def end_while_starting() -> None:
 def _end(signum: int, frame: FrameType | None) -> NoReturn:
     # Not by print: it may be what is interrupted.
     os.write(2, b"tbcache: interrupted\n")
-    os._exit(EXIT_CODE)
+    os._exit(INTERRUPTED)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.dashboard import differences
 from tbcache.cli.error import confirm, say
 from tbcache.cli.option import AsCsv, AsJson, DataDir, SourceName, Who, Why, Yes, names_like
-from tbcache.cli.output import check_form, show
+from tbcache.cli.output import check_form, show, tell
 from tbcache.cli.table import limit_table
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
@@ -63,7 +63,7 @@ def limits(
         return
     check_form(as_json=as_json, as_csv=as_csv)
     if reopen is not None:
-        _reopen(reopen, None)
+        say(_reopened(reopen, act_as(None).reopen(reopen)))
     _show(None, as_json=as_json, as_csv=as_csv)
 
 
@@ -83,38 +83,53 @@ def show_limits(
 
 @all_limits.command("set", epilog=SET_EXAMPLE)
 def set_limits(
-    source: SourceName, limits: Limits, why: Why = "", who: Who = None, data_dir: DataDir = None
+    source: SourceName,
+    limits: Limits,
+    why: Why = "",
+    who: Who = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Lower the limits of a source for the whole fleet; none is ever raised above what the processes say."""
     found = act_as(who).set_limits(source, Limit.parse_all(limits), why)
     raised = ", by the settings of the processes: what is set here lowers a limit, and raises none"
-    _say_limits(found, "" if found.is_lowered else raised)
+    _say_limits(found, "" if found.is_lowered else raised, as_json=as_json)
 
 
 @all_limits.command("unset", epilog=UNSET_EXAMPLE)
-def unset_limits(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
+def unset_limits(
+    source: SourceName, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
     """Take back the limits that were set for a source."""
-    _say_limits(act_as(who).unset_limits(source), ", by the settings of the processes")
+    found = act_as(who).unset_limits(source)
+    hint = ", by the settings of the processes" if found.before else "; no operator had set any"
+    _say_limits(found, hint, as_json=as_json)
 
 
 @all_limits.command("reopen", epilog=REOPEN_EXAMPLE)
-def reopen(source: SourceName, who: Who = None, data_dir: DataDir = None) -> None:
+def reopen(source: SourceName, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Lift the closure of a source, for the whole fleet; every slot stays."""
-    _reopen(source, who)
+    was_closed = act_as(who).reopen(source)
+    tell({"source": source, "was_closed": was_closed}, _reopened(source, was_closed), as_json=as_json)
 
 
 @all_limits.command("reset", epilog=RESET_EXAMPLE)
-def reset(source: SourceName, yes: Yes = False, who: Who = None, data_dir: DataDir = None) -> None:
+def reset(
+    source: SourceName,
+    yes: Yes = False,
+    who: Who = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
     """Forget every slot of a source, and its closure. The upstream does not forget what it has seen."""
     if not yes:
         confirm(f"the upstream still counts what {source} has sent")
     act_as(who).reset(source)
-    say(f"{source} counts from 0 again")
+    tell({"source": source, "is_reset": True}, f"{source} counts from 0 again", as_json=as_json)
 
 
-def _reopen(source: str, who: str | None) -> None:
-    is_open = act_as(who).reopen(source)
-    say(f"{source} is open again" if is_open else f"{source} was not closed")
+def _reopened(source: str, was_closed: bool) -> str:
+    return f"{source} is open again" if was_closed else f"{source} was not closed"
 
 
 def _show(name: str | None, *, as_json: bool, as_csv: bool) -> None:
@@ -141,6 +156,12 @@ def _rows(source: SourceStatus) -> Iterator[dict[str, Any]]:
         yield {"source": source.name, "state": source.state, **msgspec.to_builtins(limit), **closed}
 
 
-def _say_limits(found: LimitsInForce, hint: str = "") -> None:
+def _say_limits(found: LimitsInForce, hint: str, *, as_json: bool) -> None:
     in_force = ",".join(map(str, found.limits)) or "none until a process uses it"
-    say(f"{found.source}: in force is {in_force}{hint}")
+    done = {
+        "source": found.source,
+        "limits": [str(one) for one in found.limits],
+        "is_lowered": found.is_lowered,
+        "before": [str(one) for one in found.before],
+    }
+    tell(done, f"{found.source}: in force is {in_force}{hint}", as_json=as_json)

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tbcache.cli.error import say
 from tbcache.models import FetchRequest, Outcome
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import LINE, SHOWN, escaped, printable
@@ -49,6 +50,13 @@ def show(
         print_line(empty)
     else:
         print_table(table())
+
+
+def tell(done: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Say in a sentence on stderr what was done; where JSON is wanted, print ``done`` as well."""
+    say(sentence)
+    if wants_json(as_json):
+        print_json(done)
 
 
 def check_form(*, as_json: bool, as_csv: bool) -> None:

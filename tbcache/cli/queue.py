@@ -9,9 +9,11 @@ import typer
 from rich.table import Table
 
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import FAILED, OK, say
-from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, QueueName, Who, Why
-from tbcache.cli.output import show
+from tbcache.cli.error import confirm
+from tbcache.cli.exit import FAILED, OK
+from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Why, Yes
+from tbcache.cli.output import check_form, show, tell
+from tbcache.cli.progress import progress
 from tbcache.cli.table import age, rows_table
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.job import JobState
@@ -25,7 +27,7 @@ EXPLAIN_EXAMPLE = "Example: tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f
 PAUSE_EXAMPLE = "Example: tbcache queue pause twitter --why 'the key is being changed'"
 RESUME_EXAMPLE = "Example: tbcache queue resume twitter"
 DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
-CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter 0a1b2c3d-0000-4000-8000-000000000000"
+CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter --caller backtest --dry-run"
 PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
 WEIGHT_EXAMPLE = "Example: tbcache queue weight desk/vip 4"
 
@@ -35,6 +37,10 @@ commands.add_typer(queues, name="queue")
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
+Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
+CallerOf = Annotated[
+    str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
+]
 
 
 @queues.callback()
@@ -58,11 +64,9 @@ def stats(
 @queues.command("list", epilog=LIST_EXAMPLE)
 def list_jobs(
     name: AnyQueue = None,
-    symbol: Annotated[str | None, typer.Option(help="Of this symbol.")] = None,
+    symbol: Symbol = None,
     job: Annotated[str | None, typer.Option("--id", help="The one of this id.")] = None,
-    caller: Annotated[
-        str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
-    ] = None,
+    caller: CallerOf = None,
     state: Annotated[JobState | None, typer.Option(help="In this state only.")] = None,
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each queue.")] = MOST_JOBS,
     as_json: AsJson = False,
@@ -93,36 +97,81 @@ def explain(
 
 
 @queues.command("pause", epilog=PAUSE_EXAMPLE)
-def pause(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
+def pause(
+    name: QueueName, why: Why = "", who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
-    act_as(who).pause(name, why)
-    say(f"{name} is paused; cached answers are given out as before; `tbcache queue resume {name}` ends it")
+    before = act_as(who).pause(name, why)
+    said = f"{name} is paused; cached answers are given out as before; `tbcache queue resume {name}` ends it"
+    tell({"name": name, "order": "pause", "before": before}, said, as_json=as_json)
 
 
 @queues.command("drain", epilog=DRAIN_EXAMPLE)
-def drain(name: QueueName, why: Why = "", who: Who = None, data_dir: DataDir = None) -> None:
+def drain(
+    name: QueueName, why: Why = "", who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
-    act_as(who).drain(name, why)
-    say(f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it")
+    before = act_as(who).drain(name, why)
+    said = f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it"
+    tell({"name": name, "order": "drain", "before": before}, said, as_json=as_json)
 
 
 @queues.command("resume", epilog=RESUME_EXAMPLE)
-def resume(name: QueueName, who: Who = None, data_dir: DataDir = None) -> None:
+def resume(name: QueueName, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
     before = act_as(who).resume(name)
-    say(f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained")
+    said = f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained"
+    tell({"name": name, "order": None, "before": before}, said, as_json=as_json)
 
 
 @queues.command("cancel", epilog=CANCEL_EXAMPLE)
-def cancel(name: QueueName, job: JobId, why: Why = "", who: Who = None, data_dir: DataDir = None) -> int:
-    """Take a job out of its queue for good, or have its worker stop it; who waits for it is told."""
-    return _say_moved(job, act_as(who).cancel(name, job, why), "is cancelled")
+def cancel(
+    name: QueueName,
+    job: Annotated[
+        str | None, typer.Argument(metavar="JOB", help="The id of a job; none: all that are meant.")
+    ] = None,
+    symbol: Symbol = None,
+    caller: CallerOf = None,
+    state: Annotated[JobState | None, typer.Option(help="In this state only.")] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    why: Why = "",
+    who: Who = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Take a job out of its queue for good, or all that have all of what is said; who waits for it is told.
+
+    One that runs is stopped by its worker where its id is said, and is left alone else.
+    """
+    operator = act_as(who)
+    if job is not None:
+        if symbol or caller or state or dry_run:
+            raise InvalidRequest("a job's id says which one is meant: --symbol and the like go without it")
+        return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled", as_json=as_json)
+    from tbcache.fleet import JobFilter
+
+    where = JobFilter(symbol, None, caller, state)
+    count = operator.count_jobs(name, where)
+    done = {"name": name, "count": count, "is_done": not dry_run}
+    if dry_run or not count:
+        tell(done, f"{count} would be cancelled in {name}", as_json=as_json)
+        return OK
+    if not yes:
+        confirm(f"{count} would be cancelled in {name}")
+    with progress(f"cancelling in {name}", count) as advance:
+        done["count"] = operator.cancel_jobs(name, where, why, advance)
+    tell(done, f"{name}: {done['count']} cancelled", as_json=as_json)
+    return OK
 
 
 @queues.command("promote", epilog=PROMOTE_EXAMPLE)
-def promote(name: QueueName, job: JobId, who: Who = None, data_dir: DataDir = None) -> int:
+def promote(
+    name: QueueName, job: JobId, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
+) -> int:
     """Have a job that waits be the next of its lane."""
-    return _say_moved(job, act_as(who).promote(name, job), "is the next of its lane")
+    moved = act_as(who).promote(name, job)
+    return _say_moved(name, job, moved, "is the next of its lane", as_json=as_json)
 
 
 @queues.command("weight", epilog=WEIGHT_EXAMPLE)
@@ -139,14 +188,19 @@ def weight(
     data_dir: DataDir = None,
 ) -> None:
     """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
+    check_form(as_json=as_json, as_csv=as_csv)
     if unset and (caller is None or value is not None):
         raise InvalidRequest("--unset takes a caller, and no weight")
     if caller is not None and unset:
         was_set = act_as(who).unset_weight(caller)
-        say(f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set")
+        said = (
+            f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set"
+        )
+        tell({"caller": caller, "weight": None, "was_set": was_set}, said, as_json=as_json)
     elif caller is not None and value is not None:
         act_as(who).set_weight(caller, value, why)
-        say(f"{caller} has the weight {value:g}, for what is queued from now on")
+        said = f"{caller} has the weight {value:g}, for what is queued from now on"
+        tell({"caller": caller, "weight": value}, said, as_json=as_json)
     else:
         _show_weights(caller, as_json=as_json, as_csv=as_csv)
 
@@ -164,14 +218,14 @@ def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
     )
 
 
-def _say_moved(job: str, state: str, done: str) -> int:
+def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool) -> int:
     words = {
         "done": done,
         "stopping": "runs: its worker is told to stop it, and it does not come again",
         "running": "is in a worker's hands, or follows one that is",
         "gone": "is not there",
     }
-    say(f"{job} {words[state]}")
+    tell({"name": name, "job": job, "state": state}, f"{job} {words[state]}", as_json=as_json)
     return OK if state in ("done", "stopping") else FAILED
 
 

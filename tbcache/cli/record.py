@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tbcache.cli.context import look_for_redis, quiet_settings
-from tbcache.cli.error import FAILED, USAGE, exit_code, failure, say
+from tbcache.cli.error import exit_code, failure, say
+from tbcache.cli.exit import FAILED, USAGE
 from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
-from tbcache.cli.output import print_json, print_line
+from tbcache.cli.output import print_json, print_line, wants_json
 from tbcache.models.error import UpstreamError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def record(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
     ] = 60.0,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Record what a source answers, without credentials: some pages, and what a refresh gets.
@@ -52,6 +54,7 @@ def record(
     plan.check()
     say(str(plan))
     look_for_redis(settings)
+    plan.provider.usage_monitor.count_as_command()
     try:
         files = make(plan, timeout)
     except UpstreamError as error:
@@ -59,6 +62,9 @@ def record(
         raise typer.Exit(exit_code(error)) from None
     finally:
         plan.provider.client.close()
+    if wants_json(as_json):
+        print_json({"source": source, "symbol": request.symbol, "files": [str(file) for file in files]})
+        return
     for file in files:
         print_line(str(file))
 
@@ -89,7 +95,7 @@ def check(
     if not report.pages:
         say(f"no page of {source} is in {recordings}: `tbcache record` makes them")
         raise typer.Exit(USAGE)
-    if as_json:
+    if wants_json(as_json):
         print_json({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
     else:
         _print(report)

@@ -8,7 +8,7 @@ import typer
 
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.dashboard import dashboard
-from tbcache.cli.error import FAILED, OK
+from tbcache.cli.exit import FAILED, OK, REDIS_UNREACHABLE
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import (
     print_json,
@@ -60,7 +60,7 @@ def status(
 
 
 def _check(as_json: bool) -> int:
-    """For a health check: that Redis is away is a trouble like any other; that nobody has named one is not.
+    """For a health check: that Redis is away is a trouble like any other, with the exit code of its own.
 
     Raises:
       RedisUnreachable: nobody said where it is.
@@ -71,6 +71,8 @@ def _check(as_json: bool) -> int:
     else:
         for line in found.lines:
             print_line(line)
+    if not found.server.is_available:
+        return REDIS_UNREACHABLE
     return FAILED if found.troubles else OK
 
 

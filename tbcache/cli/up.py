@@ -17,6 +17,7 @@ import typer
 
 from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
+from tbcache.cli.exit import OK
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
 from tbcache.cli.stop import StopSignal
 from tbcache.embedded import (
@@ -157,7 +158,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
                 supervisor.watch()
         finally:
             supervisor.stop(WORKER_STOP_SECONDS, hurry=stop.is_urgent)
-    return 0
+    return OK
 
 
 def _check_database(settings: Settings) -> None:
@@ -184,7 +185,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         else:
             variables["REDIS_URL"] = settings.redis
             if not _await_own(settings, display, stop):
-                return 0
+                return OK
         stack.callback(_stop, supervisor, folder, display, stop)
         for program in _programs(options, variables, folder, settings):
             supervisor.start(program)
@@ -202,7 +203,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)
         stack.callback(watcher.close)
         _watch(options, supervisor, display, stop, started)
-    return 0
+    return OK
 
 
 def _start_server(

@@ -115,7 +115,7 @@ def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
     if kind is not None:
         return failure(source, response, kind)
     words = line(next(_words(body), ""))
-    return UpstreamPayloadError(source, f"{why}: {words}" if words else why, status=response.status)
+    return UpstreamPayloadError(source, f"{why}: {quoted(words)}" if words else why, status=response.status)
 
 
 def complains(body: Any) -> bool:
@@ -195,7 +195,11 @@ def _why_unreadable(body: bytes) -> str:
 def message(body: Any, response: RawResponse) -> str:
     """One short line that says what is wrong, from the upstream's text where there is one."""
     words = line(next(_words(body), "") or _plain(response.body))
-    return words or _moved(response) or _phrase(_stated_status(body) or response.status)
+    return (
+        (quoted(words) if words else "")
+        or _moved(response)
+        or _phrase(_stated_status(body) or response.status)
+    )
 
 
 def _words(body: Any) -> Iterator[str]:
@@ -228,6 +232,12 @@ def line(words: str) -> str:
     plain = re.sub(r"<[^<>]*>", " ", text(words[:_MOST_READ]))
     plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     return plain if len(plain) <= _MESSAGE_LENGTH else plain[: _MESSAGE_LENGTH - 1] + "…"
+
+
+def quoted(words: str) -> str:
+    """The upstream's words as such: whoever reads "it's our fault" must not take them for ours."""
+    inner = words.replace('"', "'")
+    return f'the upstream says "{inner}"'
 
 
 def _moved(response: RawResponse) -> str:

@@ -20,6 +20,10 @@ from tbcache.store.script import Key, Script
 #: What is over is kept for so long, and of all together no more than so many.
 KEPT = timedelta(days=7)
 MOST = 500
+#: An incident's id is so many hex digits.
+ID_DIGITS = 16
+#: So many fields that are no incidents are removed at once.
+MOST_JUNK = 500
 #: The key's own: an incident that is open for longer without a change would be begun anew.
 _KEY_KEPT = timedelta(days=32)
 
@@ -104,16 +108,14 @@ class Incidents:
           Unavailable: Redis is away.
         """
         key = self._store.keys.alert_lease
-        todo = f"nobody is told of troubles; `redis-cli UNLINK '{key}'` has a process watch again"
         try:
-            text = self._store.call("GET", key)
-            has_end = self._store.call("PTTL", key) != -1
+            text, ttl_ms = self._store.call("GET", key), int(self._store.call("PTTL", key))
         except Refused as error:
-            return Watcher(None, f"the lease {key} cannot be read ({error.reason}): {todo}")
-        if text is None:
+            return Watcher(None, f"the lease {key} cannot be read ({error.reason})")
+        # One without an end is of none of us: see lead.lua.
+        if text is None or ttl_ms < 0:
             return Watcher(None)
-        name = printable(text.decode("utf-8", "replace").partition(" ")[2])
-        return Watcher(name, "" if has_end else f"the lease {key} has no end: {todo}")
+        return Watcher(printable(text.decode("utf-8", "replace").partition(" ")[2]) or None)
 
     def read(self) -> dict[str, Incident]:
         """All, by id; what is damaged is left out.
@@ -121,11 +123,33 @@ class Incidents:
         Raises:
           Unavailable: Redis is away, or refuses the key.
         """
+        return self.sift()[0]
+
+    def sift(self) -> tuple[dict[str, Incident], list[bytes]]:
+        """All, by id, and the fields that are none, so many at once: others write to Redis too.
+
+        Raises:
+          Unavailable: Redis is away, or refuses the key.
+        """
         found = self._store.call("HGETALL", self._store.keys.incidents)
         # Depending on the protocol the reply is a mapping, or fields and values by turns.
         pairs = found.items() if isinstance(found, Mapping) else zip(found[::2], found[1::2], strict=False)
-        read = ((name, _read(text)) for name, text in [*pairs][: 2 * MOST])
-        return {one.id: one for name, one in read if one is not None and one.id.encode() == name}
+        # An id of ours is short, so that what is told from the rest without reading it comes first.
+        likely = sorted(pairs, key=lambda pair: len(pair[0]) != ID_DIGITS)
+        read = {name: read_incident(text) for name, text in likely[: 2 * MOST]}
+        known = {one.id: one for name, one in read.items() if one is not None and one.id.encode() == name}
+        junk = [name for name in read if name.decode(errors="replace") not in known]
+        junk += [name for name, _ in likely[2 * MOST :] if len(name) != ID_DIGITS]
+        return known, junk[:MOST_JUNK]
+
+    def sweep(self, junk: Iterable[bytes]) -> None:
+        """Remove fields that are no incidents.
+
+        Raises:
+          Unavailable: Redis is away, or refuses the key.
+        """
+        if fields := list(junk):
+            self._store.call("HDEL", self._store.keys.incidents, *fields)
 
     def write(self, token: int, changed: Iterable[Incident], removed: Iterable[str] = ()) -> bool:
         """Write those that have ``changed``, and forget the ``removed``; False where another leads by now.
@@ -161,7 +185,8 @@ def stale(known: Iterable[Incident], now: datetime) -> list[str]:
     return [one.id for one in (*old, *[one for one in over if one not in old][:surplus])]
 
 
-def _read(text: bytes) -> Incident | None:
+def read_incident(text: bytes) -> Incident | None:
+    """What was written as one; None where it is none."""
     try:
         found = read_json(text, Incident)
     except NotJson:

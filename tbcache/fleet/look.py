@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from tbcache.fleet.agreed import Agreed
 from tbcache.fleet.directory import Directory
+from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, Lost, QueueStatus, ServerStatus
 from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.scale import Scale, scale_of
@@ -92,6 +93,7 @@ class Look:
             workers=tuple(workers),
             denied=snapshot.denied,
             missing_rights=self._missing_rights(),
+            unwatched=Incidents(self._store).watcher().fault,
             is_starting=self._is_starting(snapshot, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,

@@ -165,7 +165,9 @@ class SourceStatus:
     def difference(self) -> str | None:
         """A line that says that the fleet goes by other limits than this process was started with."""
         in_force = [limit.limit for limit in self.limits]
-        return difference(self.name, self.configured, in_force) if in_force and self.configured else None
+        if not in_force or not self.configured:
+            return None
+        return difference(self.name, self.configured, in_force, self.bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,8 @@ class FleetStatus:
     workers: tuple[WorkerStatus, ...]
     denied: tuple[str, ...] = ()
     missing_rights: tuple[str, ...] = ()
+    #: Why no process can watch the fleet for alerts; "" where one can.
+    unwatched: str = ""
     is_starting: bool = False
     is_told: bool = False
     common_symbols: tuple[str, ...] = ()
@@ -291,12 +295,23 @@ class FleetStatus:
         return [trouble.line(self.at) for trouble in self.troubles]
 
 
-def difference(source: str, configured: Iterable[str], in_force: Iterable[str]) -> str | None:
-    """That the fleet goes by other limits than this process was started with; None where it does not."""
+def difference(
+    source: str, configured: Iterable[str], in_force: Iterable[str], bound: Bound | None = None
+) -> str | None:
+    """That the fleet goes by other limits than this process was started with; None where it does not.
+
+    Where an operator has set some of them (``bound``), who, and how to take that back.
+    """
     ours, theirs = tuple(configured), tuple(in_force)
     if set(ours) == set(theirs):
         return None
-    return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
+    if bound is None or set(theirs).isdisjoint(map(str, bound.limits)):
+        return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
+    why = f" ({bound.why})" if bound.why else ""
+    return (
+        f"{source}: in force is {','.join(theirs)}, as {bound.who} has set{why}; the settings say "
+        f"{','.join(ours)}, and `tbcache limits unset {source}` has them hold again"
+    )
 
 
 def when(moment: datetime, now: datetime) -> str:

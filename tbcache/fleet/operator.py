@@ -1,4 +1,7 @@
-"""What an operator does to the fleet: in force for all within a second, with a line in the audit."""
+"""What an operator does to the fleet: in force for all within a second, with a line in the audit.
+
+What changes nothing has no line: a source that is resumed and goes on already, a filter that fits no job.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tbcache.models.caller import check_caller
 from tbcache.models.error import InvalidRequest, TbcacheError
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
-from tbcache.queue import Queue, Requeued
+from tbcache.queue import JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight
@@ -43,6 +46,8 @@ class LimitsInForce:
     source: str
     limits: tuple[Limit, ...]
     is_lowered: bool
+    #: What an operator had set until then.
+    before: tuple[Limit, ...] = ()
 
 
 class Operator:
@@ -124,7 +129,8 @@ class Operator:
           RedisUnreachable: it stands in Redis.
         """
         was_set = bool(self._store.call("HDEL", self._store.keys.weights, caller))
-        self._audit.write(self.who, "caller.unweight", caller)
+        if was_set:
+            self._audit.write(self.who, "caller.unweight", caller)
         return was_set
 
     # One job
@@ -139,6 +145,47 @@ class Operator:
         words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
         state = self._queue.cancel(self._directory.queue_name(name), job_id, words)
         return self._moved(state, "job.cancel", name, job_id)
+
+    def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
+        """Of how many jobs :meth:`cancel_jobs` would be.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: as there.
+        """
+        return len(self._waiting(name, where))
+
+    def cancel_jobs(
+        self,
+        name: str,
+        where: JobFilter = JobFilter(),
+        why: str = "",
+        tell: Callable[[int], object] = silently,
+    ) -> int:
+        """Take the jobs of a queue that are meant out of it for good, but for those that a worker has in
+        hand; how many. Who waits for one is told. ``tell`` is told now and then how many more it was of.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: those that run are meant, of which each is cancelled by its id.
+        """
+        words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
+        ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
+        with self._partly("job.cancel", name, where, tell) as count:
+            for job_id in ids:
+                # One that a worker has begun since then is stopped.
+                if self._queue.cancel(queue, job_id, words) in ("done", "stopping"):
+                    done += 1
+                    count(1)
+        self._write_counted("job.cancel", name, f"{where}{f': {why}' if why else ''}".lstrip(": "), done)
+        return done
+
+    def _waiting(self, name: str, where: JobFilter) -> list[str]:
+        if where.state == "running":
+            raise InvalidRequest(
+                "a job that runs is cancelled by its id: leave the state out, or say another"
+            )
+        return self._queue.waiting(self._directory.queue_name(name), where)
 
     def promote(self, name: str, job_id: str) -> Moved:
         """Put a job that waits in front of its lane: "done", or "running" where it waits no more, or for one
@@ -172,7 +219,7 @@ class Operator:
         name = self._directory.queue_name(name)
         with self._partly("dead.requeue", name, where, tell) as count:
             done = self._queue.dead.requeue(name, where, count)
-        self._audit.write(self.who, "dead.requeue", name, str(where), done.queued)
+        self._write_counted("dead.requeue", name, str(where), done.queued)
         return done
 
     def purge_dead(
@@ -186,12 +233,12 @@ class Operator:
         name = self._directory.queue_name(name)
         with self._partly("dead.purge", name, where, tell) as count:
             purged = self._queue.dead.purge(name, where, count)
-        self._audit.write(self.who, "dead.purge", name, str(where), purged)
+        self._write_counted("dead.purge", name, str(where), purged)
         return purged
 
     @contextmanager
     def _partly(
-        self, what: str, name: str, where: DeadFilter, tell: Callable[[int], object]
+        self, what: str, name: str, where: DeadFilter | JobFilter, tell: Callable[[int], object]
     ) -> Iterator[Callable[[int], None]]:
         """Meanwhile something is done in parts. Where it breaks off after some of them, the audit and the log
         have how many were done, and so have the words of the error."""
@@ -226,10 +273,10 @@ class Operator:
         """
         self._directory.source_name(source)
         self._check_limits(source, limits)
-        in_force = run(set_bound(self._store, source, limits, self.who, _reason(why)))
+        in_force, before = run(set_bound(self._store, source, limits, self.who, _reason(why)))
         said = ",".join(map(str, limits))
         self._audit.write(self.who, "limits.set", source, f"{said}{f': {why}' if why else ''}")
-        return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force))
+        return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
 
     def unset_limits(self, source: str) -> LimitsInForce:
         """Take back what :meth:`set_limits` has set.
@@ -238,9 +285,10 @@ class Operator:
           UnknownSource: no such source. RedisUnreachable: it stands in Redis.
         """
         self._directory.source_name(source)
-        in_force = run(set_bound(self._store, source, (), self.who, ""))
-        self._audit.write(self.who, "limits.unset", source)
-        return LimitsInForce(source, in_force, is_lowered=False)
+        in_force, before = run(set_bound(self._store, source, (), self.who, ""))
+        if before:
+            self._audit.write(self.who, "limits.unset", source)
+        return LimitsInForce(source, in_force, is_lowered=False, before=before)
 
     def reopen(self, source: str) -> bool:
         """Lift the closure of a source; True where it was closed. What is counted stays counted.
@@ -249,7 +297,8 @@ class Operator:
           UnknownSource: no process has such a source. RedisUnreachable: the closure stands in Redis.
         """
         was_closed = self._limiter(source).reopen()
-        self._audit.write(self.who, "limits.reopen", source)
+        if was_closed:
+            self._audit.write(self.who, "limits.reopen", source)
         return was_closed
 
     def reset(self, source: str) -> None:
@@ -273,8 +322,13 @@ class Operator:
         count = self._cache().clear_pattern(pattern)
         if not self._store.is_available:
             raise Unavailable(self._store.address, "it went away")
-        self._audit.write(self.who, "cache.clear", pattern, count=count)
+        self._write_counted("cache.clear", pattern, "", count)
         return count
+
+    def _write_counted(self, what: str, name: str, detail: str, count: int) -> None:
+        """A line in the audit, where something has changed."""
+        if count:
+            self._audit.write(self.who, what, name, detail, count)
 
     def _moved(self, state: Moved, what: str, name: str, job_id: str) -> Moved:
         if state in ("done", "stopping"):
@@ -286,7 +340,8 @@ class Operator:
         before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
         if name not in self._directory.names():
             self._queues.tell(name)
-        self._audit.write(self.who, f"queue.{what}", name, why)
+        if before is not None or what != "resume":
+            self._audit.write(self.who, f"queue.{what}", name, why)
         return before
 
     def _limiter(self, source: str) -> RateLimiter:

@@ -45,6 +45,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
     return (
         *_layouts(status.workers),
         *_rights(status.missing_rights),
+        *_unwatched(status.unwatched),
         *(() if status.is_starting else _processes(status)),
         *_lost(status),
         *_refused(status.workers),
@@ -73,6 +74,12 @@ def _rights(missing: Sequence[str]) -> Iterator[Trouble]:
         what = f"this user of Redis may not run {named}, and what needs that is refused, or not done"
         todo = f"give it the rights of the README's rule: +{' +'.join(missing)}"
         yield Trouble("rights_missing", what, todo)
+
+
+def _unwatched(fault: str) -> Iterator[Trouble]:
+    if fault:
+        todo = "give the processes' user the right to that key, as the README's rule does"
+        yield Trouble("unwatched", f"nobody is told of troubles: {fault}", todo)
 
 
 def _processes(status: FleetStatus) -> Iterator[Trouble]:

@@ -8,7 +8,9 @@
 -- ARGV  limits    "count:span_us,...", "" to take back what was set
 --       who
 --       why       "" for no reason
--- Replies  limits   in force from now on, "" where no process uses the source
+-- Replies  limits, before   in force from now on, "" where no process uses the source; what was set until now, ""
+--          for nothing (see state.lua)
+local before = redis.call('HGET', state, 'bound') or ''
 if limits == '' then
     redis.call('HDEL', state, 'bound')
 else
@@ -19,4 +21,4 @@ agree(state, fleet)
 -- All give back what they might take without Redis, and learn the limits as they do.
 redis.call('HSET', state, 'wanted_until', int(server_time() + ABSENT_US))
 tell(state, '')
-return reply_bounded(redis.call('HGET', state, 'limits') or '')
+return reply_bounded(redis.call('HGET', state, 'limits') or '', before)

@@ -7,9 +7,11 @@
 --       lease_ms  for how long; 0: give it back
 --       above     the token is to be higher: there was one of a later moment, before the clock was set back
 -- Replies the token when the lease is the asker's, else 0.
-local found = redis.call('GET', lease)
-local token, holder = string.match(found or '', '^(%d+) (.*)$')
-if found and holder ~= name then
+-- What has another type, or no end, is nobody's lease: this script gives each an end.
+local found = redis.pcall('GET', lease)
+local is_lease = type(found) == 'string' and redis.call('PTTL', lease) > 0
+local token, holder = string.match(is_lease and found or '', '^(%d+) (.*)$')
+if holder and holder ~= name then
     return 0
 end
 if lease_ms == 0 then

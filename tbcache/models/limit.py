@@ -74,7 +74,10 @@ class Limit:
             raise InvalidRequest(
                 f"limit {text!r} has an unknown unit {unit!r}{nearest(unit, UNIT_SECONDS)} (known: {known})"
             )
-        return cls(int(count), float(number or 1) * UNIT_SECONDS[unit.lower()])
+        try:
+            return cls(int(count), float(number or 1) * UNIT_SECONDS[unit.lower()])
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{quoted(text)}: {error}") from None
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Self, ...]:

@@ -9,6 +9,7 @@ ServerTrouble = Literal["redis_away", "redis_refuses"]
 FleetTrouble = Literal[
     "other_layout",
     "rights_missing",
+    "unwatched",
     "no_worker",
     "no_scheduler",
     "lost",

@@ -24,7 +24,7 @@ from tbcache.monitoring.counted import Counted, counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
 from tbcache.monitoring.heartbeat import Workload
 from tbcache.monitoring.popularity import Popularity
-from tbcache.monitoring.presence import Presence, process_name
+from tbcache.monitoring.presence import Presence, command_name, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
 from tbcache.settings import Settings, check_name, get_settings, warn_of_near_miss
@@ -80,6 +80,12 @@ class UsageMonitor:
         self._recorder.worker = self._presence.name = name
 
     # Counting
+
+    def count_as_command(self) -> None:
+        """Have the figures of this process stand together with those of all that live for one ask, on this
+        machine: each would be a worker of one ask. Among the living it keeps a name of its own.
+        """
+        self._recorder.worker = command_name(self._settings)
 
     def record_request(
         self, source: str, success: bool = True, cached: bool = False, cost: float = 0.0

@@ -36,7 +36,15 @@ REPEAT_SECONDS = 4.0
 
 def process_name(settings: Settings) -> str:
     """How this process is named in figures and heartbeats."""
-    name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
+    return _plain(settings.worker_name or f"{socket.gethostname()}-{os.getpid()}")
+
+
+def command_name(settings: Settings) -> str:
+    """How a process that lives for one ask is named in figures: like all of them on this machine."""
+    return _plain(settings.worker_name or f"tbcache-{socket.gethostname()}")
+
+
+def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:64]
 
 

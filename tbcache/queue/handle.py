@@ -396,6 +396,14 @@ class Queue:
         result = encode_result(Result(message=why))
         return self._store.run(CANCEL, Cancel(queue_keys(self._store.keys, queue), job_id, result)).state
 
+    def waiting(self, queue: str, where: JobFilter) -> list[str]:
+        """The ids of the jobs of a queue that are meant and in no worker's hands.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return Listing(self._store, self._settings, queue).waiting(where)
+
     def promote(self, queue: str, job_id: str) -> Moved:
         """Put a job that waits in front of its lane.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import msgspec
 
 from tbcache.io import run
 from tbcache.models.caller import is_below
+from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
@@ -44,6 +45,23 @@ class JobFilter:
     job_id: str | None = None
     caller: str | None = None
     state: JobState | None = None
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+          InvalidRequest: a part is empty. That is a variable without a value, and would mean all, or none.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) == "":
+                raise InvalidRequest(f"the {field.name} to look for is empty: leave it out to mean all")
+
+    @property
+    def is_all(self) -> bool:
+        return all(getattr(self, field.name) is None for field in fields(self))
+
+    def __str__(self) -> str:
+        said = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)]
+        return " ".join(one for one in said if not one.endswith("=None"))
 
     def is_of(self, job: _Summary) -> bool:
         """Whether a job may be meant, by its message."""
@@ -121,11 +139,24 @@ class Listing:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
+        found = self._jobs(list(itertools.islice(self._meant(where), most)))
+        return [job for job in found if where.state in (None, job.state)]
+
+    def waiting(self, where: JobFilter) -> list[str]:
+        """The ids of the jobs that are meant and in no worker's hands: those that wait, are put off, or
+        follow one that runs. Jobs move on meanwhile.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        held = {claim.decode(errors="replace").partition("/")[0] for claim in self._set("claims")}
+        return [job_id for job_id, _ in self._meant(where) if job_id not in held]
+
+    def _meant(self, where: JobFilter) -> Iterator[tuple[str, _Fields]]:
+        """The jobs that may be meant, each with what Redis has of it."""
         ids = self._ids(where.state) if where.job_id is None else [where.job_id]
         pages = (zip(page, self._fields(page), strict=True) for page in _pages(ids))
-        meant = (one for page in pages for one in page if where.is_of(_summary(one[1])))
-        found = self._jobs(list(itertools.islice(meant, most)))
-        return [job for job in found if where.state in (None, job.state)]
+        return (one for page in pages for one in page if where.is_of(_summary(one[1])))
 
     def _ids(self, state: JobState | None) -> Iterator[str]:
         """The ids of all, or of those that may be in ``state``, each once: jobs move on meanwhile."""
@@ -151,9 +182,9 @@ class Listing:
     def _jobs(self, meant: list[tuple[str, _Fields]]) -> Iterator[ListedJob]:
         source = pacing_source(self._queue, self._settings)
         prospect = run(prospect_of(self._store, self._settings, source, [job_id for job_id, _ in meant]))
-        for (job_id, fields), stand in zip(meant, prospect.found.jobs, strict=True):
+        for (job_id, known), stand in zip(meant, prospect.found.jobs, strict=True):
             if stand.state not in ("dead", "over"):
-                yield self._job(job_id, stand, fields, prospect)
+                yield self._job(job_id, stand, known, prospect)
 
     def _fields(self, ids: list[str]) -> list[_Fields]:
         with self._store.guard():
@@ -162,8 +193,8 @@ class Listing:
                 pipe.hmget(self._key(part), ids)
             return [_Fields(*each) for each in zip(*self._store.execute(pipe), strict=True)]
 
-    def _job(self, job_id: str, stand: Stand, fields: _Fields, prospect: Prospect) -> ListedJob:
-        summary = _summary(fields)
+    def _job(self, job_id: str, stand: Stand, known: _Fields, prospect: Prospect) -> ListedJob:
+        summary = _summary(known)
         is_waiting = stand.state in WAITING
         return ListedJob(
             queue=self._queue,
@@ -176,7 +207,7 @@ class Listing:
             caller=summary.caller,
             queued_at=summary.queued_at,
             starts_at=prospect.moment_of(stand),
-            tries=whole_number(fields.tries) or 0,
+            tries=whole_number(known.tries) or 0,
         )
 
     def _key(self, part: str) -> str:
@@ -189,14 +220,14 @@ def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
         yield page
 
 
-def _summary(fields: _Fields) -> _Summary:
+def _summary(known: _Fields) -> _Summary:
     """What a job says of itself; less, where it cannot be read."""
     try:
-        message = read_json(fields.message, _Message)
+        message = read_json(known.message, _Message)
     except (NotJson, TypeError):
         message = _Message()
     # "<lane> <stride> <caller>": see queue.lua.
-    words = fields.lane if isinstance(fields.lane, bytes) else b""
+    words = known.lane if isinstance(known.lane, bytes) else b""
     lane, _, account = (*printable(words).split(" ", 2), "", "")[:3]
     symbol = message.kwargs.symbol
     return _Summary(

@@ -218,6 +218,11 @@ class Keys:
         return f"{self.namespace}:{{alert}}:lease"
 
     @property
+    def alert_gone(self) -> str:
+        """STRING, a digest of the webhook that answered 410: fleet/alert/gone.py."""
+        return f"{self.namespace}:{{alert}}:gone"
+
+    @property
     def incidents(self) -> str:
         """HASH id -> JSON: fleet/incident.py."""
         return f"{self.namespace}:{{alert}}:incidents"

@@ -82,9 +82,10 @@ class SetBound(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """The limits that are in force from then on."""
+    """The limits that are in force from then on, and those that an operator had set until then."""
 
     limits: str
+    before: bytes
 
 
 _ORDERS = Script("order", GiveOrder, record(Ordered))
@@ -106,16 +107,18 @@ async def give_order(
 
 async def set_bound(
     store: Store, source: str, limits: Iterable[Limit], who: str, why: str
-) -> tuple[Limit, ...]:
+) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
     """Set ``limits`` of a source, or take them back where there are none; the limits in force, none while no
-    process uses the source.
+    process uses the source, and those that an operator had set until then.
 
     Raises:
       Unavailable: the server is away.
     """
     keys = store.keys
     call = SetBound(keys.state(source), keys.fleet(source), pack_limits(limits), who, why)
-    return read_limits((await store.ask(_BOUNDS, call)).limits)
+    found = await store.ask(_BOUNDS, call)
+    before = read_bound(found.before)
+    return read_limits(found.limits), before.limits if before else ()
 
 
 def read_order(text: bytes | None) -> Order | None:

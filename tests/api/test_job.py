@@ -134,7 +134,7 @@ def test_dead_letters_come_a_page_at_a_time(client: TestClient, store: Store) ->
 def test_the_audit_comes_a_page_at_a_time(client: TestClient, store: Store, settings: Settings) -> None:
     """Thirty days of it are ten thousand lines."""
     for who in "abc":
-        client.post("/api/queue/twitter/resume", headers={"X-Operator": who})
+        client.post("/api/queue/twitter/pause", headers={"X-Operator": who})
     pages = pages_of(client, "/api/audit?most=2")
     assert [[one["who"] for one in page] for page in pages] == [["c", "b"], ["a"]]
 

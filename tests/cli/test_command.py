@@ -17,6 +17,8 @@ import pytest
 
 from tbcache.cli.app import PLACES, load
 from tbcache.models.version import __version__
+from tbcache.monitoring.presence import command_name
+from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.cli.command import TBCACHE, Done, clean_environment
 from tests.providers.wire import answering
@@ -72,6 +74,9 @@ def test_fetch_prints_json_and_nothing_else_in_a_pipe(cli: Cli, fleet: dict[str,
     assert done.data["request"].items() >= {"source": "news", "symbol": "AAPL", "hours": 48}.items()
     assert done.data["origin"] == "live"
     assert cli("fetch", "news", "AAPL", "--hours", "48").data["origin"] == "cache"
+    # Each is a process of its own; a cron of them would hide the workers.
+    (row,) = (one for one in cli("usage", "--by", "worker").data["rows"] if one["requests"])
+    assert (row["name"], row["requests"]) == (command_name(Settings.load({})), 2)
 
 
 def test_a_terminal_gets_a_table_and_json_only_when_asked(cli: Cli, fleet: dict[str, str]) -> None:
@@ -262,7 +267,7 @@ def test_the_past_is_shown_as_it_was_answered(cli: Cli, fleet: dict[str, str]) -
     [
         (("--since", "yesterday"), "--since 'yesterday' is no moment"),
         (("--every", "soon"), "--every 'soon' is no duration"),
-        (("--since", "1h", "--until", "2h"), "end after it starts"),
+        (("--since", "1h", "--until", "2h"), "--since 1h is later than --until 2h"),
     ],
 )
 def test_a_time_that_is_none_is_named(cli: Cli, option: tuple[str, ...], what: str) -> None:
@@ -297,11 +302,11 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(
     since = (datetime.now(UTC) - timedelta(hours=4)).isoformat(timespec="minutes")
     variables = {**fleet, "TBCACHE_DATA_DIR": str(tmp_path / "data")}
 
-    def pages_of(run: Callable[[], Done]) -> tuple[int, str]:
+    def pages_of(run: Callable[[], Done]) -> tuple[int, Done]:
         before = simulator.stats()["stocktwits"]["accepted"]
         done = run()
         assert done.code == 0, done.err
-        return simulator.stats()["stocktwits"]["accepted"] - before, done.out.strip()
+        return simulator.stats()["stocktwits"]["accepted"] - before, done
 
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, since], env=clean_environment(**variables), timeout=110
@@ -309,7 +314,8 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(
     assert killed.returncode == -signal.SIGKILL
     command = ("backfill", "stocktwits", "NVDA", "--since", since)
     rest, told = pages_of(lambda: cli(*command, **variables))
-    assert told.endswith("all is known")
+    assert told.err.endswith("; all is known\n")
+    assert (told.data["pages"], told.data["reason"]) == (rest, None)
     whole, _ = pages_of(lambda: cli(*command, **{**variables, "TBCACHE_DATA_DIR": str(tmp_path / "whole")}))
     told_of = (*command[1:3], "--since", since, "--every", "4h", "--hours", "1")
     assert cli("history", *told_of, **variables).data[-1]["score"] is None
@@ -319,7 +325,9 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(
     # What was posted meanwhile may take one more.
     assert 3 + rest <= whole + 1
     assert rest < whole
-    assert pages_of(lambda: cli(*command, **variables)) == (0, "0 pages, 0 items; all is known")
+    again, told = pages_of(lambda: cli(*command, **variables))
+    assert (again, told.err) == (0, "tbcache: 0 pages, 0 items; all is known\n")
+    assert (told.data["pages"], told.data["items"], told.data["reached_at"]) == (0, 0, None)
 
 
 def test_a_backfill_of_what_costs_money_needs_a_budget(cli: Cli, fleet: dict[str, str]) -> None:

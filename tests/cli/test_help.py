@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from tbcache.cli.app import PLACES, load
+from tbcache.cli.error import exit_code
+from tbcache.cli.exit import MEANINGS
+from tbcache.io import utc_now
+from tbcache.models import error as errors
 from tests import command_page
 from tests.cli.command import clean_environment
 
@@ -25,6 +29,21 @@ def test_the_page_of_commands_is_that_of_the_commands() -> None:
     assert found[0] == command_page.commands()
     for name in LEAVES:
         assert re.search(rf"^### `tbcache {re.escape(name)}[ `]", found[0], re.MULTILINE)
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
+    """Scripts branch on them."""
+    found = command_page.EXIT_CODES.search(command_page.PAGE.read_text("utf-8"))
+    assert found is not None
+    assert found[0] == command_page.exit_codes()
+    for error, word in (
+        (errors.TbcacheError("x"), "failed"),
+        (errors.ConfigurationError("x"), "configuration"),
+        (errors.RedisUnreachable("a", "b"), "Redis"),
+        (errors.UpstreamError("a", "b"), "upstream"),
+        (errors.Paused("a", utc_now()), "paused"),
+    ):
+        assert word in MEANINGS[exit_code(error)]
 
 
 def examples(text: str) -> list[list[str]]:
@@ -63,7 +82,7 @@ def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: st
     options = {option for one in LEAVES[name].params for option in one.opts}
     assert "--data-dir" in options or name in ("completion", "provider check")
     assert "--json" in options or "--csv" not in options
-    assert ("--yes" in options) == (name in ("dead requeue", "dead purge", "limits reset"))
+    assert ("--yes" in options) == (name in ("dead requeue", "dead purge", "limits reset", "queue cancel"))
     # Each thing that an operator does has who does it.
     verbs = ("pause", "drain", "resume", "cancel", "promote", "weight", "set", "unset", "reopen", "reset")
     is_verb = name.split()[0] in ("queue", "limits") and name.split()[-1] in verbs

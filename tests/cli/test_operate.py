@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tbcache.fleet import Fleet
 from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.models import FetchRequest, Limit
-from tbcache.queue import Queue
+from tbcache.models.error import TbcacheError
+from tbcache.queue import JobFilter, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.cli.command import Done
@@ -22,8 +24,9 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     """What stands still by an operator's word is shown, with who said so, and how to end it."""
     url = {"REDIS_URL": server.url}
     done = cli("queue", "pause", "stocktwits", "--why", "new key", "--by", "ada", **url)
-    assert (done.code, done.out) == (0, "")
+    assert (done.code, done.data) == (0, {"name": "stocktwits", "order": "pause", "before": None})
     assert "stocktwits is paused" in done.err
+    assert cli("queue", "pause", "stocktwits", "--by", "ada", "--why", "new key", is_terminal=True).out == ""
     found = cli("status", **url)
     (source,) = (one for one in found.data["sources"] if one["name"] == "stocktwits")
     assert (source["state"], source["order"]["who"], source["order"]["why"]) == ("paused", "ada", "new key")
@@ -31,7 +34,9 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     assert check.code == 1
     assert "stocktwits is paused by ada: new key since" in check.out
     assert "`tbcache queue resume stocktwits` has it go on" in check.out
-    assert "it was paused by ada: new key" in cli("queue", "resume", "stocktwits", **url).err
+    resumed = cli("queue", "resume", "stocktwits", **url)
+    assert "it was paused by ada: new key" in resumed.err
+    assert (resumed.data["order"], resumed.data["before"]["who"]) == (None, "ada")
     cli("queue", "drain", "stocktwits", **url)
     refused = cli("enqueue", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL="http://127.0.0.1:9", **url)
     assert refused.code == 4
@@ -55,13 +60,22 @@ def test_limits_are_set_and_taken_back_by_hand(
     url = {"REDIS_URL": server.url}
     done = cli("limits", "set", "stocktwits", "20/60s", "--why", "shared", "--by", "ada", **url)
     assert (done.code, done.err) == (0, "tbcache: stocktwits: in force is 20/1m\n")
+    assert done.data == {"source": "stocktwits", "limits": ["20/1m"], "is_lowered": True, "before": []}
     (source,) = (one for one in cli("limits", **url).data if one["name"] == "stocktwits")
     assert [one["limit"] for one in source["limits"]] == ["20/1m"]
     assert (source["bound"]["who"], source["bound"]["why"]) == ("ada", "shared")
-    assert cli("limits", "show", **url).data == cli("limits", **url).data
+    shown = cli("limits", "show", **url)
+    assert shown.data == cli("limits", **url).data
+    # That an operator has lowered it is no mistake of this shell.
+    assert shown.err.startswith(
+        "tbcache: stocktwits: in force is 20/1m, as ada has set (shared); the settings say "
+    )
+    assert shown.err.endswith("`tbcache limits unset stocktwits` has them hold again\n")
     assert cli("limits", "set", "stocktwits", "20 per minute", **url).code == 2
-    assert cli("limits", "unset", "stocktwits", **url).code == 0
-    assert cli("limits", "reopen", "stocktwits", **url).err == "tbcache: stocktwits was not closed\n"
+    assert cli("limits", "unset", "stocktwits", **url).data["before"] == ["20/1m"]
+    assert "no operator had set any" in cli("limits", "unset", "stocktwits", **url).err
+    again = cli("limits", "reopen", "stocktwits", **url)
+    assert (again.err, again.data["was_closed"]) == ("tbcache: stocktwits was not closed\n", False)
     assert cli("limits", "reset", "stocktwits", **url).code == 1
     assert (
         cli("limits", "reset", "stocktwits", "--yes", **url).err
@@ -91,9 +105,13 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert [one["job_id"] for one in listed] == ["job-2", "job-1"]
     dry = cli("dead", "requeue", "twitter", "--error", "timeout", "--dry-run", **url)
     assert dry.err == "tbcache: 2 would be queued again in twitter\n"
+    assert dry.data == {"name": "twitter", "count": 2, "left": 0, "is_done": False}
+    wrong = cli("dead", "requeue", "twitter", "--error", "tiemout", "--dry-run", **url).err
+    assert wrong.endswith("; 3 others are dead there: `tbcache dead list twitter` has their reasons\n")
     assert cli("dead", "purge", "twitter", **url).code == 1
     done = cli("dead", "requeue", "twitter", "--error", "timeout", "--yes", **url)
     assert done.err == "tbcache: twitter: 2 queued again\n"
+    assert done.data == {"name": "twitter", "count": 2, "left": 0, "is_done": True}
     assert (
         cli("dead", "purge", "twitter", "--id", "job-1", "--yes", **url).err
         == "tbcache: twitter: 1 forgotten\n"
@@ -106,11 +124,43 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert (again.code, again.err) == (1, "tbcache: job-2 is not there\n")
 
 
+def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """A bot has queued ten thousand by mistake, and its neighbour's jobs are to stay."""
+    queue, url = Queue(store, settings), {"REDIS_URL": server.url}
+    mine = [queue.enqueue(FetchRequest("stocktwits", name), caller="desk/bot") for name in ("AAPL", "GME")]
+    kept = queue.enqueue(FetchRequest("stocktwits", "MSFT"), caller="other")
+    dry = cli("queue", "cancel", "stocktwits", "--caller", "desk", "--dry-run", **url)
+    assert dry.data == {"name": "stocktwits", "count": 2, "is_done": False}
+    assert dry.err == "tbcache: 2 would be cancelled in stocktwits\n"
+    asked = cli("queue", "cancel", "stocktwits", "--caller", "desk", **url)
+    assert (asked.code, asked.out) == (1, "")
+    assert "--yes does it" in asked.err
+    done = cli(
+        "queue", "cancel", "stocktwits", "--caller", "desk", "--why", "typo", "--yes", "--by", "ada", **url
+    )
+    assert (done.code, done.data) == (0, {"name": "stocktwits", "count": 2, "is_done": True})
+    for one in mine:
+        with pytest.raises(TbcacheError, match="cancelled by ada: typo"):
+            one.result(timeout=20)
+    assert [one.job_id for one in queue.jobs("stocktwits", JobFilter(), 10)] == [kept.job_id]
+    (line,) = Fleet(settings, store).audit()
+    assert (line.what, line.name, line.detail, line.count) == (
+        "job.cancel", "stocktwits", "caller=desk: typo", 2,
+    )  # fmt: skip
+    none = cli("queue", "cancel", "stocktwits", "--symbol", "AMC", "--yes", **url)
+    assert (none.code, none.err) == (0, "tbcache: 0 would be cancelled in stocktwits\n")
+    for wrong in (("--symbol", ""), ("--state", "running"), ("some-id", "--symbol", "GME")):
+        assert cli("queue", "cancel", "stocktwits", *wrong, **url).code == 2
+
+
 def test_a_weight_is_set_by_hand(server: Server, cli: Callable[..., Done]) -> None:
     """Who shares a queue with a backtest gets more of it at once."""
     url = {"REDIS_URL": server.url}
     done = cli("queue", "weight", "desk/vip", "4", **url)
     assert done.err == "tbcache: desk/vip has the weight 4, for what is queued from now on\n"
+    assert done.data == {"caller": "desk/vip", "weight": 4.0}
     assert cli("queue", "weight", **url).data == {"desk/vip": 4.0}
     cli("queue", "weight", "desk/vip", "--unset", **url)
     assert cli("queue", "weight", **url).data == {}

@@ -549,12 +549,13 @@ def test_check_ends_with_1_where_something_is_wrong_and_else_with_0(
     assert (well.code, well.out, well.err) == (0, "", "")
     assert cli("status", "--check", "--json", REDIS_URL=server.url).data["troubles"] == []
     away = cli("status", "--check", REDIS_URL="redis://127.0.0.1:1/0")
-    assert (away.code, len(away.out.splitlines()), away.err) == (1, 1, "")
+    # The same code as every other command's.
+    assert (away.code, len(away.out.splitlines()), away.err) == (3, 1, "")
     assert away.out.startswith(
         "Redis is away (connection refused): start it at redis://127.0.0.1:1/0, or set"
     )
     as_json = cli("status", "--check", "--json", REDIS_URL="redis://127.0.0.1:1/0")
-    assert (as_json.code, [one["kind"] for one in as_json.data["troubles"]]) == (1, ["redis_away"])
+    assert (as_json.code, [one["kind"] for one in as_json.data["troubles"]]) == (3, ["redis_away"])
 
 
 def test_while_redis_is_away_no_figure_is_a_zero(tmp_path: Path) -> None:

@@ -141,20 +141,21 @@ def test_a_redirect_says_where_it_leads() -> None:
         ({"code": "advanced_tier_required"}, "advanced_tier_required"),
         (b"<html><title>Too &amp; Many</title><b>x</b></html>", "Too & Many"),
         (b"<html><body>whoa there</body></html>", "Forbidden"),
-        (b"plain words\x07", "plain words"),
+        (b'plain "words"\x07', "plain 'words'"),
         ({}, "Forbidden"),
     ],
 )
 def test_a_message_is_one_line_in_the_words_of_the_upstream(body: object, message: str) -> None:
-    """It is what an operator reads first, on a terminal."""
-    assert refused("options", body, 403).message == message
+    """It is what an operator reads first, on a terminal, and must not take for ours."""
+    quoted = message if message == "Forbidden" else f'the upstream says "{message}"'
+    assert refused("options", body, 403).message == quoted
 
 
 def test_a_long_message_is_cut() -> None:
     """An upstream's essay belongs in no log line."""
     message = refused("news", {"message": "word " * 500}, 400).message
-    assert len(message) == 200
-    assert message.endswith("…")
+    assert len(message) == len('the upstream says ""') + 200
+    assert message.endswith('…"')
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_a_missing_tier_is_a_matter_of_the_plan() -> None:
     """No retry buys it."""
     found = refused({"code": "historic_data_access_missing"}, 403)
     assert type(found) is UpstreamNotEntitled
-    assert found.message == "historic_data_access_missing"
+    assert found.message == 'the upstream says "historic_data_access_missing"'
 
 
 def test_the_daily_allowance_is_a_hint() -> None:

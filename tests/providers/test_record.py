@@ -233,8 +233,14 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own")
-def test_the_examples_recordings_show_that_it_keeps_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_recordings_show_that_it_keeps_every_rule(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is what a stranger begins with, and needs neither Redis nor a key."""
+    assert run(app, ["provider", "check", "posts:Posts"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recordings"], found["pages"], found["findings"]) == (3, 3, [])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run(app, ["provider", "check", "posts:Posts"]) == 0
     assert capsys.readouterr().out.startswith("posts: 17 of 17 rules kept, by 3 recordings: 3 pages, 2")
     text = (OWN / "posts.py").read_text()
@@ -251,7 +257,8 @@ def test_a_stranger_records_and_checks(
     record = ["record", "posts:Posts", "GME", "--pages", "1", "--out", str(tmp_path)]
     assert run(app, record) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines() == [f"{tmp_path}/posts/GME-{number}.json" for number in (1, 2)]
+    files = [f"{tmp_path}/posts/GME-{number}.json" for number in (1, 2)]
+    assert json.loads(said.out) == {"source": "posts", "symbol": "GME", "files": files}
     assert said.err.splitlines()[0] == (
         "tbcache: posts: makes at most 2 requests, within 300/15m, which cost $0.10 at most"
     )
@@ -264,7 +271,10 @@ def test_a_stranger_records_and_checks(
         json.dumps({**data, "body": {"data": data["body"]["data"] * 2, "meta": {}}, "ids": None})
     )
     assert run(app, ["provider", "check", "posts:Posts", "--recordings", str(tmp_path)]) == 1
-    assert "wrong: unique ids in GME-1.json: 10 ids come more than once" in capsys.readouterr().out
+    found = json.loads(capsys.readouterr().out)["findings"]
+    wrong = next(one for one in found if one["rule"] == "unique ids")
+    assert wrong["what"].startswith("10 ids come more than once")
+    assert wrong["recording"] == "GME-1.json"
 
     # A refusal alone shows nothing of pages.
     for file in (tmp_path / "posts").iterdir():

@@ -5,7 +5,8 @@ docs/alerts.md.
 """
 
 from tbcache.fleet.alert.message import trial_message
+from tbcache.fleet.alert.trial import send_trial
 from tbcache.fleet.alert.watch import Watch
 from tbcache.fleet.alert.webhook import Answer, Webhook
 
-__all__ = ["Answer", "Watch", "Webhook", "trial_message"]
+__all__ = ["Answer", "Watch", "Webhook", "send_trial", "trial_message"]

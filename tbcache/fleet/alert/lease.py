@@ -30,7 +30,7 @@ class Lease:
         try:
             self.token = self._store.run(LEAD, call)
         except Refused:
-            # The key is damaged, and nobody holds the lease.
+            # This user may not use the key; a damaged one is taken over.
             self.token = 0
         except Unavailable:
             # One that stood still meanwhile has been followed by another.

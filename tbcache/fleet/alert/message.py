@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,8 @@ from tbcache.io import random_id, utc_now
 from tbcache.io.redact import Redactor
 from tbcache.models.untrusted import printable
 
+#: <!channel> of Slack, @everyone of Discord and the like.
+_CALL = re.compile(r"(?:<!|(?<!\w)@)(channel|here|everyone)\b>?", re.IGNORECASE)
 #: A body is as long as its texts; each has so many characters at most.
 MOST_CHARACTERS = 2000
 
@@ -36,7 +39,7 @@ def message_of(one: Incident, news: News, namespace: str, redactor: Redactor) ->
     at = (one.resolved_at if news == "resolved" else one.opened_at) or one.seen_at
     lasted = one.lasted(at)
     fate = f"resolved after {_minutes(lasted)}" if news == "resolved" else f"for {_minutes(lasted)}"
-    text = f"[{namespace}] {what} ({fate})"
+    text = f"[{namespace}] {_unmarked(what)} ({fate})"
     data = {
         "id": one.id,
         "fleet": namespace,
@@ -62,6 +65,11 @@ def _body(kind: str, at: datetime, text: str, data: dict[str, Any]) -> bytes:
     # `text` beside the rest is what chat servers show.
     event = {"type": kind, "timestamp": at, "text": printable(text, MOST_CHARACTERS), "data": data}
     return msgspec.json.encode(event)
+
+
+def _unmarked(text: str) -> str:
+    """``text`` without what calls all of a channel on a chat server: an upstream may have said it."""
+    return _CALL.sub(lambda found: f"({found[1]})", text)
 
 
 def _minutes(seconds: float) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from tbcache.fleet.alert.courier import MOST_IN_HAND, Courier
+from tbcache.fleet.alert.gone import Gone
 from tbcache.fleet.alert.message import message_id, message_of
 from tbcache.fleet.alert.webhook import Answer, Webhook
 from tbcache.fleet.incident import Incident
@@ -30,21 +31,29 @@ NEWS = timedelta(hours=2)
 class Post:
     """The messages of a process that watches. Without a ``webhook`` there are none."""
 
-    def __init__(self, webhook: Webhook | None, namespace: str, redactor: Redactor) -> None:
+    def __init__(
+        self, webhook: Webhook | None, namespace: str, redactor: Redactor, gone: Gone | None = None
+    ) -> None:
         self._courier = None if webhook is None else Courier(webhook)
         self._namespace, self._redactor = namespace, redactor
         #: When the webhook has accepted the first message of an incident.
         self._told_at: deque[float] = deque()
         self._answers: dict[str, Answer] = {}
-        self._is_gone = False
+        self._gone = gone
 
     def stop(self) -> None:
         if self._courier is not None:
             self._courier.stop()
 
+    def look(self) -> None:
+        """Learn whether the receiver has told another process that it wants no more."""
+        if self._gone is not None:
+            self._gone.look()
+
     def awaits(self, one: Incident, at: datetime) -> bool:
         """Whether the webhook is still to be told of it."""
-        if self._courier is None or self._is_gone or not one.unsent:
+        is_gone = self._gone is not None and self._gone.is_set
+        if self._courier is None or is_gone or not one.unsent:
             return False
         return one.resolved_at is None or at - one.resolved_at < NEWS
 
@@ -98,12 +107,12 @@ class Post:
                 self._told_at.append(now())
             log.info("alert.sent", **facts, status=answer.status, seconds=round(answer.seconds, 3))
             return over
-        if answer.is_gone:
-            self._is_gone = True
+        if answer.is_gone and self._gone is not None:
+            self._gone.set()
             log.error(
                 "alert.hook_gone",
                 **facts,
-                hint="it answered 410: this process sends nothing more until it is restarted",
+                hint="it answered 410: nothing more is sent to it until `tbcache alert test` is accepted",
             )
             return over
         if one.tries > len(RETRY_SECONDS):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Self
 
 from tbcache.fleet.alert.follow import follow, is_recent, steps
+from tbcache.fleet.alert.gone import Gone
 from tbcache.fleet.alert.lease import Lease
+from tbcache.fleet.alert.memory import Memory
 from tbcache.fleet.alert.post import Post
 from tbcache.fleet.alert.webhook import Webhook
 from tbcache.fleet.fleet import Fleet
-from tbcache.fleet.incident import Incident, Incidents, stale
+from tbcache.fleet.incident import ID_DIGITS, KEPT, Incident, Incidents, stale
 from tbcache.fleet.model import FleetStatus, Trouble
 from tbcache.io import random_id, utc_now
 from tbcache.io.background import BackgroundThread
@@ -36,12 +38,18 @@ class Watch:
         self._rules = settings.alerts
         self._fleet, self._incidents = Fleet(settings, store), Incidents(store)
         self._lease = Lease(store, f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}")
-        self._post = Post(Webhook.of(settings), settings.namespace, Redactor(settings.secrets))
+        webhook = Webhook.of(settings)
+        gone = None if webhook is None else Gone(store, webhook.mark)
+        self._post = Post(webhook, settings.namespace, Redactor(settings.secrets), gone)
         #: All, as they stood in Redis, for when it is away, was emptied, or refuses the key.
         self._known: dict[str, Incident] = {}
         #: Of these: which Redis has lost, and the ids of those that have changed while it was away.
         self._lost: dict[str, Incident] = {}
         self._unwritten: set[str] = set()
+        #: What this process, or one before it in this folder, has told of while Redis was away.
+        self._memory = Memory(settings.data_dir, settings.namespace)
+        self._remembered: set[str] | None = None
+        self._junk: list[bytes] = []
         self._thread = BackgroundThread("tbcache-alert", self._step)
 
     @classmethod
@@ -61,8 +69,11 @@ class Watch:
 
     def look(self) -> None:
         """Look at the fleet once, where it is this process's turn; else keep in mind what another found."""
+        if self._remembered is None:
+            self._remembered = set(self._remember())
         with contextlib.suppress(Unavailable):
             self._lease.take()
+        self._post.look()
         if self._lease.token == 0:
             self._listen()
             return
@@ -71,6 +82,17 @@ class Watch:
             self._follow_fleet(status)
         else:
             self._follow_server(status)
+
+    def _remember(self) -> Iterator[str]:
+        """Go on with what a process before this one has told of and nobody has taken over; the ids."""
+        since = utc_now() - KEPT
+        for one in self._memory.read():
+            if one.kind in SERVER_KINDS and one.seen_at > since:
+                self._known[one.id] = one
+                self._unwritten.add(one.id)
+                yield one.id
+            else:
+                self._memory.forget(one.id)
 
     def _step(self) -> float:
         self.look()
@@ -100,6 +122,7 @@ class Watch:
         except Unavailable:
             return False
         self._unwritten.discard(one.id)
+        self._memory.forget(one.id)
         return True
 
     def _read(self, at: datetime) -> bool:
@@ -108,12 +131,17 @@ class Watch:
         Nobody removes one that is open, or was told of a moment ago: where it is missing, Redis was emptied.
         """
         try:
-            found = self._incidents.read()
+            found, self._junk = self._incidents.sift()
         except Refused as error:
             log.warning("alert.not_kept", reason=error.reason)
             return True
         except Unavailable:
             return False
+        # Whoever was told to go on with it may be further by now.
+        for name in (self._remembered or set()) & found.keys():
+            self._unwritten.discard(name)
+            self._memory.forget(name)
+        self._remembered = set()
         alone = self._alone()
         self._lost = {
             name: one
@@ -131,6 +159,9 @@ class Watch:
         after, touched, changed, due = self._follow(known, troubles, utc_now())
         self._known |= after
         self._unwritten |= touched.keys()
+        for one in touched.values():
+            if one.opened_at is not None:
+                self._memory.write(one)
         _say(known, changed)
         self._post.send(due)
 
@@ -143,7 +174,11 @@ class Watch:
         written = self._lost | {name: after[name] for name in self._unwritten if name in after} | touched
         if self._write(written.values(), removed):
             self._known = {name: one for name, one in after.items() if name not in removed}
+            for name in self._unwritten:
+                self._memory.forget(name)
             self._unwritten.clear()
+            with contextlib.suppress(Unavailable):
+                self._incidents.sweep(self._junk)
             _say(known, changed)
             self._post.send(due)
 
@@ -193,4 +228,4 @@ def _by_id(incidents: Iterable[Incident]) -> dict[str, Incident]:
 
 
 def _new_id() -> str:
-    return random_id(8)
+    return random_id(ID_DIGITS // 2)

@@ -18,7 +18,7 @@ import httpx2
 from pydantic import SecretStr
 
 from tbcache.fleet.alert.message import Message
-from tbcache.io.http import exchange
+from tbcache.io.http import SIGNED
 from tbcache.io.http_deadline import bound, is_over, within
 from tbcache.models.version import __version__
 from tbcache.settings import Settings
@@ -27,8 +27,6 @@ from tbcache.settings.alert import secret_bytes
 #: All of one try, its answer included.
 TRY_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
-#: So much of an answer is read; nothing of it is needed.
-MOST_BYTES = 4096
 #: A receiver that wants to be asked again later than this is asked by then.
 LONGEST_RETRY_SECONDS = 3600.0
 GONE = 410
@@ -71,6 +69,11 @@ class Webhook:
         parts = urlsplit(self._url.get_secret_value())
         return f"{parts.scheme}://{parts.netloc}"
 
+    @property
+    def mark(self) -> str:
+        """What tells it from another: all of its URL, which is not to be shown."""
+        return self._url.get_secret_value()
+
     def send(self, message: Message) -> Answer:
         """Send it once, within the time of a try and that of looking up a name; does not raise."""
         began = time.monotonic()
@@ -78,11 +81,15 @@ class Webhook:
             # A client of its own: a message is rare, and a connection that is kept would be stale.
             with within(self._try_seconds), httpx2.Client(timeout=self._timeout) as client:
                 bound(client)
-                reply = exchange(client, self._request(client, message), MOST_BYTES)
+                # Nothing of the body is needed, and one that comes slowly would count as no answer.
+                reply = client.send(
+                    self._request(client, message), auth=SIGNED, stream=True, follow_redirects=False
+                )
+                reply.close()
         except Exception as error:
             return Answer(None, self._explain(error), time.monotonic() - began)
         retry_after = _seconds(reply.headers.get("retry-after", ""))
-        return Answer(reply.status, _words(reply.status), time.monotonic() - began, retry_after)
+        return Answer(reply.status_code, _words(reply.status_code), time.monotonic() - began, retry_after)
 
     @property
     def _timeout(self) -> httpx2.Timeout:
