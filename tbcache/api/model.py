@@ -321,7 +321,9 @@ class CallerUsage(Schema):
     live: int
     failed: int
     hit_rate: float | None
-    cost_most: float = Field(description="What the loads that were begun in its name have cost at most.")
+    cost_most: float = Field(
+        description="What the loads that were begun in its name have cost at most, as far as it was counted."
+    )
 
 
 class Usage(Schema):

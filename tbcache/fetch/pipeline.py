@@ -53,6 +53,7 @@ from tbcache.models import (
     SymbolSentiment,
     wait_seconds,
 )
+from tbcache.models.again import comes_again
 from tbcache.models.caller import current_caller
 from tbcache.models.error import (
     AnswerPending,
@@ -162,8 +163,9 @@ class Pipeline:
                     answered = await self._travel(job, ask, traced(self.admission.admit))
                     running.add({"tbcache.origin": answered.origin})
         except TbcacheError as error:
-            # A job that a limit puts off is asked for again: that is no answer yet.
-            if not (ask.slot and isinstance(error, RateLimited)):
+            # A job that comes again has no answer yet: where it was tried too often, the queue counts it.
+            is_of_queue = ask.slot is not None
+            if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
                 self._callers.record(job.source.name, "failed")
             raise
         self._callers.record(job.source.name, answered.origin)

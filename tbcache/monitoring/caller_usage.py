@@ -33,6 +33,8 @@ class CallerMetrics:
 
     ``cost_most`` is what the loads that were begun in its name have cost at most (US dollars): an item that
     is billed once a day counts for each process that has read it. Who joined another's load paid nothing.
+    As the other counts it is a hint: what a process counts between two heartbeats is lost with it, and so is
+    what it cannot tell Redis. The bill of a source is exact, and counted elsewhere.
     """
 
     hits: int = 0
@@ -76,6 +78,10 @@ class CallerUsage:
     def record(self, source: str, origin: str) -> None:
         """Count an ask that was answered by ``origin``: cache, stale, live or failed. It takes no lock."""
         self._add(source, current_caller.get(), origin, 1)
+
+    def fail(self, source: str, name: str | None) -> None:
+        """Count that a caller, or the process itself, was left without an answer."""
+        self._add(source, name, "failed", 1)
 
     def pay(self, source: str, name: str | None, micros: int) -> None:
         """Count what a load cost at most that was begun in the name of a caller, or of the process itself."""

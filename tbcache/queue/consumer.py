@@ -16,10 +16,11 @@ from dramatiq.broker import Consumer, MessageProxy
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.models.again import comes_again
 from tbcache.queue.account import caller_in
 from tbcache.queue.bell import Bells
 from tbcache.queue.cancel import JobsInHand
-from tbcache.queue.end import MOST_TRIES, Ends
+from tbcache.queue.end import MOST_TRIES, Ends, OnUnanswered
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
@@ -28,6 +29,7 @@ from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_m
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings, Source
+from tbcache.settings.work import get_work
 from tbcache.store import Store, Unavailable
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 
@@ -64,6 +66,7 @@ class WorkerContext:
     _bells: dict[str, Bells] = field(default_factory=dict)
     presence: Presence = field(init=False)
     jobs: JobsInHand = field(default_factory=JobsInHand)
+    on_unanswered: OnUnanswered = lambda source, caller: None
 
     _last_moment: float = -math.inf
 
@@ -108,7 +111,7 @@ class PacingConsumer(Consumer):
         if self._is_paced:
             self._limiter.process_window(source.name).configure(source.limits)
         self._hand = hand
-        self._ends = Ends(self._store, self._keys, hand, source)
+        self._ends = Ends(self._store, self._keys, hand, source, context.on_unanswered)
         self._presence = context.presence
         self._presence.join()
         # Claims say whose they are (see dequeue.lua).
@@ -139,7 +142,8 @@ class PacingConsumer(Consumer):
     def nack(self, message: MessageProxy) -> None:
         job, error = cast(HeldJob, message), message._exception
         reason = "it was refused" if error is None else f"{type(error).__name__}: {error}"
-        self._finish(job, dead(reason))
+        is_last_try = error is not None and comes_again(error, is_awaited=True)
+        self._finish(job, dead(reason), has_failed=is_last_try and job.actor_name in get_work())
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
@@ -164,11 +168,15 @@ class PacingConsumer(Consumer):
                     return
                 run(world().sleep(PAUSE_SECONDS))
 
-    def _finish(self, job: HeldJob, otherwise: Finish) -> None:
-        """Say what became of a job; ``otherwise`` where nobody has decided that."""
+    def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:
+        """Say what became of a job; ``otherwise`` where nobody has decided that. ``has_failed``: see
+        :class:`EndedJob`; a fetch whose try has failed may have been tried for the last time."""
         finish = Finish("done") if job.is_cancelled else job.finish or otherwise
         is_known = job.is_fetch and not job.is_cancelled
-        self._end(job.claim, finish if is_known else replace(finish, is_begun=job.is_begun))
+        finish = finish if is_known else replace(finish, is_begun=job.is_begun)
+        has_failed = has_failed or finish.is_try
+        self._shared.jobs.drop(job.claim)
+        self._ends.end(job.claim, finish, caller=caller_in(job.options), has_failed=has_failed)
         if job.is_begun:
             say_end(job, finish, self._source.name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tbcache.limiter import limiter_of
 from tbcache.models.untrusted import LINE, printable
@@ -16,6 +16,8 @@ from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
 
 MOST_TRIES = 4
+#: Is told of a source, and of the caller whose job of it has died after its last try.
+OnUnanswered = Callable[[str, str | None], object]
 #: The ends of so many jobs are told in one call, at most.
 MOST_ENDS = 64
 
@@ -23,18 +25,23 @@ MOST_ENDS = 64
 class Ends:
     """Tells Redis what became of the jobs of one queue that this process has in hand."""
 
-    def __init__(self, store: Store, keys: QueueKeys, hand: Hand, source: Source) -> None:
-        self._store, self._keys, self._hand = store, keys, hand
+    def __init__(
+        self, store: Store, keys: QueueKeys, hand: Hand, source: Source, on_unanswered: OnUnanswered
+    ) -> None:
+        self._store, self._keys, self._hand, self._on_unanswered = store, keys, hand, on_unanswered
         self._name, self._cost = source.name, source.cost if source.limits else 0
         self._window = limiter_of(store).process_window(source.name)
 
-    def end(self, claim: bytes, finish: Finish) -> None:
-        """The job is in hand no longer. What became of it is said later where Redis is away."""
+    def end(
+        self, claim: bytes, finish: Finish, *, caller: str | None = None, has_failed: bool = False
+    ) -> None:
+        """The job is in hand no longer; see :class:`EndedJob`. What became of it is said later where Redis is
+        away."""
         used = self._hand.used_by(claim) if finish.is_begun else 0
         if used:
             self._window.must_report(slot_of(claim), used)
             self._window.commit(slot_of(claim), used)
-        self._hand.unsaid.append(EndedJob(claim, finish, used))
+        self._hand.unsaid.append(EndedJob(claim, finish, used, caller, has_failed))
         self._hand.drop(claim)
         with contextlib.suppress(Unavailable):
             self.say()
@@ -65,8 +72,10 @@ class Ends:
     def _say(self, ends: Sequence[EndedJob]) -> None:
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots = self._store.keys.slots(self._name)
-        self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
-        for claim, finish, used in ends:
+        became = self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
+        for (claim, finish, used, caller, has_failed), what in zip(ends, became, strict=True):
+            if has_failed and what == "dead":
+                self._on_unanswered(self._name, caller)
             if not finish.is_begun:
                 self._window.release(slot_of(claim), self._cost)
             elif used:
@@ -75,7 +84,7 @@ class Ends:
 
 def _arguments(ended: EndedJob, cost: int) -> list[Argument]:
     """What finish.lua is told of a job."""
-    claim, finish, used = ended
+    claim, finish, used, *_ = ended
     return [
         claim,
         finish.what,

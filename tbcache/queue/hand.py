@@ -50,11 +50,15 @@ class HeldJob(MessageProxy):
 
 
 class EndedJob(NamedTuple):
-    """A job that is in hand no longer, and how many slots of it are to be committed."""
+    """A job that is in hand no longer, how many slots of it are to be committed, and in whose name it was.
+    Where it ``has_failed``, and does not come again, its caller is left without an answer.
+    """
 
     claim: bytes
     finish: Finish
     used: int = 0
+    caller: str | None = None
+    has_failed: bool = False
 
 
 class Hand:

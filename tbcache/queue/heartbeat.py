@@ -29,6 +29,7 @@ class HeartbeatMiddleware(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         # Before the first job: its provider would beat as a mere client.
         get_usage_monitor().keep_beating("worker", self._load)
+        self._broker.context.on_unanswered = get_usage_monitor().callers.fail
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         self._worker = worker

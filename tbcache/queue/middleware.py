@@ -9,6 +9,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.io import now, utc_now
 from tbcache.models import Outcome
+from tbcache.models.again import comes_again
 from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.account import caller_in
@@ -95,7 +96,7 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
         return Finish("dead", result, is_begun=False, reason=reason)
     if isinstance(error, RateLimited):
         return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
-    if isinstance(error, UpstreamError) and not (error.transient and is_awaited):
+    if isinstance(error, UpstreamError) and not comes_again(error, is_awaited=is_awaited):
         return Finish("done", result)
     delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
     seconds = RETRY_SECONDS if delay is None else _from_now(delay)

@@ -10,18 +10,29 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import CurrentMessage
 
+from tbcache.fetch import Pipeline
 from tbcache.fleet import DeadFilter, Fleet, Operator
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, Page
 from tbcache.models.caller import is_below
-from tbcache.models.error import Paused, RedisUnreachable, TbcacheError
-from tbcache.queue import Handle, PacingBroker, Queue
+from tbcache.models.error import Paused, RedisUnreachable, TbcacheError, UpstreamUnavailable
+from tbcache.monitoring import UsageMonitor
+from tbcache.queue import (
+    Handle,
+    HeartbeatMiddleware,
+    PacingBroker,
+    Queue,
+    actor_name,
+    heartbeat,
+    middleware,
+)
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import Result, dead, message
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
-from tests.core.conftest import TWITTER
+from tests.core.conftest import TWITTER, Upstream, item
 from tests.core.test_operator import fetching, working
 from tests.core.test_operator import operator as operator
 from tests.core.test_queue import claimed, finish
@@ -408,3 +419,47 @@ def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many
     assert operator.requeue_dead("twitter", most).queued == 3
     store.client.set(store.keys.queue("news", "dead"), "banana", ex=60)
     assert len(fleet.dead_reasons()) == 4
+
+
+@pytest.mark.parametrize(("tries", "failed"), [(2, 0), (9, 1)])
+def test_a_job_that_is_tried_again_fails_its_caller_once_and_only_if_none_succeeds(
+    pipeline: Pipeline,
+    store: Store,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tries: int,
+    failed: int,
+) -> None:
+    """Three short outages made three failures of one ask, which was answered."""
+    monkeypatch.setattr(middleware, "RETRY_SECONDS", 0.0)
+    left, request = [tries], FetchRequest("twitter", "AAPL")
+
+    def shaky(cursor: str | None) -> Page:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise UpstreamUnavailable("twitter", "503", status=503)
+        return Page((item("1"),))
+
+    broker = PacingBroker(store, settings, [TWITTER])
+    monitor = UsageMonitor(store, settings)
+    monkeypatch.setattr(heartbeat, "get_usage_monitor", lambda: monitor)
+    broker.add_middleware(HeartbeatMiddleware(broker))
+
+    def fetch(symbol: str, hours: int, lane: str, needed: float) -> None:
+        # What is known of a failure keeps others from asking for some seconds.
+        store.client.delete(store.keys.lease(request.key))
+        message: Any = CurrentMessage.get_current_message()
+        try:
+            pipeline.run(Upstream(answer=shaky), request, patience=0.0, slot=message.options["slot"])
+        except UpstreamUnavailable as error:
+            error.retry_at = None
+            raise
+
+    dramatiq.actor(actor_name=actor_name("twitter"), queue_name="twitter", broker=broker)(fetch)
+    Queue(store, settings).enqueue(request, caller="desk")
+    with working(broker):
+        wait_until(lambda: not store.client.exists(store.keys.queue("twitter", "jobs")))
+    monitor.callers.flush()
+    pipeline._callers.flush()
+    counted = pipeline._callers.read("twitter", pipeline.admission.now)["desk"]
+    assert (counted["failed"], counted["live"]) == (failed, 1 - failed)
