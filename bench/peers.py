@@ -56,7 +56,7 @@ def measure(peers: list[str], *, rounds: int, jobs: int, threads: tuple[int, ...
     """Each peer with so many jobs at once, in turn."""
     found = Table(
         "Queues",
-        f"{jobs:,} jobs that do nothing (rq: a fifth, arq: a tenth), queued one after the other, and worked off by "
+        f"{jobs:,} jobs that do nothing (rq: a fifth, arq: a tenth), queued in a row, worked off by "
         f"one worker that runs {threads[0]} or {threads[-1]} at once; medians of {rounds} rounds in turn; "
         "x is beside stock dramatiq in the same round. Each as its documentation starts it: dramatiq, "
         "tbcache and huey with threads, celery with processes and no results, rq with a process for each "
