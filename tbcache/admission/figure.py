@@ -9,6 +9,7 @@ from tbcache.admission.ending import error_kind
 from tbcache.admission.verdict import Ask, Grant, Settlement, Verdict
 from tbcache.io.log import get_logger
 from tbcache.limiter import Limiter
+from tbcache.models import FetchRequest
 from tbcache.models.price import Bill
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.store import Store
@@ -30,9 +31,7 @@ class Figures:
         """Record a bill that Redis has counted, so that it is not counted again while Redis is away; and in
         whose name it was run up.
         """
-        source = grant.ask.source.name
-        due = self._billed.due(source, day, bill)
-        self._monitor.callers.pay(source, grant.ask.caller, to_micros(due.most))
+        self._pay(grant, to_micros(self._billed.due(grant.ask.source.name, day, bill).most))
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
         """Count the verdict on an ask."""
@@ -55,8 +54,15 @@ class Figures:
         due = self._billed.due(name, day_of(self._store.clock.today), bill)
         if due.most:
             self._monitor.bill(name, due)
-            self._monitor.callers.pay(name, grant.ask.caller, to_micros(due.most))
+            self._pay(grant, to_micros(due.most))
             self._limiter.process_window(name).purse.pay(to_micros(due.most))
+
+    def _pay(self, grant: Grant, micros: int) -> None:
+        name = grant.ask.source.name
+        self._monitor.callers.pay(name, grant.ask.caller, micros)
+        # A function as a source is asked for other things than symbols.
+        if isinstance(grant.ask.request, FetchRequest):
+            self._monitor.symbol_costs.pay(name, grant.ask.request.symbols, micros)
 
     def count_uncertain(self, grant: Grant, bill: Bill) -> None:
         """Log and count money that may have been spent. Nobody knows whether it was: it counts as spent, so

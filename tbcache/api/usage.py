@@ -43,6 +43,26 @@ def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
     )
 
 
+class SymbolCost(Schema):
+    """What was paid for a symbol at most, in US dollars."""
+
+    source: str
+    symbol: str
+    cost: float
+
+
+class SymbolsQuery(UsageQuery):
+    source: Annotated[str | None, Field(max_length=200, description="Of this source alone.")] = None
+    most: int = Field(50, ge=1, le=1000, description="So many symbols.")
+
+
+@router.get("/usage/symbols")
+def symbols(context: Ctx, asked: Annotated[SymbolsQuery, Query()]) -> list[SymbolCost]:
+    """The symbols that most was paid for in the last days, the dearest first."""
+    found = context.fleet.symbol_costs(asked.days, asked.source, asked.most)
+    return [SymbolCost.model_validate(one) for one in found]
+
+
 class UsageRow(Schema):
     """The figures of one source, worker, caller or day; what is not counted by caller is null there."""
 

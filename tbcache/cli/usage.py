@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -12,9 +12,12 @@ from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
 from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import KEPT_DAYS, By, Interval, Span, UsageHistory, UsageReport, UsageRow
+from tbcache.fleet import KEPT_DAYS, Interval, Span, UsageHistory, UsageReport, UsageRow
 
 EXAMPLE = "Example: tbcache usage --days 7 --by caller"
+
+#: What a row can be of: of symbols only the cost is counted.
+Rows = Literal["source", "worker", "caller", "day", "symbol"]
 
 commands = typer.Typer()
 
@@ -24,7 +27,7 @@ def usage(
     days: Annotated[
         int, typer.Option(min=1, max=KEPT_DAYS, help="Count so many UTC days, today included.")
     ] = 1,
-    by: Annotated[By, typer.Option(help="Give a row to each of these.")] = "source",
+    by: Annotated[Rows, typer.Option(help="Give a row to each of these.")] = "source",
     source: OnlySource = None,
     over: Annotated[
         Span | None,
@@ -40,8 +43,23 @@ def usage(
             raise typer.BadParameter("it goes with --source alone", param_hint="--over")
         _show_history(source, over, as_json=as_json, as_csv=as_csv)
         return
+    if by == "symbol":
+        _show_symbols(days, source, as_json=as_json, as_csv=as_csv)
+        return
     found = require_redis(quiet_settings()).report(days, by, source)
     show(found, lambda: _table(found), as_json=as_json, as_csv=as_csv, rows=map(asdict, found.rows))
+
+
+def _show_symbols(days: int, source: str | None, *, as_json: bool, as_csv: bool) -> None:
+    found = require_redis(quiet_settings()).symbol_costs(days, source)
+    columns = ("source", "symbol", ">cost at most")
+    show(
+        found,
+        lambda: rows_table(columns, [(one.source, one.symbol, f"${one.cost:,.2f}") for one in found]),
+        as_json=as_json,
+        as_csv=as_csv,
+        empty="no symbol has cost anything",
+    )
 
 
 def _show_history(source: str | None, over: Span, *, as_json: bool, as_csv: bool) -> None:

@@ -29,7 +29,7 @@ from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
-from tbcache.fleet.usage import DayUsage, FleetUsage
+from tbcache.fleet.usage import DayUsage, FleetUsage, SymbolCost
 from tbcache.models.trouble import FleetTrouble, ServerTrouble
 from tbcache.monitoring import EDGES, KEPT_DAYS, CallerMetrics, Counted, Totals, WorkerStatus
 from tbcache.monitoring.interval import Interval
@@ -91,6 +91,7 @@ __all__ = [
     "SourceStatus",
     "Span",
     "State",
+    "SymbolCost",
     "Totals",
     "Trend",
     "Trouble",

@@ -27,7 +27,15 @@ from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.symbol import read_answers, read_queued, requests_of
-from tbcache.fleet.usage import FleetUsage, read_asked, read_busiest, read_usage, unknown_usage
+from tbcache.fleet.usage import (
+    FleetUsage,
+    SymbolCost,
+    read_asked,
+    read_busiest,
+    read_symbol_costs,
+    read_usage,
+    unknown_usage,
+)
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import ConfigurationError, InvalidRequest, Paused, RedisUnreachable, UnknownSource
@@ -231,6 +239,17 @@ class Fleet:
           RedisUnreachable: it stands in Redis.
         """
         return read_asked(self._monitor, get_sources(self._settings).values(), most)
+
+    def symbol_costs(self, days: int = 1, source: str | None = None, most: int = 50) -> list[SymbolCost]:
+        """The symbols that most was paid for in the last days (UTC, today included), of one source or of all,
+        the dearest first; at most so many.
+
+        Raises:
+          UnknownSource: no such source. RedisUnreachable: it stands in Redis.
+        """
+        self.require()
+        names = self._directory.names() if source is None else [self._directory.source_name(source)]
+        return read_symbol_costs(self._monitor, names, days, most)
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""

@@ -11,6 +11,7 @@ from tbcache.fleet.warm_set import request_of
 from tbcache.monitoring import CallerMetrics, RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
 from tbcache.monitoring.caller_usage import OTHERS
 from tbcache.settings import Source
+from tbcache.store.wire import MICROS
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,33 @@ def read_asked(monitor: UsageMonitor, sources: Iterable[Source], most: int) -> d
         if asks:
             found[source.name] = dict(asks.most_common())
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolCost:
+    """What was paid for a symbol of a source at most (US dollars): an item that is billed once a day counts
+    for each process that has read it."""
+
+    source: str
+    symbol: str
+    cost: float
+
+
+def read_symbol_costs(
+    monitor: UsageMonitor, sources: Iterable[str], days: int, most: int
+) -> list[SymbolCost]:
+    """The ``most`` symbols that most was paid for in the last days, the dearest first.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
+    moments = monitor.days_back(days)
+    found = [
+        SymbolCost(source, symbol, micros / MICROS)
+        for source in sources
+        for symbol, micros in monitor.symbol_costs.read(source, moments).items()
+    ]
+    return sorted(found, key=lambda one: (-one.cost, one.source, one.symbol))[:most]
 
 
 def _day(monitor: UsageMonitor, moment: datetime) -> DayUsage:

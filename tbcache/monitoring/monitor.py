@@ -27,6 +27,7 @@ from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.presence import Presence, command_name, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
+from tbcache.monitoring.symbol_cost import SymbolCosts
 from tbcache.settings import Settings, check_name, get_settings, warn_of_near_miss
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.mark import Marks
@@ -60,6 +61,8 @@ class UsageMonitor:
         self.popularity = Popularity(store)
         #: What each caller asks for.
         self.callers = CallerUsage(store, settings)
+        #: What is paid for each symbol.
+        self.symbol_costs = SymbolCosts(store)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
         renew_in_child(self)
@@ -281,6 +284,7 @@ class UsageMonitor:
             self._recorder.mark_minutes()
             self.popularity.flush()
             self.callers.flush()
+            self.symbol_costs.flush()
             self._presence.look_for_others()
 
     def leave(self) -> None:

@@ -124,6 +124,10 @@ class Keys:
         """HASH, see monitoring/caller_usage.py."""
         return f"{self.namespace}:{{{source}}}:callers:{day:%Y%m%d}"
 
+    def symbol_costs(self, source: str, day: datetime) -> str:
+        """HASH, see monitoring/symbol_cost.py."""
+        return f"{self.namespace}:{{{source}}}:paid:{day:%Y%m%d}"
+
     def purses(self, source: str, day: datetime) -> str:
         """HASH, see purse.lua."""
         return f"{self.namespace}:{{{source}}}:purses:{day:%Y%m%d}"

@@ -352,13 +352,15 @@ def test_who_asks_how_much_is_shown_with_what_it_cost(
             monitor.callers.pay("reddit", name, micros)
     monitor.popularity.record("reddit:GME:24")
     monitor.popularity.flush()
+    monitor.symbol_costs.pay("reddit", ("GME",), 400_000)
+    monitor.symbol_costs.flush()
     monitor.callers.flush()
     monitor.record_request("reddit", cost=0.7)
     monitor.flush()
     seen = text_of(client.get("/callers").text)
     # Who has spent most comes first; below `desk` are several.
     assert "bot 2 1 0 1 0 $0.50 reddit 2 ($0.50) — its jobs Set weight desk 4 2 0 2 0 $0.25" in seen
-    assert "reddit $0.70 — 0 1 bot $0.50, desk $0.25 GME 1" in seen
+    assert "reddit $0.70 — 0 1 bot $0.50, desk $0.25 GME $0.40 GME 1" in seen
 
 
 def test_the_budget_of_a_source_that_is_off_is_nobodys(

@@ -67,7 +67,7 @@ USAGE = [
     (["simulator", "--plan", "news=pad"], "news.plan='pad' is no plan; did you mean 'paid'?"),
     (["simulator", "--seed", "lucky"], "--seed='lucky' is not valid: it should be a whole number"),
     (["queue"], "missing command: one of stats, list, explain, pause,"),
-    (["usage", "--by", "callers"], "it should be one of source, worker, caller, day; did you mean 'caller'?"),
+    (["usage", "--by", "callers"], "one of source, worker, caller, day, symbol; did you mean 'caller'?"),
     (["simulator", "--faults", "nowhere"], "--faults nowhere cannot be read: No such file or directory"),
 ]
 

@@ -195,6 +195,9 @@ def test_what_a_load_costs_is_its_callers_who_began_it(
     found = spender.monitor.get_caller_metrics("twitter")
     costs = {name: round(one.cost_most, 6) for name, one in found.items()}
     assert costs == {"desk": 2 * PAGE_COST / 1e6, "bot": 2 * PAGE_COST / 1e6}
+    spender.monitor.symbol_costs.flush()
+    paid = spender.monitor.symbol_costs.read("twitter", [utc_now()])
+    assert (sum(paid.values()), len(paid)) == (4 * PAGE_COST, 3)
     assert spent(server, spender) == 4 * PAGE_COST
 
 

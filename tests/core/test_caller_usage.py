@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tbcache.fleet import Fleet, SymbolCost
 from tbcache.models import FetchRequest
 from tbcache.monitoring import CallerMetrics, UsageMonitor
 from tbcache.queue import Queue
@@ -28,3 +29,28 @@ def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> No
     # A key of another type costs nobody the answer.
     store.client.set(key, "banana", ex=60)
     assert queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe").state == "hit"
+
+
+def test_what_was_paid_is_told_by_symbol(store: Store, settings: Settings) -> None:
+    """A budget is spent by a few symbols, and nobody knew which."""
+    monitor, fleet = UsageMonitor(store, settings), Fleet(settings, store)
+    costs = monitor.symbol_costs
+    costs.pay("twitter", ("GME",), 1_500_000)
+    costs.pay("twitter", ("AAPL", "MSFT"), 1_000_000)
+    costs.pay("twitter", ("GME",), 500_000)
+    costs.pay("reddit", ("GME",), 0)
+    costs.flush()
+    assert fleet.symbol_costs() == [
+        SymbolCost("twitter", "GME", 2.0),
+        SymbolCost("twitter", "AAPL", 0.5),
+        SymbolCost("twitter", "MSFT", 0.5),
+    ]
+    assert fleet.symbol_costs(most=1, source="twitter", days=2) == [SymbolCost("twitter", "GME", 2.0)]
+    assert fleet.symbol_costs(source="reddit") == []
+    # There is room for so many; the rest is told as one's.
+    key = store.keys.symbol_costs("twitter", store.clock.today)
+    store.client.hset(key, mapping={f"S{number}": 1 for number in range(997)})
+    costs.pay("twitter", ("LATE", "GME"), 2_000_000)
+    costs.flush()
+    found = {one.symbol: one.cost for one in fleet.symbol_costs(most=3)}
+    assert found == {"GME": 3.0, "(others)": 1.0, "AAPL": 0.5}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -15,12 +15,14 @@ from tbcache.api.context import Ctx
 from tbcache.api.page import may, part, row
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
-from tbcache.fleet import CallerMetrics, Fleet, FleetUsage
+from tbcache.fleet import CallerMetrics, Fleet, FleetUsage, SymbolCost
 from tbcache.models.error import RedisUnreachable
 
 #: So many callers, and so many symbols of a source, are listed.
 MOST_CALLERS = 200
 MOST_SYMBOLS = 10
+#: So many of all that cost money are looked at.
+MOST_PRICED = 200
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,7 +54,10 @@ def spenders(callers: list[CallerRow], source: str, most: int = 3) -> list[tuple
 @router.get("/callers")
 async def callers(request: Request, context: Ctx) -> HTMLResponse:
     status = await live_of(request).status()
-    usage, asked, weights = await asyncio.to_thread(_read, context.fleet)
+    usage, asked, weights, costs = await asyncio.to_thread(_read, context.fleet)
+    dearest: dict[str, list[SymbolCost]] = {}
+    for one in costs:
+        dearest.setdefault(one.source, []).append(one)
     found = rows(usage)
     names: dict[str, Any] = {source.name: spenders(found, source.name) for source in status.sources}
     return page(
@@ -61,6 +66,7 @@ async def callers(request: Request, context: Ctx) -> HTMLResponse:
         parts=part.head(status),
         status=status,
         usage=usage,
+        dearest=dearest,
         rows=row.rows(status),
         callers=found[:MOST_CALLERS],
         left=len(found) - MOST_CALLERS,
@@ -71,9 +77,17 @@ async def callers(request: Request, context: Ctx) -> HTMLResponse:
     )
 
 
-def _read(fleet: Fleet) -> tuple[FleetUsage, dict[str, dict[str, int]], dict[str, float]]:
+class _Read(NamedTuple):
+    usage: FleetUsage
+    asked: dict[str, dict[str, int]]
+    weights: dict[str, float]
+    costs: list[SymbolCost]
+
+
+def _read(fleet: Fleet) -> _Read:
     usage = fleet.usage()
     try:
-        return usage, fleet.asked(), dict(sorted(fleet.weights().items()))
+        costs = fleet.symbol_costs(most=MOST_PRICED)
+        return _Read(usage, fleet.asked(), dict(sorted(fleet.weights().items())), costs)
     except RedisUnreachable:
-        return usage, {}, {}
+        return _Read(usage, {}, {}, [])
