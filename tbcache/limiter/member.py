@@ -13,25 +13,22 @@ those whose slots were granted before. A process that needs the allowances of th
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import weakref
 from collections.abc import Iterable
-
-import redis
-from redis.client import PubSub
-from redis.exceptions import NoPermissionError
 
 import tbcache.io as io
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger, warn_if_unlogged
 from tbcache.limiter.allotment import Allotment, Census
 from tbcache.limiter.ask import Terms, Want
+from tbcache.limiter.leave import Leaving
 from tbcache.limiter.limiter import limiter_of
+from tbcache.limiter.notice import Notices
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.rest import Rest
-from tbcache.limiter.script import BEAT, FILL, LEAVE, Allotted, Beat, Fill, Leave
+from tbcache.limiter.script import BEAT, FILL, Allotted, Beat, Fill
 from tbcache.models import Limit
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.constant import ABSENT_SECONDS, FORGET_SECONDS
@@ -42,12 +39,8 @@ log = get_logger("tbcache.store")
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
-#: How often a process says that it leaves, where it goes on taking slots.
-MOST_LEAVES = 3
 #: What a beat is called among a source's asks.
 BEATING = "beat"
-#: A process without the right to the channel asks for it again after so long.
-DEAF_SECONDS = 60.0
 
 
 _MEMBERSHIPS: weakref.WeakSet[Membership] = weakref.WeakSet()
@@ -60,16 +53,13 @@ class Membership:
         self._store = store
         self._limiter = limiter_of(store)
         self._rest = Rest(store)
+        self.leaving = Leaving(store)
         self._asked_at: dict[str, float] = {}
-        #: Until when the shares of dead processes are reserved (us), by source, its epoch and process. In
-        #: another epoch Redis may know the share again, and not that the process was found dead.
-        self._reserved_until: dict[tuple[str, str, str], int] = {}
         #: The limits in force of which the log has been told that they are other ones, by source.
         self._logged_limits: dict[str, tuple[Limit, ...]] = {}
         self._beating = io.Mutex()
-        self._thread = BackgroundThread("tbcache-member", self._round, self._unsubscribe)
-        self._messages: PubSub | None = None
-        self._deaf_until = -math.inf
+        self._thread = BackgroundThread("tbcache-member", self._round, lambda: self._notices.close())
+        self._notices = Notices(store, self._thread)
         store.breaker.on_return(self._beat_all)
         _MEMBERSHIPS.add(self)
 
@@ -88,7 +78,7 @@ class Membership:
             for source in list(self._asked_at):
                 # A source whose keys are damaged must not keep this process from leaving the others.
                 with contextlib.suppress(Refused):
-                    io.run(self._leave_source(source))
+                    io.run(self.leaving.leave(source))
         except Unavailable:
             return
         self._limiter.windows.leave_machine()
@@ -185,7 +175,7 @@ class Membership:
             self._limiter.closures.pause(source, allotted.paused)
         else:
             self._limiter.closures.resume(source, asked_at)
-        await self._remove_dead(source, allotted.now, allotted.absent)
+        await self.leaving.remove_dead(source, allotted.now, allotted.absent)
 
     def _check_limits(self, source: str, window: ProcessWindow) -> None:
         """Say it once when the fleet goes by other limits than this process was started with."""
@@ -228,7 +218,7 @@ class Membership:
 
     def _round(self) -> float:
         self._beat_where_due()
-        self._listen(io.now() + BEAT_SECONDS)
+        self._notices.listen(io.now() + BEAT_SECONDS, self._on_notice)
         return 0.0
 
     def _beat_where_due(self) -> None:
@@ -248,39 +238,10 @@ class Membership:
             with contextlib.suppress(Unavailable):
                 await self.beat(source)
 
-    def _listen(self, until: float) -> None:
-        """Hear what is told to all, until it is time for the next beat."""
-        try:
-            if io.now() < self._deaf_until:
-                self._thread.pause(until - io.now())
-                return
-            if self._messages is None:
-                self._messages = self._store.subscribe()
-            messages = self._messages
-            while (left := until - io.now()) > 0 and not self._thread.is_stopping:
-                message = messages.get_message(timeout=left)
-                wanted = self._limiter.closures.on_notice(message["data"]) if message is not None else None
-                if wanted in self._limiter.windows.in_use:
-                    io.run(self.beat(wanted, gives_up_allowances=True))
-        except (Unavailable, redis.RedisError, OSError) as error:
-            self._unsubscribe()
-            if isinstance(error, NoPermissionError):
-                self._on_no_beat()
-            self._thread.pause(until - io.now())
-        except Exception:
-            self._unsubscribe()
-            raise
-
-    def _unsubscribe(self) -> None:
-        messages, self._messages = self._messages, None
-        if messages is not None:
-            messages.close()
-
-    def _on_no_beat(self) -> None:
-        """Our user has no right to the channel: what is told there we learn with the next beat."""
-        if self._deaf_until == -math.inf:
-            log.warning("redis.channel_denied", channel=self._store.keys.notices)
-        self._deaf_until = io.now() + DEAF_SECONDS
+    def _on_notice(self, message: bytes) -> None:
+        wanted = self._limiter.closures.on_notice(message)
+        if wanted in self._limiter.windows.in_use:
+            io.run(self.beat(wanted, gives_up_allowances=True))
 
     def _is_due(self, source: str) -> bool:
         """True when a beat is due: other asks of the process say as well that it is there."""
@@ -293,46 +254,6 @@ class Membership:
         is_overdue = is_promised or now - window.last_seen_at >= BEAT_SECONDS
         left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
         return is_overdue or age >= left
-
-    async def _remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
-        """Give back the shares of those that were processes of this machine and are no more."""
-        for member in absent:
-            reserved_until = self._reserved_until.get((source, self._limiter.epochs.of(source), member), 0)
-            if now_us >= reserved_until and self._is_dead(member):
-                await self._leave(
-                    source, member, is_clean=self._limiter.windows.machine.marker_of(member).is_clean
-                )
-
-    def _is_dead(self, member: str) -> bool:
-        return self._limiter.windows.machine.is_dead(member)
-
-    async def _leave_source(self, source: str) -> None:
-        window = self._limiter.process_window(source)
-        for _ in range(MOST_LEAVES):
-            granted = window.granted
-            await self._leave(
-                source, self._limiter.member, is_clean=True, gone_in_us=to_micros(window.gone_in)
-            )
-            # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
-            if window.granted == granted:
-                break
-        self._limiter.epochs.forget(source)
-        window.census = Census()
-
-    async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
-        """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
-        keys, member_key = self._store.keys, (source, self._limiter.epochs.of(source), member)
-        hold_us = to_micros(self._limiter.windows.hold_seconds)
-        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us)
-        reserved_until = await self._store.ask(LEAVE, ask)
-        if reserved_until:
-            self._reserved_until[member_key] = reserved_until
-        else:
-            self._reserved_until.pop(member_key, None)
-            if is_clean:
-                # It has told its whole bill. What a process that was found dead may have spent stays reserved
-                # for the day.
-                await self._store.command("HDEL", keys.purses(source, self._store.clock.today), member)
 
 
 def read_allotment(allotted: Allotted) -> Allotment:

@@ -319,7 +319,7 @@ def begin_after_an_outage(clock: ServersClock) -> tuple[World, Process]:
     assert [one.take() for _ in range(3)] == [True, False, False]
     clock.now += 1.0
     world.kill(dead)
-    one.membership.core._is_dead = lambda member: False  # type: ignore[method-assign]
+    one.membership.core.leaving.is_dead = lambda member: False  # type: ignore[method-assign]
     one.mend()
     return world, one
 
@@ -381,7 +381,7 @@ def test_the_share_of_a_dead_process_is_kept_no_longer_for_a_step(
 ) -> None:
     """A step now and then would keep it for ever. The slot that Redis knows may count for two windows."""
     world, one = begin_after_an_outage(clock)
-    one.membership.core._is_dead = lambda member: True  # type: ignore[method-assign]
+    one.membership.core.leaving.is_dead = lambda member: True  # type: ignore[method-assign]
     clock.now += ABSENT_SECONDS + 0.1
     beat(one, one)
     clock.now += found_before

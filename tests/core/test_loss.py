@@ -91,7 +91,7 @@ def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Cl
         clock.now += 2 * ABSENT_SECONDS
     else:
         world.kill(gone)
-        old.membership._is_dead = lambda member: False  # type: ignore[method-assign]
+        old.membership.leaving.is_dead = lambda member: False  # type: ignore[method-assign]
         clock.now += FORGET_SECONDS + 1.0
     beat(old, old)
     assert len(world.redis.zrange("ns:{reddit}:fleet", 0, -1)) == 1

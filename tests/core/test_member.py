@@ -235,7 +235,7 @@ def test_what_one_may_have_sent_alone_before_it_died_is_kept_free(
     silence(store, ghost, 77.0)
     died_at, state = us_ago(store, 76.0), store.keys.state("twitter")
     store.client.hset(state, mapping={f"died:{ghost}": died_at, "horizon": 60_000_000})
-    membership._reserved_until.clear()
+    membership.leaving._reserved_until.clear()
     membership.beat("twitter")
     assert members_of(store) == {limiter_of(store).member}
     assert not any(ghost in name.decode() for name in store.client.hkeys(state))

@@ -401,7 +401,7 @@ class World:
         name = f"m-{next(self._pids)}.x"
         self.alive.add(name)
         process = Process(self, name)
-        process.membership.core._is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
+        process.membership.core.leaving.is_dead = lambda member: member not in self.alive  # type: ignore[method-assign]
         return process
 
     def kill(self, process: Process) -> None:
