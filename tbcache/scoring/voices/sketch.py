@@ -55,6 +55,13 @@ def likeness(one: Sketch, other: Sketch) -> float:
     return len((one & other).intersection(sample)) / len(sample) if sample else 0.0
 
 
+def _may_be_alike(one: Sketch, other: Sketch) -> bool:
+    """False where no likeness of :data:`ALIKE` is possible, which is told without sorting: the sample that
+    both are compared by has as many hashes as the longer one at least.
+    """
+    return len(one & other) >= ALIKE * max(len(one), len(other))
+
+
 def _smallest(hashes: Collection[int], most: int) -> list[int]:
     # A heap is quicker from some hundreds on; most texts have a few dozen words.
     return sorted(hashes)[:most]
@@ -71,7 +78,7 @@ class Shelf:
         """The number of the group of ``owner``'s that ``sketch`` belongs to: a new one where none is near."""
         keys = [(owner, hash_) for hash_ in _smallest(sketch, _KEYS)]
         for other, number in self._near(keys):
-            if likeness(sketch, other) >= ALIKE:
+            if _may_be_alike(sketch, other) and likeness(sketch, other) >= ALIKE:
                 return number
         self._groups += 1
         for key in keys:
