@@ -157,11 +157,29 @@ def test_a_sentence_with_many_marks_of_irony_is_turned_once(monkeypatch: pytest.
         ("Did the bank beat the market in a terrible quarter?", "neutral"),
         ("Stocks fall as optimism over a strong recovery fades", "bearish"),
         ("Futures rise despite a plunge in orders and a profit warning", "bullish"),
+        ("EBIT totalled EUR 14.4 million, compared to a loss of EUR 0.3 million a year before.", "bullish"),
+        (
+            "Net profit was 1.4 million for the first half of 2007, against 2.1 million in 2006.",
+            "bearish",
+        ),
         ("Shares sink as well as bonds on Friday, and as a result the index falls", "bearish"),
     ],
 )
 def test_a_report_is_read_by_what_happens_and_not_by_its_kind_words(text: str, meaning: str) -> None:
     """News and statements of companies are full of words that praise nothing, and say first what is new."""
+    assert label_of(get_scorer().score([text])[0]) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("Everyone hates this stock, which is exactly why I own it", "bullish"),
+        ("Everyone loves this stock, which is exactly why I am out", "bearish"),
+        ("Love the margins here, which is exactly why I own it", "bullish"),
+    ],
+)
+def test_who_acts_against_the_crowd_does_not_feel_as_it_does(text: str, meaning: str) -> None:
+    """The words are those of the others."""
     assert label_of(get_scorer().score([text])[0]) == meaning
 
 

@@ -36,8 +36,8 @@ class Evidence(NamedTuple):
 
 
 #: The constant, then one weight for each of :func:`features`.
-OPINION = (-0.262, 1.397, 0.821, 0.786, 0.102)
-NEUTRAL = (0.717, -1.777, 0.483)
+OPINION = (-0.243, 1.422, 0.779, 0.635, 0.073)
+NEUTRAL = (0.706, -1.769, 0.476)
 
 
 def features(evidence: Evidence) -> tuple[float, ...]:

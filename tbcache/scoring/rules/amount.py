@@ -15,21 +15,26 @@ LEADS = frozenset("eur usd gbp cad aud chf sek nok dkk jpy us a an about around 
 
 
 class Amount(NamedTuple):
-    """A number, whether it is one that may be a year, and the place behind its last word."""
+    """A number, whether it is one that may be a year, the place behind its last word, and whether it is one
+    of money or a share by its signs.
+    """
 
     figure: float
     may_be_year: bool
     end: int
+    is_money: bool
 
 
 def read_amount(tokens: list[str], words: list[str], i: int) -> Amount | None:
     """The amount that begins at ``i``; None where there is none."""
-    if i < len(words) and words[i] in LEADS:
-        i += 1
+    led = i < len(words) and words[i] in LEADS
+    i += led
     if i >= len(words) or (found := _NUMBER.fullmatch(tokens[i])) is None:
         return None
     sign, digits, unit, percent = found.groups()
     figure = float(digits.replace(",", "")) * (-1 if sign else 1) * _UNITS.get((unit or "").lower(), 1)
     spelled = _UNITS.get(words[i + 1]) if not unit and i + 1 < len(words) else None
     bare = "$" not in tokens[i] and not unit and not percent and spelled is None and "," not in digits
-    return Amount(figure * (spelled or 1), bare and 1900 <= figure <= 2100, i + (1 if spelled is None else 2))
+    end = i + (1 if spelled is None else 2)
+    is_money = led or not (bare or (not unit and not percent and spelled is None and "$" not in tokens[i]))
+    return Amount(figure * (spelled or 1), bare and 1900 <= figure <= 2100, end, is_money)

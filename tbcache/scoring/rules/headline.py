@@ -37,13 +37,15 @@ _MOVES = (
 )
 _METRICS = frozenset(
     "target pt eps revenue revenues sales profit income earnings guidance outlook forecast margin margins "
-    "dividend price loss losses costs cost expenses debt deficit estimate subscribers deliveries".split()
+    "dividend price loss losses costs cost expenses debt deficit estimate subscribers deliveries ebit ebitda "
+    "flow equity value return orders intake backlog bookings volume volumes shipments traffic "
+    "turnover".split()
 )
 _BENCHMARKS = frozenset(
     "est ests estimate estimates estimated exp expected consensus forecast expectations cons ago earlier "
     "prior previous".split()
 )
-_VERSUS = frozenset(("vs", "versus", "compared"))
+_VERSUS = frozenset(("vs", "versus", "compared", "against"))
 #: What may stand between an amount and what it is compared with.
 _CURRENCIES = frozenset("eur euro euros usd dollars cents crowns pounds pct percent share".split())
 TRIGGERS = _VERSUS | {"to"}
@@ -118,6 +120,7 @@ def _read_move(reading: Reading, i: int, valences: list[float]) -> None:
 def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
     """Rate "EPS $1.20 vs $1.10 expected", and "a loss of 0.15 compared with 0.26" a year before."""
     real = next((a for j in (i - 1, i - 2, i - 3) if j >= 0 and (a := _ends(reading, j, i))), None)
+    real = real or _last_amount(reading, i)
     behind = range(i + 1, min(i + 7, len(reading.words)))
     found = next(((j, a) for j in behind if (a := read_amount(reading.tokens, reading.words, j))), None)
     if real is None or found is None:
@@ -131,19 +134,42 @@ def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
         and not _is_of_results(reading, i)
     ):
         return
-    turned = is_loss and not _names_loss(reading, reading.before(i, 8))
+    turned = is_loss and not _names_loss(reading, _before(reading, i))
     _rate(reading, i, guess._replace(figure=-guess.figure) if turned else guess, real, valences)
     for j in range(i + 1, at):
         valences[j] = 0.0
 
 
+def _before(reading: Reading, i: int) -> range:
+    """The places of up to 14 words of its sentence before the one at ``i``, nearest first: a comma stands
+    before "compared with".
+    """
+    return range(i - 1, max(i - 14, reading.sentence(i).start) - 1, -1)
+
+
+def _last_amount(reading: Reading, i: int) -> Amount | None:
+    """The amount of money or the share before the word at ``i`` where its time stands between the two: "2.1m
+    for the first nine months of 2008 versus".
+    """
+    for j in _before(reading, i):
+        amount = read_amount(reading.tokens, reading.words, j)
+        if amount is not None and not amount.may_be_year:
+            return amount if amount.is_money else None
+    return None
+
+
 def _names_loss(reading: Reading, places: range) -> bool:
-    return reading.find(places, ("loss", "losses", "negative")) is not None
+    return any(_bare(reading.words[j]) in ("loss", "losses", "negative") for j in places)
 
 
 def _is_of_results(reading: Reading, i: int) -> bool:
     """Whether the clause before the one that compares names what a company earns or loses."""
-    return reading.find(range(i - 1, max(i - 10, 0) - 1, -1), _METRICS) is not None
+    return any(_bare(reading.words[j]) in _METRICS for j in _before(reading, i))
+
+
+def _bare(word: str) -> str:
+    """The last word of a phrase, which is what it is about: "operating profit"."""
+    return word.rpartition(" ")[2]
 
 
 def _ends(reading: Reading, j: int, end: int) -> Amount | None:
@@ -155,12 +181,14 @@ def _ends(reading: Reading, j: int, end: int) -> Amount | None:
 
 
 def _rate(reading: Reading, i: int, old: Amount, new: Amount, valences: list[float]) -> None:
-    near = (i, *reading.before(i, 8))
-    named = [reading.words[j] for j in near]
-    if not any(word in _MOVES or word in _METRICS for word in named) or old.figure == new.figure:
+    near = (i, *_before(reading, i))
+    named = [_bare(reading.words[j]) for j in near]
+    is_moved = any(reading.words[j] in _MOVES for j in near)
+    if not (is_moved or any(word in _METRICS for word in named)) or old.figure == new.figure:
         return
-    rises = (new.figure > old.figure) != any(word in BURDENS or word.startswith("loss ") for word in named)
+    burdens = any(_bare(reading.words[j]) in BURDENS or reading.words[j].startswith("loss ") for j in near)
+    rises = (new.figure > old.figure) != burdens
     for j in near:
-        if reading.words[j] in _MOVES or reading.words[j] in _METRICS:
+        if reading.words[j] in _MOVES or _bare(reading.words[j]) in _METRICS:
             valences[j] = 0.0
     valences[i] = UNDERSTOOD if rises else -UNDERSTOOD
