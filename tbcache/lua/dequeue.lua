@@ -156,7 +156,8 @@ for _, lapsed in ipairs(all_lapsed()) do
     renew_ttls()
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100)) do
+local due = is_there[delayed] and redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100) or {}
+for _, id in ipairs(due) do
     redis.call('ZREM', delayed, id)
     put_in(id, now)
     renew_ttls()
@@ -315,7 +316,7 @@ end
 -- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
 -- with jobs in hand, one at a time.
 local function take_suspect()
-    local job = read_lane(suspects, 1)[1]
+    local job = is_there[suspects] and read_lane(suspects, 1)[1]
     if not job then
         return
     end
@@ -377,9 +378,9 @@ if handed_out[1] then
         redis.call('EXPIRE', pace, KEPT_MINUTES * 60)
     end
 end
-local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-if due then
-    ask_again_at(tonumber(due))
+local next_due = is_there[delayed] and redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if next_due then
+    ask_again_at(tonumber(next_due))
 end
 -- A claim of another worker is looked at as it lapses: that may be dead.
 local next_lapse = redis.call('ZRANGEBYSCORE', claims, '(' .. int(now), '(' .. int(now + claim_us), 'WITHSCORES',

@@ -85,12 +85,12 @@ local bells = redis.call('LLEN', bell)
 for _, hash in ipairs({jobs, lanes}) do
     redis.call('HEXISTS', hash, '')
 end
--- The hashes that are mostly not there, and whether each is.
-local rare = {pending, keys, tries, deaths, dead_jobs, reasons}
+-- The parts that are mostly not there, and whether each is. The first six are hashes.
+local rare = {pending, keys, tries, deaths, dead_jobs, reasons, delayed, suspects}
 local is_there, unseen = {}, redis.call('EXISTS', unpack(rare))
-for _, hash in ipairs(rare) do
-    if unseen > 0 and redis.call('HLEN', hash) > 0 then
-        is_there[hash], unseen = true, unseen - 1
+for i, part in ipairs(rare) do
+    if unseen > 0 and redis.call(i <= 6 and 'HLEN' or 'ZCARD', part) > 0 then
+        is_there[part], unseen = true, unseen - 1
     end
 end
 
@@ -210,6 +210,7 @@ local function put_in_front(id)
     local lane = is_suspect(id) and suspects or (account_of(id))
     local first = tonumber(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2] or 0)
     redis.call('ZADD', lane, int(math.min(first, 0) - 1), id)
+    is_there[lane] = true
 end
 
 -- Where the next job of a caller would begin, and the virtual time of the lane. Who has nothing waiting begins
@@ -257,6 +258,7 @@ end
 local function put_in(id, now)
     if is_suspect(id) then
         redis.call('ZADD', suspects, int(now), id)
+        is_there[suspects] = true
     else
         local lane, stride, caller = account_of(id)
         give_place(lane, id, stride, caller)
@@ -298,6 +300,7 @@ end
 -- none, is notified: it learns by its next ask when to come.
 local function put_off(id, due)
     redis.call('ZADD', delayed, int(due), id)
+    is_there[delayed] = true
     if redis.call('ZRANGE', delayed, 0, 0)[1] == id then
         notify_worker()
     end
