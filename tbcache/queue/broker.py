@@ -257,7 +257,7 @@ class PacingBroker(Broker):
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
         source = self.source_of(route.queue)
-        if not source.limits and is_name(route.queue):
+        if not source.limits and self._names.is_due(route.queue) and is_name(route.queue):
             # It is for views alone: no job waits for that.
             with contextlib.suppress(Unavailable):
                 await self._names.place(route.queue)

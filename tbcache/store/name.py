@@ -81,11 +81,15 @@ class Names:
         """
         return run(self.place(name))
 
+    def is_due(self, name: str) -> bool:
+        """Whether the fleet is to be told of ``name`` by now."""
+        return time.monotonic() >= self._tell_at.get(name, 0.0)
+
     async def place(self, name: str) -> bool:
         """:meth:`tell`, in the world that it is awaited in."""
-        now = time.monotonic()
-        if now < self._tell_at.get(name, 0.0):
+        if not self.is_due(name):
             return True
+        now = time.monotonic()
         if now < self._refused_until.get(name, 0.0):
             return False
         # The figures of names without a place have one more place.
