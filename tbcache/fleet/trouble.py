@@ -244,7 +244,7 @@ def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble
         is_plain = one.source in plain
         where = f"the queue {one.source}" if is_plain else one.source
         single, many = ("job", "jobs") if is_plain else ("queued fetch", "queued fetches")
-        count = f"1 {single} died" if one.count == 1 else f"{one.count} {many} died, the last of them as"
+        count = f"1 {single} died" if one.count == 1 else f"{one.count:,} {many} died, the last of them as"
         todo = (
             f"`tbcache dead` lists them, `tbcache dead requeue {one.source}` queues them again, "
             f"`tbcache dead purge {one.source}` forgets them"

@@ -45,6 +45,11 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
         barred=may.barred(request),
         symbol=name,
         is_known=known is not None,
+        off={
+            one.name: one.missing
+            for one in status.sources
+            if one.missing and not any(kept.sentiment for kept in answers if kept.request.source == one.name)
+        },
         answers=[row.answer(one, status.at) for one in answers],
         jobs={one.queue: one for one in jobs},
         hindrances={one.request.source: hindrances(status, one.request.source) for one in answers},
