@@ -5,7 +5,8 @@ wrong meanwhile: messages that are late or lost, a process that is cut off, stop
 or begins; the server stopped, frozen, emptied, back in an older state, or with its clock set; an upstream
 that refuses, fails or stalls; midnight. Clocks of processes differ, and run at other rates. There are worlds
 of several kinds (``PLANS``): in some the server's clock is set again and again, in some operators stop the
-source and set its limits; some are about jobs, their operators and who leads, and some at rest for a minute.
+source and set its limits; some are about jobs, their operators and who leads, some about what callers get of
+a queue, and some are at rest for a minute.
 
 After each command the promises are looked at (``oracle.py``), and those of the upstream with each request
 that comes in (``upstream.py``).

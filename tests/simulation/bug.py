@@ -371,6 +371,22 @@ _LEADERS = (
         "stop the leader",
     ),
 )
+_WATCHERS = (
+    _in_queue(
+        "what one found that watches the fleet no more is kept",
+        "incident.lua",
+        "if tonumber(held) ~= token then",
+        "if false then",
+        "stop the leader",
+    ),
+    _in_queue(
+        "one that watches the fleet no more goes on with the lease of another",
+        "lead.lua",
+        "if holder and holder ~= name then\n    return 0",
+        "if holder and holder ~= name then\n    return int(tonumber(token))",
+        "schedulers",
+    ),
+)
 _PRESENCE = (
     _in_queue(
         "the claims of a worker that is there lapse",
@@ -512,7 +528,33 @@ _HISTORY = (
     ),
 )
 
+
+def _in_turn(name: str, where: str, old: str, new: str) -> Bug:
+    return replace(_bug(name, where, old, new), kind="fair")
+
+
+_CALLERS = (
+    _in_turn(
+        "the weights of callers do not count",
+        "queue.lua",
+        "finish = place + stride",
+        "finish = place + 1000000",
+    ),
+    _in_turn(
+        "who has used up little comes before all who wait",
+        "queue.lua",
+        "        redis.call('ZADD', tags_of(lane), 'GT', int(place), '')",
+        "        local _ = place",
+    ),
+    _in_turn(
+        "the jobs that come together are a single one's on the account of their caller",
+        "queue.lua",
+        "place = math.max(time + STEP, caller ~= '' and finish or 0)",
+        "place = place + STEP",
+    ),
+)
+
 BUGS = (
     *(*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS),
-    *(*_LEADERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY),
+    *(*_LEADERS, *_WATCHERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY, *_CALLERS),
 )

@@ -26,21 +26,33 @@ LEFT_OUT = (b"TIME", b"PEXPIRE", b"EXPIRE")
 
 _PROLOGUE = """
 local real, redis = redis, {}
+local heard, now_ms = {%s}, %d
+-- When each key is to end, as the simulated one would have it.
+local function ending(key, ms)
+    return real.call('HSET', 'ends', key, string.format('%%d', now_ms + ms))
+end
 local function lasting(words)
+    real.call('HDEL', 'ends', words[1])
     for at = #words, 3, -1 do
         if words[at] == 'PX' or words[at] == 'EX' then
-            table.remove(words, at + 1)
+            ending(words[1], table.remove(words, at + 1) * (words[at] == 'EX' and 1000 or 1))
             table.remove(words, at)
         end
     end
     return words
 end
-local heard = {%s}
+local function left(key)
+    return (real.call('HGET', 'ends', key) or now_ms - 1) - now_ms
+end
 local function spoken(call, name, ...)
+    local key, span = ...
     if name == 'TIME' then
         return {'%d', '%d'}
+    elseif name == 'PTTL' then
+        return real.call('EXISTS', key) == 0 and -2 or left(key)
     elseif name == 'PEXPIRE' or name == 'EXPIRE' then
-        return real.call('EXISTS', (...))
+        ending(key, span * (name == 'EXPIRE' and 1000 or 1))
+        return real.call('EXISTS', key)
     elseif name == 'SET' then
         return call(name, unpack(lasting({...})))
     elseif name == 'PUBSUB' then
@@ -124,7 +136,7 @@ def _timed(asked: Asked) -> list[bytes]:
     if name == b"EVAL":
         seconds, micros = divmod(asked.now_us, MICROS)
         heard = ",".join(f"['{channel.decode()}'] = {count}" for channel, count in asked.heard.items())
-        arguments[0] = (_PROLOGUE % (heard, seconds, micros)).encode() + arguments[0]
+        arguments[0] = (_PROLOGUE % (heard, asked.now_us // 1000, seconds, micros)).encode() + arguments[0]
     if name == b"SET":
         words = [one.upper() for one in arguments]
         arguments = [
@@ -162,6 +174,8 @@ def _lose(client: redis.Redis, held: Sequence[Sequence[bytes]]) -> None:
 def _making(keyspace: Keyspace) -> Iterator[tuple[bytes, ...]]:
     """Commands that make what is held."""
     for key in keyspace.names():
+        if (ends_at := keyspace.expires_at(key)) is not None:
+            yield b"HSET", b"ends", key, b"%d" % ends_at
         value = keyspace.value(key)
         if isinstance(value, bytes):
             yield b"SET", key, value

@@ -83,6 +83,10 @@ class End:
     def _acts(self) -> list[Any]:
         return [task for task in self.kernel.tasks if task.name.startswith("act ") or task.name == "job"]
 
+    def _loads(self) -> list[Any]:
+        """What goes on though nobody waits for it any more."""
+        return [task for task in self.kernel.tasks if task.name in ("detached", "background")]
+
     @property
     def _waits_for_jobs(self) -> bool:
         """Whether a job is open that may run today."""
@@ -101,7 +105,7 @@ class End:
         return upstream.is_spent or (budget is not None and self._told(upstream.day) > budget - 1e-9)
 
     def _is_quiet(self) -> bool:
-        return not self._waits_for_jobs and not self._acts() and self._is_all_with()
+        return not self._waits_for_jobs and not self._acts() and not self._loads() and self._is_all_with()
 
     def _is_all_with(self) -> bool:
         return all(process.store.is_available for process in self.world.living)
@@ -164,12 +168,16 @@ class End:
         if self.world.oracle.open_jobs:
             # There is no money for them.
             return
-        source = self.world.source.name
+        source, refused = self.world.source.name, self.world.oracle.jobs.refused
         for command, parts in QUEUE.items():
             for part in parts:
                 span = [] if command == "HGETALL" else [b"0", b"-1"]
                 key = self.world.oracle.keys.queue(source, part).encode()
-                if left := self.server.keyspace.do(command, [key, *span]):
+                left = self.server.keyspace.do(command, [key, *span])
+                if part == "claims":
+                    # Whose job was cancelled is told so for a while, also one that is no more.
+                    left = [one for one in left if one.decode().rpartition("/")[0] not in refused]
+                if left:
                     self.world.broken("rest", f"queue {part}: {left}")
 
     def _check_bill(self) -> None:
@@ -255,8 +263,7 @@ class End:
     def _check_idle(self) -> None:
         """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""
         world = self.world
-        goes_on = [task for task in self.kernel.tasks if task.name in ("detached", "background")]
-        busy = {task.home.name for task in (*self._acts(), *goes_on)}
+        busy = {task.home.name for task in (*self._acts(), *self._loads())}
         idle = {one.name for one in world.active}.difference(busy)
         for key in self._held_leases():
             lease = world.oracle.leases.get(key)

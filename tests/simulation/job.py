@@ -145,11 +145,11 @@ class Jobs:
             if claim in self.claims_until:
                 self.renewed_until[claim] = found.now + call.number("claim_us")
 
-    def finished(self, who: str, call: Call, said: list[bytes]) -> None:
+    def finished(self, who: str, call: Call, said: list[str]) -> None:
         ends = call.arguments["ends"]
-        for at, what in zip(range(0, len(ends), END_PARTS), said, strict=True):
+        for at, word in zip(range(0, len(ends), END_PARTS), said, strict=True):
             claim = ends[at].decode()
-            id, word = claim.rpartition("/")[0], what.decode() if isinstance(what, bytes) else str(what)
+            id = claim.rpartition("/")[0]
             if word == "gone":
                 continue
             if self.claims.get(id, claim) != claim:

@@ -23,7 +23,8 @@ from tbcache.store.key import Keys
 from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace
-from tests.simulation.job import Jobs
+from tests.simulation.fair import Fairness
+from tests.simulation.job import END_PARTS, Jobs
 from tests.simulation.leader import Leaders
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
@@ -79,6 +80,8 @@ class Oracle:
         self.queues = {keys.queue(name, "jobs"): Jobs(self, name) for name in (source.name, PLAIN)}
         self.jobs, self.plain = self.queues.values()
         self.leaders = Leaders(self)
+        #: In worlds that are about that.
+        self.fairness: Fairness | None = None
         #: Loads whose values were refused, as their leases were not their own any more.
         self.refused: set[int] = set()
         #: Slots whose requests may still be on their way: they are held until their leases are over.
@@ -93,7 +96,7 @@ class Oracle:
             "beat": self._beat,
             "enqueue": self._enqueue,
             "dequeue": self._dequeue,
-            "finish": lambda who, call, found: self._jobs_of(call).finished(who, call, found),
+            "finish": self._finish,
             "cancel": lambda who, call, found: self._jobs_of(call).cancelled(who, call, found),
             "promote": lambda who, call, found: self._jobs_of(call).promoted(who, call, found),
             "purge": lambda who, call, found: self._jobs_of(call).purged(who, call, found),
@@ -294,12 +297,22 @@ class Oracle:
                     self.broken("drained", f"{who} has queued {queued.id}, and nothing new is accepted")
         self.leaders.enqueued(who, call, found)
         self._jobs_of(call).enqueued(who, call, found)
+        if self.fairness is not None:
+            self.fairness.enqueued(who, call, found)
 
     def _dequeue(self, who: str, call: Call, found: Any) -> None:
         self._jobs_of(call).dequeued(who, call, found)
+        if self.fairness is not None:
+            self.fairness.dequeued(who, call, found)
         for job in found.jobs:
             if job.is_held:
                 self._granted(who, call, found.now)
+
+    def _finish(self, who: str, call: Call, found: Any) -> None:
+        self._jobs_of(call).finished(who, call, found)
+        if self.fairness is not None:
+            claims = [one.decode() for one in call.arguments["ends"][::END_PARTS]]
+            self.fairness.finished(found, claims)
 
     def _jobs_of(self, call: Call) -> Jobs:
         """The jobs of the queue that a script is about."""

@@ -231,7 +231,31 @@ def queue_plan_of(seed: int) -> Plan:
     faults = _some(chance, QUEUE_FAULTS, 0.4)
     part = chance.uniform(0.05, 0.3) if faults else 0.0
     steps = _steps_of(chance, shape, QUEUED, faults, part, 25 + chance.below(40))
+    if shape.schedulers and chance.happens(0.5):
+        # One that leads stands still for as long as it takes until another does.
+        at = round(chance.uniform(1.5, 4.0), 6)
+        stop = Step(at, "stop the leader", chance.below(6), chance.below(12), chance.choice(LASTING))
+        steps = tuple(sorted((*steps, stop, *_scattered(chance, QUEUED, 8, 24.0)), key=lambda step: step.at))
     return Plan(seed, shape, steps, "queue")
+
+
+def fair_plan_of(seed: int) -> Plan:
+    """The plan of a world in which callers have more jobs than there are slots: the same for ever."""
+    chance = Chance(seed, "fair")
+    shape = replace(
+        _shape(chance),
+        limits=(Limit(chance.choice((6, 10)), 1.0),),
+        bots=2 + chance.below(3),
+        loops=0,
+        workers=1 + chance.below(2),
+        schedulers=0,
+        pages=1,
+        cost=1,
+        is_fair=True,
+        weather=Weather(),
+    )
+    steps = _steps_of(chance, shape, ("enqueue many",), (), 0.0, 5 + chance.below(8))
+    return Plan(seed, shape, steps, "fair")
 
 
 def rest_plan_of(seed: int) -> Plan:
@@ -338,9 +362,10 @@ PLANS: dict[str, Callable[[int], Plan]] = {
     "operated": operated_plan_of,
     "queue": queue_plan_of,
     "rest": rest_plan_of,
+    "fair": fair_plan_of,
 }
 #: Of ten seeds, in turn, the kind of each.
-TURNS = ("", "rest", "operated", "", "clock", "queue", "", "queue", "", "clock")
+TURNS = ("", "rest", "operated", "", "clock", "queue", "fair", "queue", "", "clock")
 
 
 def any_plan_of(seed: int) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from tbcache.admission import Admission, Ask
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache.sweep import Sweeper
 from tbcache.fetch.pipeline import Pipeline
-from tbcache.io import now, run, world
+from tbcache.fleet.alert.lease import Lease
+from tbcache.fleet.incident import Incident, Incidents
+from tbcache.io import now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
@@ -28,6 +31,7 @@ from tbcache.models.error import (
 )
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue.handle import Handle, Queue
+from tbcache.store import Unavailable
 from tbcache.store.connection import Store
 from tbcache.store.order import give_order, set_bound
 from tbcache.testing.simulated.chance import Chance
@@ -87,7 +91,9 @@ class Process(Host):
             self.work.begin()
         if self.kind == "scheduler":
             self.leader = Leader(self.store, self.name, [world.source.name])
+            self.watch_lease, self._incidents = Lease(self.store, self.name), Incidents(self.store)
             self.spawn("schedule", self._schedule)
+            self.spawn("watch", self._watch)
 
     def _note_interrupted(self) -> None:
         """Take note of loads without Redis that are interrupted: they hold their slots, and tell nobody."""
@@ -267,6 +273,12 @@ class Process(Host):
             if not is_lost and handle.job_id not in self.world.oracle.jobs.refused:
                 raise
 
+    async def enqueue_many(self, count: int) -> None:
+        """Queue as many fetches as nobody else asks for."""
+        numbers = [self.world.number() for _ in range(count)]
+        requests = [FetchRequest(self.world.source.name, f"Q{number}") for number in numbers]
+        await world().offload(lambda: self.queue.enqueue_many(requests))
+
     async def send(self, fails: int, delay_ms: int) -> None:
         """A job of the queue that no source paces, which fails so often."""
         message: Any = dramatiq.Message(PLAIN, "work", (), {"fails": fails}, {})
@@ -325,6 +337,18 @@ class Process(Host):
             # A tick of many symbols takes its time.
             self.world.kernel.sleep(self.chance.uniform(0.0, 0.4))
 
+    def _watch(self) -> None:
+        """Watch the fleet where nobody else does: look, which takes its time, and write what is found."""
+        while not self.world.is_calm:
+            with contextlib.suppress(Unavailable):
+                self.watch_lease.take()
+                if self.watch_lease.token:
+                    self.world.kernel.sleep(self.chance.uniform(0.0, 0.8))
+                    at = utc_now()
+                    found = Incident(f"{self.name}-{self.world.number()}", "lost", None, "lost", "", at, at)
+                    self._incidents.write(self.watch_lease.token, [found])
+            self.world.kernel.sleep(2.0)
+
     def stop(self, patience: float = MOST_SECONDS_TO_END) -> None:
         """End in good order: nothing new is begun, and what was begun is over, or broken off.
 
@@ -346,6 +370,8 @@ class Process(Host):
             self.work.end()
         if self.kind == "scheduler":
             self.leader.resign()
+            if self.watch_lease.token:
+                self.watch_lease.resign()
         for act in reversed(self.at_exit):
             act()
         self.world.has_untold |= not self.store.is_available

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from tbcache.testing.simulated.attach import attached
 from tbcache.testing.simulated.kernel import micros
+from tbcache.testing.simulated.keyspace import Keyspace
 from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
@@ -32,7 +34,7 @@ QUICK = ("a settled load gives its slot back", "a share is what would be fair", 
 #: Quick worlds, in which much goes wrong.
 SEEDS = (26, 35, 47, 54, 57)
 CLOCK_SEEDS = (11, 23)
-KINDS = (("queue", 2), ("queue", 30), ("rest", 4))
+KINDS = (("queue", 2), ("rest", 4), ("fair", 3))
 
 
 @pytest.fixture
@@ -110,6 +112,14 @@ def test_a_planted_bug_is_found(name: str) -> None:
     (one,) = (one for one in BUGS if one.name == name)
     seed, promise = known()[name]
     assert find(one, [seed]).promise == promise
+
+
+def test_the_simulated_server_knows_every_command_of_a_script() -> None:
+    """A fleet that is simulated would fail where a user's own code has the script run."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "tbcache" / "lua").glob("*.lua")]
+    used = {name for text in texts for name in re.findall(r"(?:redis\.p?call|how)\('([A-Z]+)'", text)}
+    assert len(used) > 30
+    assert [name for name in sorted(used) if not hasattr(Keyspace, f"do_{name.lower()}")] == []
 
 
 @pytest.mark.usefixtures("world")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.leader import LEASE_MS
+from tbcache.fleet.alert.lease import LEASE_MS as WATCH_MS
 from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.testing.simulated.kernel import Coro, micros
@@ -116,11 +117,14 @@ def _send(faults: Faults, process: Process, step: Step) -> None:
 
 def _stop_the_leader(faults: Faults, process: Process, step: Step) -> None:
     """It stands still until another leads, or is killed; then it goes on where it stood."""
-    leaders = [one for one in faults.world.active if one.kind == "scheduler" and one.leader._token]
+    # Of the scheduler, or of those that watch the fleet, whose lease holds for longer.
+    is_watch = step.odd % 3 == 0
+    schedulers = [one for one in faults.world.active if one.kind == "scheduler"]
+    leaders = [one for one in schedulers if (one.watch_lease.token if is_watch else one.leader._token)]
     if not leaders:
         return
     leader, after = leaders[0], process.chance.uniform(0.0, 2.2)
-    asleep = LEASE_MS / 1000 + 2.5 + step.seconds
+    asleep = (WATCH_MS if is_watch else LEASE_MS) / 1000 + 2.5 + step.seconds
     if step.odd % 4:
         faults.kernel.after(after, lambda: faults.freeze(leader, asleep))
     else:
@@ -313,6 +317,9 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "enqueue": _enqueue,
     "enqueue and wait": lambda faults, process, step: _enqueue(faults, process, step, wait=3.0),
     "prewarm": lambda faults, process, step: _enqueue(faults, process, step, lane="prewarm"),
+    "enqueue many": lambda faults, process, step: process.do(
+        "act enqueue many", lambda: process.enqueue_many(1 + 2 * step.odd)
+    ),
     "ask for what is new": _ask_for_what_is_new,
     "prewarm for a while": _prewarm_for_a_while,
     "enqueue what nobody knows": _enqueue_what_nobody_knows,

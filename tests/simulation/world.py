@@ -20,6 +20,7 @@ from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import START, Killed, Stuck, Task, inhabited, micros
 from tbcache.testing.simulated.machine import Machine
+from tests.simulation.fair import Fairness
 from tests.simulation.oracle import Oracle
 from tests.simulation.process import LOOP, Process
 from tests.simulation.upstream import Upstream
@@ -27,6 +28,8 @@ from tests.simulation.work import WORKER_THREADS
 
 TIMEOUT, PAGE_DOLLARS = 0.25, 0.01
 FREE = Price()
+#: Of callers, each of which is a process.
+WEIGHTS = "bot-1=2,bot-2=0.5,bot-4=3,bot-6=2"
 #: The first one after a world's beginning.
 MIDNIGHT = START - START % 86400 + 86400
 #: So much of what came last is shown of a world in which something broke.
@@ -67,6 +70,8 @@ class Shape:
     is_plain: bool = False
     #: Processes count what they do, and history is kept of it.
     is_counted: bool = False
+    #: What callers get of a queue goes by their weights, and nothing goes wrong.
+    is_fair: bool = False
     weather: Weather = field(default_factory=Weather)
 
 
@@ -107,6 +112,7 @@ class World(Machine):
                 "TBCACHE_CALLER": "somebody",
                 "TBCACHE_LEASE_SECONDS": str(shape.lease),
                 "TBCACHE_REDIS_TIMEOUT": str(TIMEOUT),
+                "TBCACHE_CALLER_WEIGHTS": WEIGHTS,
             }
         )
         self.source = replace(
@@ -138,6 +144,9 @@ class World(Machine):
         self.oracle = Oracle(
             keys, self.source, self.server.keyspace, self.server.now_us, self.broken, self._is_shown
         )
+        if self.shape.is_fair:
+            weights = self.settings.caller_weights
+            self.oracle.fairness = Fairness(self.oracle, self.source.name, weights)
         self.server.listeners.append(self._on_told)
         self._watch(self)
         # Not all at once: what they do now and then would be in step for ever.

@@ -353,6 +353,11 @@ class Keyspace:
     def do_zmscore(self, key: bytes, *members: bytes) -> Any:
         return [self.do_zscore(key, member) for member in members]
 
+    def do_zrank(self, key: bytes, member: bytes) -> Any:
+        held = self._of(key, ZSet)
+        score = None if held is None else held.scores.get(member)
+        return None if score is None else bisect_left(held.order, (score, member))
+
     def do_zcard(self, key: bytes) -> Any:
         held = self._of(key, ZSet)
         return 0 if held is None else len(held.order)
