@@ -32,7 +32,7 @@ STOCK, OURS = "dramatiq", "tbcache"
 #: How many jobs run at once.
 THREADS = (1, 8)
 #: Who takes so much longer is given so many times fewer jobs.
-SLOWER = {"rq": 5, "arq": 10}
+SLOWER = {"rq": 5, "arq": 10, "docket": 10}
 #: Of stock dramatiq's jobs a second, at least; of its `.send`, at most; ms; commands.
 LEAST_SPEED, MOST_SEND, MOST_PICK_UP, MOST_COMMANDS = 1.5, 0.7, 2.5, 20
 
@@ -56,7 +56,7 @@ def measure(peers: list[str], *, rounds: int, jobs: int, threads: tuple[int, ...
     """Each peer with so many jobs at once, in turn."""
     found = Table(
         "Queues",
-        f"{jobs:,} jobs that do nothing (rq: a fifth, arq: a tenth), queued in a row, worked off by "
+        f"{jobs:,} jobs that do nothing (rq: a fifth; arq, docket: a tenth), queued in a row, worked off by "
         f"one worker that runs {threads[0]} or {threads[-1]} at once; medians of {rounds} rounds in turn; "
         "x is beside stock dramatiq in the same round. Each as its documentation starts it: dramatiq, "
         "tbcache and huey with threads, celery with processes and no results, rq with a process for each "

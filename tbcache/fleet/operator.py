@@ -14,6 +14,7 @@ from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.audit import Audit
 from tbcache.fleet.directory import Directory
+from tbcache.fleet.standing import Said, Standing
 from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
@@ -72,6 +73,7 @@ class Operator:
         self._settings, self._store, self._directory, self._cache = settings, store, directory, cache
         self._queue = queue
         self._audit = Audit(store)
+        self._standing = Standing(store)
         self._queues = Names(store, store.keys.queues)
 
     # A source or a queue
@@ -120,6 +122,7 @@ class Operator:
         )
         self._store.call("HSET", key, caller, f"{weight:g}")
         self._store.call("EXPIRE", key, WEIGHTS_SECONDS)
+        self._standing.touch()
         self._audit.write(self.who, "caller.weight", caller, detail)
 
     def unset_weight(self, caller: str) -> bool:
@@ -129,6 +132,7 @@ class Operator:
           RedisUnreachable: it stands in Redis.
         """
         was_set = bool(self._store.call("HDEL", self._store.keys.weights, caller))
+        self._standing.touch()
         if was_set:
             self._audit.write(self.who, "caller.unweight", caller)
         return was_set
@@ -274,6 +278,7 @@ class Operator:
         self._directory.source_name(source)
         self._check_limits(source, limits)
         in_force, before = run(set_bound(self._store, source, limits, self.who, _reason(why)))
+        self._standing.record_limits(source, limits, self.who, why)
         said = ",".join(map(str, limits))
         self._audit.write(self.who, "limits.set", source, f"{said}{f': {why}' if why else ''}")
         return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
@@ -286,6 +291,7 @@ class Operator:
         """
         self._directory.source_name(source)
         in_force, before = run(set_bound(self._store, source, (), self.who, ""))
+        self._standing.forget("limits", source)
         if before:
             self._audit.write(self.who, "limits.unset", source)
         return LimitsInForce(source, in_force, is_lowered=False, before=before)
@@ -338,6 +344,10 @@ class Operator:
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._directory.queue_name(name)
         before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
+        if what == "resume":
+            self._standing.forget("resume", name)
+        else:
+            self._standing.record(Said(what, name, self.who, why))  # type: ignore[arg-type]
         if name not in self._directory.names():
             self._queues.tell(name)
         if before is not None or what != "resume":
