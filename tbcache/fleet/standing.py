@@ -54,7 +54,7 @@ class _Stands(NamedTuple):
     """What stands in Redis."""
 
     life: bytes
-    count: int
+    acts: int
     fields: dict[bytes, bytes]
     weights: dict[bytes, bytes]
 
@@ -109,13 +109,13 @@ class Standing:
         stands = self._read()
         if stands is None:
             return
-        if self._life and (stands.life != self._life or stands.count < self._count):
+        if self._life and (stands.life != self._life or stands.acts < self._count):
             self._say_again(stands)
-            self._write("HINCRBY", COUNT, max(0, self._count - stands.count))
+            self._write("HINCRBY", COUNT, max(0, self._count - stands.acts))
         if not stands.life:
             self._store.call("HSETNX", self._key, LIFE, random_id(8))
         if (stands := self._read()) is not None:
-            self._life, self._count, self._weights = stands.life, stands.count, stands.weights
+            self._life, self._count, self._weights = stands.life, stands.acts, stands.weights
             self._said = {
                 field: said for field, text in stands.fields.items() if (said := _said(field, text))
             }
@@ -130,8 +130,8 @@ class Standing:
             _, found, weights = self._store.execute(pipe)
         if not isinstance(found, dict):
             return None
-        life, count = found.pop(LIFE, b""), _whole(found.pop(COUNT, b"0"))
-        return _Stands(life, count, found, weights if isinstance(weights, dict) else {})
+        life, acts = found.pop(LIFE, b""), _whole(found.pop(COUNT, b"0"))
+        return _Stands(life, acts, found, weights if isinstance(weights, dict) else {})
 
     def _write(self, *command: Any) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import dramatiq
-from dramatiq.broker import Broker, Consumer
+from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
@@ -71,7 +71,7 @@ class PacingBroker(Broker):
         claim_seconds: float = CLAIM_SECONDS,
     ) -> None:
         log_of_job = JobLog(process_name(settings))
-        built_in = [CurrentMessage(), TraceMiddleware(), log_of_job, JobMiddleware(), _Boot(self)]
+        built_in = [_Current(), TraceMiddleware(), log_of_job, JobMiddleware(), _Boot(self)]
         #: What no list of middleware leaves out: the first before a signal, and the last after it.
         self._built_in: list[Middleware] = []
         #: By the name of a signal's method, those of them that do something.
@@ -284,6 +284,14 @@ class PacingBroker(Broker):
             run(self._put(job._message, delay_ms, is_joining=False))
         else:
             job.finish = Finish("later", delay_seconds=delay_ms / 1000, message=job.encode())
+
+
+class _Current(CurrentMessage):
+    """Dramatiq's own leaves a thread with a message that was skipped: what that thread queues next were taken
+    for a follow-up of it."""
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        self.after_process_message(broker, message)  # type: ignore[no-untyped-call]
 
 
 class _Boot(Middleware):

@@ -413,6 +413,7 @@ def test_a_worker_that_stood_still_begins_nothing_that_others_may_have(shop: Sho
         with pytest.raises(SkipMessage):
             shop.broker.emit_before("process_message", job)
         shop.broker.emit_after("skip_message", job)
+        assert CurrentMessage.get_current_message() is None, "this thread has no job any more"
         consumer.ack(job)
     assert Queue(store, shop.broker.settings).depth("default").waiting == 4
     shop.work_off()
