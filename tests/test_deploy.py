@@ -227,7 +227,7 @@ def test_every_documented_variable_reaches_the_fleet() -> None:
 
 def test_the_containers_of_the_api_have_a_token() -> None:
     """To a container everyone is from outside: without one the API does not start."""
-    assert SERVICES["demo"]["environment"]["TBCACHE_API_TOKEN"] == "demo"
+    assert SERVICES["demo"]["environment"]["TBCACHE_API_TOKEN"] == "demo-token-for-all-to-see"
     assert "TBCACHE_API_TOKEN" in SERVICES["api"]["environment"]
 
 

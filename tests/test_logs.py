@@ -181,7 +181,7 @@ def test_each_line_within_a_span_names_it(capsys: pytest.CaptureFixture[str]) ->
 PLANTED = {
     "REDIS_URL": "redis://:hunter2-redis@127.0.0.1:{port}/0",
     "TBCACHE_DATABASE_URL": "postgresql://me:hunter2-sql@127.0.0.1:1/x",
-    "TBCACHE_API_TOKEN": "hunter2-api",
+    "TBCACHE_API_TOKEN": "hunter2-of-the-api",
     "TBCACHE_TWITTER__BEARER_TOKEN": "hunter2-twitter",
     "TBCACHE_NEWS__API_KEY": "hunter2-news",
     "TBCACHE_NEWS__BASE_URL": "http://me:hunter2-base@127.0.0.1:{port}",

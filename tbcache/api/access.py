@@ -9,16 +9,11 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tbcache.api.address import is_address, is_loopback, is_of_this_machine, read_host
 from tbcache.api.error import error_response
-from tbcache.api.security import (
-    NOT_LET_IN,
-    NOT_LOCAL,
-    is_address,
-    is_loopback,
-    is_of_this_machine,
-    read_host,
-)
-from tbcache.api.token import Tokens
+from tbcache.api.guess import SHUT, Guesses
+from tbcache.api.security import NOT_LET_IN, NOT_LOCAL
+from tbcache.api.token import Tokens, shown_in
 
 #: The paths that tell nothing of the fleet: they are for everyone who can reach the API.
 OPEN = frozenset(("/docs", "/openapi.json", "/healthz", "/readyz", "/login"))
@@ -39,14 +34,14 @@ class Access:
     is meant to be reached from elsewhere, under whatever name: whoever asks from there says the token.
     """
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, guesses: Guesses) -> None:
         self._app = app
-        self._tokens = tokens
+        self._tokens, self._guesses = tokens, guesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif (refusal := self._refuse(scope, Headers(scope=scope))) is not None:
+        elif (refusal := self._refuse_token(scope) or self._refuse(scope, Headers(scope=scope))) is not None:
             await refusal(scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
@@ -66,6 +61,16 @@ class Access:
             if is_begun:
                 raise
             await error_response(503, "the API stops", path=scope["path"])(scope, receive, send)
+
+    def _refuse_token(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not self._tokens.are_set or not (shown := shown_in(headers)):
+            return None
+        if seconds := self._guesses.seconds_shut(scope):
+            return error_response(429, SHUT, {"Retry-After": str(seconds)}, path=scope["path"])
+        if self._tokens.scope_of(headers) is None:
+            self._guesses.count(scope, shown)
+        return None
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         given, path = headers.get("host"), scope["path"]

@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (health, metrics, docs, page):
         app.include_router(part.router)
     app.add_middleware(Intake)
-    app.add_middleware(Access, tokens=context.tokens)
+    app.add_middleware(Access, tokens=context.tokens, guesses=context.guesses)
     app.add_middleware(ETags)
     # No page of ours has a secret beside what its reader has typed: its length tells nothing (BREACH).
     app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED, compresslevel=6)

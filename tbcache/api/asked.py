@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 
-from tbcache.api.client import client_of
+from tbcache.api.address import client_of
 from tbcache.api.crew import Places
 from tbcache.io.asker import asking
 

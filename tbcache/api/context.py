@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from fastapi import Depends, Header, Request
 
 from tbcache.api.crew import Crew, Places
+from tbcache.api.guess import Guesses
 from tbcache.api.parameter import OPERATOR
 from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet, Operator
@@ -26,6 +27,7 @@ class Context:
     settings: Settings
     fleet: Fleet
     tokens: Tokens
+    guesses: Guesses
     #: Who waits for answers, and who reads the past, which computes.
     waiting: Places
     past: Crew
@@ -33,7 +35,7 @@ class Context:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         waiting, past = Places(MOST_WAITING, "answers"), Crew(MOST_PAST, "questions about the past")
-        return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), waiting, past)
+        return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), Guesses(), waiting, past)
 
     def close(self) -> None:
         self.fleet.close()

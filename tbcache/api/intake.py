@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tbcache.api.client import client_of
+from tbcache.api.address import client_of
 from tbcache.api.error import error_response
 
 #: The largest body that any route has a use for.

@@ -6,7 +6,6 @@ Reading asks for a token only from beyond this machine.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -14,8 +13,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Header, HTTPException, Request, Response, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
-from starlette.types import Scope as Connection
 
+from tbcache.api.address import is_loopback, is_of_this_machine, read_host
 from tbcache.api.context import get_context
 from tbcache.api.parameter import CALLER
 from tbcache.api.query import QueryRoute, check_query, has_body
@@ -50,8 +49,7 @@ NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE
 ONLY_READS = "this token may only read: what changes something, or may cost money, needs TBCACHE_API_TOKEN"
 
 OTHER_PAGE = "this cannot be asked by a web page of another site, or of another port"
-
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+NOT_PASSED_ON = "; the proxy has to pass on the Host that it was asked for (docs/api.md, Behind a proxy)"
 
 
 class WriteRoute(QueryRoute):
@@ -104,7 +102,7 @@ def check_page_read(request: Request, tokens: Tokens) -> None:
     elif tokens.scope_of_page(request.headers) is None:
         raise HTTPException(401, "log in first: /login")
     elif not is_own_page(request.headers):
-        raise HTTPException(403, OTHER_PAGE)
+        raise HTTPException(403, _other_page(request.headers))
 
 
 def check_act(request: Request, tokens: Tokens) -> None:
@@ -128,7 +126,7 @@ def _check_form(request: Request, tokens: Tokens) -> None:
         raise HTTPException(401, "log in first: /login")
     _check_scope(scope, "act")
     if not is_own_page(request.headers):
-        raise HTTPException(403, OTHER_PAGE)
+        raise HTTPException(403, _other_page(request.headers))
 
 
 def _check_scope(scope: Scope | None, wanted: Scope) -> None:
@@ -136,27 +134,6 @@ def _check_scope(scope: Scope | None, wanted: Scope) -> None:
         raise HTTPException(401, NOT_LET_IN, headers={"WWW-Authenticate": "Bearer"})
     if wanted == "act" and scope == "read":
         raise HTTPException(403, ONLY_READS)
-
-
-def is_loopback(host: str | None) -> bool:
-    """True for localhost and every address of the loopback network."""
-    if host is None:
-        return False
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def is_of_this_machine(scope: Connection, headers: Headers) -> bool:
-    """True for who asks from loopback, and on nobody else's behalf."""
-    is_direct = not any(name in headers for name in _FORWARDED)
-    client = scope.get("client")
-    return is_direct and is_loopback(client[0] if client else None)
 
 
 def _check_loopback(request: Request) -> None:
@@ -167,7 +144,7 @@ def _check_loopback(request: Request) -> None:
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
     if not is_own_page(request.headers):
-        raise HTTPException(403, OTHER_PAGE)
+        raise HTTPException(403, _other_page(request.headers))
 
 
 def is_own_page(headers: Headers) -> bool:
@@ -182,26 +159,14 @@ def is_own_page(headers: Headers) -> bool:
     return origin is None or _netloc(origin) == headers.get("host", "").lower()
 
 
+def _other_page(headers: Headers) -> str:
+    # To its browser it is a page of this site: who stands between has asked for another Host.
+    return OTHER_PAGE + (NOT_PASSED_ON if headers.get("sec-fetch-site") == "same-origin" else "")
+
+
 def _netloc(url: str) -> str | None:
     try:
         return urlsplit(url).netloc.lower()
-    except ValueError:
-        return None
-
-
-def is_address(host: str | None) -> bool:
-    """True for an IP address, which no name server can have resolve to another."""
-    try:
-        ipaddress.ip_address(host or "")
-    except ValueError:
-        return False
-    return True
-
-
-def read_host(url: str) -> str | None:
-    """The host of ``url``; None where there is none, or it is malformed."""
-    try:
-        return urlsplit(url).hostname
     except ValueError:
         return None
 

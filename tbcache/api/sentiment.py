@@ -9,8 +9,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from tbcache.api.address import client_of
 from tbcache.api.asked import while_asked
-from tbcache.api.client import client_of
 from tbcache.api.context import Ctx
 from tbcache.api.etag import tag_of
 from tbcache.api.paging import link_next

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tbcache.api.address import is_loopback
 from tbcache.api.app import create_app
 from tbcache.api.bound import allow_files, most_connections
-from tbcache.api.security import is_loopback
 from tbcache.api.token import Tokens
 from tbcache.fleet.alert import Watch
 from tbcache.io.log import get_logger
@@ -58,8 +58,9 @@ def serve(
         timeout_keep_alive=IDLE_SECONDS,
         limit_concurrency=most_connections(),
         server_header=False,
-        # The client's address decides what is allowed, so no header may say what it is.
-        proxy_headers=False,
+        # The client's address decides what is allowed: only a proxy that is trusted may say what it is.
+        proxy_headers=bool(settings.api_trusted_proxies),
+        forwarded_allow_ips=[str(one) for one in settings.api_trusted_proxies],
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     watch = Watch.of_process(settings)

@@ -53,10 +53,18 @@ class Tokens:
         return next((token for token in tokens if _is_same(text.encode(), token)), None)
 
 
+def shown_in(headers: Headers) -> str:
+    """All that ``headers`` show as a token; nothing where they show none."""
+    return "\n".join(filter(None, _given(headers)))
+
+
+def _given(headers: Headers) -> tuple[str, str]:
+    return headers.get("x-api-token", ""), _bearer(headers)
+
+
 def _has_token(headers: Headers, token: SecretStr) -> bool:
-    given = (headers.get("x-api-token", ""), _bearer(headers))
     # Header values are decoded as Latin-1; back to the bytes that were sent.
-    found = [_is_same(one.encode("latin-1"), token) for one in given]
+    found = [_is_same(one.encode("latin-1"), token) for one in _given(headers)]
     return any(found)
 
 

@@ -112,8 +112,12 @@ class Settings(BaseModel):
     data_dir: Path = Path(".tbcache")
     database_url: Annotated[SecretStr, AfterValidator(value.database_url)] | None = None
     #: Who has the first may do everything over HTTP, who has the other may read.
-    api_token: SecretStr | None = None
-    api_read_token: Annotated[SecretStr, AfterValidator(value.read_token)] | None = None
+    api_token: Annotated[SecretStr, AfterValidator(value.token)] | None = None
+    api_read_token: (
+        Annotated[SecretStr, AfterValidator(value.token), AfterValidator(value.read_token)] | None
+    ) = None
+    #: The proxies that are believed for whom they ask the API, and whether by TLS.
+    api_trusted_proxies: Annotated[tuple[value.Network, ...], BeforeValidator(value.networks)] = ()
     common_symbols: Annotated[tuple[str, ...], BeforeValidator(value.symbols)] = COMMON_SYMBOLS
     common_hours: Annotated[int, Field(ge=1, le=LONGEST_HOURS)] = 24
     local_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024

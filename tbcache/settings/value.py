@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -100,10 +101,37 @@ def cluster(value: bool, info: ValidationInfo) -> bool:
     return value
 
 
+#: One that is shorter can be guessed.
+LEAST_TOKEN = 16
+
+
+def token(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < LEAST_TOKEN:
+        raise ValueError(
+            f"it can be guessed: it should have {LEAST_TOKEN} characters or more, like one that "
+            "`openssl rand -hex 32` makes"
+        )
+    return value
+
+
 def read_token(value: SecretStr, info: ValidationInfo) -> SecretStr:
     if value == info.data.get("api_token"):
         raise ValueError("it is TBCACHE_API_TOKEN, with which one may do everything; it should be another")
     return value
+
+
+Network = IPv4Network | IPv6Network
+
+
+def networks(value: object) -> object:
+    """Read ``10.0.0.0/8,192.0.2.1`` as networks; an address is a network of one."""
+    found = _split(value)
+    if not isinstance(found, list | tuple):
+        return found
+    try:
+        return tuple(ip_network(one) for one in found)
+    except ValueError:
+        raise ValueError("it should be addresses or networks, like 127.0.0.1,10.0.0.0/8") from None
 
 
 _NO_SENTINELS = "it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379"

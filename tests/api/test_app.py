@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from tbcache.api import create_app, document, intake
 from tbcache.api.access import Access
 from tbcache.api.error import KINDS
+from tbcache.api.guess import Guesses
 from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet
 from tbcache.settings import Settings
@@ -277,7 +278,7 @@ def test_a_request_that_the_servers_stop_ends_is_told_so() -> None:
         async def receive() -> Any:
             await asyncio.sleep(60)
 
-        access = Access(slow, tokens=Tokens(SecretStr("token")))
+        access = Access(slow, tokens=Tokens(SecretStr("token")), guesses=Guesses())
         request = asyncio.create_task(
             access({"type": "http", "path": "/healthz", "headers": []}, receive, send)
         )
@@ -323,7 +324,7 @@ def test_no_answer_holds_a_secret(
     variables = {
         "REDIS_URL": f"redis://:hunter2@127.0.0.1:{private_server.port}/0",
         "TBCACHE_TWITTER__BEARER_TOKEN": "hunter2-twitter",
-        "TBCACHE_API_TOKEN": "hunter2-api",
+        "TBCACHE_API_TOKEN": "hunter2-of-the-api",
         "TBCACHE_DATABASE_URL": "postgresql://bot:hunter2@db/x",
     }
     for is_away in (False, True):

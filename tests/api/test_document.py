@@ -52,7 +52,7 @@ def test_what_is_answered_is_as_the_document_says(variables: dict[str, str]) -> 
 
 def test_with_a_token_too_and_without_it_nothing_is_done(variables: dict[str, str]) -> None:
     """Whoever shows none is refused as the document says, on every path that changes something."""
-    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="reader") as url:
+    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="one-who-only-reads") as url:
         shown = ("--header", f"Authorization: Bearer {TOKEN}")
         assert ask(url, "--phases", "examples", *shown) == ""
         assert ask(url, "--phases", "examples") == ""

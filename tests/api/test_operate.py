@@ -56,9 +56,9 @@ def test_who_operates_needs_the_token_and_a_name(
     server: Server,
 ) -> None:
     """A stranger stops no fleet."""
-    strict = client_for(settings_for(server, TBCACHE_API_TOKEN="secret"))
+    strict = client_for(settings_for(server, TBCACHE_API_TOKEN="secret" * 3))
     assert strict.post("/api/queue/twitter/pause").status_code == 401
-    token = {"Authorization": "Bearer secret"}
+    token = {"Authorization": "Bearer secretsecretsecret"}
     assert strict.post("/api/queue/twitter/resume", headers=token).status_code == 200
     assert client.post("/api/queue/twitter/pause", headers={"X-Operator": "two words"}).status_code == 422
     assert client.post("/api/queue/twiter/pause").status_code == 404

@@ -599,9 +599,9 @@ def test_who_may_only_read_sees_each_button_disabled_with_the_reason(
     settings_for: SettingsFor, server: Server, client_for: ClientFor, store: Store
 ) -> None:
     """But for those that only search. Whoever has the other token has all of them."""
-    settings = settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="to read")
+    settings = settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="to read and no more")
     client = client_for(settings, address="10.0.0.9")
-    for token, is_barred in (("to read", True), (TOKEN, False)):
+    for token, is_barred in (("to read and no more", True), (TOKEN, False)):
         client.post("/login", data={"token": token})
         for path in ("/", "/source/news", "/symbol/GME", "/symbol?symbol=GME", "/jobs?error=x"):
             page = client.get(path).text

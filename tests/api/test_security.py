@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tbcache.api.access import OPEN
-from tbcache.api.security import is_loopback
+from tbcache.api.address import is_loopback
 from tbcache.cache import CacheManager
 from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings
@@ -17,7 +17,7 @@ from tests.server import Server
 
 CLEAR = "/api/monitoring/cache/clear"
 ALL = {"pattern": "*"}
-TOKEN = "pässword-1"
+TOKEN = "pässword-1-of-many"
 
 
 @pytest.fixture(autouse=True)
@@ -284,7 +284,7 @@ def test_loopback_is_told_from_everything_else(host: str | None, expected: bool)
     assert is_loopback(host) is expected
 
 
-READ_TOKEN = "reader"
+READ_TOKEN = "one-who-only-reads"
 
 
 @pytest.fixture
@@ -348,6 +348,6 @@ def test_with_a_token_for_reading_alone_only_this_machine_changes_something(
 def test_both_tokens_are_not_one(server: Server, settings_for: Callable[..., Settings]) -> None:
     """Whoever was to read could do everything."""
     with pytest.raises(ConfigurationError) as caught:
-        settings_for(server, TBCACHE_API_TOKEN="same", TBCACHE_API_READ_TOKEN="same")
+        settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN=TOKEN)
     assert "TBCACHE_API_READ_TOKEN" in str(caught.value)
     assert "same" not in str(caught.value)

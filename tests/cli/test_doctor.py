@@ -186,7 +186,7 @@ def test_settings_are_told_with_where_they_are_from_and_no_secret(cli: Cli, serv
         "TBCACHE_REDDIT__CLIENT_ID": "hunter2",
         "TBCACHE_NEWS__BASE_URL": "http://bot:hunter2@127.0.0.1:9",
         "TBCACHE_DATABASE_URL": "postgresql://bot:hunter2@h/db",
-        "TBCACHE_API_TOKEN": "hunter2",
+        "TBCACHE_API_TOKEN": "hunter2-of-the-api",
         "TBCACHE_COMMON_HOURS": "12",
         "REDIS_PASS": "hunter2",
     }

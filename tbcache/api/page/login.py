@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tbcache.api.context import Ctx
+from tbcache.api.guess import SHUT
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.render import page
 from tbcache.api.session import COOKIE, SECONDS, new_session
@@ -15,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 def show(context: Ctx, back: str = "/") -> HTMLResponse:
-    return page("login.html", back=local_path(back), is_wrong=False, has_token=context.tokens.are_set)
+    return page("login.html", back=local_path(back), refusal="", has_token=context.tokens.are_set)
 
 
 @router.post("/login")
@@ -24,9 +25,13 @@ async def login(request: Request, context: Ctx) -> Response:
     back = local_path(form.get("back", "/"))
     if not context.tokens.are_set:
         return RedirectResponse(back, 303)
-    token = context.tokens.named(form.get("token", ""))
+    shown = form.get("token", "")
+    if seconds := context.guesses.seconds_shut(request.scope):
+        return _again(back, SHUT, 429, seconds)
+    token = context.tokens.named(shown)
     if token is None:
-        return page("login.html", 401, back=back, is_wrong=True, has_token=True)
+        context.guesses.count(request.scope, shown)
+        return _again(back, "That is not the token.", 401)
     answer = RedirectResponse(back, 303)
     answer.set_cookie(
         COOKIE,
@@ -36,6 +41,13 @@ async def login(request: Request, context: Ctx) -> Response:
         samesite="strict",
         secure=request.url.scheme == "https",
     )
+    return answer
+
+
+def _again(back: str, refusal: str, status: int, seconds: int | None = None) -> Response:
+    answer = page("login.html", status, back=back, refusal=refusal, has_token=True)
+    if seconds is not None:
+        answer.headers["Retry-After"] = str(seconds)
     return answer
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from tbcache.api.address import is_of_this_machine
 from tbcache.api.context import get_context
-from tbcache.api.security import NOT_LOCAL, ONLY_READS, is_of_this_machine
+from tbcache.api.security import NOT_LOCAL, ONLY_READS
 
 
 def barred(request: Request) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from tbcache.api.client import client_of
+from tbcache.api.address import client_of
 from tbcache.api.context import Ctx
 from tbcache.api.page import chart, part
 from tbcache.api.page.live import live_of

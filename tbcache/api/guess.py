@@ -1,0 +1,70 @@
+"""Wrong tokens: how many of them a client may try, and a line of the log about each."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+from collections import OrderedDict
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from tbcache.api.address import client_of, is_forwarded
+from tbcache.io import now
+from tbcache.io.log import get_logger
+
+log = get_logger("tbcache.api")
+
+#: So many tokens may be tried within so many seconds.
+MOST_GUESSES = 10
+GUESSES_SECONDS = 60.0
+#: So many clients are remembered, those that were heard of last.
+MOST_CLIENTS = 10_000
+SHUT = f"{MOST_GUESSES} tokens from your address were wrong: try again when Retry-After says"
+
+
+class Guesses:
+    """The wrong tokens that each client has shown of late, by a digest of each that holds for this process.
+
+    One that is shown again and again counts once: a bot with the token of last month guesses nothing, and
+    shuts out nobody who shares its address. Used in one event loop alone.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._tried: OrderedDict[str, dict[bytes, float]] = OrderedDict()
+
+    def seconds_shut(self, scope: Scope) -> int:
+        """For how many seconds whoever asks may try none; 0 where he may.
+
+        What he shows meanwhile is not compared: a right one would be found as well.
+        """
+        tried = self._recent(_who(scope))
+        if len(tried) < MOST_GUESSES:
+            return 0
+        return max(1, math.ceil(min(tried.values()) + GUESSES_SECONDS - now()))
+
+    def count(self, scope: Scope, token: str) -> None:
+        """Whoever asks has shown ``token``, which is none of ours."""
+        who, digest = _who(scope), hmac.digest(self._key, token.encode(errors="replace"), "sha256")
+        tried = self._recent(who)
+        if digest in tried:
+            return
+        tried[digest] = now()
+        self._tried[who] = tried
+        self._tried.move_to_end(who)
+        if len(self._tried) > MOST_CLIENTS:
+            self._tried.popitem(last=False)
+        log.warning("token.wrong", client=who)
+        if len(tried) == MOST_GUESSES:
+            log.warning("token.shut", client=who, tries=MOST_GUESSES, seconds=self.seconds_shut(scope))
+
+    def _recent(self, who: str) -> dict[bytes, float]:
+        since = now() - GUESSES_SECONDS
+        return {digest: at for digest, at in self._tried.get(who, {}).items() if at > since}
+
+
+def _who(scope: Scope) -> str:
+    """A proxy of this machine, which asks for strangers, is another than the bots that run beside it."""
+    return client_of(scope) + (", for others" if is_forwarded(Headers(scope=scope)) else "")

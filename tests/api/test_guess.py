@@ -1,0 +1,110 @@
+"""Tokens that are wrong: bounded, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+from tbcache.api import guess
+from tbcache.api.guess import MOST_GUESSES
+from tbcache.models.error import ConfigurationError
+from tbcache.settings import Settings
+from tests.server import Server, wait_until
+
+TOKEN = "the right one of many"
+RIGHT, OLD = {"X-API-Token": TOKEN}, {"X-API-Token": "the one of last month"}
+
+
+@pytest.fixture
+def guarded(server: Server, settings_for: Callable[..., Settings]) -> Settings:
+    return settings_for(server, TBCACHE_API_TOKEN=TOKEN)
+
+
+@pytest.mark.parametrize("where", ["header", "form"])
+def test_who_guesses_is_shut_out_and_told_of(
+    guarded: Settings,
+    client_for: Callable[..., TestClient],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Forty tokens were tried in a third of a second, and no line said so."""
+    client = client_for(guarded, address="203.0.113.5")
+
+    def show(token: str) -> int:
+        if where == "form":
+            return client.post("/login", data={"token": token}, follow_redirects=False).status_code
+        return client.get("/api/weights", headers={"X-API-Token": token}).status_code
+
+    logged_in = client_for(guarded, address="203.0.113.5")
+    logged_in.post("/login", data={"token": TOKEN})
+    assert [show(f"wrong {n}") for n in range(MOST_GUESSES)] == [401] * MOST_GUESSES
+    # A right one would be found as well.
+    assert (show("another"), show(TOKEN)) == (429, 429)
+    refused = client.get("/api/weights", headers=RIGHT)
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    # Who has logged in goes on, and so does who asks from elsewhere.
+    assert logged_in.get("/api/weights").status_code == 200
+    assert client.app.state.context.guesses.seconds_shut({"client": ("203.0.113.6", 1), "headers": []}) == 0  # type: ignore[attr-defined]
+    # What repeats is counted (tests/test_log.py); that he is shut out is an event of its own.
+    assert {"token.wrong", "token.shut"} <= {record.getMessage() for record in caplog.records}
+    told = str([record.__dict__ for record in caplog.records])
+    assert ("203.0.113.5" in told, "wrong 3" in told, TOKEN in told) == (True, False, False)
+    monkeypatch.setattr(guess, "GUESSES_SECONDS", 0.0)
+    wait_until(lambda: show(TOKEN) in (200, 303), 20)
+
+
+def test_a_bot_with_an_old_token_shuts_nobody_out(
+    guarded: Settings, client_for: Callable[..., TestClient]
+) -> None:
+    """It guesses nothing, and asks each second; others of its address have the right one."""
+    client = client_for(guarded)
+    for _ in range(MOST_GUESSES * 2):
+        assert client.get("/api/sources/reddit", headers=OLD).status_code in (200, 401)
+    assert client.post("/api/queue/reddit/resume", headers=RIGHT).status_code == 200
+
+
+def test_strangers_behind_a_proxy_shut_out_no_bot_of_this_machine(
+    guarded: Settings, client_for: Callable[..., TestClient]
+) -> None:
+    """Both are 127.0.0.1."""
+    client = client_for(guarded)
+    for n in range(MOST_GUESSES):
+        client.get("/", headers={"X-API-Token": f"wrong {n}", "X-Forwarded-For": "203.0.113.5"})
+    assert client.get("/", headers={**RIGHT, "X-Forwarded-For": "203.0.113.5"}).status_code == 429
+    assert client.post("/api/queue/reddit/resume", headers=RIGHT).status_code == 200
+
+
+def test_the_clients_that_are_remembered_are_bounded(
+    guarded: Settings, client_for: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has many addresses would fill the memory."""
+    monkeypatch.setattr(guess, "MOST_CLIENTS", 3)
+    guesses = guess.Guesses()
+    for n in range(9):
+        # The addresses of an IPv6 network are one client.
+        guesses.count({"client": (f"2001:db8:0:{n // 3}::{n}", 1), "headers": []}, f"{n}")
+        guesses.count({"client": (f"192.0.2.{n}", 1), "headers": []}, f"{n}")
+    assert list(guesses._tried) == ["192.0.2.7", "2001:db8:0:2::/64", "192.0.2.8"]
+    assert len(guesses._tried["2001:db8:0:2::/64"]) == 3
+
+
+@pytest.mark.parametrize("name", ["TBCACHE_API_TOKEN", "TBCACHE_API_READ_TOKEN"])
+def test_a_token_that_is_short_is_refused_with_the_way_to_make_one(name: str) -> None:
+    """One of a few characters is found, whatever bounds the guesses."""
+    with pytest.raises(ConfigurationError) as told:
+        Settings.load({name: "fifteen-letters"})
+    text = str(told.value)
+    assert (name in text, "fifteen-letters" in text) == (True, False)
+    assert "16 characters or more, like one that `openssl rand -hex 32` makes" in text
+    Settings.load({name: "sixteen-letters."})
+
+
+def test_a_proxy_that_is_none_is_refused() -> None:
+    """Everyone would be believed, or nobody."""
+    for wrong in ("*", "proxy", "10.0.0.1/8"):
+        with pytest.raises(ConfigurationError) as told:
+            Settings.load({"TBCACHE_API_TRUSTED_PROXIES": wrong})
+        assert "like 127.0.0.1,10.0.0.0/8" in str(told.value)
