@@ -162,7 +162,8 @@ def test_a_sentence_with_many_marks_of_irony_is_turned_once(monkeypatch: pytest.
             "Net profit was 1.4 million for the first half of 2007, against 2.1 million in 2006.",
             "bearish",
         ),
-        ("Shares sink as well as bonds on Friday, and as a result the index falls", "bearish"),
+        ("Profit was 2.4 million for the first half of 2007, against 2.1 million in 2006.", "bullish"),
+        ("The index rose as well as weak bonds, which fell at first and sank", "bearish"),
     ],
 )
 def test_a_report_is_read_by_what_happens_and_not_by_its_kind_words(text: str, meaning: str) -> None:

@@ -18,7 +18,7 @@ from tbcache.models import Engagement, FetchRequest, Item, SymbolSentiment
 from tbcache.scoring import VOICES, VoiceRule, aggregate, get_scorer, score_items, voice_rules
 from tbcache.scoring.voices import Voice, weigh
 from tbcache.scoring.voices.language import is_english
-from tbcache.scoring.voices.sketch import Shelf, likeness, sketch_of, words_of
+from tbcache.scoring.voices.sketch import ALIKE, SIZE, Shelf, likeness, sketch_of, words_of
 from tbcache.settings import Settings
 
 NOW = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
@@ -339,3 +339,20 @@ def test_a_plain_english_text_is_weighed_without_a_second_look(monkeypatch: pyte
     numbered = "what they expect for 2027 was cut and the shares are down by 5 on it"
     weigh([Item("1", NOW, plain, author="ann"), Item("2", NOW, numbered, author="ann")], VOICES)
     assert len(sketched) == 1 + 2
+
+
+def test_what_is_told_apart_at_a_glance_is_no_copy() -> None:
+    """Most texts that share a pair of words are sorted out so; a copy among them would count twice."""
+    dice = random.Random(3)
+    alike = 0
+    for _ in range(5_000):
+        hashes = dice.sample(range(200), dice.randint(1, SIZE))
+        one = frozenset(hashes)
+        other = frozenset(h if dice.random() < 0.9 else dice.randrange(200) for h in hashes)
+        if likeness(one, other) >= ALIKE:
+            alike += 1
+            shelf = Shelf()
+            # They share one of the hashes by which a near one is looked for, all but surely.
+            is_looked_at = not {*sorted(one)[:4]}.isdisjoint(sorted(other)[:4])
+            assert not is_looked_at or shelf.group(one) == shelf.group(other)
+    assert alike > 500

@@ -54,7 +54,11 @@ class FinanceVader:
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
         tables = _load()
-        return [_compound(tables.talk, _weigh(tables, text)) for text in texts]
+        total, scores = tables.talk.total, list[float]()
+        for text in texts:
+            cleaned, lower, _, valences, _ = _weigh(tables, text)
+            scores.append(total(valences, lower, cleaned))
+        return scores
 
     def read(self, texts: list[str]) -> list[Evidence]:
         """What each score is made of."""
@@ -158,11 +162,6 @@ def _weigh(tables: _Tables, text: str) -> _Weighed:
         return text, lower, plain, plain, True
     plain = (tables.report if reports else tables.talk).valences(words, lower)
     return text, lower, plain, tables.understand(lower, tokens, plain, reports), reports
-
-
-def _compound(vader: Vader, weighed: _Weighed) -> float:
-    text, lower, _, valences, _ = weighed
-    return vader.total(valences, lower, text)
 
 
 def _evidence(vader: Vader, weighed: _Weighed) -> Evidence:

@@ -253,11 +253,13 @@ def test_what_our_search_finds_of_look_alikes_follows_from_the_truth(
     client = simulator(plans={"news": "paid"})
     sent = get_provider(source).request(FetchRequest(source, "AAPL", 24), None, utc_now())
     q = sent.params["q"]
+    rows = truth(client, source, "AAPL", 72)
     if source == "news":
-        got = {each["url"] for each in ask.news(client, q, pageSize=100, language="en").json()["articles"]}
+        found = ask.news(client, q, pageSize=100, language="en").json()["articles"]
+        got, texts = {each["url"] for each in found}, {row["ids"][-1]: row["text"] for row in rows}
+        assert all(each["title"] in texts[each["url"]] for each in found if each["url"] in texts)
     else:
         got = {each["data"]["name"] for each in ask.reddit(client, q, limit=100).json()["data"]["children"]}
-    rows = truth(client, source, "AAPL", 72)
     oldest = min(row["at"] for row in rows if row["ids"][-1] in got)
     alike = [row for row in rows if row["kind"] == "lookalike" and oldest < row["at"]]
     asked = [

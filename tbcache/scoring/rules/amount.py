@@ -32,6 +32,8 @@ def read_amount(tokens: list[str], words: list[str], i: int) -> Amount | None:
     if i >= len(words) or (found := _NUMBER.fullmatch(tokens[i])) is None:
         return None
     sign, digits, unit, percent = found.groups()
+    # A comma behind it is of the sentence.
+    digits = digits.rstrip(",")
     figure = float(digits.replace(",", "")) * (-1 if sign else 1) * _UNITS.get((unit or "").lower(), 1)
     spelled = _UNITS.get(words[i + 1]) if not unit and i + 1 < len(words) else None
     bare = "$" not in tokens[i] and not unit and not percent and spelled is None and "," not in digits

@@ -22,6 +22,10 @@ _NO_AS = frozenset(("such", "well", "same", "much", "long", "far", "soon", "not"
 
 def read_circumstances(reading: Reading, valences: list[float]) -> list[float]:
     """Lessen what stands behind the first link of a sentence, where something rated stands before it."""
+    rated = [i for i, valence in enumerate(valences) if valence]
+    # What is rated alone is neither less nor more than something else.
+    if len(rated) < 2:
+        return valences
     valences = list(valences)
     done = 0
     for i, word in enumerate(reading.words):

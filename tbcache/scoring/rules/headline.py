@@ -120,9 +120,10 @@ def _read_move(reading: Reading, i: int, valences: list[float]) -> None:
 def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
     """Rate "EPS $1.20 vs $1.10 expected", and "a loss of 0.15 compared with 0.26" a year before."""
     real = next((a for j in (i - 1, i - 2, i - 3) if j >= 0 and (a := _ends(reading, j, i))), None)
-    real = real or _last_amount(reading, i)
     behind = range(i + 1, min(i + 7, len(reading.words)))
     found = next(((j, a) for j in behind if (a := read_amount(reading.tokens, reading.words, j))), None)
+    if real is None or (real.may_be_year and found is not None and not found[1].may_be_year):
+        real = _last_amount(reading, i)
     if real is None or found is None:
         return
     at, guess = found
