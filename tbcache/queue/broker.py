@@ -86,8 +86,8 @@ class PacingBroker(Broker):
         self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
         self._worker = process_name(settings)
-        #: Those that are no source's: by these an operator knows of one that has no worker.
-        self._names = Names(store, store.keys.queues)
+        #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
+        self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
@@ -257,10 +257,11 @@ class PacingBroker(Broker):
         # What a job that runs sends, as the next one of a pipeline, was accepted with it.
         is_follow_up = CurrentMessage.get_current_message() is not None
         source = self.source_of(route.queue)
-        if not source.limits and self._names.is_due(route.queue) and is_name(route.queue):
+        names = self._declared if source.limits else self._queues
+        if route.queue not in self.sources and names.is_due(route.queue) and is_name(route.queue):
             # It is for views alone: no job waits for that.
             with contextlib.suppress(Unavailable):
-                await self._names.place(route.queue)
+                await names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
         return name, Wants(
             account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up

@@ -25,6 +25,7 @@ from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import StubBackend
 
 import tbcache
+from tbcache.fleet import Fleet
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
 from tbcache.queue import PacingBroker, Queue, consumer
@@ -399,6 +400,15 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     slots = broker.store.client.zrange(broker.store.keys.slots("quotes"), 0, -1)
     assert len(slots) == 2
     broker.flush_all()
+
+
+def test_an_operator_knows_a_source_whose_actors_alone_are_used(shop: Shop, store: Store) -> None:
+    """Nothing is fetched from it, and its jobs may wait before any worker has begun."""
+    tbcache.source("prices", limits="2/10m")
+    shop.actor(source="prices").send("AAPL")
+    operator = Fleet(shop.broker.settings, store).as_operator("ada")
+    operator.set_limits("prices", [Limit(1, 600.0)])
+    operator.unset_limits("prices")
 
 
 def test_a_worker_that_stood_still_begins_nothing_that_others_may_have(shop: Shop, store: Store) -> None:
