@@ -16,7 +16,6 @@ import yaml
 from tbcache import cli
 from tbcache.settings import Settings
 from tests.monitoring import ALERTS, DASHBOARD
-from workers.__main__ import STOP_SECONDS
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "tbcache"
@@ -112,7 +111,7 @@ def test_a_pod_may_write_nowhere_else_and_has_time_to_stop(plain: list[dict[str,
         assert pod["automountServiceAccountToken"] is False
         assert pod["containers"][0]["livenessProbe"]
         if part == "worker":
-            assert pod["terminationGracePeriodSeconds"] > STOP_SECONDS
+            assert pod["terminationGracePeriodSeconds"] > Settings.load({}).stop_seconds
 
 
 def test_keda_scales_the_workers_by_how_many_are_wanted(scaled: list[dict[str, Any]]) -> None:

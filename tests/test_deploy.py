@@ -32,7 +32,6 @@ from tbcache.store import Store
 from tests import readme
 from tests.monitoring import PROMTOOL
 from tests.server import Server
-from workers.__main__ import STOP_SECONDS
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -118,7 +117,7 @@ def test_every_part_is_watched_restarted_and_given_time_to_stop() -> None:
         assert service["restart"] == "unless-stopped", name
         assert re.fullmatch(r"\d+s", service["stop_grace_period"]), name
     for name in ("worker", "demo-worker"):
-        assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > STOP_SECONDS
+        assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > Settings.load({}).stop_seconds
 
 
 def test_workers_can_be_scaled() -> None:

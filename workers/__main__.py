@@ -18,7 +18,6 @@ from tbcache.store.start import await_server
 
 from .health import ThreadWatch
 
-STOP_SECONDS = 30.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IDLE_MS = 500
 
@@ -41,13 +40,13 @@ def main() -> int:
         if settings.persist:
             get_repository()
         with tracing("worker"):
-            return _run(options.sources, options.threads)
+            return _run(options.sources, options.threads, settings.stop_seconds)
     except TbcacheError as error:
         _say(str(error))
         return 3 if isinstance(error, ConnectionError) else 2
 
 
-def _run(sources: list[str], threads: int) -> int:
+def _run(sources: list[str], threads: int, stop_seconds: float) -> int:
     from . import broker
 
     for name in sources:
@@ -63,7 +62,7 @@ def _run(sources: list[str], threads: int) -> int:
     watch.start()
     signal.sigwait(STOP_SIGNALS)
     watch.stop()
-    worker.stop(timeout=round(STOP_SECONDS * 1000))
+    worker.stop(timeout=round(stop_seconds * 1000))
     broker.store.close()
     return 0 if watch.is_well else 1
 

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Self
 
 # `make` and terminals may deliver one wish twice; a second one is meant only after this long.
-_SAME_SECONDS = 1.0
+_SAME_SECONDS = 0.3
 # A handler does not end a sleep.
 _STEP_SECONDS = 0.05
 

@@ -52,8 +52,9 @@ HOST = "127.0.0.1"
 API_PORT, API_PORTS = 8000, 20
 LOOP_SECONDS = 0.05
 TRIM_SECONDS = 10.0
-# A worker finishes what it has in hand: 30 s at most, and some to say so.
-WORKER_STOP_SECONDS = (35.0, 35.0, 35.0)
+# A worker finishes what it has in hand, and needs some time to say so; then the simulator ends, and last the
+# server, which writes down what it holds.
+SAY_SECONDS, SIMULATOR_SECONDS, SERVER_SECONDS = 5.0, 2.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
             while not stop.wait(LOOP_SECONDS):
                 supervisor.watch()
         finally:
-            supervisor.stop(WORKER_STOP_SECONDS, hurry=stop.is_urgent)
+            supervisor.stop(_stop_times(settings), hurry=stop.is_urgent)
     return OK
 
 
@@ -186,7 +187,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
             variables["REDIS_URL"] = settings.redis
             if not _await_own(settings, display, stop):
                 return OK
-        stack.callback(_stop, supervisor, folder, display, stop)
+        stack.callback(_stop, supervisor, folder, display, stop, _stop_times(settings))
         for program in _programs(options, variables, folder, settings):
             supervisor.start(program)
         folder.write_runtime_file(variables, options.api)
@@ -313,10 +314,23 @@ def _watch(
             supervisor.trim_logs()
 
 
-def _stop(supervisor: Supervisor, folder: DataFolder, display: Display, stop: StopSignal) -> None:
+def _stop_times(settings: Settings) -> tuple[float, float, float]:
+    """How many seconds after the beginning of a stop server, simulator and workers are killed."""
+    workers = settings.stop_seconds + SAY_SECONDS
+    simulator = workers + SIMULATOR_SECONDS
+    return simulator + SERVER_SECONDS, simulator, workers
+
+
+def _stop(
+    supervisor: Supervisor,
+    folder: DataFolder,
+    display: Display,
+    stop: StopSignal,
+    times: tuple[float, float, float],
+) -> None:
     folder.remove_runtime_file()
     display.say("stopping")
-    supervisor.stop(hurry=stop.is_urgent)
+    supervisor.stop(times, hurry=stop.is_urgent)
     display.say("stopped")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
 import time
@@ -22,6 +23,8 @@ BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0)
 #: first.
 STOP_SECONDS = (4.6, 3.8, 3.2)
 POLL_SECONDS = 0.01
+#: What takes longer than this to stop is named.
+SAID_SECONDS = 2.0
 STDERR = 2
 
 
@@ -107,16 +110,22 @@ class Supervisor:
         """Stop all programs, stage by stage: with SIGTERM, and with SIGKILL after the time of their stage.
 
         ``by_seconds`` has the time of each stage, counted from now. The waiting ends early once ``hurry()``.
+        What is waited for is said, where it is no matter of a moment.
         """
         began = time.monotonic()
         for stage in reversed(range(len(by_seconds))):
             going = [child for child in self._running() if child.program.stage == stage]
             for child in reversed(going):
                 _send(child, signal.SIGTERM)
-            while _alive(going) and time.monotonic() < began + by_seconds[stage] and not hurry():
+            say_at = time.monotonic() + SAID_SECONDS
+            while _alive(going) and (at := time.monotonic()) < began + by_seconds[stage] and not hurry():
+                if at > say_at:
+                    say_at = math.inf
+                    self._say(_awaited(_alive(going), began + by_seconds[stage] - at))
                 time.sleep(POLL_SECONDS)
+            why = "was killed" if hurry() else "did not stop in time and was killed"
             for child in _alive(going):
-                self._say(f"{child.program.name} did not stop in time and was killed")
+                self._say(f"{child.program.name} {why}")
                 _send(child, signal.SIGKILL)
         for child in self._running():
             if child.process is not None:
@@ -153,6 +162,12 @@ class Supervisor:
             # The program may die before it has read all of it. The next watch() sees that.
             with contextlib.suppress(BrokenPipeError), child.process.stdin as feed:
                 feed.write(program.feed)
+
+
+def _awaited(children: list[_Child], seconds: float) -> str:
+    names = ", ".join(child.program.name for child in children)
+    ends = f"{seconds:.0f} s at most; a second Ctrl-C ends all at once"
+    return f"waiting for {names} to finish what is in hand, {ends}"
 
 
 def _alive(children: Iterable[_Child]) -> list[_Child]:

@@ -127,6 +127,8 @@ class Settings(BaseModel):
     #: What nobody asks for is fetched so often while it is closed.
     off_hours_ttl: Seconds = 3600.0
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
+    #: For how long a worker that is stopped may finish what it has in hand.
+    stop_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     #: It is off without the extra ``sql``, as there is nothing to write with.
     persist: bool = Field(default_factory=lambda: has("sqlalchemy"))
     #: 0 keeps everything for ever.

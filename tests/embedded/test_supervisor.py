@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tbcache.embedded import KeepsDying, ProcessGroup, Program, Supervisor
+from tbcache.embedded import KeepsDying, ProcessGroup, Program, Supervisor, supervisor
 from tests.cli.command import is_alive
 from tests.server import wait_until
 
@@ -72,6 +72,23 @@ def test_one_that_cannot_be_stopped_is_killed_in_time(world: World, tmp_path: Pa
     assert not is_alive(pid)
     assert time.monotonic() - began < 2
     assert "deaf did not stop in time and was killed" in world.said
+
+
+def test_what_is_waited_for_is_said(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has pressed Ctrl-C sees why nothing seems to happen, and what ends it."""
+    monkeypatch.setattr(supervisor, "SAID_SECONDS", 0.05)
+    part = Program("deaf", STUBBORN, log=tmp_path / "deaf.log")
+    world.supervisor.start(part)
+    wait_until(lambda: part.tail() == ("deaf",))
+
+    def is_said() -> bool:
+        return any(one.startswith("waiting") for one in world.said)
+
+    world.supervisor.stop((9.0, 9.0, 9.0), hurry=is_said)
+    assert world.said[-2:] == [
+        "waiting for deaf to finish what is in hand, 9 s at most; a second Ctrl-C ends all at once",
+        "deaf was killed",
+    ]
 
 
 def test_an_urgent_stop_waits_for_nobody(world: World, tmp_path: Path) -> None:
