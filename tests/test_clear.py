@@ -62,7 +62,7 @@ def unswept(store: Store) -> Callable[..., None]:
     """Makes every sweep wait: somebody who does nothing has it in hand."""
 
     def claim(seconds: float = 60) -> None:
-        store.client.set(store.keys.sweeper, "idle", px=int(seconds * 1000))
+        store.client.set(store.keys.sweeper, "1 idle", px=int(seconds * 1000))
 
     claim()
     return claim
@@ -472,7 +472,7 @@ def test_a_pattern_cleared_again_during_its_sweep_is_swept_again(
         if kind == "cache":
             monkeypatch.undo()
             other.set("quote:AAPL", 1)
-            cache.store.client.set(cache.store.keys.sweeper, "idle", px=60_000)
+            cache.store.client.set(cache.store.keys.sweeper, "1 idle", px=60_000)
             await other.core._hide("quote:*")
         return count
 
@@ -522,7 +522,7 @@ def test_a_lost_log_starts_beyond_what_it_was(cache: CacheManager, server: Serve
     cache.set("quote:AAPL", 1)
     server.client.unlink(*server.client.scan_iter(match="*:clears:*"))
     assert cache.get("quote:AAPL") == 1
-    server.client.set(cache.store.keys.sweeper, "idle", px=60_000)
+    server.client.set(cache.store.keys.sweeper, "1 idle", px=60_000)
     cache.clear_pattern("quote:*", wait=False)
     assert cache.get("quote:AAPL") is None
 
@@ -568,7 +568,7 @@ def test_a_damaged_log_is_survived(
     assert envelope.read_head(server.client.getrange(cache.store.keys.entry(KEY), 0, envelope.HEAD_BYTES - 1))
     assert Fleet(settings, cache.store).status().server.is_available
     assert cache.resume() == 0
-    server.client.set(cache.store.keys.sweeper, "idle", px=1000)
+    server.client.set(cache.store.keys.sweeper, "1 idle", px=1000)
     cache.clear_pattern("*", wait=False)
     assert [cache.get(key) for key in (KEY, "quote:AAPL", "quote:MSFT")] == [None] * 3
     assert isinstance(admission.admit(asked), Go)
@@ -585,7 +585,7 @@ def test_clears_made_without_redis_hold_as_soon_as_it_is_back(
     """However many keys they are of: swept after that, not before it is used again."""
     cache, other = CacheManager(store_for(private_server)), CacheManager(store_for(private_server))
     cache.set(KEY, "old")
-    private_server.client.set(cache.store.keys.sweeper, "idle", px=60_000)
+    private_server.client.set(cache.store.keys.sweeper, "1 idle", px=60_000)
     cache.store.breaker._lost(ConnectionError("cut off"))
     assert cache.clear_pattern("twitter:*") == 0
     wait_until(lambda: cache.store.is_available, what="Redis' return")
