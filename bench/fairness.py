@@ -16,7 +16,7 @@ from tbcache.models import Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.account import account_for
 from tbcache.queue.batch import Wants, put_all
-from tbcache.queue.script import Ask
+from tbcache.queue.script import JobAsk
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.server import PATIENT, Server
@@ -44,7 +44,7 @@ class Line:
     def put(self, caller: str, count: int, name: str = "") -> None:
         """Queue ``count`` jobs of ``caller``, in the name of ``name`` where there is one."""
         messages = [self._actor.message(caller) for _ in range(count)]
-        asks = [Ask(one.message_id, one.encode(), "") for one in messages]
+        asks = [JobAsk(one.message_id, one.encode(), "") for one in messages]
         run(
             put_all(
                 self._store,

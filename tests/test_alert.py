@@ -20,7 +20,7 @@ import pytest
 from pydantic import SecretStr
 
 from tbcache.fleet import Fleet, Incident, Trouble
-from tbcache.fleet.alert import Answer, Watch, Webhook, post, trial_message
+from tbcache.fleet.alert import Delivery, Watch, Webhook, post, trial_message
 from tbcache.fleet.alert import follow as follow_module
 from tbcache.fleet.alert.follow import HOLD, follow
 from tbcache.fleet.alert.memory import Memory
@@ -876,7 +876,7 @@ def test_a_retry_after_is_kept_to_within_bounds() -> None:
     """A receiver under load says when it wants to be asked again."""
     with replying("429 Later\r\nretry-after: 99999", "429 Later\r\nretry-after: soon") as (url, _):
         webhook = Webhook(SecretStr(url), SecretStr(SECRET))
-        found: list[Answer] = [webhook.send(trial_message("a")) for _ in range(2)]
+        found: list[Delivery] = [webhook.send(trial_message("a")) for _ in range(2)]
     assert [one.retry_after for one in found] == [3600.0, 0.0]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema
 from tbcache.api.query import QueryRoute
-from tbcache.fleet import Span
+from tbcache.fleet import HistorySpan
 
 router = APIRouter(prefix="/api/usage", tags=["monitoring"], route_class=QueryRoute)
 
@@ -20,7 +20,7 @@ class HistoryQuery(BaseModel):
     """What may stand behind the ``?``."""
 
     source: str = Field(max_length=64, description="Of which source.")
-    span: Span = Field(
+    span: HistorySpan = Field(
         "24h", description="15 minutes by the minute, 24 hours by the quarter, or 30 days by the hour."
     )
 
@@ -51,7 +51,7 @@ class UsageHistory(Schema):
     """The steps from ``start`` to ``end``, the oldest first; none of a time of which nothing is known."""
 
     source: str
-    span: Span
+    span: HistorySpan
     step_seconds: int
     start: datetime
     end: datetime

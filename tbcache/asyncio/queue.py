@@ -12,7 +12,7 @@ from tbcache.queue import Explanation, put
 from tbcache.queue import Handle as BlockingHandle
 from tbcache.queue import QueuedJob as BlockingJob
 from tbcache.queue.many import Message, put_many
-from tbcache.queue.script import State
+from tbcache.queue.script import EnqueueState
 
 
 class QueuedJob:
@@ -35,7 +35,7 @@ class QueuedJob:
         return self.blocking.job_id
 
     @property
-    def state(self) -> State:
+    def state(self) -> EnqueueState:
         """What became of the ask: "hit", "joined" or "queued"; see :class:`tbcache.QueuedJob`."""
         return self.blocking.state
 

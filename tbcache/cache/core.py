@@ -22,7 +22,7 @@ from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, codec, envelope
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.key import EVERYTHING
-from tbcache.store.memory import MISSING, Changes, Encoded, Kept, Memory
+from tbcache.store.memory import MISSING, Changes, Encoded, Memory, StandIn
 
 log = get_logger("tbcache.cache")
 
@@ -293,7 +293,7 @@ class Cache:
             log.info("cache.not_loaded", key=key, reason=str(error))
             return MISSING
 
-    def _recall_fresh(self, key: str) -> Kept | None:
+    def _recall_fresh(self, key: str) -> StandIn | None:
         kept = self.memory.recall(key)
         return None if kept is None or kept.fresh_seconds <= 0 else kept
 

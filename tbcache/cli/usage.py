@@ -12,7 +12,7 @@ from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
 from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import KEPT_DAYS, Interval, Span, UsageHistory, UsageReport, UsageRow
+from tbcache.fleet import KEPT_DAYS, HistorySpan, Interval, UsageHistory, UsageReport, UsageRow
 
 EXAMPLE = "Example: tbcache usage --days 7 --by caller"
 
@@ -30,7 +30,7 @@ def usage(
     by: Annotated[Rows, typer.Option(help="Give a row to each of these.")] = "source",
     source: OnlySource = None,
     over: Annotated[
-        Span | None,
+        HistorySpan | None,
         typer.Option(help="Show one source over so long, step by step: minutes, quarters or hours."),
     ] = None,
     as_json: AsJson = False,
@@ -62,7 +62,7 @@ def _show_symbols(days: int, source: str | None, *, as_json: bool, as_csv: bool)
     )
 
 
-def _show_history(source: str | None, over: Span, *, as_json: bool, as_csv: bool) -> None:
+def _show_history(source: str | None, over: HistorySpan, *, as_json: bool, as_csv: bool) -> None:
     if source is None:
         raise typer.BadParameter("say of which source, with --source", param_hint="--over")
     # The database has the hours also while Redis is away.

@@ -10,12 +10,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tbcache.fetch.order import Order
+from tbcache.fetch.order import NewestFirst
 from tbcache.models import Item, Page
 
 #: Why no page follows. "complete": the pages reach back to the start, or the upstream states that there is no
 #: more. Every other ending leaves the answer incomplete, and is the reason that the answer gives for it.
-Ending = Literal["complete", "no_next_page", "search_depth", "no_times", "repeated_page"]
+PagingEnd = Literal["complete", "no_next_page", "search_depth", "no_times", "repeated_page"]
 
 
 #: An upstream that writes 0 for a missing time dates the item to 1970.
@@ -38,7 +38,7 @@ class PageCoverage:
         self._above = above
         self._latest = now + _AHEAD
         self._reached: datetime | None = None
-        self._order = Order()
+        self._order = NewestFirst()
         self._ids: set[str] = set()
         self._tokens: set[str] = set()
         self._has_undated = False
@@ -49,7 +49,7 @@ class PageCoverage:
         """Since when all items were read; None where no item has a time."""
         return self._reached
 
-    def add(self, page: Page) -> Ending | None:
+    def add(self, page: Page) -> PagingEnd | None:
         """Count ``page`` in, and say how the answer ends with it; None where the next page is to be read."""
         self._pages += 1
         new = [item for item in page.items if item.id not in self._ids]
@@ -86,7 +86,7 @@ class PageCoverage:
     def _is_at_end(self, item: Item) -> bool:
         return self._reached is not None and item.at is not None and item.at < self._reached + _SECOND
 
-    def _without_next(self, page: Page) -> Ending:
+    def _without_next(self, page: Page) -> PagingEnd:
         # An item without a time may be of any hour. So the end of the list does not say which hours it
         # covers.
         if self._has_undated and (page.exhausted or self._reached is None):

@@ -22,7 +22,7 @@ class _Place(NamedTuple):
     page: int
 
 
-class Order:
+class NewestFirst:
     """The items that stand in order, the newest first, over all the pages of an answer."""
 
     def __init__(self) -> None:

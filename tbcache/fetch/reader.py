@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
-from tbcache.fetch.coverage import Ending, PageCoverage
+from tbcache.fetch.coverage import PageCoverage, PagingEnd
 from tbcache.fetch.job import Attempt
 from tbcache.fetch.page import bounded
 from tbcache.io import utc_now, world
@@ -27,7 +27,7 @@ log = get_logger("tbcache.fetch")
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
 #: For these reasons there is no further page of items. The known ones may be asked for all the same.
-ENDS = frozenset(get_args(Ending)) - {"whole"}
+ENDS = frozenset(get_args(PagingEnd)) - {"whole"}
 #: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 
@@ -284,7 +284,7 @@ class PageReader:
                 attempt.bill = NOTHING
             raise
 
-    def _ended(self, ending: Ending) -> _End:
+    def _ended(self, ending: PagingEnd) -> _End:
         """The end by ``ending``, with a warning where the upstream repeats itself."""
         if ending == "repeated_page":
             request = self._request

@@ -12,7 +12,7 @@ from tbcache.fleet.doctor import credentials_finding
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.hindrance import Hindrance, hindrances
-from tbcache.fleet.history import SPANS, Span, Trend, UsageHistory, cost_by_hour
+from tbcache.fleet.history import SPANS, HistorySpan, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
     FleetStatus,
@@ -72,6 +72,7 @@ __all__ = [
     "FleetUsage",
     "Handle",
     "Hindrance",
+    "HistorySpan",
     "Incident",
     "Interval",
     "JobFilter",
@@ -89,7 +90,6 @@ __all__ = [
     "ServerStatus",
     "ServerTrouble",
     "SourceStatus",
-    "Span",
     "State",
     "SymbolCost",
     "Totals",

@@ -19,7 +19,7 @@ from tbcache.fleet.directory import Directory
 from tbcache.fleet.doctor import checkup
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
-from tbcache.fleet.history import Histories, Span, Trend, UsageHistory
+from tbcache.fleet.history import Histories, HistorySpan, Trend, UsageHistory
 from tbcache.fleet.incident import Incident, Incidents, Watcher
 from tbcache.fleet.look import Look
 from tbcache.fleet.machine import machine_findings
@@ -207,7 +207,7 @@ class Fleet:
             return self._monitor.get_counted(sources)
         return None
 
-    def history(self, source: str, span: Span) -> UsageHistory:
+    def history(self, source: str, span: HistorySpan) -> UsageHistory:
         """What a source was asked over 15 minutes, 24 hours or 30 days, step by step. Does not raise when
         Redis or the database is away.
 

@@ -27,7 +27,7 @@ from tbcache.store.wire import MICROS, to_time
 if TYPE_CHECKING:
     from tbcache.repository import SentimentRepository
 
-Span = Literal["15m", "24h", "30d"]
+HistorySpan = Literal["15m", "24h", "30d"]
 
 HOUR = timedelta(hours=1)
 
@@ -40,7 +40,7 @@ class Steps(NamedTuple):
 
 
 #: 15 minutes by the minute, 24 hours by the quarter of an hour, 30 days by the hour.
-SPANS: Mapping[Span, Steps] = {"15m": Steps(1, 15), "24h": Steps(15, 96), "30d": Steps(60, 720)}
+SPANS: Mapping[HistorySpan, Steps] = {"15m": Steps(1, 15), "24h": Steps(15, 96), "30d": Steps(60, 720)}
 DAY_BY_HOUR = Steps(60, 24)
 
 
@@ -53,7 +53,7 @@ class UsageHistory:
     """
 
     source: str
-    span: Span
+    span: HistorySpan
     step_seconds: int
     start: datetime
     end: datetime
@@ -138,7 +138,7 @@ class Histories:
         self._trends: dict[str, Trend] = {}
         self._read_at = -1
 
-    def of(self, source: str, span: Span) -> UsageHistory:
+    def of(self, source: str, span: HistorySpan) -> UsageHistory:
         """The history of a source. Does not raise when Redis or the database is away.
 
         Raises:
@@ -178,7 +178,7 @@ class Histories:
             return Marks(utc_now().timestamp() * MICROS, {}, {}), str(error)
 
     def _history(
-        self, source: str, span: Span, steps: Steps, marks: Marks, reason: str | None
+        self, source: str, span: HistorySpan, steps: Steps, marks: Marks, reason: str | None
     ) -> UsageHistory:
         bounds = _bounds(steps, marks.now_us)
         found = intervals_of(marks.between([*bounds, bounds[-1] + steps.minutes]))

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from tbcache.models.decoder import Moment
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
 from tbcache.store import Refused, Store
 from tbcache.store.reply import flag
@@ -27,7 +28,6 @@ MOST_JUNK = 500
 #: The key's own: an incident that is open for longer without a change would be begun anew.
 _KEY_KEPT = timedelta(days=32)
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 News = Literal["", "opened", "resolved"]
 

@@ -42,7 +42,7 @@ class AskRate(NamedTuple):
     rate: float
 
 
-class Bound(NamedTuple):
+class WarmBound(NamedTuple):
     """How many symbols the limits have room for, and how much money a day (None: no bound); ``cost`` is what
     keeping an answer warm for a day costs. Money in US dollars.
     """
@@ -76,7 +76,7 @@ def ask_rates(source: Source, rates: Mapping[str, float]) -> list[AskRate]:
 
 
 def warm_set(
-    source: Source, listed: Sequence[FetchRequest], asked: Iterable[AskRate], bound: Bound
+    source: Source, listed: Sequence[FetchRequest], asked: Iterable[AskRate], bound: WarmBound
 ) -> WarmSet:
     """What to keep warm of ``source``.
 
@@ -98,7 +98,7 @@ def _together(of_symbol: Sequence[AskRate]) -> AskRate:
 
 
 def _within(
-    source: Source, listed: Sequence[FetchRequest], worthy: Sequence[FetchRequest], bound: Bound
+    source: Source, listed: Sequence[FetchRequest], worthy: Sequence[FetchRequest], bound: WarmBound
 ) -> tuple[tuple[FetchRequest, ...], tuple[FetchRequest, ...]]:
     """Those of ``worthy`` that the bound has room for beside what is listed, and the others."""
     pack = source.pack if source.is_packed else 1

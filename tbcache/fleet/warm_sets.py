@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tbcache.fleet.expense import keeping_cost
-from tbcache.fleet.warm_set import AskRate, Bound, WarmSet, ask_rates, warm_set
+from tbcache.fleet.warm_set import AskRate, WarmBound, WarmSet, ask_rates, warm_set
 from tbcache.io import now
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
@@ -60,16 +60,16 @@ class WarmSets:
         has_bound = source.price.per_page and source.daily_budget is not None
         return self._share * (source.daily_budget or 0.0) if has_bound else None
 
-    def _bound(self, source: Source, listed: Sequence[FetchRequest], rates: Sequence[AskRate]) -> Bound:
+    def _bound(self, source: Source, listed: Sequence[FetchRequest], rates: Sequence[AskRate]) -> WarmBound:
         symbols, dollars = capacity_of(source, self._share), self._dollars(source)
         if dollars is None:
-            return Bound(symbols)
+            return WarmBound(symbols)
         requests = list(dict.fromkeys([*listed, *(one.request for one in rates)]))
         costs = {
             request: keeping_cost(source, entry)
             for request, entry in zip(requests, self._entries(requests), strict=True)
         }
-        return Bound(symbols, dollars, costs.__getitem__)
+        return WarmBound(symbols, dollars, costs.__getitem__)
 
     def _entries(self, requests: Sequence[FetchRequest]) -> list[Any]:
         with self._store.guard():

@@ -12,7 +12,7 @@ from tbcache.limiter.window import Windows
 from tbcache.store import Store
 
 
-class Join:
+class Joining:
     """Has Redis know of this process, and of how it takes slots, before it takes the first one."""
 
     def __init__(self, store: Store, windows: Windows, epochs: Epochs) -> None:

@@ -15,7 +15,7 @@ from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, W
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.fallback import FallbackSlots
-from tbcache.limiter.join import Join
+from tbcache.limiter.join import Joining
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.repair import WindowRepair
 from tbcache.limiter.restoration import Restoration
@@ -47,7 +47,7 @@ class Limiter:
         self.closures = Closures(store.clock)
         self.fallback = FallbackSlots(self.windows, self.closures)
         self.ends = SlotEnds(store, self.windows)
-        self.join = Join(store, self.windows, self.epochs)
+        self.join = Joining(store, self.windows, self.epochs)
         self.restoration = Restoration(
             store, self.windows, self.epochs, self.ends, self.join, self._take_back
         )

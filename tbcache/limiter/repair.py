@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tbcache.io import run
-from tbcache.limiter.join import Join
+from tbcache.limiter.join import Joining
 from tbcache.limiter.restoration import Restoration
 from tbcache.limiter.script import TAKE, Take
 from tbcache.limiter.slot_end import SlotEnds
@@ -17,7 +17,7 @@ from tbcache.store.wire import pack_limits
 class WindowRepair:
     """The :class:`tbcache.store.breaker.Repair` of the windows."""
 
-    def __init__(self, windows: Windows, ends: SlotEnds, join: Join, restoration: Restoration) -> None:
+    def __init__(self, windows: Windows, ends: SlotEnds, join: Joining, restoration: Restoration) -> None:
         self._windows, self._ends, self._join, self._restoration = windows, ends, join, restoration
 
     @property

@@ -9,7 +9,7 @@ from tbcache.io import now, random_id
 from tbcache.limiter.allotment import Census
 from tbcache.limiter.ask import Replied, Terms
 from tbcache.limiter.epoch import Epochs
-from tbcache.limiter.join import Join
+from tbcache.limiter.join import Joining
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.promise import SLOWEST
 from tbcache.limiter.script import Restore, Restored
@@ -29,7 +29,7 @@ class Restoration:
     """Puts this process's slots of a source into the shared window."""
 
     def __init__(
-        self, store: Store, windows: Windows, epochs: Epochs, ends: SlotEnds, join: Join, take: TakeBack
+        self, store: Store, windows: Windows, epochs: Epochs, ends: SlotEnds, join: Joining, take: TakeBack
     ) -> None:
         self._store, self._windows, self._epochs, self._ends = store, windows, epochs, ends
         self._join, self._take = join, take

@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from datetime import datetime
+from typing import Annotated, Any, TypeVar, overload
 
 import msgspec
 
 T = TypeVar("T")
+
+#: A moment that says its zone.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _LOCK = threading.RLock()
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}

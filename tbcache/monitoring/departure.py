@@ -4,12 +4,13 @@ is killed does not: the next of its name finds it there, and says so.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from tbcache.io import utc_now
+from tbcache.models.decoder import Moment
 from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.monitoring.heartbeat import Heartbeat
 from tbcache.store import Store
@@ -19,9 +20,6 @@ KEPT = timedelta(days=1)
 MOST = 500
 #: Bots and commands come and go all day, and nobody misses them.
 PASSING = "client"
-
-
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Departure(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tbcache.monitoring.figure import SpanMetrics, span_figures
-from tbcache.store.mark import GAUGE, Stretch
+from tbcache.store.mark import GAUGE, CountedSpan
 from tbcache.store.wire import MICROS, to_time
 
 
@@ -49,6 +49,6 @@ def interval_of(start: datetime, seconds: float, figures: Counter[str]) -> Inter
     )
 
 
-def intervals_of(stretches: Iterable[Stretch]) -> list[Interval]:
+def intervals_of(stretches: Iterable[CountedSpan]) -> list[Interval]:
     """An interval for each."""
     return [interval_of(to_time(one.start * 60 * MICROS), one.seconds, one.figures) for one in stretches]

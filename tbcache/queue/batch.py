@@ -15,7 +15,7 @@ from tbcache.models.untrusted import printable
 from tbcache.queue.account import Account
 from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
-from tbcache.queue.script import ENQUEUE, Ask, Enqueue, Queued, queue_keys
+from tbcache.queue.script import ENQUEUE, Enqueue, JobAsk, Queued, queue_keys
 from tbcache.store import Store
 from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
@@ -45,13 +45,15 @@ class Wants(NamedTuple):
     valid_until: float = 0.0
 
 
-def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = NOWHERE) -> Ask:
+def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = NOWHERE) -> JobAsk:
     """The ask for a fetch in the name of a caller, sent in the span of ``carrier``."""
     id, data = encoded(request, wants.lane, wants.needed, wants.after, name, wants.valid_until, carrier)
-    return Ask(id, data, request.key)
+    return JobAsk(id, data, request.key)
 
 
-async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wants: Wants) -> list[Queued]:
+async def put_all(
+    store: Store, worker: str, queue: str, asks: Sequence[JobAsk], wants: Wants
+) -> list[Queued]:
     """Queue jobs; what became of each ask, in their order. Hits are counted in the name of ``worker``, and as
     those of the account's caller.
 
@@ -71,7 +73,7 @@ async def put_all(store: Store, worker: str, queue: str, asks: Sequence[Ask], wa
     return queued
 
 
-def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wants) -> Enqueue:
+def _call(store: Store, worker: str, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:
     parts: tuple[Argument, ...] = tuple(part for ask in asks for part in ask)
     today = store.today.of(queue)
     return Enqueue(
@@ -96,7 +98,7 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[Ask], wants: Wan
     )
 
 
-def _chunks(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+def _chunks(asks: Sequence[JobAsk]) -> Iterator[Sequence[JobAsk]]:
     begin = size = 0
     for at, ask in enumerate(asks):
         size += len(ask.message)

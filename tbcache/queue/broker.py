@@ -24,7 +24,7 @@ from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
 from tbcache.queue.log import JobLog
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.queue.script import Ask, Queued, queue_keys
+from tbcache.queue.script import JobAsk, Queued, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
 from tbcache.queue.weight import weights_of
@@ -267,7 +267,7 @@ class PacingBroker(Broker):
             account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up
         )
 
-    def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> Ask:
+    def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> JobAsk:
         options = dict(carrier)
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
         if name != self.settings.own_caller and "caller" not in message.options:
@@ -275,7 +275,7 @@ class PacingBroker(Broker):
         if options:
             message = message.copy(options=options)
         # The call of a fetcher joins the one that is queued.
-        return Ask(message.message_id, message.encode(), message.options.get("cache_key", ""))
+        return JobAsk(message.message_id, message.encode(), message.options.get("cache_key", ""))
 
     def _put_off(self, job: HeldJob, delay_ms: int) -> None:
         if job.is_fetch:

@@ -24,7 +24,7 @@ from tbcache.queue.end import MOST_TRIES, Ends, OnUnanswered
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
-from tbcache.queue.presence import Presence
+from tbcache.queue.presence import PresenceChannel
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
@@ -64,14 +64,14 @@ class WorkerContext:
     actors: Mapping[str, dramatiq.Actor[Any, Any]]
     claim_seconds: float = CLAIM_SECONDS
     _bells: dict[str, Bells] = field(default_factory=dict)
-    presence: Presence = field(init=False)
+    presence: PresenceChannel = field(init=False)
     jobs: JobsInHand = field(default_factory=JobsInHand)
     on_unanswered: OnUnanswered = lambda source, caller: None
 
     _last_moment: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.presence = self.store.beside(Presence)
+        self.presence = self.store.beside(PresenceChannel)
 
     def last_moment(self) -> float:
         """Until when the consumers of a worker that is stopped wait for Redis, one after another

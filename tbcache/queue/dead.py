@@ -19,7 +19,7 @@ from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import DeadLetter
 from tbcache.queue.reason import DeathCount, count_reasons, has_reason
-from tbcache.queue.script import PURGE, Ask, Purge, queue_keys
+from tbcache.queue.script import PURGE, JobAsk, Purge, queue_keys
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
@@ -176,7 +176,7 @@ class DeadLetters:
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
         """
-        left, groups = 0, dict[Wants, list[Ask]]()
+        left, groups = 0, dict[Wants, list[JobAsk]]()
         for letter in reversed(list(self._letters(queue, where))):
             again = self._again(letter)
             if again is None:
@@ -190,11 +190,11 @@ class DeadLetters:
                 tell(len(chunk))
         return Requeued(queued, left)
 
-    def _put(self, queue: str, asks: Sequence[Ask], wants: Wants) -> int:
+    def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants) -> int:
         done = run(put_all(self._store, "", queue, asks, wants))
         return sum(one.state != "gone" for one in done)
 
-    def _again(self, letter: DeadLetter) -> tuple[Wants, Ask] | None:
+    def _again(self, letter: DeadLetter) -> tuple[Wants, JobAsk] | None:
         """How the job of a letter is queued again; None where it cannot be."""
         message, asked = letter.anew(), letter.asked()
         if message is None:
@@ -204,14 +204,14 @@ class DeadLetters:
         )
         if asked is None:
             wants = Wants(account, is_requeued=True)
-            return None if letter.is_fetch else (wants, Ask(letter.job_id, message, ""))
+            return None if letter.is_fetch else (wants, JobAsk(letter.job_id, message, ""))
         request, lane, needed = asked
         source = get_sources(self._settings).get(request.source)
         if source is not None and request.hours > source.max_hours:
             return None
         charge = source.charge if source is not None else "fetch"
         wants = Wants(account, lane, needed=needed, charge=charge, is_requeued=True)
-        return wants, Ask(letter.job_id, message, request.key)
+        return wants, JobAsk(letter.job_id, message, request.key)
 
     def _letters(
         self, queue: str, where: DeadFilter, after: LetterMark | None = None

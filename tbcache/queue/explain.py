@@ -75,7 +75,7 @@ class Explanation:
         )
 
 
-class Crew(NamedTuple):
+class QueueWorkers(NamedTuple):
     """The workers that take jobs of a queue: how many, their threads, the busy ones, and how long a job has a
     thread (seconds)."""
 
@@ -88,7 +88,7 @@ class Crew(NamedTuple):
 class Prospect:
     """What is known of a queue at a moment, from which the starts of its jobs follow."""
 
-    def __init__(self, found: Explained, crew: Crew, source: Source, settings: Settings) -> None:
+    def __init__(self, found: Explained, crew: QueueWorkers, source: Source, settings: Settings) -> None:
         self.found, self.crew = found, crew
         self._source, self._settings = source, settings
 
@@ -199,7 +199,7 @@ async def _ask(store: Store, source: Source, ids: Sequence[str]) -> Explained:
     )
 
 
-def crew_of(store: Store, queue: str) -> Crew:
+def crew_of(store: Store, queue: str) -> QueueWorkers:
     """The living workers that take jobs of ``queue``.
 
     Raises:
@@ -207,7 +207,7 @@ def crew_of(store: Store, queue: str) -> Crew:
     """
     found = [worker for worker in read_workers(store) if worker.is_alive and queue in worker.pace]
     paces = [worker.pace[queue] for worker in found if worker.pace[queue] > 0.0]
-    return Crew(
+    return QueueWorkers(
         len(found),
         sum(worker.threads for worker in found),
         sum(worker.busy for worker in found),

@@ -29,10 +29,10 @@ from tbcache.queue.script import (
     Backlog,
     BacklogReply,
     Cancel,
+    EnqueueState,
     Moved,
     Promote,
     Queued,
-    State,
     queue_keys,
 )
 from tbcache.queue.trace import awaiting, record_sent, sending
@@ -61,7 +61,7 @@ class QueuedJob:
 
     queue: str
     job_id: str
-    state: State
+    state: EnqueueState
     starts_at: datetime | None = None
     _store: Store = field(repr=False, compare=False)
 

@@ -17,7 +17,7 @@ from tbcache.store import Store, Unavailable
 LOOK_SECONDS = 1.0
 
 
-class Presence:
+class PresenceChannel:
     """Listens on a channel that has the name of this process, as long as consumers need it.
 
     Claims are renewed by a thread, which has to wait while code holds the interpreter, or the machine has

@@ -78,7 +78,7 @@ class Enqueue(NamedTuple):
     asks: tuple[Argument, ...]
 
 
-class Ask(NamedTuple):
+class JobAsk(NamedTuple):
     """What enqueue.lua is told of a job; without the key of a fetch it is queued whatever is there."""
 
     id: str
@@ -88,7 +88,7 @@ class Ask(NamedTuple):
 
 #: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, an
 #: operator drains the queue, the dead letter that it was is none any more, or its leader leads no more.
-State = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
+EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
 
 
 class Queued(NamedTuple):
@@ -97,7 +97,7 @@ class Queued(NamedTuple):
     """
 
     id: str
-    state: Annotated[State, lambda word: word.decode()]
+    state: Annotated[EnqueueState, lambda word: word.decode()]
     entry: bytes
 
 

@@ -22,7 +22,7 @@ GAUGE = "queue."
 _GAUGES = re.compile(rb"(queue\.[a-z]{1,20})=(\d{1,15})")
 
 
-class Stretch(NamedTuple):
+class CountedSpan(NamedTuple):
     """What was counted from the minute ``start`` (since the Unix epoch) on, for ``seconds``.
 
     Of what begins with :data:`GAUGE` it is the most that there was as one of its minutes began.
@@ -69,7 +69,7 @@ class Marks:
         """The sums of today, those of its minutes of which nothing is kept as well."""
         return self._totals.get(minute_of(self.now_us) // DAY_MINUTES, Counter())
 
-    def between(self, bounds: Sequence[int]) -> list[Stretch]:
+    def between(self, bounds: Sequence[int]) -> list[CountedSpan]:
         """What was counted between each two of the minutes ``bounds``, in order; a bound ahead of us is now.
 
         What lies before the first minute that is kept is left out.
@@ -77,7 +77,7 @@ class Marks:
         found = (self._stretch(start, end) for start, end in pairwise(bounds))
         return [one for one in found if one is not None]
 
-    def _stretch(self, start: int, end: int) -> Stretch | None:
+    def _stretch(self, start: int, end: int) -> CountedSpan | None:
         first = self.first
         if first is None or end <= first or start * 60 >= self.now_us / MICROS:
             return None
@@ -90,7 +90,7 @@ class Marks:
             for name, count in _GAUGES.findall(text):
                 gauge = name.decode()
                 figures[gauge] = max(figures[gauge], int(count))
-        return Stretch(start, min(end * 60, self.now_us / MICROS) - start * 60, figures)
+        return CountedSpan(start, min(end * 60, self.now_us / MICROS) - start * 60, figures)
 
     def _texts_of(self, start: int, end: int) -> list[bytes]:
         begin, stop = bisect_left(self._minutes, start), bisect_left(self._minutes, end)

@@ -60,7 +60,7 @@ class Encoded(NamedTuple):
     payload: bytes
 
 
-class Kept(NamedTuple):
+class StandIn(NamedTuple):
     """A value that may be given while Redis is away, and its seconds of freshness: 0 or less if it is stale.
 
     ``is_fallback``: it was set or loaded without Redis. Any other was read before Redis went away, and others
@@ -228,7 +228,7 @@ class Memory:
 
     # --- while Redis is away --------------------------------------------------------------------
 
-    def recall(self, key: str) -> Kept | None:
+    def recall(self, key: str) -> StandIn | None:
         """What may be given for ``key`` by one to whom Redis did not answer."""
         with self._lock:
             entry, now = self._entries.get(key), time.monotonic()
@@ -238,7 +238,7 @@ class Memory:
             if not entry.is_fallback and self._store.is_available:
                 return None
             self._entries.move_to_end(key)
-            return Kept(entry.value, entry.fresh_until - now, entry.is_fallback)
+            return StandIn(entry.value, entry.fresh_until - now, entry.is_fallback)
 
     def set(self, key: str, payload: bytes, ttl: float, removals: tuple[int, int] | None = None) -> bool:
         """Keep what was set without Redis; False when it is too large for that.

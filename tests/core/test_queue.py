@@ -35,7 +35,7 @@ from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.queue.script import DEQUEUE, FINISH, PARTS, Ask, FinishJobs, queue_keys
+from tbcache.queue.script import DEQUEUE, FINISH, PARTS, FinishJobs, JobAsk, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
@@ -1689,7 +1689,7 @@ def test_a_job_of_another_tag_is_never_answered(store: Store, limited: Worker) -
     """Its entry lies in another hash slot, where no script of this queue may look."""
     cache(store, "AAPL")
     message = message_of(queue_name="twitter").encode()
-    asks = [Ask(key, message, key) for key in ("twitterX:AAPL:24", "news-tw:AAPL:24")]
+    asks = [JobAsk(key, message, key) for key in ("twitterX:AAPL:24", "news-tw:AAPL:24")]
     assert {one.state for one in run(put_all(store, "", "twitter", asks, Wants(Account("", 0))))} == {
         "queued"
     }

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from tbcache.fleet.expense import keeping_cost
-from tbcache.fleet.warm_set import AskRate, Bound, WarmSet, ask_rates, warm_set
+from tbcache.fleet.warm_set import AskRate, WarmBound, WarmSet, ask_rates, warm_set
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.price import Price
 from tbcache.settings import BUILT_IN, Source
 from tbcache.settings.capacity import capacity_of, pace_of
 
 SOURCE = replace(BUILT_IN["stocktwits"], cache_ttl=300.0)
-PLENTY = Bound(1000)
+PLENTY = WarmBound(1000)
 
 
 def request(symbol: str, hours: int = 24) -> FetchRequest:
@@ -39,14 +39,14 @@ def test_what_is_asked_for_more_than_once_in_its_ttl_is_worth_a_call() -> None:
 def test_what_is_listed_is_kept_warm_whoever_asks() -> None:
     """Somebody has said so; of what they have listed it is told what nobody asks for."""
     listed = [request("X"), request("Y")]
-    found = warm_set(SOURCE, listed, asked(A=3, Y=9), Bound(2))
+    found = warm_set(SOURCE, listed, asked(A=3, Y=9), WarmBound(2))
     assert symbols(found) == ["X", "Y"]
     assert (found.left_out, found.idle) == ((request("A"),), (request("X"),))
 
 
 def test_what_there_is_no_room_for_is_left_out_from_the_end() -> None:
     """The one that is asked for most gains most by each call."""
-    found = warm_set(SOURCE, [request("X")], asked(A=3, B=9, C=5), Bound(3))
+    found = warm_set(SOURCE, [request("X")], asked(A=3, B=9, C=5), WarmBound(3))
     assert symbols(found) == ["X", "B", "C"]
     assert found.left_out == (request("A"),)
 
@@ -54,15 +54,20 @@ def test_what_there_is_no_room_for_is_left_out_from_the_end() -> None:
 def test_places_in_a_request_that_goes_anyway_are_used() -> None:
     """Where one request asks for several symbols."""
     packed = replace(SOURCE, pack=3)
-    found = warm_set(packed, [request("X")], asked(A=3, B=9, C=5), Bound(3))
+    found = warm_set(packed, [request("X")], asked(A=3, B=9, C=5), WarmBound(3))
     assert symbols(found) == ["X", "B", "C"]
-    assert symbols(warm_set(packed, [request("X")], asked(A=3, B=9, C=5), Bound(6))) == ["X", "B", "C", "A"]
+    assert symbols(warm_set(packed, [request("X")], asked(A=3, B=9, C=5), WarmBound(6))) == [
+        "X",
+        "B",
+        "C",
+        "A",
+    ]
 
 
 def test_money_bounds_it_as_well() -> None:
     """A busy symbol that is too dear makes room for others."""
     costs = {request("X"): 1.0, request("A"): 3.0, request("B"): 9.0, request("C"): 1.0}
-    found = warm_set(SOURCE, [request("X")], asked(A=3, B=9, C=5), Bound(1000, 5.0, costs.__getitem__))
+    found = warm_set(SOURCE, [request("X")], asked(A=3, B=9, C=5), WarmBound(1000, 5.0, costs.__getitem__))
     assert symbols(found) == ["X", "C", "A"]
     assert found.left_out == (request("B"),)
 

@@ -19,7 +19,7 @@ from tbcache.io import run
 from tbcache.queue import PacingBroker, Queue
 from tbcache.queue.account import Account
 from tbcache.queue.batch import Wants, put_all
-from tbcache.queue.script import Ask
+from tbcache.queue.script import JobAsk
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 
@@ -79,7 +79,7 @@ class _Queue:
         self._broker, self._name = broker, name
 
     def put(self, message: bytes) -> None:
-        ask = Ask(f"put-{time.monotonic_ns()}", message, "")
+        ask = JobAsk(f"put-{time.monotonic_ns()}", message, "")
         run(put_all(self._broker.store, "", self._name, [ask], Wants(Account("", 0))))
 
     def get(self, timeout: float) -> bytes:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tbcache.queue.script import Ask
+from tbcache.queue.script import JobAsk
 from tbcache.store.key import Keys
 from tbcache.testing.simulated.keyspace import Keyspace
 from tests.simulation.scripts import Call
@@ -42,7 +42,7 @@ class Fairness:
         self._since: dict[tuple[str, str], tuple[int, int]] = {}
 
     def enqueued(self, who: str, call: Call, found: Any) -> None:
-        for queued in found[: len(call.arguments["asks"]) // len(Ask._fields)]:
+        for queued in found[: len(call.arguments["asks"]) // len(JobAsk._fields)]:
             if queued.state == "queued":
                 self._caller[queued.id] = call.text("caller")
         self._note()

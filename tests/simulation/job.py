@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tbcache.queue.script import Ask
+from tbcache.queue.script import JobAsk
 from tbcache.store.key import Keys
 from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace
@@ -75,7 +75,7 @@ class Jobs:
 
     def enqueued(self, who: str, call: Call, found: Any) -> None:
         asks = call.arguments["asks"]
-        keys = [key.decode() for key in asks[2 :: len(Ask._fields)]]
+        keys = [key.decode() for key in asks[2 :: len(JobAsk._fields)]]
         for key, queued in zip(keys, found, strict=True):
             after = float(call.arguments["after"] or 0)
             if queued.state == "joined":

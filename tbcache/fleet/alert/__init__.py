@@ -7,6 +7,6 @@ docs/alerts.md.
 from tbcache.fleet.alert.message import trial_message
 from tbcache.fleet.alert.trial import send_trial
 from tbcache.fleet.alert.watch import Watch
-from tbcache.fleet.alert.webhook import Answer, Webhook
+from tbcache.fleet.alert.webhook import Delivery, Webhook
 
-__all__ = ["Answer", "Watch", "Webhook", "send_trial", "trial_message"]
+__all__ = ["Delivery", "Watch", "Webhook", "send_trial", "trial_message"]

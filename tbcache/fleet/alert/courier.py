@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from tbcache.fleet.alert.message import Message
-from tbcache.fleet.alert.webhook import Answer, Webhook
+from tbcache.fleet.alert.webhook import Delivery, Webhook
 from tbcache.io.background import BackgroundThread
 
 #: So many are in its hands at once.
@@ -18,7 +18,7 @@ class Courier:
     def __init__(self, webhook: Webhook) -> None:
         self._webhook = webhook
         self._waiting: deque[Message] = deque()
-        self._answered: deque[tuple[Message, Answer]] = deque()
+        self._answered: deque[tuple[Message, Delivery]] = deque()
         self._in_hand: set[str] = set()
         self._thread = BackgroundThread("tbcache-webhook", self._step)
 
@@ -37,7 +37,7 @@ class Courier:
         """Whether it is to be sent yet, or what came back was not asked for yet."""
         return message_id in self._in_hand
 
-    def answers(self) -> list[tuple[Message, Answer]]:
+    def answers(self) -> list[tuple[Message, Delivery]]:
         """What has come back since the last call."""
         found = [self._answered.popleft() for _ in range(len(self._answered))]
         self._in_hand -= {message.id for message, _ in found}

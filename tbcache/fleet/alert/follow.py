@@ -19,7 +19,7 @@ HOLD = timedelta(seconds=60)
 LONGEST_HOLD = timedelta(minutes=30)
 RECENT = timedelta(hours=1)
 
-Key = tuple[str, str | None]
+IncidentKey = tuple[str, str | None]
 
 
 def follow(
@@ -44,11 +44,11 @@ def follow(
     return changed
 
 
-def _by_key(troubles: Iterable[Trouble]) -> dict[Key, Trouble]:
+def _by_key(troubles: Iterable[Trouble]) -> dict[IncidentKey, Trouble]:
     """One trouble of each kind and source; where there are several, with the words of all."""
-    found: dict[Key, Trouble] = {}
+    found: dict[IncidentKey, Trouble] = {}
     for one in troubles:
-        key: Key = (one.kind, one.source)
+        key: IncidentKey = (one.kind, one.source)
         if (first := found.get(key)) is not None:
             since = min((moment for moment in (first.since, one.since) if moment), default=None)
             one = Trouble(first.kind, f"{first.what}; {one.what}", first.todo, first.source, since)
@@ -102,7 +102,7 @@ def is_recent(one: Incident, now: datetime) -> bool:
     return one.opened_at is not None and now - one.opened_at < RECENT
 
 
-def _hold(known: Iterable[Incident], key: Key, now: datetime) -> timedelta:
+def _hold(known: Iterable[Incident], key: IncidentKey, now: datetime) -> timedelta:
     recent = [one for one in known if one.key == key and one.ended_at and is_recent(one, now)]
     return min(HOLD * (1 << min(len(recent), 10)), LONGEST_HOLD)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tbcache.fleet.alert.courier import MOST_IN_HAND, Courier
 from tbcache.fleet.alert.gone import Gone
 from tbcache.fleet.alert.message import message_id, message_of
-from tbcache.fleet.alert.webhook import Answer, Webhook
+from tbcache.fleet.alert.webhook import Delivery, Webhook
 from tbcache.fleet.incident import Incident
 from tbcache.io import now
 from tbcache.io.log import get_logger
@@ -38,7 +38,7 @@ class Post:
         self._namespace, self._redactor = namespace, redactor
         #: When the webhook has accepted the first message of an incident.
         self._told_at: deque[float] = deque()
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Delivery] = {}
         self._gone = gone
 
     def stop(self) -> None:
@@ -99,7 +99,7 @@ class Post:
         under_way = 0 if self._courier is None else self._courier.in_hand
         return max(0, MOST_AN_HOUR - len(self._told_at) - under_way)
 
-    def _after(self, one: Incident, answer: Answer, at: datetime) -> Incident:
+    def _after(self, one: Incident, answer: Delivery, at: datetime) -> Incident:
         facts = {"kind": one.kind, "source": one.source, "incident": one.id, "news": one.unsent}
         over = replace(one, sent=one.unsent, tries=0, next_try_at=None)
         if answer.is_accepted:

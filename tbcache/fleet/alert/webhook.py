@@ -33,7 +33,7 @@ GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Delivery:
     """What came back within ``seconds``: a status, or None and the ``reason`` why there is none."""
 
     status: int | None
@@ -74,7 +74,7 @@ class Webhook:
         """What tells it from another: all of its URL, which is not to be shown."""
         return self._url.get_secret_value()
 
-    def send(self, message: Message) -> Answer:
+    def send(self, message: Message) -> Delivery:
         """Send it once, within the time of a try and that of looking up a name; does not raise."""
         began = time.monotonic()
         try:
@@ -87,9 +87,9 @@ class Webhook:
                 )
                 reply.close()
         except Exception as error:
-            return Answer(None, self._explain(error), time.monotonic() - began)
+            return Delivery(None, self._explain(error), time.monotonic() - began)
         retry_after = _seconds(reply.headers.get("retry-after", ""))
-        return Answer(reply.status_code, _words(reply.status_code), time.monotonic() - began, retry_after)
+        return Delivery(reply.status_code, _words(reply.status_code), time.monotonic() - began, retry_after)
 
     @property
     def _timeout(self) -> httpx2.Timeout:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tbcache.providers.base import Provider
 from tbcache.providers.conformance import error_rule, page_rule, request_rule
-from tbcache.providers.conformance.checked import Checked, Found, Level, Rule
+from tbcache.providers.conformance.checked import Breach, Checked, Level, Rule
 from tbcache.providers.recording import Recording
 
 #: What differs between two recordings with the same mistake: ids, values and counts.
@@ -79,13 +79,13 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _findings(rule: Rule, checked: Checked) -> Sequence[Found]:
+def _findings(rule: Rule, checked: Checked) -> Sequence[Breach]:
     """What ``rule`` finds; what the source raises meanwhile is a finding as well."""
     try:
         return list(rule(checked))
     except Exception as error:
         what = f"it raised {type(error).__name__}: {error}"
-        return [Found("", what[:200], "request(), packs() and is_of() may raise nothing")]
+        return [Breach("", what[:200], "request(), packs() and is_of() may raise nothing")]
 
 
 def _once(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ _PLANTED = "planted-credential-"
 Level = Literal["wrong", "not shown"]
 
 
-class Found(NamedTuple):
+class Breach(NamedTuple):
     """What a rule tells of: see :class:`Finding`."""
 
     recording: str
@@ -106,4 +106,4 @@ def _secret_fields() -> list[str]:
 
 
 #: Looks at a source and its recordings, and tells what is wrong.
-Rule = Callable[[Checked], Iterator[Found]]
+Rule = Callable[[Checked], Iterator[Breach]]

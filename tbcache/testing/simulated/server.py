@@ -16,7 +16,7 @@ from tbcache.testing.simulated.lua import runtime
 
 #: Told of each command that was carried out: who asked, the command, its answer or error.
 Listener = Callable[[str, tuple[bytes, ...], Any], None]
-Answer = Callable[[Any], None]
+OnAnswer = Callable[[Any], None]
 
 
 class Subscriber(Protocol):
@@ -51,7 +51,7 @@ class Server:
         self.popped: list[Callable[[bytes, bytes], None]] = []
         self.subscribers: dict[bytes, list[Subscriber]] = defaultdict(list)
         self._scripts: dict[bytes, str] = {}
-        self._blocked: list[tuple[Sequence[bytes], Answer]] = []
+        self._blocked: list[tuple[Sequence[bytes], OnAnswer]] = []
 
     def now_us(self) -> int:
         return self._kernel.begins_at * MICROS + self._kernel.now_us + self.skew_us
@@ -111,7 +111,7 @@ class Server:
         self._unblock()
         return answer
 
-    def block(self, keys: Sequence[bytes], answer: Answer) -> Callable[[], None]:
+    def block(self, keys: Sequence[bytes], answer: OnAnswer) -> Callable[[], None]:
         """Call ``answer`` with a list and its first element once one of ``keys`` has one; gives what ends the
         wait."""
         waiting = (keys, answer)
