@@ -474,3 +474,4 @@ class FleetState(Schema):
     leader: str | None = Field(description="The scheduler that does the work, while one does.")
     workers: list[Worker]
     lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")
+    unwatched: str = Field(description="Why nobody is told of troubles; empty where somebody is.")
