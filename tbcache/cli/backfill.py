@@ -94,4 +94,5 @@ class _Pages:
         return {"pages": self._pages, "items": self._items, "reached_at": reached_at}
 
     def __str__(self) -> str:
-        return f"{self._pages} pages, {self._items} items"
+        pages, items = ("" if count == 1 else "s" for count in (self._pages, self._items))
+        return f"{self._pages} page{pages}, {self._items} item{items}"

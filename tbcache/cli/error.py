@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -25,6 +25,8 @@ from tbcache.models.error import (
     nearest,
 )
 
+#: So many commands are not named where none is like the one that was meant.
+MOST_NAMED = 12
 #: Set by the script of a shell that asks what a line of its user's may go on with.
 VARIABLE = "_TBCACHE_COMPLETE"
 
@@ -135,7 +137,7 @@ def _usage(error: TyperException) -> str:
 def _reason(error: TyperException) -> str:
     option, cause = getattr(error, "option_name", None), error.__context__
     if option is not None and type(error).__name__ == "NoSuchOption":
-        return f"no such option: {option}{nearest(option, _options(error))}"
+        return f"no such option: {option}{_near_option(option, _options(error))}"
     if type(error).__name__ == "BadParameter" and type(cause).__name__ == "ValidationError":
         return _bad_value(error, cause)
     text = error.format_message().strip().rstrip(".")
@@ -143,7 +145,10 @@ def _reason(error: TyperException) -> str:
         return f"missing command: one of {', '.join(_commands(error))}"
     found = re.match(r"No such command '(.*?)'", text)
     if found:
-        return f"no such command: {found[1]}{nearest(found[1], _commands(error))}"
+        known = _commands(error)
+        # Those of a group are few enough to be named.
+        rest = f": it is one of {', '.join(known)}" if len(known) < MOST_NAMED else ""
+        return f"no such command: {found[1]}{nearest(found[1], known) or rest}"
     return text[:1].lower() + text[1:]
 
 
@@ -158,6 +163,13 @@ def _bad_value(error: TyperException, why: Any) -> str:
     if choices:
         words = f"it should be one of {', '.join(choices)}{nearest(str(given['input']), choices)}"
     return f"{name}={given['input']!r} is not valid: {words}"
+
+
+def _near_option(option: str, known: Iterable[str]) -> str:
+    """As :func:`nearest`; the dashes, which all begin with, bring none nearer."""
+    by_word = {one.lstrip("-"): one for one in known}
+    near = nearest(option.lstrip("-"), by_word)
+    return next((f"; did you mean {one!r}?" for word, one in by_word.items() if repr(word) in near), "")
 
 
 def _options(error: TyperException) -> list[str]:

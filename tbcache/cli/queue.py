@@ -189,6 +189,8 @@ def weight(
 ) -> None:
     """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
     check_form(as_json=as_json, as_csv=as_csv)
+    if as_csv and (unset or value is not None):
+        raise InvalidRequest("--csv is for the list of weights")
     if unset and (caller is None or value is not None):
         raise InvalidRequest("--unset takes a caller, and no weight")
     if caller is not None and unset:

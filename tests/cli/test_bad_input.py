@@ -26,6 +26,9 @@ Cli = Callable[..., Done]
 USAGE = [
     (["ftch", "twitter", "AAPL"], "no such command: ftch; did you mean 'fetch'?"),
     (["cache", "clera", "*"], "no such command: clera; did you mean 'clear'?"),
+    (["cache", "nonsense"], "no such command: nonsense: it is one of stats, clear (see"),
+    (["queue", "cancel", "x", "--csv"], "no such option: --csv (see"),
+    (["queue", "weight", "desk", "2", "--csv"], "--csv is for the list of weights"),
     (["fetch", "twitter", "AAPL", "--jsn"], "no such option: --jsn; did you mean '--json'?"),
     (["fetch", "twitter"], "missing argument 'SYMBOL'"),
     (["fetch", "twiter", "AAPL"], "unknown source 'twiter'; did you mean 'twitter'?"),
