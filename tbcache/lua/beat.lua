@@ -63,7 +63,7 @@ local stored = redis.call('HMGET', window.state, 'limits', 'closed_until', 'clos
 window.limits = parse_limits(stored[1] or limits)
 local is_whole = not window.is_behind and now >= whole_from(stored[5], stored[6], longest(window.limits), hold)
 
--- Shares are for those who can go on without Redis: the others wait for Redis, whatever is theirs.
+-- Only processes that can go on without Redis have a share. The others have to wait for Redis anyway.
 local members, given, sharing = members_of(window, now), 0, 0
 for other, theirs in pairs(members.shares) do
     if other ~= process then
@@ -75,16 +75,16 @@ if can_fall_back then
     fair = 1 / (sharing + 1)
     share = math.max(0, math.min(fair, 1 - given))
     if not is_whole then
-        -- Some of whom nothing is known any more may be going on with theirs.
+        -- Processes of which Redis knows nothing any more may be going on with their shares.
         share = math.min(share, going_by)
     end
-    -- Until it has read this it goes by the old one: the larger of the two is taken.
+    -- Until the process has read this reply it goes by its old share, so the larger of the two is recorded.
     put(window.state, 'share:' .. process, string.format('%.9f', math.max(share, math.min(going_by, 1 - given))))
 else
     redis.call('HDEL', window.state, 'share:' .. process)
 end
 
--- The same holds for its allowances.
+-- The larger of the old and the new allowance is recorded as well.
 local reserved, granted = read_allowances(allowances), {}
 members.allowances[process] = nil
 local is_wanted = tonumber(stored[4] or 0) > now

@@ -52,7 +52,7 @@ if deadline_us > 0 and now > deadline_us then
     return reply_dequeued(now, now + SOON_US, false, '', {}, {})
 end
 local is_paced = limits ~= ''
--- What only a queue with a window needs.
+-- The functions of the window, which only a queue with limits needs.
 local pacing = {}
 if is_paced then
 --@include window
@@ -61,16 +61,16 @@ end
 local seen = is_paced and pacing.enter(window, now, limits, seen_before, suffix) or ''
 local is_extended, revoked = false, {}
 
--- Renews a claim; false where it is in hand no longer.
+-- Renews a claim. Replies false where the worker does not have the job any more.
 local function renew_claim(claim)
     if redis.call('ZADD', claims, 'XX', 'GT', 'CH', int(now + claim_us), claim) == 1 then
         return true
     elseif redis.call('HEXISTS', jobs, job_of(claim)) == 1 then
-        -- The server's clock was set back.
+        -- The claim ends later than it would now, so the server's clock was set back.
         return redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
     end
     revoked[#revoked + 1] = claim
-    -- What it sends until it has stopped counts.
+    -- The job was cancelled. What it sends until it has stopped counts in the window, so its slots are held.
     return redis.call('ZSCORE', claims, claim)
 end
 
@@ -93,11 +93,11 @@ local function ask_again_at(moment)
     end
 end
 
--- Where no worker has asked for half of a claim, the server was away, and none could renew
--- its claims: those that lapsed in that time, or will soon, hold for a little longer, once.
+-- If no worker has asked for half the length of a claim, the server was away, and no worker could renew its claims.
+-- The claims that lapsed in that time, or will soon, hold for a little longer, once.
 local stored = redis.pcall('GET', asked)
 local last = type(stored) == 'string' and moment(stored) or 0
--- A damaged moment is written anew.
+-- A damaged moment counts as now.
 last = last > 0 and last or now
 if now - last > claim_us / 2 then
     local grace = claim_us / 2
@@ -107,14 +107,14 @@ if now - last > claim_us / 2 then
     end
 end
 redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
--- What waits outlasts a queue that is quiet, but is asked for jobs.
+-- As long as workers ask for jobs, what waits does not expire, even where nothing is queued for days.
 if math.floor(now / HOUR_US) ~= math.floor(last / HOUR_US) then
     renew_ttls()
 end
 
--- The claims that have lapsed, the first last, but for those of workers that are there: code that holds the
--- interpreter of a process, or a machine with much else to do, keeps it from renewing them. Its connection is closed
--- when it ends. Where that cannot be known, a claim holds for twice as long.
+-- The claims that have lapsed, the oldest last. Those of workers whose connection is open are left out: such a worker is
+-- alive, and only kept from renewing them by code that holds its interpreter, or by a busy machine. The system closes
+-- the connection when the process ends. If Redis does not tell who is connected, a claim holds for twice as long.
 local function all_lapsed()
     local found = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, 100)
     local channels, lapsed = {}, {}
@@ -136,12 +136,11 @@ local function all_lapsed()
     return lapsed
 end
 
--- One of the jobs that a worker had when it died may be the cause; a job whose workers die again and again is
--- dead-lettered.
--- The last goes first: each is put in front of those that lapsed after it.
+-- One of the jobs that a worker had when it died may be the cause. A job whose workers die again and again is put among
+-- the dead. The newest claim is handled first, because each job is put in front of those that were handled before it.
 for _, lapsed in ipairs(all_lapsed()) do
     local id = job_of(lapsed)
-    -- One that was cancelled is over.
+    -- A job that was cancelled is over, and does not come back.
     if redis.call('HEXISTS', jobs, id) == 1 then
         local died = count_up(deaths, id, most_deaths)
         if died >= most_deaths then
@@ -163,7 +162,7 @@ for _, id in ipairs(due) do
     renew_ttls()
 end
 
--- The last look at the window.
+-- What the last look at the window has replied.
 local status
 
 -- Whether `many` jobs of a lane may go upstream now.

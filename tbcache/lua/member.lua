@@ -97,7 +97,7 @@ local function write_allowances(window, allowances)
     end
 end
 
--- Takes slots off the taker's own allowance first. Where nobody looked, that was done before.
+-- Takes slots off the taker's own allowance. If the script has not read the members, no allowance is touched.
 local function spend(window, cost)
     local allowances = window.members and window.members.allowances[window.process]
     if allowances then

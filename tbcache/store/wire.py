@@ -20,7 +20,7 @@ CLOCK_DRIFT = 1e-3
 
 class Seen(NamedTuple):
     """What Redis has replied of a source: the epoch in force, and when it noted that this process was heard
-    (us of its time; 0: it has no such note). ``meet`` in epoch.lua compares it with what Redis knows."""
+    (us of its time; 0: it has no such note). ``check_in`` in epoch.lua compares it with what Redis knows."""
 
     epoch: str = ""
     last_seen_us: int = 0
@@ -34,7 +34,7 @@ UNSEEN = Seen()
 
 
 def read_seen(reply: bytes) -> Seen:
-    """``EPOCH HEARD`` as ``meet`` replies it; nothing where a script only looked."""
+    """``EPOCH HEARD`` as ``check_in`` replies it; nothing where a script only looked."""
     epoch, _, heard = reply.decode(errors="backslashreplace").partition(" ")
     return Seen(epoch, int(heard or 0))
 
