@@ -849,3 +849,26 @@ def test_what_waits_is_cancelled_by_a_search(client: TestClient, store: Store, s
     assert "2 jobs of reddit are cancelled." in text_of(done)
     assert queue.depth("reddit").interactive == 1
     assert "cancel-all" not in client.get("/jobs?error=x").text
+
+
+def test_when_the_next_request_may_go_is_now_while_anything_is_left(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """When the next slot comes free is another moment, and looked like a wait."""
+
+    def told() -> str:
+        client.app.state.live.forget()  # type: ignore[attr-defined]
+        page = client.get("/").text
+        row_of = text_of(page[page.index('id="source-reddit"') :].partition("</tr>")[0])
+        (found,) = re.findall(r"60 in 1 min \d+ \d+ (now|nobody knows|\d\d:\d\d:\d\d) ", row_of)
+        return str(found)
+
+    limiter = RateLimiter(get_source("reddit", settings), store)
+    assert limiter.check_rate_limit()[0]
+    assert told() == "now"
+    card = text_of(client.get("/source/reddit").text)
+    assert re.search(r"Next may go now A slot comes free \d\d:\d\d:\d\d UTC", card)
+    assert all(limiter.check_rate_limit()[0] for _ in range(59))
+    assert re.match(r"\d\d:", told())
+    act(client, "pause", source="reddit", sure="yes")
+    assert told() == "nobody knows"

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from tbcache.api.page import svg
 from tbcache.api.page.chart import Place, course
+from tbcache.api.page.words import moment
 from tbcache.fleet import FleetStatus
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.model import LimitStatus, SourceStatus
@@ -40,6 +41,8 @@ class Window:
     picture: Markup
     #: What the picture does not show; "" where it shows all.
     hidden: str = ""
+    #: When the next request may go: now, at a moment, or when nobody knows; a dash while Redis is away.
+    next_may_go: str = "—"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,15 @@ def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
         source.slots, now, limit.window_seconds, since=source.slots[0] if is_cut else None, used=limit.used
     )
     hidden = f"its last {MOST_SLOTS} slots: where it is hatched, those before are not drawn" if is_cut else ""
-    return Window(limit, span, picture, hidden)
+    return Window(limit, span, picture, hidden, _next_may_go(limit, now))
+
+
+def _next_may_go(limit: LimitStatus, now: datetime) -> str:
+    if limit.is_limited is None:
+        return "—"
+    if not limit.is_limited:
+        return "now"
+    return moment(limit.reset_at, now) if limit.reset_at else "nobody knows"
 
 
 def freshness(status: FleetStatus) -> list[tuple[SourceStatus, list[Cell]]]:
