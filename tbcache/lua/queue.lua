@@ -135,7 +135,7 @@ local function answer(id, result)
     end
 end
 
--- The last clear of the source (see clear.lua), while one is not swept yet; 0: none.
+-- Reads the sequence of the source's last clear (see clear.lua) whose sweep is not over; 0 where there is none.
 local cleared
 local function last_clear(log_key)
     if not cleared then
@@ -160,8 +160,8 @@ do
     end
 end
 
--- Until when an entry is fresh (us); 0 for none. One that is older than a clear that is not swept yet does not count,
--- whatever that clears.
+-- Reads until when an entry is fresh (us); 0 where there is no entry. An entry that is older than a clear whose sweep
+-- is not over does not count, whatever that clear hides.
 local function fresh_until_of(entry, log_key)
     local head = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES - 1)
     if type(head) ~= 'string' or head == '' or birth_of(head) < last_clear(log_key) then
@@ -170,8 +170,8 @@ local function fresh_until_of(entry, log_key)
     return fresh_until(head)
 end
 
--- What a fetch wants of its answer, by its message: for how many seconds more it must be fresh, and after which moment
--- (s) its load must have begun; 0: any.
+-- Reads from its message what a fetch wants of its answer: for how many seconds more it must be fresh, and after which
+-- moment (s) its load must have begun (0: at any time).
 local function wants_of(message)
     local is_json, job = pcall(cjson.decode, message)
     if not is_json or type(job) ~= 'table' or type(job.kwargs) ~= 'table'
@@ -204,8 +204,8 @@ local function is_suspect(id)
     return (tonumber(died) or SUSPECT_DEATHS) >= SUSPECT_DEATHS
 end
 
--- Puts a job in front of its lane, or of the suspects: in front of all places that were given otherwise, as those
--- are above 0. It is on nobody's account: it had its turn, or needs none.
+-- Puts a job in front of its lane, or of the suspects. All other places are above 0, so it comes before them. No
+-- caller's account is charged, because the job has had its turn, or needs none.
 local function put_in_front(id)
     local lane = is_suspect(id) and suspects or (account_of(id))
     local first = tonumber(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2] or 0)
@@ -213,8 +213,8 @@ local function put_in_front(id)
     is_there[lane] = true
 end
 
--- Where the next job of a caller would begin, and the virtual time of the lane. Who has nothing waiting begins
--- behind the others who have just come, and not before them for what it did not use.
+-- Reads where the next job of a caller would begin, and the virtual time of the lane. A caller that has nothing waiting
+-- begins behind others who have just come: what it did not use before gives it no precedence.
 local function next_place(lane, caller)
     local found = redis.call('ZMSCORE', tags_of(lane), '', caller)
     local time = tonumber(found[1] or 0)
@@ -236,7 +236,7 @@ local function give_places(lane, ids, stride, caller)
         place = math.max(time + STEP, caller ~= '' and finish or 0)
     end
     if before then
-        -- Who has used up nothing beyond that time comes again as one who is new.
+        -- A caller that has used nothing beyond that time may be forgotten: it would begin there as a new one does.
         redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(before))
         ends = {int(time), ''}
     end
@@ -265,7 +265,7 @@ local function put_in(id, now)
     end
 end
 
--- Jobs left a lane; the last that did so in its turn had that place.
+-- Records that jobs have left a lane. The last of them that left in its turn had that place.
 local function move_on(lane, place)
     if redis.call('ZCARD', lane) == 0 then
         redis.call('DEL', tags_of(lane))
@@ -274,7 +274,7 @@ local function move_on(lane, place)
     end
 end
 
--- Takes a job out of a lane, though its turn has not come; how many that were, 0 or 1.
+-- Takes a job out of a lane before its turn. Replies how many jobs that were, 0 or 1.
 local function take_out(lane, id)
     local many = redis.call('ZREM', lane, id)
     if many > 0 and lane ~= suspects then
@@ -283,12 +283,13 @@ local function take_out(lane, id)
     return many
 end
 
--- Takes a job out of wherever it waits; how many places that were, 0 where it is in a worker's hands.
+-- Takes a job out of every place where it waits. Replies how many those were: 0 where a worker has the job.
 local function take_away(id)
     return take_out(suspects, id) + take_out(interactive, id) + take_out(prewarm, id) + redis.call('ZREM', delayed, id)
 end
 
--- A job goes that took no slot: it was on a caller's account for nothing, whose next ones come so much earlier.
+-- Gives a caller's account back what a job was charged that has taken no slot, so that the caller's next jobs come so
+-- much earlier.
 local function refund(id)
     local lane, stride, caller = account_of(id)
     if caller ~= '' then
@@ -296,8 +297,8 @@ local function refund(id)
     end
 end
 
--- Puts a job off until it is due (us). Where it is the next that is, a worker that waits for an earlier one, or for
--- none, is notified: it learns by its next ask when to come.
+-- Puts a job off until it is due (us). If no other job is due earlier, a worker is notified that waits for a later one,
+-- or for none: it learns with its next ask when to come.
 local function put_off(id, due)
     redis.call('ZADD', delayed, int(due), id)
     is_there[delayed] = true
@@ -306,7 +307,7 @@ local function put_off(id, due)
     end
 end
 
--- The job is in no worker's hands any more, and waits again.
+-- Records that no worker has the job any more, and that it waits again.
 local function mark_back(id)
     local key = is_there[keys] and redis.call('HGET', keys, id)
     if key then
@@ -314,7 +315,7 @@ local function mark_back(id)
     end
 end
 
--- The job that waited for another of the same fetch to be over takes its place.
+-- Gives the place of a job that is over to the one that waited for it, as both are of the same fetch.
 local function promote(key, id, now)
     if redis.call('HEXISTS', jobs, id) == 1 then
         redis.call('HSET', pending, key, id)
@@ -324,7 +325,7 @@ local function promote(key, id, now)
     end
 end
 
--- A job is over, and no longer the one of its fetch.
+-- Records that a job is over, and is no longer the job of its fetch.
 local function leave_fetch(id, key, now)
     local found = redis.call('HMGET', pending, key, '+' .. key)
     if found[1] == id then
