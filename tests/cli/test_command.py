@@ -49,7 +49,7 @@ def test_every_help_begins_with_a_verb_and_ends_with_an_example(cli: Cli, args: 
     assert words[1].split()[0] in (
         "Start", "Fetch", "Queue", "Warm", "Show", "List", "Run", "Serve", "Clear", "Remove",
         "Record", "Check", "Pause", "Send", "Accept", "Have", "Lower", "Take", "Lift", "Forget", "Set",
-        "Print",
+        "Print", "Count",
     )  # fmt: skip
     assert words[-1].strip().startswith("Example: tbcache ")
 
