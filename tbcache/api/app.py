@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from tbcache.api import (
+    alert,
     cache,
     change,
     dead,
@@ -62,9 +63,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.context = context
-    for part in (status, source, symbol, limit, usage, history, change, cache, job, dead, operate, sentiment):
+    for part in (status, alert, source, symbol, limit, usage, history, change, sentiment):
         app.include_router(part.router)
     for part in (cache, job, dead, operate):
+        app.include_router(part.router)
         app.include_router(part.write_router)
     app.include_router(sentiment.past_router)
     app.include_router(status.incident_router)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model import Schema
+from tbcache.api.paging import link_next, page_of
+from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
-from tbcache.fleet import ChangeKind
+from tbcache.fleet import ChangeKind, ChangeMark
 
 router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
-
-
-class ChangesQuery(BaseModel):
-    """What may stand behind the ``?``."""
-
-    hours: float = Field(1.0, gt=0, le=24, description="In how many hours.")
 
 
 class Change(Schema):
@@ -34,6 +30,24 @@ class Change(Schema):
 
 
 @router.get("/changes")
-def changes(context: Ctx, asked: Annotated[ChangesQuery, Query()]) -> list[Change]:
+def changes(
+    context: Ctx,
+    request: Request,
+    response: Response,
+    hours: Annotated[float, Query(gt=0, le=24, description="In how many hours.")] = 1.0,
+    most: Most = 100,
+    after: Annotated[
+        str | None,
+        Query(
+            max_length=40,
+            description="As `Link` has it.",
+            json_schema_extra={"pattern": "^[0-9]{1,17}[.][0-9]{1,17}$"},
+        ),
+    ] = None,
+) -> list[Change]:
     """What has changed in the last hour, or hours, the last first."""
-    return [Change.model_validate(one) for one in context.fleet.changes(asked.hours)]
+    mark, found = None if after is None else ChangeMark.read(after), context.fleet.changes(hours)
+    page, has_more = page_of(found if mark is None else mark.rest_of(found), most)
+    if has_more:
+        link_next(request, response, after=str(ChangeMark.behind(page, mark)))
+    return [Change.model_validate(one) for one in page]

@@ -11,11 +11,11 @@ from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Context, Ctx
 from tbcache.api.model import RequestBody, Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import link_next
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
-from tbcache.fleet import JobFilter, fetches_of, warming_of
+from tbcache.fleet import JobFilter, JobMark, fetches_of, warming_of
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import InvalidRequest
 
@@ -24,8 +24,6 @@ write_router = APIRouter(prefix="/api", tags=["jobs"], route_class=WriteRoute, d
 
 #: So many symbols are asked for at once.
 MOST_SYMBOLS = 100
-#: Further back in a list than this one looks for a symbol, or a caller.
-MOST_SKIPPED = 10_000
 
 Symbols = Annotated[list[Symbol], Field(min_length=1, max_length=MOST_SYMBOLS)]
 
@@ -105,16 +103,24 @@ def jobs(
     ] = None,
     state: Annotated[Literal["running", "waiting", "delayed", "follows"] | None, Query()] = None,
     most: Most = 100,
-    skip: Annotated[int, Query(ge=0, le=MOST_SKIPPED, description="Leave out so many.")] = 0,
+    after: Annotated[
+        str | None,
+        Query(
+            max_length=80,
+            description="As `Link` has it.",
+            json_schema_extra={"pattern": "^[^:]+:[0-9]{1,9}$"},
+        ),
+    ] = None,
 ) -> list[Job]:
     """The jobs of a queue, or of all sources', in the order in which they are to start.
 
     They go on meanwhile: one may be on two pages, or on none.
     """
     where = JobFilter(symbol=symbol, caller=caller, state=state)
-    found, has_more = page_of(context.fleet.jobs(name, where, skip + most + 1)[skip:], most)
-    if has_more and skip + most <= MOST_SKIPPED:
-        link_next(request, response, skip=str(skip + most))
+    mark = None if after is None else JobMark.read(after)
+    found, rest = context.fleet.jobs_after(name, where, most, mark)
+    if rest is not None:
+        link_next(request, response, after=str(rest))
     return [Job.model_validate(one) for one in found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -151,6 +151,26 @@ class Moved(Schema):
     )
 
 
+class JobsMeant(RequestBody):
+    """Which jobs that wait: those that have all of what is said; all of the queue where nothing is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"symbol": "AAPL", "dry_run": True}]})
+
+    symbol: Annotated[str | None, Field(max_length=200, min_length=1)] = None
+    caller: Annotated[str | None, Field(max_length=200, min_length=1, description="With all below it.")] = (
+        None
+    )
+    state: Annotated[Literal["waiting", "delayed", "follows"] | None, Field()] = None
+    why: Annotated[str, Field(max_length=200)] = ""
+    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+
+
+class Cancelled(Schema):
+    name: str
+    count: int = Field(description="How many were cancelled, or would be.")
+    is_done: bool = Field(description="False for a dry run.")
+
+
 class DeadAsked(RequestBody):
     """Which dead letters: those that have all of what is said; all of the queue where nothing is."""
 
@@ -255,6 +275,14 @@ class SourceUsage(Schema):
     latency_mean: float | None
 
 
+class Failing(Schema):
+    """The failures since a fetch of a source last went well."""
+
+    count: int
+    since: datetime
+    kinds: tuple[str, ...]
+
+
 class RecentUsage(Schema):
     """A source in the last minutes: ``seconds`` is how many seconds that is, 5 to 6 minutes as a rule."""
 
@@ -273,6 +301,40 @@ class RecentUsage(Schema):
     latency_p50: float | None
     latency_p95: float | None
     latency_mean: float | None
+    settled: int = Field(description="The fetches that came to an end, good or bad.")
+    failed: int = Field(description="The errors that the source is to blame for.")
+    failed_since: datetime | None = Field(description="About when the first of these was.")
+    recovered: int = Field(description="The fetches that ended since a minute with any.")
+    last: Failing | None = Field(description="The failures since a fetch last went well; null where it did.")
+    plain: int = Field(description="The requests that ask for words, as the plan refuses the cashtag.")
+
+
+class Refusal(Schema):
+    since: datetime
+    reason: str
+    is_bug: bool = Field(description="The script is wrong, and the keys are as they should be.")
+
+
+class SourceProfile(Schema):
+    """What a process was started with of a source."""
+
+    limits: str
+    missing: tuple[str, ...]
+    credentials: tuple[str, ...]
+    max_hours: int
+    delay_hours: float
+    is_served: bool = Field(description="It takes the source's jobs.")
+    daily_budget: float | None
+    query_filter: str | None
+
+
+class Profile(Schema):
+    """What a process was started with."""
+
+    sources: dict[str, SourceProfile]
+    common_symbols: tuple[str, ...]
+    common_hours: int
+    declared: dict[str, SourceProfile] = Field(description="The sources that its code has declared.")
 
 
 class Worker(Schema):
@@ -292,6 +354,12 @@ class Worker(Schema):
     version: str
     memory_bytes: int = Field(description="What it has in memory; 0 of a version that does not say.")
     fires: dict[str, datetime] = Field(description="When a scheduler does each of its works next.")
+    layout: int = Field(description="That of the keys which it reads and writes in Redis.")
+    profile: Profile | None = Field(description="What it was started with; null where it does not say.")
+    refused: dict[str, Refusal] = Field(description="What Redis refuses it of the keys of a source.")
+    pace: dict[str, float] = Field(
+        description="For how many seconds a job of a queue has a thread, on average."
+    )
 
 
 class DaySource(Schema):
@@ -473,5 +541,6 @@ class FleetState(Schema):
     queues: list[PlainQueue] = Field(description="Those that are no source's.")
     leader: str | None = Field(description="The scheduler that does the work, while one does.")
     workers: list[Worker]
+    unwatched: str = Field(description="Why no process can watch the fleet for alerts; empty where one can.")
     lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")
     unwatched: str = Field(description="Why nobody is told of troubles; empty where somebody is.")

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model import (
     AuditLine,
+    Cancelled,
+    JobsMeant,
     LimitsAsked,
     LimitsInForce,
     Moved,
@@ -22,6 +24,7 @@ from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import JobId, Moment, Most, Name, Source
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.fleet import JobFilter
 from tbcache.models import Limit
 
 router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
@@ -55,6 +58,17 @@ def resume(operator: Op, name: Name) -> Ordered:
 def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> Moved:
     """Take a job out of its queue for good, or have its worker stop it; who waits for it is told."""
     return Moved(name=name, job=job, state=operator.cancel(name, job, body.why if body else ""))
+
+
+@write_router.post("/queue/{name}/cancel")
+def cancel_all(operator: Op, name: Name, body: JobsMeant | None = None) -> Cancelled:
+    """Take jobs that wait out of a queue for good: all, or those that have all of what is said; who waits for
+    one is told. Those that a worker has in hand stay."""
+    asked = body or JobsMeant()
+    where = JobFilter(symbol=asked.symbol, caller=asked.caller, state=asked.state)
+    if asked.dry_run:
+        return Cancelled(name=name, count=operator.count_jobs(name, where), is_done=False)
+    return Cancelled(name=name, count=operator.cancel_jobs(name, where, asked.why), is_done=True)
 
 
 @write_router.post("/queue/{name}/jobs/{job}/promote")

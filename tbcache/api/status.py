@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
@@ -30,8 +30,14 @@ class Incident(Schema):
     seen_at: datetime = Field(description="When it was first seen.")
     times: int
     ended_at: datetime | None
+    gone_at: datetime | None = Field(description="Since when it is not seen; it has ended once that lasts.")
     opened_at: datetime | None = Field(description="When somebody was to be told of it, by the rules.")
     resolved_at: datetime | None = Field(description="And of its end.")
+    sent: Literal["", "opened", "resolved"] = Field(
+        description="What the webhook was told last, or given up."
+    )
+    tries: int = Field(description="How often what it is to be told next was sent.")
+    next_try_at: datetime | None = Field(description="When that is sent again.")
 
 
 @incident_router.get("/incidents")

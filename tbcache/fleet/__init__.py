@@ -7,7 +7,7 @@ method of :class:`Operator`, which `Fleet.as_operator` gives.
 
 from tbcache.fleet.ask import fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
-from tbcache.fleet.change import Change, ChangeKind
+from tbcache.fleet.change import Change, ChangeKind, ChangeMark
 from tbcache.fleet.doctor import credentials_finding
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
@@ -40,6 +40,7 @@ from tbcache.queue import (
     Explanation,
     Handle,
     JobFilter,
+    JobMark,
     JobState,
     LetterMark,
     ListedJob,
@@ -59,6 +60,7 @@ __all__ = [
     "CallerMetrics",
     "Change",
     "ChangeKind",
+    "ChangeMark",
     "Counted",
     "DayUsage",
     "DeadFilter",
@@ -76,6 +78,7 @@ __all__ = [
     "Incident",
     "Interval",
     "JobFilter",
+    "JobMark",
     "JobState",
     "LetterMark",
     "LimitStatus",

@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.incident import Incident
+from tbcache.models.error import InvalidRequest
+from tbcache.models.untrusted import quoted
 from tbcache.monitoring import WorkerStatus
 from tbcache.monitoring.departure import Departure
 from tbcache.monitoring.interval import intervals_of
 from tbcache.store.mark import Marks
-from tbcache.store.wire import MICROS, to_time
+from tbcache.store.wire import MICROS, to_micros, to_time
 
 #: ``order``: an operator did something. ``began``, ``ended``: a trouble did. ``came``, ``left``, ``lost``: a
 #: process was started, has ended in order, or is not heard of any more. ``errors``: of a new kind, or of one
@@ -32,6 +34,44 @@ class Change:
     what: str
     source: str | None = None
     who: str | None = None
+
+
+class ChangeMark(NamedTuple):
+    """A place in the list of changes: how many of the moment ``at_us`` come before it."""
+
+    at_us: int
+    skip: int
+
+    @classmethod
+    def read(cls, text: str) -> ChangeMark:
+        """
+        Raises:
+          InvalidRequest: it is none.
+        """
+        parts = text.split(".")
+        if len(parts) != 2 or not all(one.isdecimal() and one.isascii() and len(one) < 18 for one in parts):
+            raise InvalidRequest(f"after {quoted(text)}: it should be as the answer's `Link` has it")
+        return cls(int(parts[0]), int(parts[1]))
+
+    @classmethod
+    def behind(cls, page: Sequence[Change], after: ChangeMark | None) -> ChangeMark:
+        """The place behind the last of a page that began ``after`` another."""
+        last = _micros(page[-1])
+        same = sum(_micros(one) == last for one in page)
+        return cls(last, same + (after.skip if after is not None and after.at_us == last else 0))
+
+    def __str__(self) -> str:
+        return f"{self.at_us}.{self.skip}"
+
+    def rest_of(self, changes: Iterable[Change]) -> list[Change]:
+        """Those behind it. What is new is before it, and what a change says may have changed since."""
+        rest = [one for one in changes if _micros(one) <= self.at_us]
+        same = sum(_micros(one) == self.at_us for one in rest)
+        return rest[min(self.skip, same) :]
+
+
+def _micros(change: Change) -> int:
+    return to_micros(change.at.timestamp())
 
 
 def orders(lines: Iterable[AuditLine], names: Sequence[str]) -> Iterator[Change]:

@@ -13,7 +13,7 @@ from typing import Self
 from tbcache.cache import CacheManager
 from tbcache.cache.sweep import count_matching
 from tbcache.fleet.answer import Kept
-from tbcache.fleet.audit import Audit, AuditLine
+from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.doctor import checkup
@@ -49,6 +49,7 @@ from tbcache.queue import (
     Explanation,
     Handle,
     JobFilter,
+    JobMark,
     LetterMark,
     ListedJob,
     Queue,
@@ -61,8 +62,6 @@ from tbcache.store.start import await_server, require
 from tbcache.store.state import read_states
 
 DAY_HOURS = 24
-#: Of so many things that operators did last those are told that are of the last hours.
-MOST_ORDERS = 1_000
 #: Nobody knows when a source that is drained is resumed: this is when to look again.
 PAUSE = timedelta(seconds=1)
 
@@ -336,6 +335,27 @@ class Fleet:
         """
         return [job for one in self._names(name) for job in self._queue.jobs(one, where, most)]
 
+    def jobs_after(
+        self, name: str | None, where: JobFilter, most: int, after: JobMark | None = None
+    ) -> tuple[list[ListedJob], JobMark | None]:
+        """A page of :meth:`jobs`, at most so many of all queues together, and where the next one begins; None
+        where that was all.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        names = self._names(name)
+        if after is not None:
+            names = names[names.index(after.queue) :] if after.queue in names else []
+        found: list[ListedJob] = []
+        for one in names:
+            skip = after.skip if after is not None and one == after.queue else 0
+            jobs, rest = self._queue.page(one, where, most - len(found), skip)
+            found += jobs
+            if rest is not None:
+                return found, JobMark(one, rest)
+        return found, None
+
     def queue_name(self, name: str) -> str:
         """Check the name of a source, or of a queue that has been used of late.
 
@@ -418,7 +438,7 @@ class Fleet:
         span = timedelta(hours=min(max(hours, 0.0), DAY_HOURS))
         names, since = self._directory.names(), utc_now() - span
         parts: list[Callable[[], Iterable[Change]]] = [
-            lambda: orders(self.audit(MOST_ORDERS), names),
+            lambda: orders(self.audit(MOST_LINES), names),
             lambda: troubles(self.incidents()),
             lambda: processes(self._monitor.get_workers(), read_departures(self._store)),
             *(partial(self._new_errors, name, span) for name in names),

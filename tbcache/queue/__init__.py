@@ -7,7 +7,7 @@ from tbcache.queue.explain import Explanation
 from tbcache.queue.handle import Handle, Queue, QueuedJob, enqueue, get_queue, put
 from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name
-from tbcache.queue.listing import JobFilter, JobState, ListedJob
+from tbcache.queue.listing import JobFilter, JobMark, JobState, ListedJob
 from tbcache.queue.many import enqueue_many
 from tbcache.queue.rate_limit import RateLimitMiddleware
 from tbcache.queue.reason import DeathCount
@@ -23,6 +23,7 @@ __all__ = [
     "Handle",
     "HeartbeatMiddleware",
     "JobFilter",
+    "JobMark",
     "JobState",
     "LetterMark",
     "ListedJob",

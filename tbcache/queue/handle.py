@@ -21,7 +21,7 @@ from tbcache.queue.batch import Wants, ask_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result
-from tbcache.queue.listing import JobFilter, ListedJob, Listing
+from tbcache.queue.listing import JobFilter, JobPage, ListedJob, Listing
 from tbcache.queue.script import (
     BACKLOG,
     CANCEL,
@@ -377,6 +377,14 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         return Listing(self._store, self._settings, queue).search(where, most)
+
+    def page(self, queue: str, where: JobFilter, most: int, skip: int) -> JobPage:
+        """The same, without the first ``skip`` jobs of the queue, and where it goes on.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        return Listing(self._store, self._settings, queue).page(where, most, skip)
 
     def dead_letters(self, source: str, most: int = 10) -> list[DeadLetter]:
         """The jobs of ``source`` that died last, and why; at most ``most``.

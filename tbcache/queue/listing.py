@@ -14,7 +14,7 @@ from tbcache.io import run
 from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
-from tbcache.models.untrusted import NotJson, printable, read_json, whole_number
+from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.script import Stand
 from tbcache.settings import Settings
@@ -93,6 +93,36 @@ class ListedJob:
     tries: int
 
 
+class JobPage(NamedTuple):
+    """Jobs of a queue; ``rest`` is how many of the queue stand before the next that is meant, None where that
+    was all.
+    """
+
+    jobs: list[ListedJob]
+    rest: int | None
+
+
+class JobMark(NamedTuple):
+    """A place in the lists of queues: how many jobs of a queue come before it. They move on meanwhile."""
+
+    queue: str
+    skip: int
+
+    @classmethod
+    def read(cls, text: str) -> JobMark:
+        """
+        Raises:
+          InvalidRequest: it is none.
+        """
+        queue, _, skip = text.rpartition(":")
+        if not (queue and skip.isdecimal() and skip.isascii() and len(skip) < 10):
+            raise InvalidRequest(f"after {quoted(text)}: it should be as the answer's `Link` has it")
+        return cls(queue, int(skip))
+
+    def __str__(self) -> str:
+        return f"{self.queue}:{self.skip}"
+
+
 class _Arguments(msgspec.Struct, frozen=True):
     symbol: str | None = None
 
@@ -114,6 +144,14 @@ class _Fields(NamedTuple):
     message: Any
     lane: Any
     tries: Any
+
+
+class _Found(NamedTuple):
+    """A job, and how many of the queue come before it."""
+
+    place: int
+    job_id: str
+    fields: _Fields
 
 
 class _Summary(NamedTuple):
@@ -139,8 +177,18 @@ class Listing:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        found = self._jobs(list(itertools.islice(self._meant(where), most)))
-        return [job for job in found if where.state in (None, job.state)]
+        return self.page(where, most).jobs
+
+    def page(self, where: JobFilter, most: int, skip: int = 0) -> JobPage:
+        """The same, without the first ``skip`` jobs of the queue.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+        """
+        meant = [*itertools.islice(self._meant(where, skip), most + 1)]
+        jobs = self._jobs([(job_id, fields) for _, job_id, fields in meant[:most]])
+        rest = meant[most].place if len(meant) > most else None
+        return JobPage([job for job in jobs if where.state in (None, job.state)], rest)
 
     def waiting(self, where: JobFilter) -> list[str]:
         """The ids of the jobs that are meant and in no worker's hands: those that wait, are put off, or
@@ -150,13 +198,16 @@ class Listing:
           RedisUnreachable: there is no queue without Redis.
         """
         held = {claim.decode(errors="replace").partition("/")[0] for claim in self._set("claims")}
-        return [job_id for job_id, _ in self._meant(where) if job_id not in held]
+        return [job_id for _, job_id, _ in self._meant(where) if job_id not in held]
 
-    def _meant(self, where: JobFilter) -> Iterator[tuple[str, _Fields]]:
-        """The jobs that may be meant, each with what Redis has of it."""
-        ids = self._ids(where.state) if where.job_id is None else [where.job_id]
-        pages = (zip(page, self._fields(page), strict=True) for page in _pages(ids))
-        return (one for page in pages for one in page if where.is_of(_summary(one[1])))
+    def _meant(self, where: JobFilter, skip: int = 0) -> Iterator[_Found]:
+        """The jobs that may be meant, without the first ``skip`` of the queue."""
+        ids = self._ids(where.state) if where.job_id is None else iter([where.job_id])
+        for page in _pages(itertools.islice(ids, skip, None)):
+            for job_id, known in zip(page, self._fields(page), strict=True):
+                if where.is_of(_summary(known)):
+                    yield _Found(skip, job_id, known)
+                skip += 1
 
     def _ids(self, state: JobState | None) -> Iterator[str]:
         """The ids of all, or of those that may be in ``state``, each once: jobs move on meanwhile."""

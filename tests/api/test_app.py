@@ -41,6 +41,7 @@ PATHS = {
     "/api/history",
     "/api/usage/history",
     "/api/usage/symbols",
+    "/api/alerts",
     "/api/changes",
     "/api/audit",
     "/api/dead",
@@ -56,7 +57,7 @@ PATHS = {
     "/api/sources/{source}",
     *(f"/api/dead/{{name}}/{verb}" for verb in ("requeue", "purge")),
     *(f"/api/queue/{{name}}/jobs/{{job}}/{verb}" for verb in ("cancel", "promote")),
-    *(f"/api/queue/{{name}}/{verb}" for verb in ("pause", "drain", "resume")),
+    *(f"/api/queue/{{name}}/{verb}" for verb in ("pause", "drain", "resume", "cancel")),
     *(f"/api/limits/{{source}}/{verb}" for verb in ("set", "unset", "reopen", "reset")),
 }
 

@@ -31,6 +31,7 @@ from tbcache.fleet import (
     UsageRow,
     WorkerStatus,
 )
+from tbcache.monitoring.figure import Failing, RecentMetrics, SourceMetrics
 from tests.contract import ROOT, ask, fleet, serving
 
 TOKEN = "a-token-of-the-tests"
@@ -94,11 +95,9 @@ def test_the_kinds_of_errors_on_the_page_are_those_of_the_api() -> None:
 #: Of the read model what stands elsewhere, or is of no use to a program.
 ELSEWHERE = {
     "SourceStatus.kept": "GET /api/symbols",
+    "RecentMetrics.source": "the key that it stands under",
+    "SourceMetrics.source": "the key that it stands under",
     "FleetUsage.total": "total_requests_today and its neighbours",
-    "WorkerStatus.layout": "a trouble, where it is another",
-    "WorkerStatus.pace": "job_seconds of each load",
-    "WorkerStatus.profile": "what the fleet goes by, in each source",
-    "WorkerStatus.refused": "refused_reason of each source",
 }
 
 
@@ -117,6 +116,9 @@ ELSEWHERE = {
         (UsageRow, usage.UsageRow),
         (Explanation, job.JobState),
         (ListedJob, job.Job),
+        (RecentMetrics, model.RecentUsage),
+        (SourceMetrics, model.SourceUsage),
+        (Failing, model.Failing),
     ],
 )
 def test_every_figure_of_the_read_model_is_told(figures: Any, told: type[BaseModel]) -> None:

@@ -111,6 +111,55 @@ def test_what_cannot_be_queued_is_said_and_nothing_is_queued(
     assert asking.get("/api/jobs").json() == []
 
 
+def test_a_list_of_jobs_goes_on_to_its_end(asking: TestClient, store: Store, settings: Settings) -> None:
+    """Of 12,101 jobs the last thousand could not be had, and nothing said so."""
+    symbols = [f"T{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(60)]
+    asking.post("/api/jobs", json={"source": "twitter", "symbols": symbols})
+    for query in ("most=7", "name=twitter&most=60", "most=9&state=waiting", "most=7&symbol=TAB", "most=60"):
+        pages = pages_of(asking, f"/api/jobs?{query}")
+        found = [one["symbol"] for page in pages for one in page]
+        assert found == (["TAB"] if "symbol" in query else symbols)
+        assert all(pages)
+    assert asking.get("/api/jobs?after=twitter:59&most=5").json()[0]["symbol"] == symbols[-1]
+    assert asking.get("/api/jobs?after=nonsense").status_code == 422
+    assert asking.get("/api/jobs?after=nowhere:3").json() == []
+
+
+def test_what_has_changed_comes_a_page_at_a_time(client: TestClient, store: Store) -> None:
+    """It was one answer of any length, which left out what was done before the last thousand orders."""
+    now = datetime.now(UTC)
+    for number in range(1_020):
+        at = now - timedelta(seconds=number // 4)
+        store.client.lpush(
+            store.keys.audit, msgspec.json.encode(AuditLine(at, f"o{number}", "queue.resume", "twitter"))
+        )
+    store.client.expire(store.keys.audit, 60)
+    for most in (1000, 333):
+        first = client.get(f"/api/changes?most={most}")
+        # What is new meanwhile moves nothing.
+        client.post("/api/queue/twitter/resume")
+        rest = pages_of(client, first.links["next"]["url"])
+        told = [one["who"] for page in (first.json(), *rest) for one in page if one["who"] != "api"]
+        assert sorted(told) == sorted(f"o{number}" for number in range(1_020))
+    assert client.get("/api/changes?after=nonsense").status_code == 422
+
+
+def test_jobs_are_cancelled_by_a_filter(asking: TestClient) -> None:
+    """One by one ten thousand take an hour."""
+    asking.post("/api/jobs", json={"source": "twitter", "symbols": ["GME", "AAPL", "NVDA"]})
+    path = "/api/queue/twitter/cancel"
+    assert asking.post(path, json={"symbol": "GME", "dry_run": True}).json()["count"] == 1
+    assert len(asking.get("/api/jobs").json()) == 3
+    assert asking.post(path, json={"symbol": "GME", "why": "no more"}).json() == {
+        "name": "twitter",
+        "count": 1,
+        "is_done": True,
+    }
+    assert asking.post(path, json={"symbl": "GME"}).status_code == 422
+    assert asking.post(path).json()["count"] == 2
+    assert asking.get("/api/jobs").json() == []
+
+
 def test_dead_letters_come_a_page_at_a_time(client: TestClient, store: Store) -> None:
     """Ten thousand in one answer are nothing for a page, and one that is queued again moves no other."""
     bury(store, [("AAPL", "timeout", {}), ("GME", "timeout", {}), ("NVDA", "no", {})])
