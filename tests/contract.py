@@ -20,6 +20,8 @@ from tests.server import Server
 ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / ".venv-schema/bin/schemathesis"
 CONFIG = ROOT / "tests/api/schemathesis.toml"
+#: The tokens of an API that has some.
+TOKEN, READ_TOKEN = "a-token-of-the-tests", "one-who-only-reads"
 _SERVE = "from tbcache.api import serve; serve('127.0.0.1', 0, on_ready=lambda url: print(url, flush=True))"
 
 
@@ -71,11 +73,19 @@ def main() -> int:
     chosen = parser.parse_args()
     folder = ROOT / ".tbcache-contract"
     folder.mkdir(mode=0o700, exist_ok=True)
-    phases = ("--phases", "examples,coverage,fuzzing,stateful", "--max-time", str(chosen.seconds))
-    with fleet(folder) as variables, serving(**variables) as url:
-        found = ask(url, "--seed", str(chosen.seed), "--max-examples", "1000", *phases)
-    print(found or "what the API answers is as its document says")
-    return 1 if found else 0
+    phases = ("--phases", "examples,coverage,fuzzing,stateful", "--max-time", str(chosen.seconds // 3))
+    asked = ("--seed", str(chosen.seed), "--max-examples", "1000", *phases)
+    tokens = {"TBCACHE_API_TOKEN": TOKEN, "TBCACHE_API_READ_TOKEN": READ_TOKEN}
+    with fleet(folder) as variables:
+        with serving(**variables) as url:
+            found = {"where no token is set": ask(url, *asked)}
+        with serving(**variables, **tokens) as url:
+            shown = ("--header", f"Authorization: Bearer {TOKEN}")
+            found["with the token"] = ask(url, *asked, *shown)
+            found["without the token"] = ask(url, *asked)
+    for where, what in found.items():
+        print(what or "what the API answers is as its document says", where)
+    return 1 if any(found.values()) else 0
 
 
 if __name__ == "__main__":

@@ -541,6 +541,5 @@ class FleetState(Schema):
     queues: list[PlainQueue] = Field(description="Those that are no source's.")
     leader: str | None = Field(description="The scheduler that does the work, while one does.")
     workers: list[Worker]
-    unwatched: str = Field(description="Why no process can watch the fleet for alerts; empty where one can.")
     lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")
     unwatched: str = Field(description="Why nobody is told of troubles; empty where somebody is.")

@@ -32,9 +32,7 @@ from tbcache.fleet import (
     WorkerStatus,
 )
 from tbcache.monitoring.figure import Failing, RecentMetrics, SourceMetrics
-from tests.contract import ROOT, ask, fleet, serving
-
-TOKEN = "a-token-of-the-tests"
+from tests.contract import READ_TOKEN, ROOT, TOKEN, ask, fleet, serving
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def test_what_is_answered_is_as_the_document_says(variables: dict[str, str]) -> 
 
 def test_with_a_token_too_and_without_it_nothing_is_done(variables: dict[str, str]) -> None:
     """Whoever shows none is refused as the document says, on every path that changes something."""
-    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="one-who-only-reads") as url:
+    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN=READ_TOKEN) as url:
         shown = ("--header", f"Authorization: Bearer {TOKEN}")
         assert ask(url, "--phases", "examples", *shown) == ""
         assert ask(url, "--phases", "examples") == ""
