@@ -71,11 +71,12 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
     return code or OK
 
 
-def _redis_error() -> type[Exception]:
-    """Asked for where something was raised: most commands start without what it brings along."""
-    from redis import RedisError
+def _redis_error() -> Any:
+    """That of the client, where this process has loaded it: else nothing can have raised one.
 
-    return RedisError
+    To load it takes as long as all of a completion, which ends by an exception too.
+    """
+    return getattr(sys.modules.get("redis"), "RedisError", ())
 
 
 def exit_code(error: TbcacheError) -> int:

@@ -109,7 +109,7 @@ READS = {
 STARTS = {
     "tbcache --help": (HEAVY | READS | {f"tbcache.cli.{one.module}" for one in PLACES.values()}, "--help"),
     "tbcache status --help": (HEAVY | READS | {"tbcache.cli.queue"}, "status --help"),
-    "the completion of `tbcache queue pa`": (HEAVY | READS, "queue --help"),
+    "the completion of `tbcache queue pa`": (HEAVY | READS, ""),
     "tbcache status": (HEAVY | {"tbcache.cli.queue", "tbcache.cli.up"}, "status"),
 }
 
@@ -117,13 +117,19 @@ STARTS = {
 @pytest.mark.parametrize(("unwanted", "words"), STARTS.values(), ids=STARTS)
 def test_a_command_starts_without_what_only_others_need(unwanted: set[str], words: str) -> None:
     """Each of them is waited for by whoever types another."""
-    program = f"import sys, tbcache.cli; tbcache.cli.main({words.split()!r}); print(*sys.modules)"
+    ask = {"_TBCACHE_COMPLETE": "complete_bash", "COMP_WORDS": "tbcache queue pa", "COMP_CWORD": "2"}
+    program = (
+        "import contextlib, sys, tbcache.cli\n"
+        f"with contextlib.suppress(SystemExit): tbcache.cli.main({words.split()!r})\n"
+        "print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
-        env=clean_environment(),
+        env=clean_environment(**({} if words else ask)),
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
+    assert words or "pause" in done.stdout
     assert unwanted & set(done.stdout.split()) == set()
