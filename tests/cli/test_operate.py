@@ -134,6 +134,12 @@ def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(
     dry = cli("queue", "cancel", "stocktwits", "--caller", "desk", "--dry-run", **url)
     assert dry.data == {"name": "stocktwits", "count": 2, "is_done": False}
     assert dry.err == "tbcache: 2 would be cancelled in stocktwits\n"
+    # One that a worker has in hand is not among them.
+    claims = store.keys.queue("stocktwits", "claims")
+    store.client.zadd(claims, {f"{kept.job_id}/a-worker": 1e17})
+    store.client.expire(claims, 60)
+    assert cli("queue", "cancel", "stocktwits", "--dry-run", **url).data["count"] == 2
+    store.client.delete(claims)
     asked = cli("queue", "cancel", "stocktwits", "--caller", "desk", **url)
     assert (asked.code, asked.out) == (1, "")
     assert "--yes does it" in asked.err
