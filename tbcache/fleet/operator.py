@@ -129,8 +129,9 @@ class Operator:
         """Take back the weight of a caller; True where one was set.
 
         Raises:
-          RedisUnreachable: it stands in Redis.
+          InvalidRequest: no name of a caller. RedisUnreachable: it stands in Redis.
         """
+        check_caller(caller)
         was_set = bool(self._store.call("HDEL", self._store.keys.weights, caller))
         self._standing.touch()
         if was_set:

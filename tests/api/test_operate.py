@@ -141,3 +141,4 @@ def test_a_weight_is_set_over_http(client: TestClient) -> None:
     assert client.post("/api/weights", json={"caller": "desk/vip", "weight": None}).status_code == 200
     assert client.get("/api/weights").json() == {}
     assert client.post("/api/weights", json={"caller": "desk", "weight": 0}).status_code == 422
+    assert client.post("/api/weights", json={"caller": "desk*", "weight": None}).status_code == 422
