@@ -327,12 +327,18 @@ def test_a_slot_is_held_for_as_long_as_its_job_runs_and_leaves_the_window_after_
 
 
 @pytest.mark.parametrize("is_paced", [True, False])
-def test_a_job_that_is_skipped_is_no_request(shop: Shop, store: Store, is_paced: bool) -> None:
-    """Its slot goes to the next."""
+def test_a_job_that_is_skipped_is_no_request(
+    shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, is_paced: bool
+) -> None:
+    """Its slot goes to the next, and the log has no end of what never began."""
+    caplog.set_level("INFO", "tbcache.queue")
     paced = shop.actor(actor_name="paced", max_age=1000, **({"source": "reddit"} if is_paced else {}))
     shop.broker.enqueue(paced.message("old")._replace(message_timestamp=1))
     shop.work_off(paced.queue_name)
     assert (shop.done, store.client.zcard(store.keys.slots("reddit"))) == ([], 0)
+    paced.send("new")
+    shop.work_off(paced.queue_name)
+    assert (shop.done, caplog.messages.count("job.ended")) == (["new"], 1)
 
 
 def test_an_actor_waits_in_the_queue_of_its_source(shop: Shop) -> None:
