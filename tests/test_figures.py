@@ -18,7 +18,16 @@ from tbcache.models import Bucket, FetchRequest, Item, Premium, SymbolSentiment,
 from tbcache.scoring import VOICES, VoiceRule, aggregate
 from tbcache.scoring.precision import Estimate, confidence, estimate
 from tbcache.store.codec import decode_sentiment, encode_sentiment
-from tbcache.timeline import Read, Scored, Span, Timeline, compared, counted, counted_by_upstream
+from tbcache.timeline import (
+    Read,
+    Scored,
+    Span,
+    Timeline,
+    compared,
+    counted,
+    counted_by_upstream,
+    uses_upstream,
+)
 from tests.timeline.kit import examples
 
 NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
@@ -188,7 +197,9 @@ def test_whose_count_a_volume_is_compared_with_is_said() -> None:
     both = {**own, **counted_by_upstream(dict.fromkeys(starts, 5))}
     assert compared(own, hours) == Volume(1.0, 0.0, None, None)
     volume = compared(both, hours)
-    assert (volume.day_before, volume.by_upstream) == (1.0, True)
+    assert volume.day_before == 1.0
+    assert not uses_upstream(own, hours)
+    assert uses_upstream(both, hours)
     assert volume.baseline == pytest.approx((1.0 + 0.0 + 40 * 3) / 5)
     assert counted(both, Timeline(), NOW + 10 * DAY) == {}
 

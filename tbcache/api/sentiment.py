@@ -51,7 +51,6 @@ class Volume(BaseModel):
     change: float | None
     baseline: float | None
     baseline_change: float | None
-    by_upstream: bool = Field(description="Whether some of what was before is the upstream's own count.")
 
 
 class Premium(BaseModel):
@@ -86,6 +85,7 @@ class Sentiment(BaseModel):
     labelled: float | None
     opinion: float | None
     volume: Volume
+    volume_by_upstream: bool = Field(description="Whether the upstream has counted some of what was before.")
     buckets: list[Bucket]
     top: list[TopItem]
     premium: Premium | None

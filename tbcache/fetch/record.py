@@ -28,6 +28,7 @@ from tbcache.timeline import (
     counted_by_upstream,
     decode_record,
     pack_record,
+    uses_upstream,
 )
 from tbcache.timeline.record import FULL, MOST_ITEMS
 
@@ -105,6 +106,7 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
     versions = [version for version in known if version.at >= start]
     span = timeline.coverage.last(Span(start, _FAR))
     until = None if span is None or span.end >= record.asked_at else span.end
+    asked = Span(start, record.asked_at)
     is_complete = span is not None and span.start <= start and until is None
     return aggregate(
         request,
@@ -117,7 +119,8 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         until=until,
         scorer=record.scorer,
         voices=voices,
-        volume=compared(record.tally, Span(start, record.asked_at)),
+        volume=compared(record.tally, asked),
+        volume_by_upstream=uses_upstream(record.tally, asked),
         earlier=[version.item for version in known if version.at < start and _is_article(version)],
     )
 

@@ -130,15 +130,13 @@ class Volume(NamedTuple):
     ``day_before`` is the number of items of the same hours a day earlier, ``baseline`` the mean of the same
     hours of those of the last 7 days that are known, three at least. ``change`` and ``baseline_change`` are
     what there is now over these, less 1: 0.5 is half as much again. Quarters of an hour are compared that are
-    known completely on both sides, where they make up 80% of the hours. ``by_upstream`` says that some of the
-    quarters before were counted by the upstream, which may count what an answer leaves out.
+    known completely on both sides, where they make up 80% of the hours.
     """
 
     day_before: float | None = None
     change: float | None = None
     baseline: float | None = None
     baseline_change: float | None = None
-    by_upstream: bool = False
 
 
 NO_VOLUME = Volume()
@@ -171,7 +169,9 @@ class SymbolSentiment:
     voices whose authors said themselves what they are, ``opinion`` the score among those that are not
     neutral. ``standard_error`` and ``confidence`` (0..1) say how far the score may be trusted: see
     :mod:`tbcache.scoring.precision`. ``buckets`` are 24 equal parts of the hours, the oldest first; ``top``
-    are the items that move the score most; ``premium`` is of option trades alone.
+    are the items that move the score most; ``premium`` is of option trades alone. ``volume_by_upstream`` says
+    that some of the quarters that ``volume`` compares with were counted by the upstream, which may count what
+    an answer leaves out.
     """
 
     source: str
@@ -199,6 +199,7 @@ class SymbolSentiment:
     buckets: tuple[Bucket, ...] = ()
     top: tuple[TopItem, ...] = ()
     premium: Premium | None = None
+    volume_by_upstream: bool = False
 
     @property
     def covered_hours(self) -> float:

@@ -54,6 +54,7 @@ def aggregate(
     until: datetime | None = None,
     voices: Sequence[VoiceRule] = VOICES,
     volume: Volume = NO_VOLUME,
+    volume_by_upstream: bool = False,
     earlier: Sequence[Item] = (),
 ) -> SymbolSentiment:
     """The answer that ``items`` with their ``scores`` give: their mean by weight, and what it is made of.
@@ -94,6 +95,7 @@ def aggregate(
         opinion=detail.opinion(rated),
         standard_error=_rounded(found and found.standard_error),
         volume=volume,
+        volume_by_upstream=volume_by_upstream,
         buckets=detail.buckets(items, rated, as_of, request.hours),
         top=detail.top(rated),
         premium=detail.premium(items),

@@ -6,7 +6,15 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
 from tbcache.timeline.load import Load, Past
 from tbcache.timeline.record import FINAL, RETOLD, Corrupt, Record, decode_record, encode_record, pack_record
-from tbcache.timeline.tally import Tally, changed, compared, counted, counted_by_upstream, tally_of
+from tbcache.timeline.tally import (
+    Tally,
+    changed,
+    compared,
+    counted,
+    counted_by_upstream,
+    tally_of,
+    uses_upstream,
+)
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
@@ -31,4 +39,5 @@ __all__ = [
     "encode_record",
     "pack_record",
     "tally_of",
+    "uses_upstream",
 ]

@@ -68,7 +68,20 @@ def compared(tally: Tally, hours: Span) -> Volume:
     before, baseline = days[0], None
     if len(had) >= LEAST_DAYS:
         baseline = tuple(math.fsum(part) / len(had) for part in zip(*had, strict=True))
-    return Volume(*_change(before), *_change(baseline), by_upstream=_uses_upstream(tally, now, days))
+    return Volume(*_change(before), *_change(baseline))
+
+
+def uses_upstream(tally: Tally, hours: Span) -> bool:
+    """Whether a quarter that :func:`compared` looks at is known by the upstream's count alone."""
+    if not any(quarter < 0 for quarter in tally):
+        return False
+    now = list(_within(hours))
+    counts = _known(tally)
+    known = [day for day in range(1, DAYS + 1) if _ratio(counts, now, day) is not None]
+    if len(known) < LEAST_DAYS:
+        known = [day for day in known if day == 1]
+    earlier = {quarter - day * _PER_DAY for quarter in now for day in known}
+    return any(quarter not in tally and -quarter in tally for quarter in earlier)
 
 
 def _known(tally: Tally) -> Tally:
@@ -76,15 +89,6 @@ def _known(tally: Tally) -> Tally:
     if not any(quarter < 0 for quarter in tally):
         return tally
     return {abs(quarter): tally[quarter] for quarter in sorted(tally)}
-
-
-def _uses_upstream(tally: Tally, now: Sequence[int], days: Sequence[object]) -> bool:
-    """Whether a quarter of the days that are compared is known by the upstream's count alone."""
-    known = [day for day, each in enumerate(days, 1) if each is not None]
-    if len(known) < LEAST_DAYS:
-        known = [day for day in known if day == 1]
-    earlier = {quarter - day * _PER_DAY for quarter in now for day in known}
-    return any(quarter not in tally and -quarter in tally for quarter in earlier)
 
 
 def _ratio(tally: Tally, now: Sequence[int], day: int) -> tuple[float, ...] | None:

@@ -93,13 +93,14 @@ def test_a_baseline_is_bought_for_the_price_of_a_post(
     twitter: Callable[[str], Provider], upstream: Upstream
 ) -> None:
     """Else a bot waits three days for its first one, or reads a week of posts."""
-    volume = watched(twitter("1")).sentiment.volume
+    sentiment = watched(twitter("1")).sentiment
+    volume = sentiment.volume
     # Two hours have 120 posts, less those of a quarter that has only begun.
     assert volume.baseline is not None
     assert 90 <= volume.baseline <= 120
     assert volume.day_before is not None
     # X also counts what is no voice, so that the answer says whose count it is.
-    assert volume.by_upstream
+    assert sentiment.volume_by_upstream
     (asked,) = upstream.counted
     assert (asked["query"], asked["granularity"]) == ("$GME -is:retweet lang:en", "minute")
     assert get_usage_monitor().get_source_metrics(NAME).cost_today == pytest.approx(0.005)
