@@ -13,8 +13,18 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-#: By these a proxy says that it asks for somebody else.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+#: By these a proxy says that it asks for somebody else: RFC 9110 and 7239, and what is usual beside them.
+_FORWARDED = (
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+)
 #: Of an IPv6 network so many bits are given to each customer: all its addresses are one client.
 NETWORK_BITS = 64
 

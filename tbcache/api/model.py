@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -39,6 +39,11 @@ class RequestBody(BaseModel):
     """A body: what is not known in it, and a number that is a text or ``true``, may be meant otherwise."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+#: What a name of a filter has that is left out. As a value null is refused: it would mean all, by whom no
+#: value was found.
+LEFT_OUT: Any = None
 
 
 class Error(Schema):
@@ -156,11 +161,9 @@ class JobsMeant(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"symbol": "AAPL", "dry_run": True}]})
 
-    symbol: Annotated[str | None, Field(max_length=200, min_length=1)] = None
-    caller: Annotated[str | None, Field(max_length=200, min_length=1, description="With all below it.")] = (
-        None
-    )
-    state: Annotated[Literal["waiting", "delayed", "follows"] | None, Field()] = None
+    symbol: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    caller: Annotated[str, Field(max_length=200, min_length=1, description="With all below it.")] = LEFT_OUT
+    state: Literal["waiting", "delayed", "follows"] = LEFT_OUT
     why: Annotated[str, Field(max_length=200)] = ""
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
@@ -176,12 +179,12 @@ class DeadAsked(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": "worker died", "dry_run": True}]})
 
-    symbol: Annotated[str | None, Field(max_length=200, min_length=1)] = None
-    job: Annotated[str | None, Field(max_length=200, min_length=1, description="An id.")] = None
-    error: Annotated[
-        str | None, Field(max_length=200, min_length=1, description="Any part of the reason.")
-    ] = None
-    caller: Annotated[str | None, Field(max_length=200, min_length=1)] = None
+    symbol: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    job: Annotated[str, Field(max_length=200, min_length=1, description="An id.")] = LEFT_OUT
+    error: Annotated[str, Field(max_length=200, min_length=1, description="Any part of the reason.")] = (
+        LEFT_OUT
+    )
+    caller: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
 

@@ -46,6 +46,7 @@ SCHEMES = [
 
 NOT_LET_IN = "this needs the API's token: send it as `Authorization: Bearer TOKEN` or `X-API-Token: TOKEN`"
 NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE_API_TOKEN there"
+NO_BODY = "this takes no body: all that it does is said by its path"
 ONLY_READS = "this token may only read: what changes something, or may cost money, needs TBCACHE_API_TOKEN"
 
 OTHER_PAGE = "this cannot be asked by a web page of another site, or of another port"
@@ -62,6 +63,9 @@ class WriteRoute(QueryRoute):
 
         async def checked(request: Request) -> Response:
             check_write(request, get_context(request).tokens, self.scope)
+            # What is meant by a body would go unheard, as a dry run that resets.
+            if self.body_field is None and has_body(request):
+                raise HTTPException(422, NO_BODY)
             name = request.headers.get(CALLER_HEADER)
             # Only who was let in may say in whose name they ask.
             with caller(name) if name is not None else contextlib.nullcontext():
@@ -102,6 +106,17 @@ def check_page_read(request: Request, tokens: Tokens) -> None:
     elif tokens.scope_of_page(request.headers) is None:
         raise HTTPException(401, "log in first: /login")
     elif not is_own_page(request.headers):
+        raise HTTPException(403, _other_page(request.headers))
+
+
+def check_login(request: Request) -> None:
+    """See that a login or a logout comes from the page itself: another site's would have the browser's owner
+    log out, or use up the guesses of their address.
+
+    Raises:
+      HTTPException: 403 from another site's page.
+    """
+    if not is_own_page(request.headers):
         raise HTTPException(403, _other_page(request.headers))
 
 

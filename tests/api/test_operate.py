@@ -35,6 +35,17 @@ def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
     ]
 
 
+def test_what_is_meant_and_cannot_be_done_is_not_left_out(client: TestClient) -> None:
+    """A dry run of what has none did it; a value that was not found meant all."""
+    for verb in ("queue/twitter/resume", "queue/twitter/jobs/x/promote"):
+        assert client.post(f"/api/{verb}", json={"dry_run": True}).status_code == 422
+    for verb in ("unset", "reopen", "reset"):
+        assert client.post(f"/api/limits/reddit/{verb}", json={"dry_run": True}).status_code == 422
+    for verb in ("queue/reddit/cancel", "dead/reddit/purge", "dead/reddit/requeue"):
+        assert client.post(f"/api/{verb}", json={"symbol": None}).status_code == 422
+    assert client.get("/api/audit").json() == []
+
+
 def test_limits_are_set_over_http(client: TestClient) -> None:
     """A shared key has to be shared now, and not after a deployment."""
     done = client.post("/api/limits/twitter/set", json={"limits": "100/15m", "why": "shared"})

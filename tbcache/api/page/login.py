@@ -9,6 +9,7 @@ from tbcache.api.context import Ctx
 from tbcache.api.guess import SHUT
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.render import page
+from tbcache.api.security import check_login
 from tbcache.api.session import COOKIE, SECONDS, new_session
 
 router = APIRouter(include_in_schema=False)
@@ -21,6 +22,7 @@ def show(context: Ctx, back: str = "/") -> HTMLResponse:
 
 @router.post("/login")
 async def login(request: Request, context: Ctx) -> Response:
+    check_login(request)
     form = await read_form(request)
     back = local_path(form.get("back", "/"))
     if not context.tokens.are_set:
@@ -52,7 +54,8 @@ def _again(back: str, refusal: str, status: int, seconds: int | None = None) -> 
 
 
 @router.post("/logout")
-def logout() -> Response:
+def logout(request: Request) -> Response:
+    check_login(request)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
