@@ -38,11 +38,19 @@ FRAME = re.compile(r'File ".*/((?:tbcache|workers|scheduler|tests)/[^"]*)", line
 
 #: What each call says it raises; everything else is a break.
 DOCUMENTED: dict[str, frozenset[str]] = {
-    "fetch": frozenset({"RateLimited", "BudgetExhausted", "Upstream*"}),
+    "fetch": frozenset({"RateLimited", "AnswerPending", "BudgetExhausted", "Upstream*"}),
     "own": frozenset({"RateLimited"}),
     "queue": frozenset({"RedisUnreachable", "Unavailable"}),
     "ended": frozenset(
-        {"ResultTimeout", "RedisUnreachable", "Unavailable", "RateLimited", "BudgetExhausted", "Upstream*"}
+        {
+            "ResultTimeout",
+            "RedisUnreachable",
+            "Unavailable",
+            "RateLimited",
+            "AnswerPending",
+            "BudgetExhausted",
+            "Upstream*",
+        }
     ),
     "ask": frozenset(),
 }
