@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tbcache.io import run
@@ -17,6 +17,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.filter import Filter
 from tbcache.queue.job import DeadLetter
 from tbcache.queue.reason import DeathCount, count_reasons, has_reason
 from tbcache.queue.script import PURGE, JobAsk, Purge, queue_keys
@@ -36,7 +37,7 @@ def silently(done: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadFilter:
+class DeadFilter(Filter):
     """Which dead letters are meant: those that have all of it. Without anything all are.
 
     ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case,
@@ -47,23 +48,6 @@ class DeadFilter:
     job_id: str | None = None
     error: str | None = None
     caller: str | None = None
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-          InvalidRequest: a part is empty. That is a variable without a value, and would mean all, or none.
-        """
-        for field in fields(self):
-            if getattr(self, field.name) == "":
-                raise InvalidRequest(f"the {field.name} to look for is empty: leave it out to mean all")
-
-    @property
-    def is_all(self) -> bool:
-        return all(getattr(self, field.name) is None for field in fields(self))
-
-    def __str__(self) -> str:
-        said = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)]
-        return " ".join(one for one in said if not one.endswith("=None"))
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether the letter is meant."""

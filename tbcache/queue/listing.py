@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
+from tbcache.queue.filter import Filter
 from tbcache.queue.script import Stand
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -35,7 +36,7 @@ _PARTS: dict[JobState | None, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
+class JobFilter(Filter):
     """Which jobs are meant: those that have all of it. Without anything all are.
 
     ``symbol`` and ``caller`` in any case; a caller with all below it, as ``desk`` means ``desk/bot-1`` too.
@@ -45,23 +46,6 @@ class JobFilter:
     job_id: str | None = None
     caller: str | None = None
     state: JobState | None = None
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-          InvalidRequest: a part is empty. That is a variable without a value, and would mean all, or none.
-        """
-        for field in fields(self):
-            if getattr(self, field.name) == "":
-                raise InvalidRequest(f"the {field.name} to look for is empty: leave it out to mean all")
-
-    @property
-    def is_all(self) -> bool:
-        return all(getattr(self, field.name) is None for field in fields(self))
-
-    def __str__(self) -> str:
-        said = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)]
-        return " ".join(one for one in said if not one.endswith("=None"))
 
     def is_of(self, job: _Summary) -> bool:
         """Whether a job may be meant, by its message."""

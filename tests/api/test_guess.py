@@ -56,6 +56,22 @@ def test_who_guesses_is_shut_out_and_told_of(
     wait_until(lambda: show(TOKEN) in (200, 303), 20)
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example.com"}]
+)
+def test_another_sites_page_neither_guesses_nor_logs_out(
+    guarded: Settings, client_for: Callable[..., TestClient], headers: dict[str, str]
+) -> None:
+    """A picture of ten forms on any page would shut its reader out."""
+    client = client_for(guarded, address="203.0.113.5")
+    client.post("/login", data={"token": TOKEN})
+    for n in range(MOST_GUESSES):
+        assert client.post("/login", data={"token": f"wrong {n}"}, headers=headers).status_code == 403
+    assert client.post("/logout", headers=headers).status_code == 403
+    assert client.get("/api/weights").status_code == 200
+    assert client.post("/login", data={"token": TOKEN}, follow_redirects=False).status_code == 303
+
+
 def test_a_bot_with_an_old_token_shuts_nobody_out(
     guarded: Settings, client_for: Callable[..., TestClient]
 ) -> None:
