@@ -114,8 +114,8 @@ def unreadable(source: str, response: RawResponse, why: str) -> UpstreamError:
     kind = named(body)
     if kind is not None:
         return failure(source, response, kind)
-    words = line(next(_words(body), ""))
-    return UpstreamPayloadError(source, f"{why}: {quoted(words)}" if words else why, status=response.status)
+    words = quoted(next(_words(body), ""), f"{why}: ")
+    return UpstreamPayloadError(source, words or why, status=response.status)
 
 
 def complains(body: Any) -> bool:
@@ -194,9 +194,8 @@ def _why_unreadable(body: bytes) -> str:
 
 def message(body: Any, response: RawResponse) -> str:
     """One short line that says what is wrong, from the upstream's text where there is one."""
-    words = line(next(_words(body), "") or _plain(response.body))
     return (
-        (quoted(words) if words else "")
+        quoted(next(_words(body), "") or _plain(response.body))
         or _moved(response)
         or _phrase(_stated_status(body) or response.status)
     )
@@ -227,17 +226,20 @@ def _plain(body: bytes) -> str:
     return title.group(1) if title else ""
 
 
-def line(words: str) -> str:
-    """``words`` as one short line for people, without tags and control characters."""
+def line(words: str, most: int = _MESSAGE_LENGTH) -> str:
+    """``words`` as one line for people, without tags and control characters, of at most ``most``."""
     plain = re.sub(r"<[^<>]*>", " ", text(words[:_MOST_READ]))
     plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
-    return plain if len(plain) <= _MESSAGE_LENGTH else plain[: _MESSAGE_LENGTH - 1] + "…"
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def quoted(words: str) -> str:
-    """The upstream's words as such: whoever reads "it's our fault" must not take them for ours."""
-    inner = words.replace('"', "'")
-    return f'the upstream says "{inner}"'
+def quoted(words: str, before: str = "") -> str:
+    """``before`` and the upstream's words as such, in one short line: whoever reads "it's our fault" must not
+    take them for ours. Empty where there are no words.
+    """
+    start = f'{before}the upstream says "'
+    inner = line(words, _MESSAGE_LENGTH - len(start) - 1).replace('"', "'")
+    return f'{start}{inner}"' if inner else ""
 
 
 def _moved(response: RawResponse) -> str:
