@@ -17,6 +17,8 @@ import pytest
 
 from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import CacheManager, get_cache_manager
+from tbcache.cache.preview import preview
+from tbcache.io import run
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, get_source
@@ -249,6 +251,7 @@ def test_a_hit_is_one_round_trip(cache: CacheManager, server: Server) -> None:
 # --- clearing ---------------------------------------------------------------------------
 
 
+@pytest.mark.every_server
 def test_a_clear_takes_exactly_what_matches(cache: CacheManager, server: Server) -> None:
     """Keys lie in Redis under a hash tag, which a pattern's author knows nothing of."""
     keys = ["twitter:AAPL:24", "twitter:MSFT:24", "twitter2:AAPL:24", "tw:AAPL", "reddit:AAPL:24", "plain"]
@@ -265,6 +268,8 @@ def test_a_clear_takes_exactly_what_matches(cache: CacheManager, server: Server)
     ]:
         for key in keys:
             cache.set(key, 1)
+        told = run(preview(cache.store, pattern))
+        assert (told.count, {one.key for one in told.values}) == (len(expected), expected), pattern
         assert cache.clear_pattern(pattern) == len(expected), pattern
         assert {key for key in keys if not cache.exists(key)} == expected, pattern
 
@@ -288,6 +293,8 @@ def test_a_clear_of_many_keys_blocks_nobody(cache: CacheManager, server: Server)
         pipe.set(cache.store.keys.entry(f"twitter:S{n}:24"), envelope.seal(b"1"), ex=60)
     pipe.execute()
     server.client.config_resetstat()
+    told = run(preview(cache.store, "twitter:*"))
+    assert (told.count, len(told.values), str(told)) == (3000, 200, "the first 200: 9.8 kB")
     assert cache.clear_pattern("twitter:*") == 3000
     commands = server.client.info("commandstats")
     assert "cmdstat_keys" not in commands

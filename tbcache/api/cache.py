@@ -44,5 +44,5 @@ def clear_cache(
                 }
             ]
         )
-    count = context.fleet.count(chosen) if is_dry else operator.clear(chosen)
+    count = context.fleet.preview(chosen).count if is_dry else operator.clear(chosen)
     return Cleared(pattern=chosen, cleared=count, is_done=not is_dry)

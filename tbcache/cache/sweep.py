@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from tbcache.cache.key import check_key
 from tbcache.cache.script import CLEAR, COMPACT, SWEEP, ClearPattern, Compact, Sweep
 from tbcache.io import now, random_id, run, world
 from tbcache.io.background import BackgroundThread
@@ -177,19 +176,6 @@ class Sweeper:
             # The rest is as long as the step: half of the server's time, and of ours, is for others.
             await world().sleep(min(MOST_REST_SECONDS, now() - started))
             started = now()
-
-
-async def count_matching(store: Store, pattern: str) -> int:
-    """How many values a clear of ``pattern`` would remove now.
-
-    Raises:
-      InvalidRequest: ``pattern`` cannot match a key. Unavailable: Redis is away.
-    """
-    check_key(pattern, what="pattern")
-    keys, found = store.keys, 0
-    async for batch in store.scan(keys.matching("cache", pattern), SCAN_COUNT):
-        found += sum(not is_timeline(keys.key_of(name.decode(errors="surrogateescape"))) for name in batch)
-    return found
 
 
 def _patterns(logs: Logs) -> set[str]:

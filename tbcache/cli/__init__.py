@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tbcache.cli import interrupt
 from tbcache.cli.exit import OK, USAGE
@@ -20,6 +22,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: see ``tbcache/cli/exit.py``."""
     if args is None:
         interrupt.end_while_starting()
+    _open_streams()
     words = list(sys.argv[1:] if args is None else args)
     # Not above, as whatever takes long to import: Ctrl-C would be a traceback.
     from tbcache.models.error import MissingExtra
@@ -39,6 +42,14 @@ def main(args: Sequence[str] | None = None) -> int:
     from tbcache.cli.error import run
 
     return run(app, words)
+
+
+def _open_streams() -> None:
+    """Stand-ins for the streams that whoever started this has closed: else what is opened next would have
+    their numbers, and a server read as a socket what a library prints."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _check_extras(words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import typer
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.option import AsJson, DataDir
+from tbcache.cli.option import AsJson, DataDir, is_group_of
 from tbcache.cli.output import print_json, print_note, print_table, tell, wants_json
 from tbcache.cli.table import age, rows_table
 from tbcache.io import utc_now
@@ -35,7 +35,7 @@ def alert(
     data_dir: DataDir = None,
 ) -> None:
     """List the rules of alerts, and the incidents: those that are open, and the last that ended."""
-    if context.invoked_subcommand is not None:
+    if is_group_of(context):
         return
     settings = quiet_settings()
     # It brings an HTTP client along, which most commands start faster without.

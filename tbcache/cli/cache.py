@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import say
-from tbcache.cli.option import AsCsv, AsJson, DataDir, DryRun, Who
-from tbcache.cli.output import show
+from tbcache.cli.option import AsCsv, AsJson, DataDir, DryRun, Who, Yes
+from tbcache.cli.output import show, tell
 from tbcache.cli.table import rows_table
 from tbcache.models.error import nearest
 
@@ -41,6 +41,7 @@ def stats(as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = No
 def clear(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob over SOURCE:SYMBOL:HOURS.")],
     dry_run: DryRun = False,
+    yes: Yes = False,
     who: Who = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -49,18 +50,19 @@ def clear(
     from tbcache.settings import get_sources
 
     settings = quiet_settings()
-    fleet = require_redis(settings)
-    count = fleet.count(pattern) if dry_run else act_as(who).clear(pattern)
-    head = pattern.partition(":")[0]
-    if count == 0 and head not in get_sources(settings):
-        say(f"nothing matches {pattern!r}{nearest(head, get_sources(settings))}")
-    done = (
-        {"pattern": pattern, "cleared": 0, "would_clear": count}
-        if dry_run
-        else {"pattern": pattern, "cleared": count}
-    )
-    words = f"{count} would be cleared" if dry_run else f"{count} cleared"
-    show(done, lambda: words, as_json=as_json, as_csv=False)
+    found, head = require_redis(settings).preview(pattern), pattern.partition(":")[0]
+    sources = get_sources(settings)
+    near = "" if head in sources else nearest(head, sources)
+    none = {"pattern": pattern, "cleared": 0, "would_clear": found.count, "values": found.values}
+    hint = f" ({found})" if found.count else near
+    # Where nothing matches there is nothing to lose; what is being fetched is not kept then.
+    if (found.count or dry_run) and not is_meant(
+        found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json
+    ):
+        return
+    count = act_as(who).clear(pattern)
+    said = f"{count} cleared" if count else f"nothing matches {pattern!r}{near}"
+    tell({"pattern": pattern, "cleared": count}, said, as_json=as_json)
 
 
 def _table(found: CacheUsage) -> Table:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import confirm, say
-from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes
+from tbcache.cli.error import say
+from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes, is_group_of
 from tbcache.cli.output import check_form, show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
@@ -48,11 +49,11 @@ def dead(
     data_dir: DataDir = None,
 ) -> None:
     """List the queued jobs that died, the last of each queue first, and why."""
-    if context.invoked_subcommand is not None:
+    if is_group_of(context):
         return
     check_form(as_json=as_json, as_csv=as_csv)
-    if retry is not None and retry == clear:
-        raise typer.BadParameter(f"--clear {clear} and --retry {retry} exclude each other")
+    if retry is not None and clear is not None:
+        raise typer.BadParameter("--clear and --retry exclude each other")
     if retry is not None:
         say(_requeued(retry, act_as(None).requeue_dead(retry)))
     if clear is not None:
@@ -114,8 +115,9 @@ def requeue(
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
     where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
-    what = f"would be queued again in {name}{_elsewhere(operator, name, where, count)}"
-    if _is_meant(name, count, what, dry_run=dry_run, yes=yes, as_json=as_json):
+    hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
+    what = f"queued again in {name}"
+    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
         with progress(f"queueing again in {name}", count) as advance:
             done = operator.requeue_dead(name, where, advance)
         tell(_done(name, done.queued, done.left), _requeued(name, done), as_json=as_json)
@@ -137,8 +139,9 @@ def purge(
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
     where, operator = _where(symbol, job, error, caller), act_as(who)
     count = operator.count_dead(name, where)
-    what = f"would be forgotten of {name}{_elsewhere(operator, name, where, count)}"
-    if _is_meant(name, count, what, dry_run=dry_run, yes=yes, as_json=as_json):
+    hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
+    what = f"forgotten of {name}"
+    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
         with progress(f"forgetting of {name}", count) as advance:
             done = operator.purge_dead(name, where, advance)
         tell(_done(name, done), f"{name}: {done} forgotten", as_json=as_json)
@@ -159,16 +162,6 @@ def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> 
 
 def _done(name: str, count: int, left: int = 0, *, is_done: bool = True) -> dict[str, object]:
     return {"name": name, "count": count, "left": left, "is_done": is_done}
-
-
-def _is_meant(name: str, count: int, what: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Say of how many it is; True where it is to be done."""
-    if dry_run or not count:
-        tell(_done(name, count, is_done=not dry_run), f"{count} {what}", as_json=as_json)
-        return False
-    if not yes:
-        confirm(f"{count} {what}")
-    return True
 
 
 def _requeued(name: str, done: Requeued) -> str:

@@ -104,18 +104,6 @@ def _todo(error: UpstreamError, credentials: Sequence[str]) -> str:
     return "try again later" if error.transient else remedy([error.kind], credentials)
 
 
-def confirm(question: str) -> None:
-    """Go on where somebody says so.
-
-    Raises:
-      typer.Exit: nobody is there to be asked. typer.Abort: they do not.
-    """
-    if not sys.stdin.isatty():
-        say(f"{question}: nothing was done, as nobody can be asked here; --yes does it")
-        raise typer.Exit(FAILED)
-    typer.confirm(f"{question}: go on?", abort=True, err=True)
-
-
 def say(message: str) -> None:
     """One line to stderr; what follows it, like the end of a log, is indented."""
     lines = [untrusted.printable(line, untrusted.LINE) for line in message.splitlines()]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tbcache.cli.context import quiet_settings
-from tbcache.cli.option import AsCsv, AsJson, DataDir, names_like
+from tbcache.cli.option import AsCsv, AsJson, DataDir, is_group_of, names_like
 from tbcache.cli.output import check_form, show
 from tbcache.cli.table import rows_table
 from tbcache.models.error import InvalidRequest
@@ -54,7 +54,7 @@ def faults(
     data_dir: DataDir = None,
 ) -> None:
     """Show what goes wrong with the simulated upstreams of `tbcache up --demo`, and have it do so."""
-    if context.invoked_subcommand is None:
+    if not is_group_of(context):
         list_faults(url, as_json, as_csv, data_dir)
 
 

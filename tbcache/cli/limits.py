@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from tbcache.cli.consent import confirm
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.dashboard import differences
-from tbcache.cli.error import confirm, say
-from tbcache.cli.option import AsCsv, AsJson, DataDir, SourceName, Who, Why, Yes, names_like
+from tbcache.cli.error import say
+from tbcache.cli.option import AsCsv, AsJson, DataDir, SourceName, Who, Why, Yes, is_group_of, names_like
 from tbcache.cli.output import check_form, show, tell
 from tbcache.cli.table import limit_table
 from tbcache.models import Limit
@@ -59,7 +60,7 @@ def limits(
     data_dir: DataDir = None,
 ) -> None:
     """List every limit of every source, or set one: used, remaining, when the next slot comes free."""
-    if context.invoked_subcommand is not None:
+    if is_group_of(context):
         return
     check_form(as_json=as_json, as_csv=as_csv)
     if reopen is not None:

@@ -20,6 +20,21 @@ def _use_data_dir(folder: Path | None) -> Path | None:
     return folder
 
 
+def is_group_of(context: typer.Context) -> bool:
+    """Whether the command that ``context`` is of stands before another, as `dead` does in `dead list`.
+
+    Raises:
+      typer.BadParameter: it has an option of its own there, which would be thrown away.
+    """
+    command = context.invoked_subcommand
+    for parameter in context.command.params if command is not None else ():
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name != "data_dir" and source is not None and source.name == "COMMANDLINE":
+            option, path = max(parameter.opts, key=len), context.command_path
+            raise typer.BadParameter(f"{option} is for `{path}` alone, and not before `{command}`")
+    return command is not None
+
+
 DataDir = Annotated[
     Path | None,
     typer.Option(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from tbcache.cli.consent import confirm, is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.error import confirm
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Why, Yes
 from tbcache.cli.output import check_form, show, tell
@@ -148,20 +148,21 @@ def cancel(
     if job is not None:
         if symbol or caller or state or dry_run:
             raise InvalidRequest("a job's id says which one is meant: --symbol and the like go without it")
+        if not yes:
+            confirm(f"{job} would be cancelled in {name}")
         return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled", as_json=as_json)
     from tbcache.fleet import JobFilter
 
     where = JobFilter(symbol, None, caller, state)
     count = operator.count_jobs(name, where)
+    others = 0 if count or where == JobFilter() else operator.count_jobs(name)
+    hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""
     done = {"name": name, "count": count, "is_done": not dry_run}
-    if dry_run or not count:
-        tell(done, f"{count} would be cancelled in {name}", as_json=as_json)
-        return OK
-    if not yes:
-        confirm(f"{count} would be cancelled in {name}")
-    with progress(f"cancelling in {name}", count) as advance:
-        done["count"] = operator.cancel_jobs(name, where, why, advance)
-    tell(done, f"{name}: {done['count']} cancelled", as_json=as_json)
+    what = f"cancelled in {name}"
+    if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
+        with progress(f"cancelling in {name}", count) as advance:
+            done["count"] = operator.cancel_jobs(name, where, why, advance)
+        tell(done, f"{name}: {done['count']} cancelled", as_json=as_json)
     return OK
 
 

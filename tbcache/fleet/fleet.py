@@ -11,7 +11,7 @@ from functools import partial
 from typing import Self
 
 from tbcache.cache import CacheManager
-from tbcache.cache.sweep import count_matching
+from tbcache.cache.preview import Preview, preview
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
@@ -385,13 +385,13 @@ class Fleet:
         """
         return Operator(who, self._settings, self._store, self._directory, self._queue, lambda: self._cache)
 
-    def count(self, pattern: str) -> int:
-        """How many cached values :meth:`clear` would remove.
+    def preview(self, pattern: str) -> Preview:
+        """Which cached values a clear of ``pattern`` would remove: how many, and what they are.
 
         Raises:
           InvalidRequest: ``pattern`` cannot match a key. RedisUnreachable: Redis is away.
         """
-        return run(count_matching(self._store, pattern))
+        return run(preview(self._store, pattern))
 
     def weights(self) -> dict[str, float]:
         """The weights of callers that operators have set.

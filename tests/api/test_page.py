@@ -754,9 +754,9 @@ def test_another_pattern_is_counted_before_anything_is_removed(client: TestClien
     assert "Remove the 2 cached values that match reddit:*?" in text_of(asked)
     assert re.search(r'<input name="pattern" value="reddit:\*"[^>]*></label> <button>Count it', asked)
     asked = act(client, "clear", pattern="reddit:GME:*").text
-    assert "Remove the 1 cached values that match reddit:GME:*?" in text_of(asked)
+    assert "Remove the 1 cached value that matches reddit:GME:*? Of GME; " in text_of(asked)
     assert "tbcache cache clear 'reddit:GME:*'" in html.unescape(asked)
-    assert "1 cached values are removed." in text_of(
+    assert "1 cached value is removed." in text_of(
         act(client, "clear", pattern="reddit:GME:*", sure="yes").text
     )
 

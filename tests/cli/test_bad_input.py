@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tbcache.embedded import Supervisor
+from tbcache.models import FetchRequest
 from tbcache.models.error import UpstreamUnavailable
-from tbcache.queue import Handle
+from tbcache.queue import Handle, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tests.cli.command import Done, tbcache
+from tests.cli.command import Done, clean_environment, tbcache
 from tests.core.test_dead import bury
 from tests.server import Server, free_port
 from tests.upstream import SimulatorProcess
@@ -58,7 +60,7 @@ USAGE = [
     (["up", "--replay", "nowhere"], "--replay is for the simulator: use it together with --demo"),
     (["up", "--demo", "--replay", "nowhere"], "nowhere"),
     (["simulator", "--port", "99999"], "--port='99999'"),
-    (["dead", "--clear", "news", "--retry", "news"], "--clear news and --retry news exclude each other"),
+    (["dead", "--clear", "news", "--retry", "news"], "--clear and --retry exclude each other"),
     (["api", "--host", ""], "--host='' names no address to listen on"),
     (["simulator", "--limits", "twitter"], "--limits 'twitter' is not SOURCE=COUNT/WINDOW"),
     (["simulator", "--limits", "twitter=9/9x"], "limit '9/9x' has an unknown unit 'x'"),
@@ -409,7 +411,11 @@ def test_who_does_not_say_yes_has_nothing_done(
 ) -> None:
     """Ten thousand letters are not forgotten by a key that was pressed too soon; nor is there a traceback."""
     bury(store, [("AAPL", "timeout", {})])
-    for args in (("dead", "purge", "twitter"), ("limits", "reset", "twitter")):
+    store.client.set(store.keys.entry("twitter:AAPL:24"), "1", ex=60)
+    job = Queue(store, Settings()).enqueue(FetchRequest("twitter", "GME")).job_id
+    one_job, all_jobs = f"queue cancel twitter {job}", "queue cancel twitter"
+    for words in ("dead purge twitter", "limits reset twitter", "cache clear *", one_job, all_jobs):
+        args = words.split()
         monkeypatch.setattr(sys, "stdin", Typed(typed))
         done = cli(*args, REDIS_URL=server.url)
         assert (done.code, done.out.strip()) == (1, "")
@@ -417,6 +423,37 @@ def test_who_does_not_say_yes_has_nothing_done(
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
         done = cli(*args, REDIS_URL=server.url)
         assert (done.code, "--yes does it" in done.err) == (1, True)
+    assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
+
+
+CLOSED = [("limits reset reddit", "<&-", 1), ("queue stats", "<&- >&- 2>&-", 0)]
+
+
+@pytest.mark.parametrize(("command", "closed", "code"), CLOSED)
+def test_a_closed_stream_is_no_traceback(
+    server: Server, tmp_path: Path, command: str, closed: str, code: int
+) -> None:
+    """Cron jobs and daemons are started so; what is opened next must not have the number of stdout."""
+    said = tmp_path / "said"
+    script = f'"{sys.executable}" -P -m tbcache {command} 2>"{said}" {closed}'
+    done = subprocess.run(["sh", "-c", script], env=clean_environment(REDIS_URL=server.url), check=False)
+    assert done.returncode == code
+    assert "Traceback" not in said.read_text()
+
+
+def test_an_option_before_a_command_is_not_thrown_away(cli: Cli, server: Server, store: Store) -> None:
+    """`dead --clear reddit list` would forget nothing, or all: it is not for us to guess."""
+    bury(store, [("AAPL", "timeout", {})])
+    for words, reason in (
+        ("dead --clear twitter list", "--clear is for `tbcache dead` alone, and not before `list`"),
+        ("limits --reopen twitter show", "--reopen is for `tbcache limits` alone"),
+        ("limits --json show", "--json is for"),
+        ("alert --json test", "--json is for"),
+        ("faults --csv list", "--csv is for"),
+    ):
+        done = cli(*words.split(), REDIS_URL=server.url)
+        assert (done.code, done.out) == (2, "")
+        assert reason in done.err
     assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
 
 

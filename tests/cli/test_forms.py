@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -167,10 +168,17 @@ def test_the_cache_is_told_and_a_clear_is_tried_first(cli: Cli, server: Server, 
     found = cli("cache", "stats", **url).data
     assert (found["is_available"], found["namespace"]) == (True, "trading_bot")
     assert "hit rate today" in cli("cache", "stats", is_terminal=True).out
-    tried = {"pattern": "reddit:*", "cleared": 0, "would_clear": 2}
-    assert cli("cache", "clear", "reddit:*", "--dry-run").data == tried
-    assert cli("cache", "clear", "reddit:*", is_terminal=True).out == "2 cleared\n"
-    assert "1 would be cleared" not in cli("cache", "clear", "reddit:*", "--dry-run", is_terminal=True).out
+    dry = cli("cache", "clear", "reddit:*", "--dry-run")
+    assert (dry.code, dry.data["cleared"], dry.data["would_clear"]) == (0, 0, 2)
+    assert [one["key"] for one in dry.data["values"]] == ["reddit:AAPL:24", "reddit:GME:24"]
+    known = r"\(of AAPL, GME; [\d.]+ k?B; \d+ s( to \d+ s)? old\)"
+    assert re.fullmatch(rf"tbcache: 2 would be cleared by 'reddit:\*' {known}\n", dry.err)
+    # Nobody is there to be asked.
+    assert cli("cache", "clear", "reddit:*").code == 1
+    assert cli("cache", "clear", "reddit:*:12", "--dry-run").data["would_clear"] == 0
+    done = cli("cache", "clear", "reddit:*", "--yes", is_terminal=True)
+    assert (done.out, done.err) == ("", "tbcache: 2 cleared\n")
+    assert cli("cache", "clear", "reddit:*", "--dry-run").err == "tbcache: 0 would be cleared by 'reddit:*'\n"
 
 
 def test_each_limit_is_a_line_of_csv(cli: Cli, server: Server) -> None:

@@ -20,6 +20,8 @@ from tests import command_page
 from tests.cli.command import clean_environment
 
 LEAVES = dict(command_page.leaves())
+#: What they do cannot be undone.
+ASKING = ("dead requeue", "dead purge", "limits reset", "queue cancel", "cache clear")
 
 
 def test_the_page_of_commands_is_that_of_the_commands() -> None:
@@ -82,7 +84,7 @@ def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: st
     options = {option for one in LEAVES[name].params for option in one.opts}
     assert "--data-dir" in options or name in ("completion", "provider check")
     assert "--json" in options or "--csv" not in options
-    assert ("--yes" in options) == (name in ("dead requeue", "dead purge", "limits reset", "queue cancel"))
+    assert ("--yes" in options) == (name in ASKING)
     # Each thing that an operator does has who does it.
     verbs = ("pause", "drain", "resume", "cancel", "promote", "weight", "set", "unset", "reopen", "reset")
     is_verb = name.split()[0] in ("queue", "limits") and name.split()[-1] in verbs

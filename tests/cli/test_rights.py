@@ -108,7 +108,7 @@ def use_commands(cli: Cli, variables: dict[str, str]) -> None:
     assert {worker["role"] for worker in status.data["workers"]} >= {"worker", "scheduler"}
     assert cli("limits", **variables).code == 0
     assert cli("dead", **variables).code == 0
-    assert cli("cache", "clear", "stocktwits:*", **variables).data["cleared"] > 0
+    assert cli("cache", "clear", "stocktwits:*", "--yes", **variables).data["cleared"] > 0
 
 
 def use_library(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from tbcache.api.page import cache_verb, caller_verb, job_verb, source_verb
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
-from tbcache.api.page.verb import Doing, Verb
+from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
 from tbcache.models.error import InvalidRequest
@@ -50,12 +50,13 @@ async def act(request: Request, context: Ctx, name: str) -> Response:
         else:
             live_of(request).forget()
             return _done(request, name, text, back, fields)
+    asked = await asyncio.to_thread(verb.ask, do)
     return page(
         "sure.html",
         422 if wrong else 200,
         verb=verb,
         name=name,
-        text=await asyncio.to_thread(verb.ask, do),
+        question=Question(asked) if isinstance(asked, str) else asked,
         wrong=wrong,
         by=name_of(request, fields),
         back=back,

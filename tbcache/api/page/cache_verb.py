@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbcache.api.page.verb import Doing, Verb
+from tbcache.api.page.verb import Doing, Question, Verb
+from tbcache.api.page.words import age, many
 from tbcache.models import FetchRequest
+from tbcache.models.size import size
+
+#: So many values are listed beside the question.
+MOST_LISTED = 20
 
 
 def _request(do: Doing) -> FetchRequest:
@@ -26,13 +31,28 @@ def _warm(do: Doing) -> str:
     return f"The fetch of {request.symbol} from {request.source} {word}."
 
 
-def _ask_clear(do: Doing) -> str:
+def _ask_clear(do: Doing) -> Question:
     pattern = do.field("pattern")
-    return f"Remove the {do.fleet.count(pattern):,} cached values that match {pattern}?"
+    found = do.fleet.preview(pattern)
+    if not found.count:
+        return Question(f"Nothing is cached that matches {pattern}. Clear what is being fetched for it?")
+    match = "matches" if found.count == 1 else "match"
+    known = f"{found}"
+    return Question(
+        f"Remove the {many(found.count, 'cached value')} that {match} {pattern}? "
+        f"{known[:1].upper()}{known[1:]}.",
+        ("Value", "Size", "Age"),
+        [
+            (one.key, size(one.bytes), "—" if one.age is None else age(one.age))
+            for one in found.values[:MOST_LISTED]
+        ],
+        found.count,
+    )
 
 
 def _clear(do: Doing) -> str:
-    return f"{do.operator.clear(do.field('pattern')):,} cached values are removed."
+    count = do.operator.clear(do.field("pattern"))
+    return f"{many(count, 'cached value')} {'is' if count == 1 else 'are'} removed."
 
 
 _OTHER_PATTERN = ("pattern", "Another pattern, like news:GME:*")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tbcache.api.page.verb import SEARCHED, Doing, Verb
 from tbcache.fleet import JobFilter
 from tbcache.models.age import age
+from tbcache.models.error import InvalidRequest
 
 #: How a search is said, by its fields.
 _SEARCHED = {
@@ -43,7 +44,14 @@ def _cancel(do: Doing) -> str:
 
 
 def _meant(do: Doing) -> JobFilter:
-    return JobFilter(do.fields.get("symbol") or None, None, do.fields.get("caller") or None)
+    """
+    Raises:
+      InvalidRequest: the form says what only a dead job has.
+    """
+    if do.fields.get("error"):
+        raise InvalidRequest("a job that waits has no error yet")
+    symbol, job, caller = (do.fields.get(name) or None for name in ("symbol", "id", "caller"))
+    return JobFilter(symbol, job, caller)
 
 
 def _ask_cancel_all(do: Doing) -> str:

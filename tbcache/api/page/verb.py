@@ -56,6 +56,15 @@ class Doing(NamedTuple):
         return searched(self.fields)
 
 
+class Question(NamedTuple):
+    """What is asked before something is done; with a table of the first of ``of`` things that it is about."""
+
+    text: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    of: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """``ask`` says what would happen, and ``act`` does it and says what happened; ``command`` is its twin on
@@ -66,7 +75,7 @@ class Verb:
 
     label: str
     command: str
-    ask: Callable[[Doing], str]
+    ask: Callable[[Doing], str | Question]
     act: Callable[[Doing], str]
     inputs: Mapping[str, str] = field(default_factory=dict)
     searched: Sequence[str] = ()

@@ -1,0 +1,102 @@
+"""What a clear would remove, before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tbcache.cache.key import check_key
+from tbcache.cache.sweep import SCAN_COUNT
+from tbcache.io import utc_now
+from tbcache.models.age import age
+from tbcache.models.size import size
+from tbcache.store import Store
+from tbcache.store.codec import DecodeError, decode_sentiment
+from tbcache.store.envelope import open_envelope
+from tbcache.store.glob import compile_glob
+from tbcache.store.key import is_timeline
+
+#: So many values are read; the others are counted alone.
+MOST_READ = 200
+MOST_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A value that a clear would remove. ``age`` is that of an answer, in seconds; None of what a program
+    keeps."""
+
+    key: str
+    bytes: int
+    age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """``count`` values match; ``values`` are those that were read, by their keys, 200 at most."""
+
+    count: int
+    values: tuple[Matched, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of the values that were read."""
+        return sum(one.bytes for one in self.values)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Those whose answers were read, in the order of the alphabet."""
+        return tuple(sorted({one.key.split(":")[1] for one in self.values if one.age is not None}))
+
+    def __str__(self) -> str:
+        """What is known of them beside their count, as "of AAPL, GME; 41 kB; 40 s to 7 min old"."""
+        symbols, ages = self.symbols, [one.age for one in self.values if one.age is not None]
+        parts = []
+        if symbols:
+            more = f" and {len(symbols) - MOST_NAMED} more" if len(symbols) > MOST_NAMED else ""
+            parts.append(f"of {', '.join(symbols[:MOST_NAMED])}{more}")
+        parts.append(size(self.bytes))
+        if ages:
+            parts.append(" to ".join(dict.fromkeys((age(min(ages)), age(max(ages))))) + " old")
+        words = "; ".join(parts)
+        return words if len(self.values) == self.count else f"the first {len(self.values)}: {words}"
+
+
+async def preview(store: Store, pattern: str) -> Preview:
+    """What a clear of ``pattern`` would remove now.
+
+    Raises:
+      InvalidRequest: ``pattern`` cannot match a key. Unavailable: Redis is away.
+    """
+    check_key(pattern, what="pattern")
+    glob, keys = compile_glob(pattern), store.keys
+    count, found = 0, list[Matched]()
+    async for batch in store.scan(keys.matching("cache", pattern), SCAN_COUNT):
+        names = [keys.key_of(name.decode(errors="surrogateescape")) for name in batch]
+        # The scan brings up more than what matches, and what an answer is made of is none.
+        values = [
+            name
+            for name in names
+            if not is_timeline(name) and glob.fullmatch(name.encode(errors="surrogateescape"))
+        ]
+        count += len(values)
+        wanted = values[: MOST_READ - len(found)]
+        answers = await store.pipeline(*(("GET", keys.entry(name)) for name in wanted))
+        found += _matched(wanted, answers)
+    return Preview(count, tuple(sorted(found, key=lambda one: one.key)))
+
+
+def _matched(names: Iterable[str], answers: Iterable[Any]) -> Iterable[Matched]:
+    for name, data in zip(names, answers, strict=True):
+        # One that is gone since, or of another type, is counted all the same: the clear takes it.
+        data = data if isinstance(data, bytes) else b""
+        yield Matched(name, len(data), _age(data))
+
+
+def _age(data: bytes) -> float | None:
+    try:
+        as_of = decode_sentiment(open_envelope(data)[2]).as_of
+    except DecodeError:
+        return None
+    return max(0.0, (utc_now() - as_of).total_seconds())
