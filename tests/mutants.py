@@ -35,7 +35,8 @@ TROUBLE = ["cli/test_trouble.py"]
 BUDGET = ["core/test_budget.py"]
 FIGURES = ["core/test_monitoring.py", *TROUBLE]
 STORE = ["core/test_store.py"]
-OPERATOR = ["core/test_operator.py"]
+STANDING = ["core/test_standing.py"]
+OPERATOR = ["core/test_operator.py", *STANDING]
 DEAD = ["core/test_dead.py"]
 #: The tests that are about a script, or a part that scripts include, the quickest to fail first.
 SUITES = {
@@ -59,6 +60,8 @@ SUITES = {
     "incident": ["test_alert.py"],
     "order": OPERATOR,
     "bound": OPERATOR,
+    "said": STANDING,
+    "weight": STANDING,
     "time": [*STORE, "core/test_admission.py"],
     "count": FIGURES,
     "minute": ["core/test_minute.py", *TROUBLE, "core/test_monitoring.py", "cli/test_damaged.py"],

@@ -46,7 +46,8 @@ from tbcache.queue import (
     ListedJob,
     Requeued,
 )
-from tbcache.store.order import WHO, Bound, Order
+from tbcache.store.order import Bound, Order
+from tbcache.store.said import WHO
 
 __all__ = [
     "EDGES",

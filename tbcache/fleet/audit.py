@@ -64,7 +64,7 @@ class Audit:
             pipe: Any = self._store.client.pipeline(transaction=False)
             pipe.rpush(key, msgspec.json.encode(line))
             pipe.ltrim(key, -MOST_LINES, -1)
-            pipe.expire(key, KEPT)
+            pipe.expire(key, int(KEPT.total_seconds()))
             pipe.execute()
 
     def read(self, most: int, before: datetime | None = None, after: str | None = None) -> list[AuditLine]:

@@ -6,7 +6,7 @@ What changes nothing has no line: a source that is resumed and goes on already, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,8 +14,7 @@ from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.audit import Audit
 from tbcache.fleet.directory import Directory
-from tbcache.fleet.standing import Said, Standing
-from tbcache.io import run
+from tbcache.fleet.standing import Thing, standing_of
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
 from tbcache.models.caller import check_caller
@@ -25,18 +24,17 @@ from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
-from tbcache.queue.weight import check_weight
+from tbcache.queue.weight import check_weight, read_weight
 from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
-from tbcache.store.name import Names
-from tbcache.store.order import WHO, WHY, Order, give_order, set_bound
+from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
+from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
 from tbcache.store.start import require
+from tbcache.store.wire import read_limits
 
 log = get_logger("tbcache.fleet")
 
 MOST_LIMITS = 4
-#: A weight that nobody has set anew is forgotten after a year.
-WEIGHTS_SECONDS = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,7 @@ class Operator:
         self._settings, self._store, self._directory, self._cache = settings, store, directory, cache
         self._queue = queue
         self._audit = Audit(store)
-        self._standing = Standing(store)
-        self._queues = Names(store, store.keys.queues)
+        self._standing = standing_of(store)
 
     # A source or a queue
 
@@ -103,7 +100,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
         """
-        return self._order(name, "resume", "")
+        return self._order(name, RESUME, "")
 
     # Callers
 
@@ -115,15 +112,9 @@ class Operator:
           InvalidRequest: no name of a caller, or a weight that is not 0.001 to 1000.
           RedisUnreachable: it stands in Redis.
         """
-        check_caller(caller)
-        key, detail = (
-            self._store.keys.weights,
-            f"{check_weight(weight):g}{f': {_reason(why)}' if why else ''}",
-        )
-        self._store.call("HSET", key, caller, f"{weight:g}")
-        self._store.call("EXPIRE", key, WEIGHTS_SECONDS)
-        self._standing.touch()
-        self._audit.write(self.who, "caller.weight", caller, detail)
+        value = f"{check_weight(weight):g}"
+        self._say(Thing("weight", check_caller(caller)), value, why)
+        self._audit.write(self.who, "caller.weight", caller, f"{value}{f': {why}' if why else ''}")
 
     def unset_weight(self, caller: str) -> bool:
         """Take back the weight of a caller; True where one was set.
@@ -131,9 +122,8 @@ class Operator:
         Raises:
           InvalidRequest: no name of a caller. RedisUnreachable: it stands in Redis.
         """
-        check_caller(caller)
-        was_set = bool(self._store.call("HDEL", self._store.keys.weights, caller))
-        self._standing.touch()
+        before = read_weight(self._say(Thing("weight", check_caller(caller)), TAKEN_BACK).before)
+        was_set = before is not None and before.value != TAKEN_BACK
         if was_set:
             self._audit.write(self.who, "caller.unweight", caller)
         return was_set
@@ -278,8 +268,7 @@ class Operator:
         """
         self._directory.source_name(source)
         self._check_limits(source, limits)
-        in_force, before = run(set_bound(self._store, source, limits, self.who, _reason(why)))
-        self._standing.record_limits(source, limits, self.who, why)
+        in_force, before = self._bind(source, limits, why)
         said = ",".join(map(str, limits))
         self._audit.write(self.who, "limits.set", source, f"{said}{f': {why}' if why else ''}")
         return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
@@ -291,8 +280,7 @@ class Operator:
           UnknownSource: no such source. RedisUnreachable: it stands in Redis.
         """
         self._directory.source_name(source)
-        in_force, before = run(set_bound(self._store, source, (), self.who, ""))
-        self._standing.forget("limits", source)
+        in_force, before = self._bind(source, ())
         if before:
             self._audit.write(self.who, "limits.unset", source)
         return LimitsInForce(source, in_force, is_lowered=False, before=before)
@@ -344,16 +332,21 @@ class Operator:
 
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._directory.queue_name(name)
-        before = run(give_order(self._store, name, what, self.who, _reason(why)))  # type: ignore[arg-type]
-        if what == "resume":
-            self._standing.forget("resume", name)
-        else:
-            self._standing.record(Said(what, name, self.who, why))  # type: ignore[arg-type]
-        if name not in self._directory.names():
-            self._queues.tell(name)
-        if before is not None or what != "resume":
+        before = read_order(self._say(Thing("order", name), what, why).before)
+        if before is not None or what != RESUME:
             self._audit.write(self.who, f"queue.{what}", name, why)
         return before
+
+    def _bind(
+        self, source: str, limits: Iterable[Limit], why: str = ""
+    ) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+        """Set the limits; those in force from now on, and what was set until now."""
+        found = self._say(Thing("bound", source), bound_of(limits), why)
+        before = read_bound(found.before)
+        return read_limits(found.limits), before.limits if before else ()
+
+    def _say(self, thing: Thing, value: str, why: str = "") -> Ordered:
+        return self._standing.say(thing, Said(value, 0, self.who, _reason(why)))
 
     def _limiter(self, source: str) -> RateLimiter:
         return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)

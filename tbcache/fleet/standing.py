@@ -1,104 +1,78 @@
 """What operators have said stands on, where Redis has lost it.
 
-Beside where it is in force (the state of a source or a queue, the weights) it stands in one hash, which the
-processes that stand by to watch the fleet read every few seconds and keep in mind. Where that hash is missing
-or older than what a process has read, Redis was emptied or is back from an old file: then the process says
-again what it knows, of all that nobody has said anew.
+Each saying stands where it is in force: orders and limits in the state of a source or a queue, weights in
+one hash. The processes that stand by to watch the fleet read all of it every few seconds, and keep the
+latest saying of each thing in mind. Where that is later than what Redis has, Redis was emptied, or is back
+from an old file. Then the process says it again, which changes nothing where somebody has said something
+later (said.lua).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
 from tbcache.fleet.audit import Audit
-from tbcache.io import random_id, run
+from tbcache.io import run
+from tbcache.io.fork import renew_in_child
 from tbcache.io.log import get_logger
-from tbcache.models import Limit
-from tbcache.models.untrusted import NotJson, read_json
-from tbcache.settings import is_name
+from tbcache.queue.weight import give_weight, read_weight
+from tbcache.settings import get_declared, is_name, source_names
 from tbcache.store import Refused, Store
-from tbcache.store.order import give_order, set_bound
-from tbcache.store.wire import pack_limits, read_limits
+from tbcache.store.name import Names
+from tbcache.store.order import ORDERS, RESUME, give_order, set_bound
+from tbcache.store.said import TAKEN_BACK, Ordered, Said, read_said
+from tbcache.store.wire import read_limits
 
 log = get_logger("tbcache.fleet")
 
-KEPT_SECONDS = 366 * 86_400
-#: The fields that name the life of the data, and count what was said in it.
-LIFE, COUNT = b"", b"#"
+Kind = Literal["order", "bound", "weight"]
+
 #: Who says it again, in the audit.
 WHO = "tbcache"
+_SAY: dict[Kind, Callable[[Store, str, Said], Coroutine[Any, Any, Ordered]]] = {
+    "order": give_order,
+    "bound": set_bound,
+    "weight": give_weight,
+}
 
-What = Literal["pause", "drain", "limits"]
 
+class Thing(NamedTuple):
+    """What is said: the order of a source or a queue, the limits of a source, or the weight of a caller."""
 
-class Said(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an operator has said of ``name``, a source or a queue. ``limits`` are packed as for scripts."""
-
-    what: What
+    kind: Kind
     name: str
-    who: str
-    why: str = ""
-    limits: str = ""
-
-    @property
-    def field(self) -> str:
-        """One pause or drain stands at a time, and beside it limits."""
-        return _field(self.what, self.name)
-
-
-class _Stands(NamedTuple):
-    """What stands in Redis."""
-
-    life: bytes
-    acts: int
-    fields: dict[bytes, bytes]
-    weights: dict[bytes, bytes]
 
 
 class Standing:
-    """What stands, as this process has read it last."""
+    """What stands, as far as this process has said or read it: one for each store (:func:`standing_of`)."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._key, self._audit = store, store.keys.standing, Audit(store)
-        self._said: dict[bytes, Said] = {}
-        self._weights: dict[bytes, bytes] = {}
-        self._life, self._count = b"", 0
+        self._store, self._audit = store, Audit(store)
+        self._sources, self._queues = Names(store), Names(store, store.keys.queues)
+        self._known: dict[Thing, Said] = {}
+        self.renew()
+        renew_in_child(self)
 
-    def record(self, said: Said) -> None:
-        """An operator has said it.
+    def renew(self) -> None:
+        """Let no thread that a forked child does not have hold it up."""
+        self._lock = threading.Lock()
 
-        Raises:
-          Unavailable: Redis is away.
-        """
-        self._write("HSET", said.field, msgspec.json.encode(said))
-
-    def record_limits(self, name: str, limits: Iterable[Limit], who: str, why: str) -> None:
-        """An operator has set limits.
+    def say(self, thing: Thing, said: Said) -> Ordered:
+        """Say it; once more, where it has a number by now.
 
         Raises:
           Unavailable: Redis is away.
         """
-        self.record(Said("limits", name, who, why, pack_limits(limits)))
-
-    def forget(self, what: What | Literal["resume"], name: str) -> None:
-        """An operator has taken it back.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        self._write("HDEL", _field(what, name))
-
-    def touch(self) -> None:
-        """An operator has set the weight of a caller, or taken it back.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        self._write()
+        if thing.kind == "order" and thing.name not in self._own_names():
+            # By these names the others know where to look; who may not write them says it all the same.
+            with contextlib.suppress(Refused):
+                self._queues.tell(thing.name)
+        found = run(_SAY[thing.kind](self._store, thing.name, said))
+        self._remember(thing, _read(thing, found.stands))
+        return found
 
     def look(self) -> None:
         """Read what stands; where Redis has lost it, say it again.
@@ -106,84 +80,84 @@ class Standing:
         Raises:
           Unavailable: Redis is away.
         """
-        stands = self._read()
-        if stands is None:
-            return
-        if self._life and (stands.life != self._life or stands.acts < self._count):
-            self._say_again(stands)
-            self._write("HINCRBY", COUNT, max(0, self._count - stands.acts))
-        if not stands.life:
-            self._store.call("HSETNX", self._key, LIFE, random_id(8))
-        if (stands := self._read()) is not None:
-            self._life, self._count, self._weights = stands.life, stands.acts, stands.weights
-            self._said = {
-                field: said for field, text in stands.fields.items() if (said := _said(field, text))
-            }
+        found = self._read_all()
+        for thing, said in found.items():
+            self._remember(thing, said)
+        for thing, said in self._known.copy().items():
+            stood = found.get(thing)
+            if stood is None or stood.since < said.since:
+                # Of several processes that know it one says it.
+                with contextlib.suppress(Refused):
+                    self._say_again(thing, said)
 
-    def _read(self) -> _Stands | None:
-        """What stands in Redis; None where the key is damaged."""
+    def _remember(self, thing: Thing, said: Said | None) -> None:
+        with self._lock:
+            known = self._known.get(thing)
+            if said is not None and (known is None or known.since < said.since):
+                self._known[thing] = said
+
+    def _read_all(self) -> Mapping[Thing, Said]:
+        keys, names = self._store.keys, sorted(self._names())
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.expire(self._key, KEPT_SECONDS)
-            pipe.hgetall(self._key)
-            pipe.hgetall(self._store.keys.weights)
-            _, found, weights = self._store.execute(pipe)
-        if not isinstance(found, dict):
-            return None
-        life, acts = found.pop(LIFE, b""), _whole(found.pop(COUNT, b"0"))
-        return _Stands(life, acts, found, weights if isinstance(weights, dict) else {})
+            pipe.hgetall(keys.weights)
+            for name in names:
+                pipe.hmget(keys.state(name), ["order", "bound"])
+            weights, *states = self._store.execute(pipe)
+        found = {
+            Thing("weight", caller.decode(errors="replace")): text
+            for caller, text in (weights.items() if isinstance(weights, dict) else ())
+        }
+        for name, state in zip(names, states, strict=True):
+            if isinstance(state, list):
+                found |= {Thing("order", name): state[0], Thing("bound", name): state[1]}
+        return {thing: said for thing, text in found.items() if (said := _read(thing, text)) is not None}
 
-    def _write(self, *command: Any) -> None:
-        try:
-            if command:
-                self._store.call(command[0], self._key, *command[1:])
-            self._store.call("HINCRBY", self._key, COUNT, 1)
-            self._store.call("EXPIRE", self._key, KEPT_SECONDS)
-        except Refused as error:
-            # It is in force all the same.
-            log.warning("order.not_kept", reason=error.reason)
+    def _names(self) -> set[str]:
+        """All of which an order, or limits, may stand."""
+        known = {thing.name for thing in self._known.copy() if thing.kind != "weight"}
+        names = known | self._own_names()
+        # Who may not read these names, or finds them damaged, sees to the rest.
+        with contextlib.suppress(Refused):
+            names.update(self._sources.all(), self._queues.all())
+        return {name for name in names if is_name(name)}
 
-    def _say_again(self, stands: _Stands) -> None:
-        for field, said in self._said.items():
-            # Of several processes that know it one says it.
-            if field not in stands.fields and self._store.call(
-                "HSETNX", self._key, field, msgspec.json.encode(said)
-            ):
-                with contextlib.suppress(Refused):
-                    self._say(said)
-        for caller, weight in self._weights.items():
-            if caller in stands.weights:
-                continue
-            if self._store.call("HSETNX", self._store.keys.weights, caller, weight):
-                self._store.call("EXPIRE", self._store.keys.weights, KEPT_SECONDS)
-                self._tell("caller.weight", caller.decode(errors="replace"), weight.decode(errors="replace"))
+    def _own_names(self) -> set[str]:
+        """The sources that this process knows without Redis."""
+        return {*source_names(self._store.settings), *get_declared()}
 
-    def _say(self, said: Said) -> None:
-        if said.what == "limits":
-            run(set_bound(self._store, said.name, read_limits(said.limits), said.who, said.why))
-            self._tell("limits.set", said.name, f"of {said.who}")
-        else:
-            run(give_order(self._store, said.name, said.what, said.who, said.why))
-            self._tell(f"queue.{said.what}", said.name, f"of {said.who}")
-
-    def _tell(self, what: str, name: str, detail: str) -> None:
-        log.warning("order.said_again", what=what, target=name, reason="Redis had lost it")
-        self._audit.write(WHO, what, name, f"{detail}: Redis had lost it")
+    def _say_again(self, thing: Thing, said: Said) -> None:
+        found = self.say(thing, said)
+        if found.stands != found.before and _in_force(_read(thing, found.before)) != _in_force(said):
+            what = act(thing, said.value)
+            log.warning("order.said_again", what=what, target=thing.name, reason="Redis had lost it")
+            self._audit.write(WHO, what, thing.name, f"of {said.who}: Redis had lost it")
 
 
-def _field(what: str, name: str) -> str:
-    return f"{name} {'limits' if what == 'limits' else 'order'}"
+def standing_of(store: Store) -> Standing:
+    """What stands in ``store``, as far as this process knows it."""
+    return store.beside(Standing)
 
 
-def _said(field: bytes, text: bytes) -> Said | None:
-    """What stands there; None for what makes no sense, as whoever may write to Redis may have written it."""
-    try:
-        said = read_json(text, Said)
-    except NotJson:
-        return None
-    is_sound = said.field.encode() == field and is_name(said.name) and " " not in said.who
-    return said if is_sound and (said.what != "limits" or read_limits(said.limits)) else None
+def act(thing: Thing, value: str) -> str:
+    """What the audit calls it to say so of a thing."""
+    if thing.kind == "order":
+        return f"queue.{value}"
+    is_taken_back = value == TAKEN_BACK
+    if thing.kind == "bound":
+        return "limits.unset" if is_taken_back else "limits.set"
+    return "caller.unweight" if is_taken_back else "caller.weight"
 
 
-def _whole(text: bytes) -> int:
-    return int(text) if text.isdigit() and len(text) < 16 else 0
+def _read(thing: Thing, text: bytes | None) -> Said | None:
+    """What is said of a thing; None for what makes no sense, whoever may have written it."""
+    said = read_weight(text) if thing.kind == "weight" else read_said(text)
+    if said is None or said.value == TAKEN_BACK:
+        return said
+    if thing.kind == "order":
+        return said if said.value in ORDERS else None
+    return said if thing.kind == "weight" or read_limits(said.value) else None
+
+
+def _in_force(said: Said | None) -> str | None:
+    return None if said is None or said.value in (RESUME, TAKEN_BACK) else said.value

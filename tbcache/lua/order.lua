@@ -1,4 +1,5 @@
 --@include number
+--@include said
 --@include state
 --@include notice
 --@include stop
@@ -7,21 +8,20 @@
 -- KEYS  state     (see state.lua)
 --       bell      of the queue of the same name (see queue.lua)
 -- ARGV  what      "pause" | "drain" | "resume"
+--       since     0: it is said now; else it was said then (us), and Redis may have lost it
 --       who
 --       why       "" for no reason
--- Replies  before   the order that held until now, "" for none (see state.lua)
-local before = redis.call('HGET', state, 'order') or ''
-if what == 'resume' then
-    redis.call('HDEL', state, 'order')
-else
-    redis.call('HSET', state, 'order', what .. ' ' .. int(server_time()) .. ' ' .. who .. ' ' .. why)
-    redis.call('PEXPIRE', state, STATE_TTL_MS)
+-- Replies  before, stands, limits   the order that stood until now, and the one that stands from now on, "" for none
+--          (see said.lua); ""
+local before, stands = say(state, 'order', what, since, who, why)
+redis.call('PEXPIRE', state, STATE_TTL_MS)
+if stands ~= before then
+    local code, words = stopped_by(stands)
+    tell(state, code and ' paused ' .. words or ' resumed')
+    if not code then
+        -- A consumer that waits for the end of a pause need not wait until it looks again.
+        redis.call('RPUSH', bell, '1')
+        redis.call('EXPIRE', bell, 60)
+    end
 end
-local code, words = stopped_by(redis.call('HGET', state, 'order'))
-tell(state, code and ' paused ' .. words or ' resumed')
-if not code then
-    -- A consumer that waits for the end of a pause need not wait until it looks again.
-    redis.call('RPUSH', bell, '1')
-    redis.call('EXPIRE', bell, 60)
-end
-return reply_ordered(before)
+return reply_ordered(before, stands, '')

@@ -38,11 +38,11 @@
 --                            wanted_until: no process is given allowances until then (us),
 --                            because another needed the slots;
 --                            order: what an operator has said, "WHAT SINCE WHO WHY": "pause" is to send
---                            nothing and to hand out nothing, "drain" is to accept nothing new; since when
---                            (us), who said so, and why (see order.lua). Of a queue that is no source's there
---                            is only this;
+--                            nothing and to hand out nothing, "drain" is to accept nothing new, "resume" takes
+--                            it back; since when (us), who said so, and why (see said.lua). Of a queue that
+--                            is no source's there is only this;
 --                            bound: the limits that an operator has set, "LIMITS SINCE WHO WHY": they hold
---                            beside those of the processes (see bound.lua);
+--                            beside those of the processes (see bound.lua). "-" takes them back;
 --                            demand, demand_at: how many interactive slots were taken per us
 --                            lately, and when that was computed (us);
 --                            paced:<span>: when the pre-warm lane may take its next slot (us),

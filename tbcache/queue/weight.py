@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from tbcache.io import now
 from tbcache.models.caller import check_caller
@@ -13,6 +14,22 @@ from tbcache.queue.account import Account, account_for
 from tbcache.settings import Settings
 from tbcache.settings.caller import LEAST_WEIGHT, MOST_WEIGHT
 from tbcache.store import Store, Unavailable
+from tbcache.store.said import ORDERED, TAKEN_BACK, Ordered, Said, read_said
+from tbcache.store.script import Key, Script
+
+
+class GiveWeight(NamedTuple):
+    """Set the weight of a caller, or take back what was set (``-``); ``since`` 0 for from now on."""
+
+    weights: Key
+    caller: str
+    weight: str
+    since: int
+    who: str
+    why: str
+
+
+_WEIGHT = Script("weight", GiveWeight, ORDERED)
 
 #: So old may be what a process knows of them.
 READ_SECONDS = 0.5
@@ -49,13 +66,34 @@ class Weights:
         return dict(_sound(zip(found[::2], found[1::2], strict=True)))
 
 
+async def give_weight(store: Store, caller: str, said: Said) -> Ordered:
+    """Have a caller have the weight that is said, or none.
+
+    Raises:
+      Unavailable: the server is away.
+    """
+    call = GiveWeight(store.keys.weights, caller, said.value, said.since, said.who, said.why)
+    return await store.ask(_WEIGHT, call)
+
+
+def read_weight(text: bytes | None) -> Said | None:
+    """What is said of a caller; None where that is damaged. Releases before wrote the weight alone."""
+    said = read_said(text) or Said((text or b"").decode(errors="replace"), 1, "?")
+    if said.value == TAKEN_BACK:
+        return said
+    with contextlib.suppress(InvalidRequest, ValueError):
+        check_weight(float(said.value))
+        return said
+    return None
+
+
 def _sound(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, float]]:
     """What is damaged is left out."""
     for name, text in pairs:
-        with contextlib.suppress(InvalidRequest, ValueError):
-            weight = float(text)
-            if LEAST_WEIGHT <= weight <= MOST_WEIGHT:
-                yield check_caller(name.decode(errors="replace")), weight
+        said = read_weight(text)
+        if said is not None and said.value != TAKEN_BACK:
+            with contextlib.suppress(InvalidRequest):
+                yield check_caller(name.decode(errors="replace")), float(said.value)
 
 
 def check_weight(weight: float) -> float:

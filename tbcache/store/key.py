@@ -212,11 +212,6 @@ class Keys:
         return f"{self.namespace}:weights"
 
     @property
-    def standing(self) -> str:
-        """HASH, what operators have said of sources and queues, see fleet/standing.py."""
-        return f"{self.namespace}:standing"
-
-    @property
     def audit(self) -> str:
         """LIST, a line of JSON for each thing that an operator did: fleet/audit.py."""
         return f"{self.namespace}:audit"

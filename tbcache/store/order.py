@@ -6,27 +6,24 @@ in force, for the whole fleet, from the moment at which it was said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 from tbcache.models import Limit
-from tbcache.models.untrusted import moment, printable
+from tbcache.models.untrusted import moment
 from tbcache.store.connection import Store
-from tbcache.store.reply import record
+from tbcache.store.said import ORDERED, TAKEN_BACK, Ordered, Said, read_said
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import pack_limits, read_limits
 
 #: pause: nothing is sent, and no job is handed out. drain: nothing new is accepted.
 What = Literal["pause", "drain"]
-
-#: How long a name and a reason may be.
-WHO, WHY = 64, 200
-
-_ORDER = re.compile(r"(pause|drain) (\d+) (\S+) ?(.*)", re.DOTALL)
-_BOUND = re.compile(r"(\S+) (\d+) (\S+) ?(.*)", re.DOTALL)
+#: What takes an order back.
+RESUME = "resume"
+#: What can be said.
+ORDERS = (*get_args(What), RESUME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,87 +53,74 @@ class Bound:
 
 
 class GiveOrder(NamedTuple):
-    """Have a source or a queue paused, or drained, or go on."""
+    """Have a source or a queue paused, or drained, or go on; ``since`` 0 for from now on."""
 
     state: Key
     bell: Key
     what: str
+    since: int
     who: str
     why: str
 
 
-class Ordered(NamedTuple):
-    """What was said until then, as state.lua has it."""
-
-    before: bytes
-
-
 class SetBound(NamedTuple):
-    """Set limits of a source, or take back what was set (empty)."""
+    """Set limits of a source, or take back what was set (``-``); ``since`` 0 for from now on."""
 
     state: Key
     fleet: Key
     limits: str
+    since: int
     who: str
     why: str
 
 
-class Bounded(NamedTuple):
-    """The limits that are in force from then on, and those that an operator had set until then."""
-
-    limits: str
-    before: bytes
+_ORDERS = Script("order", GiveOrder, ORDERED)
+_BOUNDS = Script("bound", SetBound, ORDERED)
 
 
-_ORDERS = Script("order", GiveOrder, record(Ordered))
-_BOUNDS = Script("bound", SetBound, record(Bounded))
-
-
-async def give_order(
-    store: Store, name: str, what: What | Literal["resume"], who: str, why: str
-) -> Order | None:
-    """Have the source or the queue ``name`` paused, or drained, or go on; what was said before.
+async def give_order(store: Store, name: str, said: Said) -> Ordered:
+    """Have the source or the queue ``name`` do what is said: ``pause``, ``drain``, or ``resume``.
 
     Raises:
       Unavailable: the server is away.
     """
     keys = store.keys
-    call = GiveOrder(keys.state(name), keys.queue(name, "bell"), what, who, why)
-    return read_order((await store.ask(_ORDERS, call)).before)
+    call = GiveOrder(keys.state(name), keys.queue(name, "bell"), said.value, said.since, said.who, said.why)
+    return await store.ask(_ORDERS, call)
 
 
-async def set_bound(
-    store: Store, source: str, limits: Iterable[Limit], who: str, why: str
-) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
-    """Set ``limits`` of a source, or take them back where there are none; the limits in force, none while no
-    process uses the source, and those that an operator had set until then.
+async def set_bound(store: Store, source: str, said: Said) -> Ordered:
+    """Set limits of a source, as :func:`bound_of` has them; none are in force while no process uses it.
 
     Raises:
       Unavailable: the server is away.
     """
     keys = store.keys
-    call = SetBound(keys.state(source), keys.fleet(source), pack_limits(limits), who, why)
-    found = await store.ask(_BOUNDS, call)
-    before = read_bound(found.before)
-    return read_limits(found.limits), before.limits if before else ()
+    call = SetBound(keys.state(source), keys.fleet(source), said.value, said.since, said.who, said.why)
+    return await store.ask(_BOUNDS, call)
+
+
+def bound_of(limits: Iterable[Limit]) -> str:
+    """How limits are said; no limits take back what was set."""
+    return pack_limits(limits) or TAKEN_BACK
 
 
 def read_order(text: bytes | None) -> Order | None:
     """The order that the field of the state says; None where it says none, or is damaged."""
-    found = _ORDER.fullmatch((text or b"").decode(errors="replace"))
-    since = moment(found[2]) if found else None
-    if found is None or since is None:
+    said = read_said(text)
+    since = moment(said.since) if said else None
+    if said is None or since is None or said.value not in get_args(What):
         return None
-    return Order(cast(What, found[1]), since, printable(found[3], WHO), printable(found[4], WHY))
+    return Order(cast(What, said.value), since, said.who, said.why)
 
 
 def read_bound(text: bytes | None) -> Bound | None:
     """The limits that the field of the state says; None where it says none, or is damaged."""
-    found = _BOUND.fullmatch((text or b"").decode(errors="replace"))
-    limits, since = (read_limits(found[1]), moment(found[2])) if found else ((), None)
-    if found is None or since is None or not limits:
+    said = read_said(text)
+    limits, since = (read_limits(said.value), moment(said.since)) if said else ((), None)
+    if said is None or since is None or not limits:
         return None
-    return Bound(limits, since, printable(found[3], WHO), printable(found[4], WHY))
+    return Bound(limits, since, said.who, said.why)
 
 
 def _reason(why: str) -> str:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tbcache.fleet.standing import COUNT, LIFE
-from tbcache.settings import Settings
+from tbcache.settings import BUILT_IN_NAMES, Settings
 from tbcache.store import Store
 from tbcache.store.key import Keys
 from tests.server import Server, wait_until
@@ -94,13 +94,16 @@ def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Api
 def api(_api: tuple[Server, Api]) -> Api:
     """The API, over an empty server."""
     server, api = _api
-    key = Keys("trading_bot").standing
-    life, count = server.client.hmget(key, LIFE, COUNT)
+    keys = Keys("trading_bot")
+    hashes = {keys.state(name): (b"order", b"bound") for name in BUILT_IN_NAMES} | {keys.weights: ()}
+    said = {key: list(fields) or server.client.hkeys(key) for key, fields in hashes.items()}
     server.flush()
-    if life:
-        # Else it looks like a loss, after which the API says again what was said in the test before.
-        server.client.hset(key, mapping={LIFE: life, COUNT: int(count or 0) + 1})
-        server.client.expire(key, 600)
+    # The API knows what was said in the test before: it is all taken back.
+    for key, fields in said.items():
+        for field in fields:
+            value = "resume" if field == b"order" else "-"
+            server.client.hset(key, field, f"{value} {time.time_ns() // 1000} test ")
+            server.client.expire(key, 600)
     return api
 
 

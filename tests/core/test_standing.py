@@ -9,10 +9,12 @@ import pytest
 
 from tbcache.fleet import Fleet, Operator
 from tbcache.fleet.alert import Watch
+from tbcache.fleet.standing import Thing, standing_of
 from tbcache.models import Limit
 from tbcache.queue import PacingBroker
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.said import Said
 from tests.core.conftest import TWITTER
 from tests.core.test_operator import operator as operator
 from tests.server import Server
@@ -97,17 +99,82 @@ def test_what_was_taken_back_or_said_anew_stays_so(
 def test_what_an_older_file_does_not_have_is_said_again(
     settings: Settings, store: Store, server: Server, operator: Operator, look: Look
 ) -> None:
-    """Redis is back from a snapshot of some minutes ago."""
+    """Redis is back from a snapshot of some minutes ago, with the looser limit that stood then."""
+    operator.set_limits("reddit", [Limit(10, 60.0)], "first")
+    operator.pause("twitter")
     operator.set_weight("desk/vip", 4.0)
+    keys = [store.keys.state("twitter"), store.keys.state("reddit"), store.keys.weights]
+    old: list[Any] = [server.client.dump(key) for key in keys]
+    operator.set_limits("reddit", [Limit(2, 60.0)], "then")
+    operator.resume("twitter")
+    operator.unset_weight("desk/vip")
+    for key, dumped in zip(keys, old, strict=True):
+        server.client.restore(key, 600_000, dumped, replace=True)
     look()
-    key = store.keys.standing
-    old: Any = server.client.dump(key)
-    operator.pause("twitter", "since then")
+    assert said(settings, store) == {
+        "twitter": None,
+        "reddit": ((Limit(2, 60.0),), "ada@desk", "then"),
+        "weights": {},
+    }
+
+
+def test_a_process_that_comes_late_undoes_nothing(
+    settings: Settings, store: Store, server: Server, operator: Operator, look: Look
+) -> None:
+    """It stood still, or was cut off, over a loss: it knows of the pause, and not that it was taken back."""
+    late = Watch(settings, Store(settings))._step
+    operator.pause("twitter")
+    operator.set_limits("reddit", [Limit(5, 60.0)])
+    operator.set_weight("desk/vip", 4.0)
+    late()
+    # Whether another says it again before it is taken back, or nobody does.
+    for step in (look, lambda: None):
+        server.client.flushall()
+        step()
+        operator.resume("twitter")
+        operator.unset_limits("reddit")
+        operator.unset_weight("desk/vip")
+        late()
+        look()
+        assert said(settings, store) == {"twitter": None, "reddit": None, "weights": {}}
+    # It had read what stood before that.
+    standing_of(store).say(Thing("order", "twitter"), Said("pause", 1, "late"))
+    assert said(settings, store)["twitter"] is None
+
+
+def test_what_is_said_is_later_than_what_stands_whatever_the_clock_is(
+    settings: Settings, store: Store, server: Server, operator: Operator, look: Look
+) -> None:
+    """Where the clock was set back, a resume had else no effect, or were undone."""
+    key, ahead = store.keys.state("twitter"), int(9e14)
+    operator.pause("twitter")
+    what, since, *rest = server.client.hget(key, "order").split(b" ")  # type: ignore[union-attr]
+    server.client.hset(key, "order", b" ".join([what, b"%d" % (int(since) + ahead), *rest]))
     look()
-    server.client.delete(key, store.keys.state("twitter"))
-    server.client.restore(key, 600_000, old)
+    operator.resume("twitter")
     look()
-    assert said(settings, store)["twitter"] == ("pause", "ada@desk", "since then")
+    assert said(settings, store)["twitter"] is None
+    # A number that no clock has is none.
+    server.client.hset(key, "order", b"pause 9%d eve " % 10**16)
+    look()
+    assert said(settings, store)["twitter"] is None
+
+
+def test_a_weight_that_an_earlier_release_has_set_holds_and_is_said_again(
+    settings: Settings, store: Store, server: Server, operator: Operator, look: Look
+) -> None:
+    """It wrote the weight alone; processes of it may still read that."""
+    server.client.hset(store.keys.weights, "desk/vip", "4")
+    server.client.expire(store.keys.weights, 600)
+    look()
+    assert server.client.hget(store.keys.weights, "desk/vip") == b"4"
+    assert said(settings, store)["weights"] == {"desk/vip": 4.0}
+    server.client.flushall()
+    look()
+    assert said(settings, store)["weights"] == {"desk/vip": 4.0}
+    operator.set_weight("desk/vip", 2.0)
+    look()
+    assert said(settings, store)["weights"] == {"desk/vip": 2.0}
 
 
 def test_a_queue_of_ones_own_stays_paused_as_well(
@@ -124,33 +191,22 @@ def test_a_queue_of_ones_own_stays_paused_as_well(
     assert b"ada@desk" in (server.client.hget(store.keys.state("mails"), "order") or b"")  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("kind", ["string", "fields"])
-def test_what_is_damaged_there_keeps_no_operator_from_acting(
-    settings: Settings,
-    store: Store,
-    server: Server,
-    operator: Operator,
-    look: Look,
-    kind: str,
+def test_what_is_damaged_there_is_not_said_again_and_keeps_nothing_else_from_it(
+    settings: Settings, store: Store, server: Server, operator: Operator, look: Look
 ) -> None:
     """Whoever may write to Redis may have written it."""
-    key = store.keys.standing
-    if kind == "string":
-        server.client.set(key, "x", ex=600)
-    else:
-        look()
-        texts = [
-            "no JSON",
-            '{"what":"pause","name":"other","who":"eve"}',
-            '{"what":"limits","name":"x","who":"e"}',
-        ]
-        server.client.hset(
-            key, mapping=dict(zip(["twitter order", "a order", "x limits"], texts, strict=True))
-        )
-        look()
-        server.client.flushall()
+    twitter, reddit, weights = store.keys.state("twitter"), store.keys.state("reddit"), store.keys.weights
+    texts: Any = {"order": "stop 1 eve ", "bound": "x:y 1 eve ", "desk/vip": "1e9 1 eve ", "bot": b"\xff"}
+    for key in (twitter, reddit, weights):
+        server.client.hset(key, mapping=texts)
+        server.client.expire(key, 600)
     look()
+    server.client.flushall()
+    look()
+    assert not server.client.exists(twitter, reddit, weights)
     operator.pause("twitter")
+    server.client.flushall()
+    for key in (reddit, weights):
+        server.client.set(key, "x", ex=600)
     look()
-    assert said(settings, store)["twitter"] == ("pause", "ada@desk", "")
-    assert len(Fleet(settings, store).audit(10)) == 1
+    assert b"ada@desk" in (server.client.hget(twitter, "order") or b"")  # type: ignore[operator]

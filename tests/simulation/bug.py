@@ -554,7 +554,33 @@ _CALLERS = (
     ),
 )
 
+
+def _operated(name: str, where: str, old: str, new: str) -> Bug:
+    return replace(_bug(name, where, old, new, _LOST), kind="operated")
+
+
+_ORDERS = (
+    _operated(
+        "who has read an older file goes by that",
+        "tbcache.fleet.standing:Standing._remember",
+        "known.since < said.since",
+        "known.since != said.since",
+    ),
+    _operated(
+        "who has read what stands forgets it with Redis",
+        "tbcache.fleet.standing:Standing.look",
+        "self._remember(thing, said)",
+        "pass",
+    ),
+    _operated(
+        "what is taken back leaves nothing",
+        "order.lua",
+        "if stands ~= before then",
+        "if what == 'resume' then redis.call('HDEL', state, 'order') end\nif stands ~= before then",
+    ),
+)
+
 BUGS = (
     *(*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS),
-    *(*_LEADERS, *_WATCHERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY, *_CALLERS),
+    *(*_LEADERS, *_WATCHERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY, *_CALLERS, *_ORDERS),
 )

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tbcache.testing.simulated.kernel import MICROS, micros
-from tests.simulation.fault import Faults
+from tests.simulation.fault import RETURN, Faults
 from tests.simulation.history import History
 from tests.simulation.plan import LASTING
-from tests.simulation.process import LOOP, Process
+from tests.simulation.process import LOOK_SECONDS, LOOP, Process
 from tests.simulation.way import acts_to_cancel, cancel_acts
 
 #: Nobody waits longer for a slot (s).
@@ -72,8 +72,17 @@ class End:
         world.upstream.mood_until = 0
         world.weather.lost, world.weather.late, world.weather.slow = 0.0, 0.02, 0.05
         if self.world.is_operated:
+            self._check_orders()
             for process in world.active[:1]:
                 process.do("act resume", process.let_go_on)
+
+    def _check_orders(self) -> None:
+        """What those know that live stands once they have looked."""
+        world, orders = self.world, self.world.oracle.orders
+        known = orders.known([process.name for process in world.active])
+        # Who was cut off takes a moment to use Redis again.
+        world.run(2 * LOOK_SECONDS + RETURN)
+        orders.check(known)
 
     def _cancel_some(self) -> None:
         """In every loop, tasks that are cancelled while they ask: nothing stays held for them."""

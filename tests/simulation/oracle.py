@@ -26,6 +26,7 @@ from tbcache.testing.simulated.keyspace import Keyspace
 from tests.simulation.fair import Fairness
 from tests.simulation.job import END_PARTS, Jobs
 from tests.simulation.leader import Leaders
+from tests.simulation.order import Orders
 from tests.simulation.scripts import Call, Scripts
 from tests.simulation.upstream import load_of
 
@@ -80,6 +81,7 @@ class Oracle:
         self.queues = {keys.queue(name, "jobs"): Jobs(self, name) for name in (source.name, PLAIN)}
         self.jobs, self.plain = self.queues.values()
         self.leaders = Leaders(self)
+        self.orders = Orders(self)
         #: In worlds that are about that.
         self.fairness: Fairness | None = None
         #: Loads whose values were refused, as their leases were not their own any more.
@@ -103,6 +105,9 @@ class Oracle:
             "lead": self.leaders.led,
             "fence": self.leaders.fenced,
             "incident": self.leaders.told,
+            "order": self.orders.said,
+            "bound": self.orders.said,
+            "weight": self.orders.said,
             "clear": self._clear,
             "sweep": self._sweep,
         }

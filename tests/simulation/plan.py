@@ -85,7 +85,17 @@ CLOCK_FAULTS = (
     "save",
 )
 #: What an operator does, beside all that users do and that goes wrong.
-OPERATED = ("pause", "resume", "resume", "drain", "set a limit", "set a limit", "take a limit back")
+OPERATED = (
+    "pause",
+    "resume",
+    "resume",
+    "drain",
+    "set a limit",
+    "set a limit",
+    "take a limit back",
+    "set a weight",
+    "take a weight back",
+)
 #: What goes wrong, and what is done, once processes have been at rest for a minute, and meanwhile.
 WOKEN = (*ACTS, "note", "note", "note")
 REST_FAULTS = (
@@ -207,11 +217,11 @@ def clock_plan_of(seed: int) -> Plan:
 
 
 def operated_plan_of(seed: int) -> Plan:
-    """The plan of a world in which operators pause the source and set its limits: the same for ever."""
+    """The plan of a world in which operators pause a source, set limits and weights: the same for ever."""
     chance = Chance(seed, "operated")
     shape = _shape(chance)
-    # What was said is lost with Redis' data.
-    faults = tuple(what for what in FAULTS if what not in LOSING)
+    # What is said goes by the server's clock.
+    faults = tuple(what for what in FAULTS if what != "set the clock")
     steps = _steps_of(chance, shape, ACTS, _some(chance, faults, 0.3) or faults, 0.2, 25 + chance.below(40))
     orders = _scattered(chance, OPERATED, 4 + chance.below(10), steps[-1].at)
     return Plan(seed, shape, tuple(sorted((*steps, *orders), key=lambda step: step.at)), "operated")

@@ -15,6 +15,7 @@ from tbcache.cache.sweep import Sweeper
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fleet.alert.lease import Lease
 from tbcache.fleet.incident import Incident, Incidents
+from tbcache.fleet.standing import Kind, Thing, standing_of
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
@@ -33,7 +34,8 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.queue.handle import Handle, Queue
 from tbcache.store import Unavailable
 from tbcache.store.connection import Store
-from tbcache.store.order import give_order, set_bound
+from tbcache.store.order import bound_of
+from tbcache.store.said import TAKEN_BACK, Said
 from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
@@ -51,6 +53,10 @@ if TYPE_CHECKING:
 LOOP = "loop"
 #: The figure that is counted of what nobody else counts.
 NOTED = "plain"
+#: Whose weight operators set.
+CALLER = "bot-1"
+#: How often a process looks whether Redis has lost what operators have said (s).
+LOOK_SECONDS = 1.5
 #: A pre-warm that has waited for longer is not carried out (s).
 VALID_SECONDS = 4.0
 #: One that is to end waits so long (s) for what it has begun.
@@ -84,9 +90,12 @@ class Process(Host):
         self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))
         self.sweeper = Sweeper(self.store)
         self.values = Values(self)
+        self.standing = standing_of(self.store)
         self.membership.start()
         self.driver = Simulated(world.kernel, self)
         self.work = Work(self)
+        if world.is_operated:
+            self.spawn("stand by", self._stand_by)
         if self.kind == "worker":
             self.work.begin()
         if self.kind == "scheduler":
@@ -293,8 +302,8 @@ class Process(Host):
 
     # What an operator does
 
-    async def order(self, what: Any) -> None:
-        await give_order(self.store, self.world.source.name, what, self.name, "")
+    async def order(self, what: str) -> None:
+        await self._say("order", self.world.source.name, what)
 
     async def move(self, how: str, queue: str, job_id: str) -> None:
         """Cancel or promote a job."""
@@ -309,14 +318,33 @@ class Process(Host):
         await world().offload(lambda: dead.requeue(queue) if how == "requeue" else dead.purge(queue))
 
     async def set_limits(self, limits: Sequence[Limit]) -> None:
-        await set_bound(self.store, self.world.source.name, limits, self.name, "")
+        await self._say("bound", self.world.source.name, bound_of(limits))
+
+    async def set_weight(self, weight: str) -> None:
+        await self._say("weight", CALLER, weight)
+
+    async def _say(self, kind: Kind, name: str, value: str) -> None:
+        thing, said = Thing(kind, name), Said(value, 0, self.name)
+        found = await world().offload(lambda: self.standing.say(thing, said))
+        self.world.oracle.orders.acknowledge(self.name, thing, found.stands)
+
+    def _stand_by(self) -> None:
+        """Say again what Redis has lost, as those do that stand by to watch the fleet."""
+        orders = self.world.oracle.orders
+        while not self.is_leaving:
+            stood = orders.stand()
+            with contextlib.suppress(Unavailable):
+                self.standing.look()
+                orders.learn(self.name, stood)
+            self.world.kernel.sleep(self.chance.uniform(0.3, LOOK_SECONDS))
 
     async def let_go_on(self) -> None:
         """Have nothing be against what was begun, as soon as Redis can be told so."""
         while True:
             try:
                 await self.order("resume")
-                return await self.set_limits([])
+                await self.set_limits([])
+                return await self.set_weight(TAKEN_BACK)
             except RedisUnreachable:
                 await world().sleep(0.1)
 

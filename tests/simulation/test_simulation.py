@@ -34,7 +34,7 @@ QUICK = ("a settled load gives its slot back", "a share is what would be fair", 
 #: Quick worlds, in which much goes wrong.
 SEEDS = (26, 35, 47, 54, 57)
 CLOCK_SEEDS = (11, 23)
-KINDS = (("queue", 2), ("rest", 4), ("fair", 3))
+KINDS = (("queue", 2), ("rest", 4), ("fair", 3), ("operated", 32))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_every_promise_holds_whenever_the_servers_clock_is_set(seed: int) -> Non
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize(("kind", "seed"), KINDS)
 def test_every_promise_holds_whatever_is_done_with_jobs_and_after_a_rest(kind: str, seed: int) -> None:
-    """Cancelled, promoted, requeued, put off, asked for anew; by one leader at a time; and told once."""
+    """Cancelled, promoted, put off, asked for anew, paused; by one leader at a time; and told once."""
     report = run(PLANS[kind](seed))
     assert report.failure is None, f"{report.failure}\n{PLANS[kind](seed).line}"
 

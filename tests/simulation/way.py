@@ -10,6 +10,7 @@ from scheduler.leader import LEASE_MS
 from tbcache.fleet.alert.lease import LEASE_MS as WATCH_MS
 from tbcache.io import utc_now
 from tbcache.models import Limit
+from tbcache.store.said import TAKEN_BACK
 from tbcache.testing.simulated.kernel import Coro, micros
 from tests.simulation.fault import Faults
 from tests.simulation.oracle import PLAIN
@@ -379,6 +380,12 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "set a limit": _set_limit,
     "take a limit back": lambda faults, process, step: process.do(
         "act take a limit back", lambda: process.set_limits([])
+    ),
+    "set a weight": lambda faults, process, step: process.do(
+        "act set a weight", lambda: process.set_weight(str(1 + step.odd % 3))
+    ),
+    "take a weight back": lambda faults, process, step: process.do(
+        "act take a weight back", lambda: process.set_weight(TAKEN_BACK)
     ),
     "refuse": _refuse,
     "storm": _storm,

@@ -18,7 +18,7 @@ from tbcache.fleet.alert.webhook import Webhook
 from tbcache.fleet.fleet import Fleet
 from tbcache.fleet.incident import ID_DIGITS, KEPT, Incident, Incidents, stale
 from tbcache.fleet.model import FleetStatus, Trouble
-from tbcache.fleet.standing import Standing
+from tbcache.fleet.standing import standing_of
 from tbcache.io import random_id, utc_now
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
@@ -38,7 +38,7 @@ class Watch:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._rules = settings.alerts
         self._fleet, self._incidents = Fleet(settings, store), Incidents(store)
-        self._standing = Standing(store)
+        self._standing = standing_of(store)
         self._lease = Lease(store, f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}")
         webhook = Webhook.of(settings)
         gone = None if webhook is None else Gone(store, webhook.mark)
