@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable
 
-from tbcache.io import now
+from tbcache.io import now, run
 from tbcache.io.background import BackgroundThread
 from tbcache.io.fork import renew_in_child
 from tbcache.queue.script import LOOK, LookForJobs, QueueKeys
@@ -139,8 +139,9 @@ class Bells:
         Raises:
           Unavailable: Redis is away.
         """
-        self._store.call("RPUSH", alarm.keys.bell, "1")
-        self._store.call("EXPIRE", alarm.keys.bell, 60)
+        # In one message: a process that ends after half of it would leave a key without a TTL.
+        bell = alarm.keys.bell
+        run(self._store.pipeline(("RPUSH", bell, "1"), ("EXPIRE", bell, 60)))
 
     def _round(self) -> float | None:
         alarms = self._attended()

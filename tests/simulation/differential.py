@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
 from tbcache.testing.simulated.kernel import MICROS
 from tbcache.testing.simulated.keyspace import Keyspace, ZSet
 from tests.simulation.plan import Plan
-from tests.simulation.run import run
+from tests.simulation.run import Report, run
 from tests.simulation.world import World
 
 #: Of these the order says nothing.
@@ -111,12 +111,24 @@ class Recorder:
         self.asked.append(Asked((), self._server.now_us(), None, (), held=tuple(_making(keyspace))))
 
 
-def compare(plan: Plan, client: redis.Redis) -> tuple[int, list[str]]:
-    """How many commands were compared, and where the answers differ."""
-    recorder, different = Recorder(), []
-    run(plan, watch=recorder.watch)
+class Lived(NamedTuple):
+    """What became of a world, and what its server was asked."""
+
+    report: Report
+    asked: list[Asked]
+
+
+def live(plan: Plan) -> Lived:
+    """Run a plan, and write down what its server is asked."""
+    recorder = Recorder()
+    return Lived(run(plan, watch=recorder.watch), recorder.asked)
+
+
+def differences(one: Lived, client: redis.Redis) -> list[str]:
+    """Where a real server, which ``client`` asks the same, answers otherwise."""
+    different = []
     client.flushall()
-    for asked in recorder.asked:
+    for asked in one.asked:
         if asked.ended:
             client.delete(*asked.ended)
         if not asked.command:
@@ -127,7 +139,7 @@ def compare(plan: Plan, client: redis.Redis) -> tuple[int, list[str]]:
                 what = b" ".join(asked.command[2:] if asked.command[0] == b"EVAL" else asked.command)
                 different.append(f"{what[:400]!r}: {answer!r}, simulated: {asked.answer!r}")
     client.flushall()
-    return len(recorder.asked), different
+    return different
 
 
 def _timed(asked: Asked) -> list[bytes]:

@@ -53,10 +53,17 @@ class Jobs:
         self.ran: set[str] = set()
         #: After which moment (s) the load of a job must begin, as it was asked for last.
         self.wanted: dict[str, float] = {}
+        #: Claims of jobs that were cancelled while they ran: their workers are to stop them.
+        self.stopping: set[str] = set()
+        #: Claims whose try was counted as a failure of its caller's.
+        self.failures: set[str] = set()
+        #: How many jobs have died after their last try, and of how many a worker has counted that.
+        self._died = self._counted_deaths = 0
 
     def lose(self) -> None:
         """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
         self.claims.clear()
+        self.stopping.clear()
         self.renewed_until.clear()
         self.wanted.clear()
         self.due.clear()
@@ -77,7 +84,8 @@ class Jobs:
         asks = call.arguments["asks"]
         keys = [key.decode() for key in asks[2 :: len(JobAsk._fields)]]
         for key, queued in zip(keys, found, strict=True):
-            after = float(call.arguments["after"] or 0)
+            # Nothing can be loaded after what is yet to come.
+            after = min(float(call.arguments["after"] or 0), self._oracle.now_us() / MICROS)
             if queued.state == "joined":
                 self._join(key, queued.id, after)
             if queued.state != "queued":
@@ -103,7 +111,7 @@ class Jobs:
             self._broken("fresh after", f"an ask for {key} joined job {id}, which began too early")
 
     def dequeued(self, who: str, call: Call, found: Any) -> None:
-        self._renew(call, found)
+        self._renew(who, call, found)
         held = {claim for claim in self.claims_until if self._is_held(claim, call, found.now)}
         self._note_claims()
         if taken := held.difference(self.claims_until):
@@ -138,20 +146,26 @@ class Jobs:
         if self.wanted.get(id, 0.0) > words.get("after", 0.0) + NEARLY:
             self._broken("fresh after", f"job {id} is told {words}, and is to begin after {self.wanted[id]}")
 
-    def _renew(self, call: Call, found: Any) -> None:
+    def _renew(self, who: str, call: Call, found: Any) -> None:
         """A worker says which jobs it has in hand: they are its own for as long again."""
         is_heard = bool(found.seen.epoch) or not call.text("limits")
         for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
             if claim in self.claims_until:
                 self.renewed_until[claim] = found.now + call.number("claim_us")
+            if claim in self.stopping and claim.encode() not in found.revoked:
+                self._broken("cancelled", f"{who} is not told that the job of {claim} is cancelled")
 
     def finished(self, who: str, call: Call, said: list[str]) -> None:
         ends = call.arguments["ends"]
         for at, word in zip(range(0, len(ends), END_PARTS), said, strict=True):
             claim = ends[at].decode()
             id = claim.rpartition("/")[0]
+            self.stopping.discard(claim)
             if word == "gone":
                 continue
+            self._died += word == "dead" and ends[at + 1] == b"later"
+            if word == "later" and claim in self.failures:
+                self._broken("failures", f"job {id} comes again, and counts as a failure of its caller's")
             if self.claims.get(id, claim) != claim:
                 self._broken("fencing", f"{who} said what became of job {id}, which is in another's hands")
             if word == "done" and id in self.open:
@@ -170,6 +184,8 @@ class Jobs:
         self._check_moved(id, found.state)
         if found.state in ("done", "stopping") and id in self.open:
             self._end(id, "cancelled")
+        if found.state == "stopping":
+            self.stopping.add(self.claims[id])
 
     def promoted(self, who: str, call: Call, found: Any) -> None:
         id = call.text("id")
@@ -180,7 +196,7 @@ class Jobs:
             self._broken("promoted", f"job {id} is not the first of its lane")
 
     def _check_moved(self, id: str, state: str) -> None:
-        is_held = self.claims.get(id, "") in self.claims_until
+        is_held = any(claim.rpartition("/")[0] == id for claim in self.claims_until)
         if state == "gone" and id in self.open:
             self._broken("job", f"job {id} is said to be over, and is not")
         if state == "done" and is_held:
@@ -195,6 +211,18 @@ class Jobs:
     def purged(self, who: str, call: Call, _: Any) -> None:
         if left := {one.decode() for one in call.arguments["ids"]}.intersection(self._members("dead")):
             self._broken("job", f"dead letters are forgotten, and are there: {sorted(left)}")
+
+    def count_failure(self, claim: str) -> None:
+        """A worker has counted that the caller of a job has no answer."""
+        if claim in self.failures:
+            self._broken("failures", f"the caller of {claim} is counted as left without an answer twice")
+        self.failures.add(claim)
+
+    def count_death(self) -> None:
+        """A worker has counted that the caller of a job has none after its last try."""
+        self._counted_deaths += 1
+        if self._counted_deaths > self._died:
+            self._broken("failures", f"{self._counted_deaths} deaths are counted of {self._died}")
 
     def _bury(self) -> None:
         for id in self._members("dead"):

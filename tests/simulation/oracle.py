@@ -283,13 +283,13 @@ class Oracle:
         for name in call.arguments["names"]:
             self.leases.pop(name.decode(), None)
 
-    def is_cleared(self, key: str, began: int, asked: int, by: str = "") -> bool:
+    def is_cleared(self, key: str, began: int, asked: int, by: str | None = None) -> bool:
         """Whether a value of ``key`` is gone, by anyone or that process: when its load began, and when it was
         asked for, in commands that had been carried out."""
         return any(
             began <= before and after <= asked and compile_glob(pattern).fullmatch(key.encode())
             for before, after, pattern, who in self.clears
-            if who.startswith(by)
+            if by in (None, who)
         )
 
     # Jobs, and who leads
@@ -327,6 +327,11 @@ class Oracle:
     def open_jobs(self) -> dict[str, str]:
         """Those of all queues."""
         return {id: key for jobs in self.queues.values() for id, key in jobs.open.items()}
+
+    def taken(self, ids: list[str]) -> list[str]:
+        """Of these names the slots that are in the window."""
+        found = self.keyspace.do("ZRANGE", [self.keys.slots(self.source.name).encode(), b"0", b"-1"])
+        return [slot for slot in map(bytes.decode, found) if slot.partition("#")[0] in ids]
 
     def last_seen_at(self, member: str) -> float | None:
         """When Redis last took note of a process (s of the world); None where that cannot be said."""

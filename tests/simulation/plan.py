@@ -126,8 +126,11 @@ QUEUED = (
     "enqueue what nobody knows",
     "send",
     "send",
+    "call",
+    "call",
     "cancel a job",
-    "cancel a job",
+    "cancel what runs",
+    "cancel what runs",
     "promote a job",
     "promote a job",
     "requeue the dead",
@@ -224,7 +227,9 @@ def operated_plan_of(seed: int) -> Plan:
     faults = tuple(what for what in FAULTS if what != "set the clock")
     steps = _steps_of(chance, shape, ACTS, _some(chance, faults, 0.3) or faults, 0.2, 25 + chance.below(40))
     orders = _scattered(chance, OPERATED, 4 + chance.below(10), steps[-1].at)
-    return Plan(seed, shape, tuple(sorted((*steps, *orders), key=lambda step: step.at)), "operated")
+    # Who gives up while he waits does so most where an operator has stopped what he asks.
+    gone = _scattered(chance, ("hang up",), (2 + chance.below(6)) * shape.loops, steps[-1].at)
+    return Plan(seed, shape, tuple(sorted((*steps, *orders, *gone), key=lambda step: step.at)), "operated")
 
 
 def queue_plan_of(seed: int) -> Plan:
@@ -381,3 +386,9 @@ TURNS = ("", "rest", "operated", "", "clock", "queue", "fair", "queue", "", "clo
 def any_plan_of(seed: int) -> Plan:
     """The plan of a seed, of one kind after the other."""
     return PLANS[TURNS[seed % len(TURNS)]](seed)
+
+
+#: A few of them, of each kind, which the tests run each time: quick ones, in which much goes wrong. Of one of
+#: each kind a real server is asked the same as well.
+TRIED = (9, 28, 36, 48, 52, 72, 77, 81, 88, 90, 109)
+COMPARED = (11, 16, 18, 27, 62, 94)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dramatiq
 
@@ -17,6 +17,7 @@ from tbcache.fleet.alert.lease import Lease
 from tbcache.fleet.incident import Incident, Incidents
 from tbcache.fleet.standing import Kind, Thing, standing_of
 from tbcache.io import now, run, utc_now, world
+from tbcache.io.asker import asking
 from tbcache.io.deadline import seconds_left
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import Membership
@@ -40,10 +41,11 @@ from tbcache.testing.simulated.chance import Chance
 from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
 from tbcache.testing.simulated.kernel import MICROS, Coro, Killed, Task
+from tests.simulation.caller import Callers, Client
 from tests.simulation.oracle import PLAIN
 from tests.simulation.upstream import Load, Provider
 from tests.simulation.value import Values
-from tests.simulation.work import Work
+from tests.simulation.work import CALL, LATEST_ANSWER, Work
 from tests.stand_in import Monitor
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ LOOK_SECONDS = 1.5
 VALID_SECONDS = 4.0
 #: One that is to end waits so long (s) for what it has begun.
 MOST_SECONDS_TO_END = 5.0
-#: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
-LATEST_ANSWER = 0.3
+#: Whoever hangs up has no slot any more after so long (s).
+GIVE_BACK_SECONDS = 1.0
 
 
 class Process(Host):
@@ -85,6 +87,8 @@ class Process(Host):
         self.monitor = self._monitor()
         self.admission = Admission(self.store, settings, self.monitor)
         self._note_interrupted()
+        self._note_ids()
+        self.admission.callers = cast("Any", Callers(self, self.admission.callers))
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
         self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))
@@ -115,6 +119,19 @@ class Process(Host):
             await end_slot(grant, settlement)
 
         fallback._end_slot = noted
+
+    def _note_ids(self) -> None:
+        """Take note of what admission is asked by for those who may hang up."""
+        self.clients: dict[Task | None, Client] = {}
+        new_id = self.admission._new_id
+
+        def noted() -> str:
+            id = new_id()
+            if (client := self.clients.get(self.world.kernel.current)) is not None:
+                client.ids.append(id)
+            return id
+
+        self.admission._new_id = noted  # type: ignore[method-assign]
 
     def _monitor(self) -> Any:
         if not self.world.shape.budget and not self.world.shape.is_counted:
@@ -159,9 +176,10 @@ class Process(Host):
         needed: float = 0.0,
         slot: str | None = None,
         lane: Any = "interactive",
+        loads: list[Load] | None = None,
     ) -> Any:
-        """Ask the pipeline."""
-        oracle, asked, provider = self.world.oracle, self.world.oracle.count, self.provider()
+        """Ask the pipeline; what is asked of the upstream for it goes into ``loads``."""
+        oracle, asked, provider = self.world.oracle, self.world.oracle.count, self.provider(loads)
         was_with = self.store.is_available
         request = FetchRequest(self.world.source.name, symbol)
         ask = Ask(self.world.source, request, lane, needed, slot, patience)
@@ -175,6 +193,26 @@ class Process(Host):
             self.check_value(load, oracle.is_cleared(load.key, load.began, asked))
         return outcome
 
+    async def ask(self, client: Client, symbol: str, patience: float) -> None:
+        """Ask for one who may hang up."""
+        self.clients[self._task] = client
+        with asking(client):
+            await self.fetch(symbol, patience, loads=client.loads)
+
+    def hang_up(self, client: Client, task: Task | None) -> None:
+        """He is gone: what has not begun to be loaded for him ends, and takes no slot."""
+        if not isinstance(task, Coro) or task.is_over or client.is_loading:
+            return
+        task.cancel()
+        if self.store.is_available and not self.connection.cut:
+            self.world.kernel.after(GIVE_BACK_SECONDS, lambda: self._check_gone(client))
+
+    def _check_gone(self, client: Client) -> None:
+        if client.loads:
+            self.world.broken("hung up", f"{self.name} loads {client.loads[0].key} for one who is gone")
+        if self.store.is_available and not self.is_dead and (left := self.world.oracle.taken(client.ids)):
+            self.world.broken("hung up", f"{self.name} has slots for one who is gone: {left}")
+
     def check_value(self, load: Load, is_cleared: bool) -> None:
         """What another has loaded, and Redis has given out."""
         if is_cleared:
@@ -182,7 +220,7 @@ class Process(Host):
         if load.number in self.world.oracle.refused:
             self.world.broken("fencing", f"{self.name} was given a value of {load.key} that a dead lease had")
 
-    def provider(self) -> Provider:
+    def provider(self, loads: list[Load] | None = None) -> Provider:
         world = self.world
         return Provider(
             world.upstream,
@@ -191,6 +229,7 @@ class Process(Host):
             seconds_left,
             Chance(world.seed, self.name, "provider", world.number()),
             1 + self.chance.below(world.source.pages),
+            loads=[] if loads is None else loads,
         )
 
     async def take(self) -> None:
@@ -292,6 +331,11 @@ class Process(Host):
         """A job of the queue that no source paces, which fails so often."""
         message: Any = dramatiq.Message(PLAIN, "work", (), {"fails": fails}, {})
         await world().offload(lambda: self.work.broker.enqueue(message, delay=delay_ms))
+
+    async def call(self, seconds: float) -> None:
+        """A job of the source's queue that asks the source itself, and takes so long."""
+        message: Any = dramatiq.Message(self.world.source.name, CALL, (), {"seconds": seconds}, {})
+        await world().offload(lambda: self.work.broker.enqueue(message))
 
     async def clear(self, pattern: str) -> None:
         before = self.world.oracle.count

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from tbcache.queue.bell import Bells
+from tbcache.queue.script import queue_keys
 from tbcache.testing.simulated.attach import attached
 from tbcache.testing.simulated.kernel import micros
 from tbcache.testing.simulated.keyspace import Keyspace
 from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
-from tests.simulation.differential import compare
-from tests.simulation.plan import PLANS, clock_plan_of, plan_of
+from tests.simulation.differential import Lived, differences, live
+from tests.simulation.plan import COMPARED, PLANS, TRIED, any_plan_of, plan_of
 from tests.simulation.planted import Gone, find, known, planted
 from tests.simulation.process import LOOP
 from tests.simulation.run import run
@@ -31,63 +33,51 @@ ROOT = Path(__file__).parents[2]
 QUICK = ("a settled load gives its slot back", "a share is what would be fair", "a look counts one too few")
 
 
-#: Quick worlds, in which much goes wrong.
-SEEDS = (26, 35, 47, 54, 57)
-CLOCK_SEEDS = (11, 23)
-KINDS = (("queue", 2), ("rest", 4), ("fair", 3), ("operated", 32))
-
-
 @pytest.fixture
 def world() -> Iterator[None]:
     with attached():
         yield
 
 
+@functools.cache
+def lived(seed: int) -> Lived:
+    """A world is run once, whatever is looked at in it."""
+    return live(any_plan_of(seed))
+
+
+def test_each_kind_of_world_is_tried() -> None:
+    """And one of each with a real server beside."""
+    assert {any_plan_of(seed).kind for seed in TRIED} == {*PLANS}
+    assert {any_plan_of(seed).kind for seed in COMPARED} == {*PLANS}
+
+
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", [13, 18, 35, 57, 61])
+@pytest.mark.parametrize("seed", [*TRIED, *COMPARED])
 def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
     """Limits, loads, jobs, values: with processes, the server, the network and the upstream failing."""
-    report = run(plan_of(seed))
-    assert report.failure is None, f"{report.failure}\npython -m tests.simulation --seed {seed}"
-
-
-@pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("seed", CLOCK_SEEDS)
-def test_every_promise_holds_whenever_the_servers_clock_is_set(seed: int) -> None:
-    """Also right beside a loss of data, where a limit was broken, and a source was shut for an hour."""
-    plan = clock_plan_of(seed)
-    assert all(map(plan.has, ("set the clock for a while", "lose all|go back")))
-    report = run(plan)
-    assert report.failure is None, f"{report.failure}\n{plan.line}"
-
-
-@pytest.mark.usefixtures("world")
-@pytest.mark.parametrize(("kind", "seed"), KINDS)
-def test_every_promise_holds_whatever_is_done_with_jobs_and_after_a_rest(kind: str, seed: int) -> None:
-    """Cancelled, promoted, put off, asked for anew, paused; by one leader at a time; and told once."""
-    report = run(PLANS[kind](seed))
-    assert report.failure is None, f"{report.failure}\n{PLANS[kind](seed).line}"
+    report = lived(seed).report
+    assert report.failure is None, f"{report.failure}\n{any_plan_of(seed).line}"
 
 
 @pytest.mark.usefixtures("world")
 def test_a_seed_is_the_same_world_in_any_process() -> None:
     """A line that shows a failure to one shows it to all, on any Python: see ``tests/pythons.py``."""
-    digests = " ".join(run(plan_of(seed)).hash for seed in SEEDS)
+    digests = " ".join(lived(seed).report.hash for seed in COMPARED)
     # Another order of sets.
     environment = {**os.environ, "PYTHONHASHSEED": "7" if os.environ.get("PYTHONHASHSEED") != "7" else "8"}
-    command = (sys.executable, "-m", "tests.simulation", "--digests", ",".join(map(str, SEEDS)))
+    command = (sys.executable, "-m", "tests.simulation", "--digests")
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == digests
     assert os.environ.get("SIMULATED", digests) == digests
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize(("kind", "seed"), [("", 18), ("", 57), ("queue", 13)])
-def test_a_real_server_answers_as_the_simulated_one(private_server: Server, kind: str, seed: int) -> None:
+def test_a_real_server_answers_as_the_simulated_one(private_server: Server) -> None:
     """What is simulated is Redis: otherwise a promise that holds there says nothing."""
-    compared, different = compare(PLANS[kind](seed), private_server.client)
-    assert not different, different[:3]
-    assert compared > 100
+    for seed in COMPARED:
+        one = lived(seed)
+        assert differences(one, private_server.client)[:3] == [], f"seed {seed}"
+        assert len(one.asked) > 100
 
 
 @pytest.mark.usefixtures("world")
@@ -192,6 +182,29 @@ def test_an_ask_past_its_deadline_renews_no_claim_for_the_oracle() -> None:
         world.kernel.now_us += micros(1.0)
         world.server.carry_out("worker", renewals[0])
         assert world.oracle.jobs.renewed_until == renewed
+
+
+@pytest.mark.usefixtures("world")
+def test_a_process_that_ends_as_it_passes_a_bell_on_leaves_no_key_for_ever() -> None:
+    """The key was made by one command, and got its TTL by the next, which never came."""
+    with World(7, Shape(bots=1, workers=0)) as world:
+        world.run(1.0)
+        (process,) = world.active
+        bell = world.oracle.keys.queue("reddit", "bell").encode()
+
+        def kill(who: str, command: tuple[bytes, ...], answer: object) -> None:
+            if command[0] == b"RPUSH":
+                world.kill(process)
+
+        def pass_on() -> None:
+            bells = Bells(process.store)
+            bells.pass_on(bells.join("reddit", queue_keys(process.store.keys, "reddit"), 1.0))
+
+        world.server.listeners.append(kill)
+        process.spawn("bell", pass_on)
+        world.run(1.0)
+        assert process not in world.living
+        assert world.server.keyspace.expires_at(bell) is not None
 
 
 def test_as_few_steps_are_left_as_break_the_promise() -> None:

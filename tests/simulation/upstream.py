@@ -157,6 +157,8 @@ class Provider:
     pages: int
     persist_to_db: bool = False
     load: Load | None = None
+    #: What was begun to be loaded.
+    loads: list[Load] = field(default_factory=list)
     _sent: int = field(default=0)
 
     name = version = "simulated"
@@ -176,6 +178,7 @@ class Provider:
     def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         if cursor is None:
             self.load = self.upstream.begin(fetch.key, self.home.name, self.carried_out())
+            self.loads.append(self.load)
         return HttpRequest("GET", "https://upstream", {"page": cursor or "1"})
 
     async def exchange(self, request: HttpRequest) -> RawResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.store.said import TAKEN_BACK
 from tbcache.testing.simulated.kernel import Coro, micros
+from tests.simulation.caller import Client
 from tests.simulation.fault import Faults
 from tests.simulation.oracle import PLAIN
 from tests.simulation.plan import Step
@@ -114,6 +116,39 @@ def _exhume(how: str) -> Callable[[Faults, Process, Step], object]:
 def _send(faults: Faults, process: Process, step: Step) -> None:
     fails, delay_ms = (0, 0, 1, 2, 9)[step.odd % 5], 0 if step.odd % 3 else 300
     process.do("act send", lambda: process.send(fails, delay_ms))
+
+
+def _call(faults: Faults, process: Process, step: Step) -> None:
+    process.do("act call", lambda: process.call(step.seconds))
+
+
+def _cancel_what_runs(faults: Faults, process: Process, step: Step) -> None:
+    """An operator cancels a job that a worker has, which hears of it at once, or much later."""
+    world, jobs = faults.world, faults.world.oracle.plain if step.odd % 4 == 3 else faults.world.oracle.jobs
+    running = [id for id in jobs.open if jobs.claims.get(id) in jobs.claims_until]
+    if not running:
+        return
+    id = running[step.who * len(running) // 6]
+    name, _ = jobs.given[jobs.claims[id]]
+    for worker in [one for one in world.active if one.name == name] if step.odd % 3 else []:
+        if step.odd % 2:
+            faults.cut(worker, "silent", step.seconds)
+        else:
+            faults.freeze(worker, step.seconds)
+    queue = PLAIN if jobs is world.oracle.plain else world.source.name
+    process.do("act cancel", lambda: process.move("cancel", queue, id))
+
+
+def _hang_up(faults: Faults, process: Process, step: Step) -> None:
+    """Whoever asks is gone while his ask waits, for a slot or for another's load."""
+    loops = [one for one in faults.world.active if one.kind == LOOP]
+    for number, one in enumerate(loops * 3):
+        client, symbol = (
+            Client(),
+            f"T{(step.odd + number) % 3}" if step.odd % 2 else f"S{faults.world.number()}",
+        )
+        task = one.do("act ask", functools.partial(one.ask, client, symbol, 3.0))
+        faults.kernel.after(one.chance.uniform(0.0, 1.0), functools.partial(one.hang_up, client, task))
 
 
 def _stop_the_leader(faults: Faults, process: Process, step: Step) -> None:
@@ -325,7 +360,10 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "prewarm for a while": _prewarm_for_a_while,
     "enqueue what nobody knows": _enqueue_what_nobody_knows,
     "send": _send,
+    "call": _call,
     "cancel a job": _move("cancel"),
+    "cancel what runs": _cancel_what_runs,
+    "hang up": _hang_up,
     "promote a job": _move("promote"),
     "requeue the dead": _exhume("requeue"),
     "forget the dead": _exhume("purge"),

@@ -14,7 +14,7 @@ from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue import Cancelled, PacingBroker
 from tbcache.queue.job import actor_name
 from tbcache.settings import LONGEST_SECONDS
-from tbcache.testing.simulated.kernel import MICROS
+from tbcache.testing.simulated.kernel import MICROS, Task
 from tests.simulation.job import NEARLY, Jobs
 from tests.simulation.oracle import PLAIN
 
@@ -29,6 +29,10 @@ WORKER_THREADS = 3
 MOST_RETRIES, LEAST_MS, MOST_MS = 2, 200, 1000
 #: What a symbol begins with that no upstream knows.
 UNKNOWN = "X"
+#: The actor that asks the source itself.
+CALL = "call"
+#: An answer is under way for no longer (s): so much earlier is a stamp in Redis than its process knows.
+LATEST_ANSWER = 0.3
 #: A process knows the server's time as well as this (s).
 CLOCK_ERROR = 0.5
 
@@ -55,7 +59,11 @@ class Work:
         declare = functools.partial(dramatiq.actor, broker=self.broker)
         declare(actor_name=actor_name(source), queue_name=source, throws=errors)(_fetch)
         declare(actor_name="work", queue_name=PLAIN)(_work)
+        declare(actor_name=CALL, source=source)(_call)
+        self.broker.context.on_unanswered = process.admission.callers.fail
         self._consumers: list[Any] = []
+        #: The claims of the jobs that run, by their threads.
+        self.claims: dict[Task | None, str] = {}
 
     def begin(self) -> None:
         """Take jobs from now on."""
@@ -94,7 +102,8 @@ class Work:
 
     def _run(self, consumer: Any, jobs: Jobs, message: Any) -> None:
         """Carry a job out as dramatiq's worker does."""
-        claim = message.claim.decode()
+        claim, task = message.claim.decode(), self._world.kernel.current
+        self.claims[task] = claim
         try:
             self.broker.emit_before("process_message", message)
             result = self._carry_out(message)
@@ -108,11 +117,16 @@ class Work:
             jobs.ran.add(claim)
             self._process.check_error(error)
             self.broker.emit_after("process_message", message, exception=error)
+            self._check_counted(message, error, claim in jobs.failures)
+        finally:
+            del self.claims[task]
         (consumer.nack if message.failed else consumer.ack)(message)
 
     def _carry_out(self, message: Any) -> Any:
+        if message.actor_name == CALL:
+            return self._call(message, **message.kwargs)
         if not message.is_fetch:
-            return self._work(message.options.get("retries", 0), **message.kwargs)
+            return self._work(message, **message.kwargs)
         self._check_time(message)
         return self._fetch(message.options["slot"], **message.kwargs)
 
@@ -142,11 +156,45 @@ class Work:
         if is_late and not world.oracle.is_clock_set:
             world.broken("valid until", f"{self._process.name} loads {late:.3f} s too late")
 
-    def _work(self, retries: int, fails: int) -> None:
+    def _check_counted(self, message: Any, error: Exception, is_counted: bool) -> None:
+        """Whose job is over without an answer is counted."""
+        is_over = message.finish is not None and message.finish.what == "done" and not message.is_cancelled
+        if isinstance(error, UpstreamError) and is_over and not is_counted:
+            self._world.broken(
+                "failures", f"nobody counts that {message.claim.decode()} has no answer: {error}"
+            )
+
+    def _work(self, message: Any, fails: int) -> None:
         """``fails`` times it fails."""
-        self._world.kernel.sleep(self._process.chance.uniform(0.01, 0.6))
+        self._run_for(self._process.chance.uniform(0.01, 0.6), message)
+        retries = message.options.get("retries", 0)
         if retries < fails:
             raise Failed(f"{fails - retries} times more")
+
+    def _call(self, message: Any, seconds: float) -> None:
+        """Send a request of one's own at some moment of it: the job's slot is held until it is over."""
+        at = self._process.chance.uniform(0.0, seconds)
+        self._world.kernel.after(at, functools.partial(self._arrive, message))
+        self._run_for(seconds, message)
+
+    def _arrive(self, message: Any) -> None:
+        """The request is there, unless the job is over, or its process may have been silent for too long."""
+        process, world = self._process, self._world
+        is_running = message.claim.decode() in self.claims.values() and not process.is_dead
+        held_until = message.holds_until() - world.claim_seconds + world.lease - LATEST_ANSWER
+        if (
+            is_running
+            and message.slot
+            and process.now() < held_until
+            and process.frozen_until <= world.kernel.now_us
+        ):
+            world.upstream.arrive(process.name)
+
+    def _run_for(self, seconds: float, message: Any) -> None:
+        """Stand in one call for so long, after which whoever is told to stop does so."""
+        self._world.kernel.sleep(seconds)
+        if message.is_cancelled:
+            self._world.broken("cancelled", f"{self._process.name} goes on with {message.claim.decode()}")
 
 
 def _fetch(
@@ -157,6 +205,10 @@ def _fetch(
 
 def _work(fails: int) -> None:
     """Stands for an actor of somebody's own."""
+
+
+def _call(seconds: float) -> None:
+    """Stands for an actor of somebody's own that asks the source itself."""
 
 
 def _nothing() -> None:

@@ -414,7 +414,7 @@ class Keyspace:
 
 
 def _add(held: ZSet, member: bytes, score: float, words: set[bytes]) -> int:
-    """1 where it is new."""
+    """1 where it is new, or with CH, where it is another."""
     old = held.scores.get(member)
     if old is None:
         if b"XX" in words:
@@ -422,9 +422,10 @@ def _add(held: ZSet, member: bytes, score: float, words: set[bytes]) -> int:
         held.set(member, score)
         return 1
     is_kept = b"NX" in words or (b"GT" in words and score <= old) or (b"LT" in words and score >= old)
-    if not is_kept:
-        held.set(member, score)
-    return 0
+    if is_kept or score == old:
+        return 0
+    held.set(member, score)
+    return int(b"CH" in words)
 
 
 def _increase(held: ZSet, member: bytes, by: float, words: set[bytes]) -> bytes | None:
