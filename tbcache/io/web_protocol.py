@@ -32,6 +32,9 @@ SECONDS: dict[Phase, float] = {
     "refused": 2.0,
 }
 
+#: So much of what a client sends ahead is read while it is answered: who hangs up behind it is seen to.
+MOST_AHEAD = 64 * 1024
+
 # Anyone can cause these warnings, as often as he likes: they would fill a disk.
 _log = logging.getLogger("uvicorn.error.connection")
 _log.setLevel(logging.ERROR)
@@ -105,7 +108,14 @@ class BoundedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Note what the connection waits for by now."""
+        # uvicorn reads no more behind a second request until the first is answered, and sees no client go.
+        if self.flow.read_paused and self.conn.their_state is h11.DONE and self._has_little_ahead:
+            self.flow.resume_reading()
         self._set_phase(self._find_phase())
+
+    @property
+    def _has_little_ahead(self) -> bool:
+        return len(self.conn.trailing_data[0]) <= MOST_AHEAD
 
     def _find_phase(self) -> Phase | None:
         if self._is_refused:
