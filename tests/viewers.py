@@ -59,7 +59,9 @@ class Viewer:
                 if not coming.done():
                     coming.cancel()
                     break
-                self._note(coming.result())
+                data = coming.result()
+                assert data, "the API has closed a page that is watched"
+                self._note(data)
         finally:
             ended.cancel()
             writer.close()

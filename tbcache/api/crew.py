@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,21 +9,20 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException
 
+from tbcache.io.share import Shares
+
 T = TypeVar("T")
 
 _RETRY = {"Retry-After": "1"}
 
 
 class Places:
-    """``count`` places. What comes beyond is refused, for it would wait for nobody knows how long.
-
-    A client may have as many as it leaves free: one alone has half of them, two have a third each. Whoever
-    comes next finds some, however many the others want. Used in one event loop alone.
+    """``count`` places that clients share. What comes beyond is refused, for it would wait for
+    nobody knows how long.
     """
 
     def __init__(self, count: int, what: str) -> None:
-        self._count, self._what = count, what
-        self._taken = Counter[str]()
+        self.shares, self._what = Shares(count), what
 
     @contextmanager
     def taken(self, client: str) -> Iterator[None]:
@@ -33,20 +31,16 @@ class Places:
         Raises:
           HTTPException: 503 where all are taken, 429 where those of ``client`` are as many as it leaves.
         """
-        mine, free = self._taken[client], self._count - self._taken.total()
-        if not free:
-            text = f"{self._count} {self._what} are being made already; try again in a second"
-            raise HTTPException(503, text, _RETRY)
-        if mine >= free:
-            text = f"{mine} {self._what} are being made for you already; try again when one of them is"
-            raise HTTPException(429, text, _RETRY)
-        self._taken[client] += 1
-        try:
+        match self.shares.lack(client):
+            case "all":
+                text = f"{self.shares.count} {self._what} are being made already; try again in a second"
+                raise HTTPException(503, text, _RETRY)
+            case "its own":
+                mine = self.shares.taken_by(client)
+                text = f"{mine} {self._what} are being made for you already; try again when one of them is"
+                raise HTTPException(429, text, _RETRY)
+        with self.shares.taken(client):
             yield
-        finally:
-            self._taken[client] -= 1
-            if not self._taken[client]:
-                del self._taken[client]
 
 
 class Crew:

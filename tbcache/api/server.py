@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from tbcache.api.address import is_loopback
 from tbcache.api.app import create_app
-from tbcache.api.bound import allow_files, most_connections
+from tbcache.api.bound import allow_files, most_others
 from tbcache.api.token import Tokens
 from tbcache.fleet.alert import Watch
 from tbcache.io.log import get_logger
+from tbcache.io.web_place import WebPlaces
 from tbcache.io.web_server import WebServer, configure, inherit, listen
 from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings, get_settings
@@ -54,9 +55,9 @@ def serve(
 
     config = configure(
         app,
+        WebPlaces(most_others(), settings.api_trusted_proxies),
         log_config=None,
         timeout_keep_alive=IDLE_SECONDS,
-        limit_concurrency=most_connections(),
         server_header=False,
         # The client's address decides what is allowed: only a proxy that is trusted may say what it is.
         proxy_headers=bool(settings.api_trusted_proxies),

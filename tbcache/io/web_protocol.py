@@ -10,6 +10,8 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -17,6 +19,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from tbcache.io.web_place import WebPlaces
 
 #: The step of its client that a connection waits for: to send the rest of a head or of a body; to send the
 #: rest of a body whose request is answered already; to read the answer; to read the last answer and close; to
@@ -34,6 +38,14 @@ SECONDS: dict[Phase, float] = {
 
 #: So much of what a client sends ahead is read while it is answered: who hangs up behind it is seen to.
 MOST_AHEAD = 64 * 1024
+#: In the state of a request: opens the :meth:`BoundedProtocol.apart` of its connection.
+APART = "tbcache.apart"
+
+#: What who has no place is told, by what is taken.
+TOO_MANY = {
+    "all": (503, "there are too many connections; try again later"),
+    "its own": (429, "too many connections are yours; try again when one of them is closed"),
+}
 
 # Anyone can cause these warnings, as often as he likes: they would fill a disk.
 _log = logging.getLogger("uvicorn.error.connection")
@@ -41,9 +53,8 @@ _log.setLevel(logging.ERROR)
 
 
 class BoundedProtocol(H11Protocol):
-    """Cuts who keeps it waiting, see ``SECONDS``; idle connections end by ``timeout_keep_alive``.
-
-    ``limit_concurrency`` is the most connections there may be: who comes after is told so.
+    """Cuts who keeps it waiting, see ``SECONDS``; idle connections end by ``timeout_keep_alive``. Who has no
+    place in ``places`` is told so.
     """
 
     def __init__(
@@ -52,24 +63,42 @@ class BoundedProtocol(H11Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        places: WebPlaces | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, {**app_state, APART: self.apart}, _loop)
         self.logger = _log
-        # uvicorn's own check counts requests, and refuses in plain text.
-        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._places, self._place = places, ExitStack()
         self._is_refused = False
         self._phase: Phase | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        over = len(self.connections) - self._most if self._most is not None else 0
-        if self._most is not None and over > self._most:
-            transport.abort()
-        elif over > 0:
-            self._refuse(503, "there are too many connections; try again later")
-        else:
+        if self._places is None:
             self._watch()
+        elif (lack := self._places.answered.lack(self._whose)) is None:
+            self._place.enter_context(self._places.answered.taken(self._whose))
+            self._watch()
+        elif self._places.refused.lack(None):
+            transport.abort()
+        else:
+            self._place.enter_context(self._places.refused.taken(None))
+            self._refuse(*TOO_MANY[lack])
+
+    @property
+    def _whose(self) -> str | None:
+        return self._places.client(self.client[0] if self.client else "") if self._places else None
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Meanwhile it takes no place: its answer has no end, and is bounded otherwise."""
+        self._place.close()
+        try:
+            yield
+        finally:
+            if self._places is not None and self in self.connections:
+                self._place.enter_context(self._places.answered.taken(self._whose))
 
     def data_received(self, data: bytes) -> None:
         if not self._is_refused:
@@ -89,6 +118,7 @@ class BoundedProtocol(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._place.close()
         self._set_phase(None)
         super().connection_lost(exc)
 
@@ -181,5 +211,6 @@ def _refusal(status: int, text: str) -> bytes:
         "cache-control: no-store",
         "x-content-type-options: nosniff",
         "connection: close",
+        *(("retry-after: 1",) if status in (429, 503) else ()),
     )
     return "\r\n".join((*head, "\r\n")).encode() + body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from tbcache.io.web_place import WebPlaces
 from tbcache.io.web_protocol import BoundedProtocol
 from tbcache.models.error import ConfigurationError
 
@@ -20,9 +22,10 @@ from tbcache.models.error import ConfigurationError
 BACKLOG = 128
 
 
-def configure(app: Any, **options: Any) -> uvicorn.Config:
+def configure(app: Any, places: WebPlaces | None = None, **options: Any) -> uvicorn.Config:
     """How every server of ours runs ``app``; ``options`` are uvicorn's."""
-    return uvicorn.Config(app, http=BoundedProtocol, ws="none", backlog=BACKLOG, access_log=False, **options)
+    protocol: Any = functools.partial(BoundedProtocol, places=places)
+    return uvicorn.Config(app, http=protocol, ws="none", backlog=BACKLOG, access_log=False, **options)
 
 
 class WebServer(uvicorn.Server):

@@ -32,7 +32,7 @@ class Api(NamedTuple):
     @property
     def waiting(self) -> int:
         """How many wait for an answer."""
-        return int(self.app.state.context.waiting._taken.total())
+        return int(self.app.state.context.waiting.shares._taken.total())
 
     def ask(self, symbol: str, patience: float) -> httpx2.Response:
         path = f"{self.url}/api/sentiment/stocktwits/{symbol}?patience={patience}"

@@ -6,17 +6,18 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from tbcache.api.bound import most_streams
 from tbcache.fleet import Fleet, FleetStatus, Trend
 from tbcache.io.log import get_logger
+from tbcache.io.web_protocol import APART
 
 log = get_logger("tbcache.api")
 
@@ -157,10 +158,15 @@ class Stream(EventSourceResponse):
     def __init__(self, live: Live, name: str, draw: Draw) -> None:
         super().__init__(())
         self._live, self._name, self._draw = live, name, draw
+        self._apart: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._apart = scope.get("state", {}).get(APART, nullcontext)
+        await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         try:
-            with self._live.watching(self._name, self._draw) as messages:
+            with self._live.watching(self._name, self._draw) as messages, self._apart():
                 self.body_iterator = messages
                 await super().stream_response(send)
         except Full:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter, HTTPException, Request
 
 from tbcache.api.page import (
@@ -20,31 +22,33 @@ from tbcache.api.page import (
     symbol_past,
 )
 from tbcache.api.page.live import Draw, Stream, live_of
-from tbcache.fleet import FleetStatus
 
 router = APIRouter(include_in_schema=False)
 PAGES = (home, source, symbol, symbol_past, job, caller, process, change, audit, login)
 for one in (*PAGES, act, static_file):
     router.include_router(one.router)
 
+#: What draws the pages that are watched by these names.
+DRAWN: Mapping[str, Draw] = {
+    "head": lambda seen: part.head(seen.status),
+    "home": home.draw,
+    "processes": lambda seen: part.processes(seen.status),
+}
+
 
 @router.get("/live/{name}")
 async def live(request: Request, name: str) -> Stream:
     """What changes of a page."""
-    draw = _draw_of(name, await live_of(request).status())
+    draw = DRAWN.get(name) or await _draw_of_source(request, name)
     if draw is None:
         raise HTTPException(404)
     return Stream(live_of(request), name, draw)
 
 
-def _draw_of(name: str, status: FleetStatus) -> Draw | None:
-    """What draws the page that is watched as ``name``; None for none: who watches may not make up names."""
+async def _draw_of_source(request: Request, name: str) -> Draw | None:
+    """What draws the page of a source; None where there is none: who watches may not make up names."""
     kind, _, about = name.partition(":")
-    if kind == "source" and any(one.name == about for one in status.sources):
-        return source.draw_of(about)
-    others: dict[str, Draw] = {
-        "head": lambda seen: part.head(seen.status),
-        "home": home.draw,
-        "processes": lambda seen: part.processes(seen.status),
-    }
-    return others.get(name)
+    if kind != "source":
+        return None
+    status = await live_of(request).status()
+    return source.draw_of(about) if any(one.name == about for one in status.sources) else None
