@@ -22,7 +22,11 @@ PROGRAM = ROOT / ".venv-schema/bin/schemathesis"
 CONFIG = ROOT / "tests/api/schemathesis.toml"
 #: The tokens of an API that has some.
 TOKEN, READ_TOKEN = "a-token-of-the-tests", "one-who-only-reads"
-_SERVE = "from tbcache.api import serve; serve('127.0.0.1', 0, on_ready=lambda url: print(url, flush=True))"
+_SERVE = """
+import sys
+from tbcache.api import serve
+serve(sys.argv[1], 0, on_ready=lambda url: print(url, flush=True))
+"""
 
 
 @contextmanager
@@ -43,11 +47,11 @@ def fleet(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def serving(**variables: str) -> Iterator[str]:
-    """An API in a process of its own; its address."""
+def serving(host: str = "127.0.0.1", **variables: str) -> Iterator[str]:
+    """An API in a process of its own that listens on ``host``; its address."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("TBCACHE_")}
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE], env={**known, **variables}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _SERVE, host], env={**known, **variables}, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

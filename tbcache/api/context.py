@@ -35,7 +35,8 @@ class Context:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         waiting, past = Places(MOST_WAITING, "answers"), Crew(MOST_PAST, "questions about the past")
-        return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), Guesses(), waiting, past)
+        guesses = Guesses(has_proxies=bool(settings.api_trusted_proxies))
+        return cls(settings, Fleet.on_its_own(settings), Tokens.of(settings), guesses, waiting, past)
 
     def close(self) -> None:
         self.fleet.close()

@@ -22,16 +22,22 @@ GUESSES_SECONDS = 60.0
 #: So many clients are remembered, those that were heard of last.
 MOST_CLIENTS = 10_000
 SHUT = f"{MOST_GUESSES} tokens from your address were wrong: try again when Retry-After says"
+UNTRUSTED = (
+    "all who come through it are one client, and wrong tokens of one shut out all: "
+    "set TBCACHE_API_TRUSTED_PROXIES to its address"
+)
 
 
 class Guesses:
     """The wrong tokens that each client has shown of late, by a digest of each that holds for this process.
 
     One that is shown again and again counts once: a bot with the token of last month guesses nothing, and
-    shuts out nobody who shares its address. Used in one event loop alone.
+    shuts out nobody who shares its address. Where no proxy is trusted (``has_proxies``), one that asks for
+    strangers is another client than the bots that run beside it. Used in one event loop alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_proxies: bool = False) -> None:
+        self._has_proxies, self._is_told = has_proxies, False
         self._key = secrets.token_bytes(32)
         self._tried: OrderedDict[str, dict[bytes, float]] = OrderedDict()
 
@@ -40,14 +46,14 @@ class Guesses:
 
         What he shows meanwhile is not compared: a right one would be found as well.
         """
-        tried = self._recent(_who(scope))
+        tried = self._recent(self._who(scope))
         if len(tried) < MOST_GUESSES:
             return 0
         return max(1, math.ceil(min(tried.values()) + GUESSES_SECONDS - now()))
 
     def count(self, scope: Scope, token: str) -> None:
         """Whoever asks has shown ``token``, which is none of ours."""
-        who, digest = _who(scope), hmac.digest(self._key, token.encode(errors="replace"), "sha256")
+        who, digest = self._who(scope), hmac.digest(self._key, token.encode(errors="replace"), "sha256")
         tried = self._recent(who)
         if digest in tried:
             return
@@ -64,7 +70,11 @@ class Guesses:
         since = now() - GUESSES_SECONDS
         return {digest: at for digest, at in self._tried.get(who, {}).items() if at > since}
 
-
-def _who(scope: Scope) -> str:
-    """A proxy of this machine, which asks for strangers, is another than the bots that run beside it."""
-    return client_of(scope) + (", for others" if is_forwarded(Headers(scope=scope)) else "")
+    def _who(self, scope: Scope) -> str:
+        client = client_of(scope)
+        if self._has_proxies or not is_forwarded(Headers(scope=scope)):
+            return client
+        if not self._is_told:
+            self._is_told = True
+            log.warning("proxy.untrusted", client=client, hint=UNTRUSTED)
+        return f"{client}, for others"

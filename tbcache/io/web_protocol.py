@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from tbcache.io.address import read_address
 from tbcache.io.web_place import WebPlaces
 
 #: The step of its client that a connection waits for: to send the rest of a head or of a body; to send the
@@ -55,6 +56,8 @@ _log.setLevel(logging.ERROR)
 class BoundedProtocol(H11Protocol):
     """Cuts who keeps it waiting, see ``SECONDS``; idle connections end by ``timeout_keep_alive``. Who has no
     place in ``places`` is told so.
+
+    A client by IPv4 is told from others by that, also on a socket for IPv6.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = str(read_address(self.client[0]) or self.client[0]), self.client[1]
         if self._places is None:
             self._watch()
         elif (lack := self._places.answered.lack(self._whose)) is None:

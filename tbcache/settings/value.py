@@ -124,14 +124,23 @@ Network = IPv4Network | IPv6Network
 
 
 def networks(value: object) -> object:
-    """Read ``10.0.0.0/8,192.0.2.1`` as networks; an address is a network of one."""
+    """Read ``10.0.0.0/8,192.0.2.1`` as networks; an address is a network of one, and ``::ffff:192.0.2.1`` is
+    one of IPv4."""
     found = _split(value)
     if not isinstance(found, list | tuple):
         return found
     try:
-        return tuple(ip_network(one) for one in found)
+        return tuple(_network(one) for one in found)
     except ValueError:
         raise ValueError("it should be addresses or networks, like 127.0.0.1,10.0.0.0/8") from None
+
+
+def _network(text: str) -> Network:
+    found = ip_network(text)
+    mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    if mapped is None or found.prefixlen < 96:
+        return found
+    return ip_network((mapped, found.prefixlen - 96))
 
 
 _NO_SENTINELS = "it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379"

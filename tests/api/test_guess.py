@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 from starlette.testclient import TestClient
@@ -83,14 +84,16 @@ def test_a_bot_with_an_old_token_shuts_nobody_out(
 
 
 def test_strangers_behind_a_proxy_shut_out_no_bot_of_this_machine(
-    guarded: Settings, client_for: Callable[..., TestClient]
+    guarded: Settings, client_for: Callable[..., TestClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both are 127.0.0.1."""
+    """Both are 127.0.0.1. That all behind it are one client is in the log: any of them shuts out all."""
     client = client_for(guarded)
     for n in range(MOST_GUESSES):
         client.get("/", headers={"X-API-Token": f"wrong {n}", "X-Forwarded-For": "203.0.113.5"})
-    assert client.get("/", headers={**RIGHT, "X-Forwarded-For": "203.0.113.5"}).status_code == 429
+    assert client.get("/", headers={**RIGHT, "X-Forwarded-For": "203.0.113.6"}).status_code == 429
     assert client.post("/api/queue/reddit/resume", headers=RIGHT).status_code == 200
+    (told,) = (one for one in caplog.records if one.getMessage() == "proxy.untrusted")
+    assert "set TBCACHE_API_TRUSTED_PROXIES" in str(told.__dict__)
 
 
 def test_the_clients_that_are_remembered_are_bounded(
@@ -120,6 +123,10 @@ def test_a_token_that_is_short_is_refused_with_the_way_to_make_one(name: str) ->
 
 def test_a_proxy_that_is_none_is_refused() -> None:
     """Everyone would be believed, or nobody."""
+    assert Settings.load({"TBCACHE_API_TRUSTED_PROXIES": "::ffff:10.0.0.0/104,::1"}).api_trusted_proxies == (
+        IPv4Network("10.0.0.0/8"),
+        IPv6Network("::1"),
+    )
     for wrong in ("*", "proxy", "10.0.0.1/8"):
         with pytest.raises(ConfigurationError) as told:
             Settings.load({"TBCACHE_API_TRUSTED_PROXIES": wrong})

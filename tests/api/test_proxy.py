@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,7 +35,10 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The API, a proxy that is trusted and says all, and one that says nothing."""
+    """The API, a proxy that is trusted and says all, and one that says nothing.
+
+    It listens for IPv6 as well, where IPv4 comes as `::ffff:127.0.0.1`.
+    """
     server = Server(always_answers=True).start()
     variables = {
         "REDIS_URL": server.url,
@@ -43,10 +47,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "TBCACHE_API_TRUSTED_PROXIES": "127.0.0.1",
         "TBCACHE_DATA_DIR": str(tmp_path_factory.mktemp("data")),
     }
-    with serving(**variables) as url:
+    with serving("::" if socket.has_dualstack_ipv6() else "127.0.0.1", **variables) as url:
         port = int(url.rpartition(":")[2])
         proxies = [TlsProxy(tmp_path_factory.mktemp("tls"), port, is_mute=mute) for mute in (False, True)]
-        yield Site(url, *proxies)
+        yield Site(f"http://127.0.0.1:{port}", *proxies)
         for one in proxies:
             one.close()
     server.close()
