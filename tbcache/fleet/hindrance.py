@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tbcache.fleet.model import FleetStatus, SourceStatus
+from tbcache.fleet.trouble import failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
         yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until)
     if source.closed_until is not None:
         yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until)
+    elif source.state == "failing" and source.recent is not None:
+        yield Hindrance(f"is failing ({failures(source.recent)})", is_idle=False)
     for limit in source.limits:
         # What is closed or spent is said above, and holds all limits.
         if limit.remaining == 0:

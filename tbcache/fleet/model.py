@@ -193,7 +193,8 @@ class QueueStatus:
 class Trouble:
     """One thing that somebody should know: what, since when, until when, and what to do about it.
 
-    ``kind`` is for programs. ``since`` and ``until`` are None where that is not known.
+    ``kind`` is for programs. ``since`` and ``until`` are None where that is not known. ``queue`` is a queue
+    of a user's own actors, which is no ``source``'s.
     """
 
     kind: TroubleKind
@@ -202,6 +203,7 @@ class Trouble:
     source: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    queue: str | None = None
 
     def line(self, now: datetime) -> str:
         """All of it in one line; a moment has its date where that is not the day of ``now`` (UTC)."""

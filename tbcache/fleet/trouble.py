@@ -151,7 +151,7 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             since, until = source.closed_since, source.closed_until
             yield Trouble("closed", what, todo, source.name, since, until)
         elif source.state == "failing" and source.recent is not None:
-            what = f"{source.name} is failing ({_failures(source.recent)})"
+            what = f"{source.name} is failing ({failures(source.recent)})"
             todo = _todo(source.recent, source.credentials)
             yield Trouble("failing", what, todo, source.name, source.failing_since)
         if source.order is not None:
@@ -174,7 +174,8 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             yield Trouble("plan", what, todo, source.name)
 
 
-def _failures(recent: RecentMetrics) -> str:
+def failures(recent: RecentMetrics) -> str:
+    """What of a source has failed lately, in a few words."""
     kinds = ", ".join(recent.kinds)
     if recent.is_mostly_failing:
         return f"{recent.failed} of {recent.settled} fetches: {kinds}"
@@ -231,11 +232,11 @@ def _queues(status: FleetStatus) -> Iterator[Trouble]:
         if queue.order is not None:
             what = f"the queue {queue.name} is {queue.order}"
             todo = f"`tbcache queue resume {queue.name}` has it go on"
-            yield Trouble("paused", what, todo, since=queue.order.since)
+            yield Trouble("paused", what, todo, since=queue.order.since, queue=queue.name)
         elif queue.queued and not queue.is_served and status.living("worker"):
             what = f"the queue {queue.name}: {queue.queued} queued, and no worker takes them"
             todo = f"start a worker whose modules have the actors of {queue.name}"
-            yield Trouble("unserved", what, todo)
+            yield Trouble("unserved", what, todo, queue=queue.name)
 
 
 def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble]:
@@ -249,8 +250,11 @@ def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble
             f"`tbcache dead` lists them, `tbcache dead requeue {one.source}` queues them again, "
             f"`tbcache dead purge {one.source}` forgets them"
         )
-        source = None if is_plain else one.source
-        yield Trouble("dead_letters", f"{where}: {count}: {one.reason}", todo, source, one.first_at)
+        what, named = (
+            f"{where}: {count}: {one.reason}",
+            (None, one.source) if is_plain else (one.source, None),
+        )
+        yield Trouble("dead_letters", what, todo, named[0], one.first_at, queue=named[1])
 
 
 def drift_of(status: FleetStatus, shell: WorkerStatus) -> tuple[Trouble, ...]:

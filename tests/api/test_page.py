@@ -190,7 +190,7 @@ def test_what_changed_in_the_last_hour_is_one_click_away(client: TestClient) -> 
     assert '<a href="/changes">Changes</a>' in client.get("/").text
     assert client.post("/api/queue/reddit/pause", json={"why": "<b>dear</b>"}).status_code == 200
     page = client.get("/changes").text
-    assert "operator api: queue.pause reddit: <b>dear</b> reddit" in text_of(page)
+    assert "operator reddit api: queue.pause reddit: <b>dear</b>" in text_of(page)
     assert "&lt;b&gt;dear" in page
 
 
@@ -212,8 +212,10 @@ def _row_of(page: str, source: str) -> str:
     ("name", "url", "words"),
     [
         ("o:NVDA270125P00480000-1", None, "NVDA 480 put 2027-01-25"),
-        ("https://www.wire.example/a/b?c", None, "wire.example"),
-        ("t3_abc", "https://reddit.com/x", "reddit.com"),
+        ("https://www.wire.example/2026/11/26/gme-soars?c", None, "wire.example/gme-soars"),
+        ("t3_abc", "https://www.reddit.com/r/stocks/comments/1/post/", "reddit.com/r/stocks"),
+        ("1795", "https://x.com/i/web/status/1795", "x.com"),
+        ("t3_abc", f"https://wire.example/{'a' * 50}", "wire.example/aaaaaaaaaaaaaaaaaaa…"),
         ("NVDA271325P00480000", None, "NVDA271325P00480000"),
         ("1234567890123456789012345", "http://[", "12345678901234567890…"),
     ],
@@ -305,7 +307,10 @@ def test_a_queue_of_a_users_own_is_listed_when_it_is_paused_and_when_no_worker_t
     row = text_of(_queue_row(client, "reports"))
     assert "reports no worker 1 0 0 0 — 0 Pause Drain" in row
     act(client, "pause", source="reports", why="wrong figures", sure="yes")
-    assert "the queue reports is paused by page@127.0.0.1: wrong figures" in text_of(client.get("/").text)
+    page = client.get("/").text
+    assert "the queue reports is paused by page@127.0.0.1: wrong figures" in text_of(page)
+    assert re.search('action="/act/resume">.*name="source" value="reports"', page)
+    assert '<a href="/jobs?source=reports">jobs of reports</a>' in page
     assert "paused by page@127.0.0.1: wrong figures" in text_of(_queue_row(client, "reports"))
     act(client, "resume", source="reports", sure="yes")
     monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, pace={"reports": 0.1}))
@@ -588,6 +593,10 @@ def test_a_symbols_page_says_why_its_answer_is_stale_and_until_when(
     assert RateLimiter(get_source("reddit", settings), store).check_rate_limit(cost=2)[0]
     assert re.search(r"reddit has used its limit of 2/1h until \w", _card_of(client, "GME"))
     assert "Fetch it number" not in _card_of(client, "GME")
+    monitor.count("reddit", {"go": 2, "ms20": 2, "error.unavailable": 2})
+    assert monitor.flush()
+    client.app.state.live.forget()  # type: ignore[attr-defined]
+    assert "reddit is failing (2 of 2 fetches: unavailable); it has used" in _card_of(client, "GME")
 
 
 def _card_of(client: TestClient, symbol: str) -> str:
@@ -806,8 +815,10 @@ def test_the_dead_are_told_by_their_error_each_with_its_buttons_and_page_by_page
     )
     (path,) = re.findall(r'href="(/jobs\?source=reddit&amp;after=[^"]+)">The next of reddit', page)
     rest = client.get(html.unescape(path)).text
-    letters = rest[rest.index('aria-label="Dead jobs"') :].partition("</table>")[0]
-    assert letters.count("ParseError") == 10
+    for text, many in ((page, 10), (rest, 50)):
+        letters = text[text.index('aria-label="Dead jobs"') :].partition("</table>")[0]
+        assert letters.count("ParseError") == many
+    assert "The next of reddit" not in rest
     assert "To be done" not in rest
     assert client.get("/jobs?after=banana").status_code == 422
     # A source alone is looked at as if there were no others.
@@ -860,7 +871,7 @@ def test_when_the_next_request_may_go_is_now_while_anything_is_left(
         client.app.state.live.forget()  # type: ignore[attr-defined]
         page = client.get("/").text
         row_of = text_of(page[page.index('id="source-reddit"') :].partition("</tr>")[0])
-        (found,) = re.findall(r"60 in 1 min \d+ \d+ (now|nobody knows|\d\d:\d\d:\d\d) ", row_of)
+        (found,) = re.findall(r"60 in 1 min \d+ \d+ (now|once resumed|\d\d:\d\d:\d\d) ", row_of)
         return str(found)
 
     # Whoever looks first has the app look at the fleet.
@@ -873,4 +884,4 @@ def test_when_the_next_request_may_go_is_now_while_anything_is_left(
     assert all(limiter.check_rate_limit()[0] for _ in range(59))
     assert re.match(r"\d\d:", told())
     act(client, "pause", source="reddit", sure="yes")
-    assert told() == "nobody knows"
+    assert told() == "once resumed"

@@ -31,6 +31,8 @@ _RULES = {
     "author": "for one author's many posts",
     "engagement": "by what others liked",
 }
+#: What stands in each address of an upstream.
+_FORMAL = {"comments", "i", "message", "status", "web"}
 #: An option as the exchanges name it: root, date, call or put, price in thousandths.
 _OPTION = re.compile(r"([A-Z]{1,6})(\d{2})(\d{2})(\d{2})([CP])(\d{8})")
 
@@ -46,7 +48,7 @@ def rule(code: str) -> str:
 
 
 def item(name: str, url: str | None) -> str:
-    """A few words for an item: an option by its terms, an article by who has published it, else its id."""
+    """A few words for an item: an option by its terms, a post or an article by where it is; else its id."""
     option = _OPTION.search(name)
     if option is not None:
         root, year, month, day, side, price = option.groups()
@@ -55,12 +57,21 @@ def item(name: str, url: str | None) -> str:
             return f"{root} {int(price) / 1000:g} {side} {date(2000 + int(year), int(month), int(day))}"
         except ValueError:
             return name[:40]
-    host = _host(url) or _host(name)
-    return host.removeprefix("www.") if host else name if len(name) <= 24 else f"{name[:20]}…"
+    place = _place(url) or _place(name)
+    return _short(place, 36) if place else _short(name, 24)
 
 
-def _host(url: str | None) -> str | None:
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 4]}…"
+
+
+def _place(url: str | None) -> str:
+    """The host of an address with what of its path says something, as "reddit.com/r/stocks"."""
     try:
-        return urlsplit(url or "").hostname
+        parts = urlsplit(url or "")
     except ValueError:
-        return None
+        return ""
+    said = [
+        one for one in parts.path.split("/") if re.search("[a-z]", one, re.IGNORECASE) and one not in _FORMAL
+    ]
+    return "/".join(((parts.hostname or "").removeprefix("www."), *said[:2])) if parts.hostname else ""

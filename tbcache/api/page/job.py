@@ -21,8 +21,8 @@ from tbcache.fleet import DeadLetter, DeathCount, Fleet, FleetStatus, JobFilter,
 from tbcache.models.error import RedisUnreachable
 
 #: So many jobs of a queue are listed, and of one that is looked at alone; so many that died, and of what.
-MOST_JOBS, MOST_OF_ONE = 25, 200
-MOST_LETTERS = 50
+MOST_JOBS, MOST_OF_ONE = 10, 200
+MOST_LETTERS, MOST_LETTERS_OF_ONE = 10, 50
 MOST_REASONS = 8
 
 router = APIRouter(include_in_schema=False)
@@ -70,7 +70,8 @@ async def jobs(
         # What the buttons of a queue go by: its name is said beside it.
         search={name: value for name, value in where.items() if name != "source"},
         is_later=bool(after),
-        most=MOST_OF_ONE if "source" in where else MOST_JOBS,
+        most=_most_jobs(where),
+        most_dead=_most_letters(where),
     )
 
 
@@ -84,7 +85,7 @@ def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str], after: Le
         if "error" not in where and after is None:
             with contextlib.suppress(RedisUnreachable):
                 meant = JobFilter(where.get("symbol"), where.get("id"), where.get("caller"))
-                found.jobs.extend(fleet.jobs(name, meant, MOST_OF_ONE if "source" in where else MOST_JOBS))
+                found.jobs.extend(fleet.jobs(name, meant, _most_jobs(where)))
     found.reasons.sort(key=lambda one: -one.count)
     return found
 
@@ -92,13 +93,22 @@ def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str], after: Le
 def _find_dead(
     fleet: Fleet, name: str, where: Mapping[str, str], after: LetterMark | None, found: _Found
 ) -> None:
-    letters = fleet.dead(MOST_LETTERS + 1, name, searched(where), after)
-    found.letters.extend(letters[:MOST_LETTERS])
-    if len(letters) > MOST_LETTERS:
-        found.after[name] = LetterMark.of(letters[MOST_LETTERS - 1])
+    most = _most_letters(where)
+    letters = fleet.dead(most + 1, name, searched(where), after)
+    found.letters.extend(letters[:most])
+    if len(letters) > most:
+        found.after[name] = LetterMark.of(letters[most - 1])
     # Those of a search are told by their own count, once one of its buttons is pressed.
     if where.keys() <= {"source"} and after is None:
         found.reasons.extend(fleet.dead_reasons(MOST_REASONS, name))
+
+
+def _most_jobs(where: Mapping[str, str]) -> int:
+    return MOST_OF_ONE if "source" in where else MOST_JOBS
+
+
+def _most_letters(where: Mapping[str, str]) -> int:
+    return MOST_LETTERS_OF_ONE if "source" in where else MOST_LETTERS
 
 
 def _names(status: FleetStatus, where: Mapping[str, str]) -> Sequence[str]:

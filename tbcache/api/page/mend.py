@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tbcache.api.page.row import Tone
@@ -34,31 +34,44 @@ class Mend:
     why: str = ""
 
     @property
+    def name(self) -> str:
+        """The source, or the queue, that the button is about."""
+        return self.trouble.source or self.trouble.queue or ""
+
+    @property
     def tone(self) -> Tone:
         return "fair" if self.trouble.kind in _FAIR else "bad"
 
 
-def mends(status: FleetStatus) -> Iterator[Mend]:
-    """One for each trouble of the fleet."""
-    drained = {
-        one.name: f"it is {one.order}" for one in status.sources if one.order and one.order.what == "drain"
+def mends(status: FleetStatus) -> list[Mend]:
+    """One for each trouble of the fleet, the bad ones first."""
+    orders = {
+        **{one.name: one.order for one in status.sources},
+        **{one.name: one.order for one in status.queues},
     }
-    for trouble in status.troubles:
-        path, place = _where(trouble)
-        if trouble.source is None:
-            yield Mend(trouble, path, place)
-        else:
-            verb, label = _BUTTONS.get(trouble.kind, ("", ""))
-            why = drained.get(trouble.source, "") if verb == "requeue" else ""
-            yield Mend(trouble, path, place, verb, label, why)
+    drained = {name: f"it is {one}" for name, one in orders.items() if one and one.what == "drain"}
+    return sorted((_mend(one, drained) for one in status.troubles), key=lambda mend: mend.tone != "bad")
+
+
+def tone_of(mends: Sequence[Mend]) -> Tone:
+    """How bad the worst of them is."""
+    return mends[0].tone if mends else "good"
+
+
+def _mend(trouble: Trouble, drained: Mapping[str, str]) -> Mend:
+    path, place = _where(trouble)
+    name = trouble.source or trouble.queue
+    if name is None:
+        return Mend(trouble, path, place)
+    verb, label = _BUTTONS.get(trouble.kind, ("", ""))
+    return Mend(trouble, path, place, verb, label, drained.get(name, "") if verb == "requeue" else "")
 
 
 def _where(trouble: Trouble) -> tuple[str, str]:
     if trouble.kind in _OF_PROCESSES:
         return "/processes", "who is there"
-    # What no source has is of a queue of a user's own, which has no page.
-    if trouble.source is None:
-        return ("/jobs", "the queues") if trouble.kind in (*_OF_QUEUES, "paused") else ("", "")
-    if trouble.kind in _OF_QUEUES:
-        return f"/jobs?source={trouble.source}", f"jobs of {trouble.source}"
-    return f"/source/{trouble.source}", trouble.source
+    # A queue of a user's own has no page.
+    name = trouble.queue or (trouble.source if trouble.kind in _OF_QUEUES else None)
+    if name is not None:
+        return f"/jobs?source={name}", f"jobs of {name}"
+    return (f"/source/{trouble.source}", trouble.source) if trouble.source else ("", "")

@@ -12,11 +12,13 @@ from tbcache.fleet import FleetStatus
 
 def drawn(status: FleetStatus, *parts: str, **names: Any) -> Parts:
     """Parts of a page, by the names of their templates, which are the ids of their elements."""
+    mends = mend.mends(status)
     known = {
         "status": status,
         "rows": row.rows(status),
         "is_demo": row.is_demo(status),
-        "mends": list(mend.mends(status)),
+        "mends": mends,
+        "worst": mend.tone_of(mends),
         **names,
     }
     return {part: render(f"part/{part}.html", **known) for part in parts}

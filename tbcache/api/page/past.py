@@ -89,14 +89,14 @@ def _asks(found: UsageHistory, span: str) -> Plot:
 
 def _queue(found: UsageHistory) -> Plot:
     most = found.most_waiting
-    text = "not known" if most is None else f"{most:,} waited at most"
+    text = "not known" if most is None else f"at most {most:,} waited"
     steps = _steps(found, lambda one: one.waiting or 0)
     return Plot(svg.steps(steps, f"Jobs that waited in the last 24 hours: {text}"), text)
 
 
 def _latency(found: UsageHistory) -> Plot:
     slowest = max((one.latency_p95 or 0.0 for one in found.intervals), default=0.0)
-    text = f"{words.milliseconds(slowest)} at most" if slowest else "nothing was fetched"
+    text = f"at most {words.milliseconds(slowest)}" if slowest else "nothing was fetched"
     steps = [step for step in _steps(found, lambda one: one.latency_p95 or 0.0) if step.high]
     return Plot(svg.steps(steps, f"95th percentile of the latency in the last 24 hours: {text}"), text)
 

@@ -34,7 +34,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("age", "commands", "dollars", "percent", "milliseconds", "signed", "span", "megabytes"):
+    for name in (
+        "age",
+        "commands",
+        "dollars",
+        "percent",
+        "milliseconds",
+        "signed",
+        "span",
+        "megabytes",
+        "number",
+    ):
         environment.filters[name] = getattr(words, name)
     for name in ("reason", "rule", "item"):
         environment.filters[name] = getattr(code_word, name)

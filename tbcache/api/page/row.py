@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from tbcache.api.page import svg
 from tbcache.api.page.chart import Place, course
-from tbcache.api.page.words import moment
+from tbcache.api.page.words import moment, signed
 from tbcache.fleet import FleetStatus
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.model import LimitStatus, SourceStatus
@@ -87,10 +87,12 @@ def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
         source.slots, now, limit.window_seconds, since=source.slots[0] if is_cut else None, used=limit.used
     )
     hidden = f"its last {MOST_SLOTS} slots: where it is hatched, those before are not drawn" if is_cut else ""
-    return Window(limit, span, picture, hidden, _next_may_go(limit, now))
+    return Window(limit, span, picture, hidden, _next_may_go(source, limit, now))
 
 
-def _next_may_go(limit: LimitStatus, now: datetime) -> str:
+def _next_may_go(source: SourceStatus, limit: LimitStatus, now: datetime) -> str:
+    if limit.is_limited and source.order is not None and source.order.what == "pause":
+        return "once resumed"
     if limit.is_limited is None:
         return "—"
     if not limit.is_limited:
@@ -145,7 +147,7 @@ def answer(one: Kept, now: datetime) -> Shown:
         return Shown(one, _cell(one, now), None)
     places = [Place(bucket.score, None, 0.5, bucket.items) for bucket in found.buckets]
     known = [bucket.score for bucket in found.buckets if bucket.score is not None]
-    span = f"from {min(known):+.2f} to {max(known):+.2f}" if known else "none"
+    span = f"from {signed(min(known))} to {signed(max(known))}" if known else "none"
     most = max(bucket.items for bucket in found.buckets)
     words = f"scores {span}, at most {most} items an hour" if one.request.hours == 24 else f"scores {span}"
     return Shown(one, _cell(one, now), course(places, words), words)

@@ -36,6 +36,11 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def number(count: int | None) -> str:
+    """A count; a dash where it is not known."""
+    return "—" if count is None else f"{count:,}"
+
+
 def percent(part: float | None) -> str:
     """A share of 1; a dash where it is not known."""
     return "—" if part is None else f"{part:.0%}"
@@ -55,7 +60,7 @@ def megabytes(size: int) -> str:
 
 def signed(score: float | None) -> str:
     """A score with its sign; a dash for none."""
-    return "—" if score is None else f"{score:+.2f}"
+    return "—" if score is None else f"{score:+.2f}".replace("-", "−")
 
 
 def it(what: str) -> str:
