@@ -49,6 +49,14 @@ class Connection:
             raise
         return answer
 
+    def ask_patiently(self, packed: bytes, seconds: float) -> Any:
+        """:meth:`ask`, where the server may take so many seconds more to answer."""
+        patience = self._socket.gettimeout()
+        self._socket.settimeout(patience + seconds)
+        answer = self.ask(packed)
+        self._socket.settimeout(patience)
+        return answer
+
     def ask_all(self, packed: bytes, count: int) -> list[Any]:
         """The answers to ``count`` commands that are sent together, each as :meth:`ask` gives it."""
         try:

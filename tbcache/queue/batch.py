@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -74,7 +75,7 @@ async def put_all(
 
 
 def _call(store: Store, worker: str, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:
-    parts: tuple[Argument, ...] = tuple(part for ask in asks for part in ask)
+    parts: tuple[Argument, ...] = tuple(itertools.chain.from_iterable(asks))
     today = store.today.of(queue)
     return Enqueue(
         queue=queue_keys(store.keys, queue),

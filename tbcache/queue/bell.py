@@ -24,6 +24,8 @@ from tbcache.store.wire import MICROS
 SLICE_SECONDS = 0.1
 #: A consumer that listened so long ago is asking for jobs now, and listens again if there is none.
 ASKING_SECONDS = 0.05
+#: A consumer that was woken has heard so by then, or the machine is busy.
+HEARD_SECONDS = 0.005
 PAUSE_SECONDS = 0.25
 #: What blocks may end so much before its time, by another clock.
 EARLY_SECONDS = 0.05
@@ -34,9 +36,16 @@ UNUSED_SECONDS = 2.0
 class Alarm:
     """When the consumer of one queue is to ask for jobs."""
 
-    def __init__(self, keys: QueueKeys, changed: threading.Condition, start: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        keys: QueueKeys,
+        lock: threading.Lock,
+        listening: threading.Condition,
+        start: Callable[[], object],
+    ) -> None:
+        """``listening`` is notified as the consumer begins to listen, and ``start`` called before."""
         self.keys = keys
-        self._changed, self._start = changed, start
+        self._changed, self._listening, self._start = threading.Condition(lock), listening, start
         self._is_rung = False
         #: By the last answer, and by the last look.
         self._ask_at = self._look_at = -math.inf
@@ -67,10 +76,13 @@ class Alarm:
         self._ask_at = -math.inf
 
     def ring(self) -> None:
-        """A job came."""
+        """A job came. Where the consumer listens, it has heard so."""
         with self._changed:
             self._is_rung = True
             self._changed.notify_all()
+            if self._is_listening:
+                # The interpreter is the consumer's: this thread would keep it until it blocks again.
+                self._changed.wait(HEARD_SECONDS)
 
     def find(self, seconds: float) -> None:
         """A look says that there is a cause to ask in so many seconds."""
@@ -86,10 +98,11 @@ class Alarm:
         until = now() + seconds
         with self._changed:
             self._is_listening = True
-            self._changed.notify_all()
+            self._listening.notify_all()
             while not self.is_due and now() < until:
                 self._changed.wait(min(self._ask_at, self._look_at, until) - now())
             self._is_listening, self._listened_at = False, now()
+            self._changed.notify_all()
             return self.is_due
 
     def give_up(self) -> bool:
@@ -112,22 +125,25 @@ class Bells:
 
     def renew(self) -> None:
         """Begin without consumers, as a forked child does, which has none of its parent's."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        #: Notified as a consumer begins to listen.
+        self._listening = threading.Condition(self._lock)
         self._alarms: dict[str, Alarm] = {}
         self._look_seconds = math.inf
         self._look_at = math.inf
 
     def join(self, queue: str, keys: QueueKeys, look_seconds: float) -> Alarm:
         """The alarm of a queue, which is looked at each ``look_seconds`` at least."""
-        with self._changed:
+        with self._lock:
             self._look_seconds = min(self._look_seconds, look_seconds)
-            alarm = self._alarms.setdefault(queue, Alarm(keys, self._changed, self._thread.start))
+            new = Alarm(keys, self._lock, self._listening, self._thread.start)
+            alarm = self._alarms.setdefault(queue, new)
         alarm.set_off()
         return alarm
 
     def leave(self, queue: str) -> None:
         """Nobody listens for the queue any more."""
-        with self._changed:
+        with self._lock:
             self._alarms.pop(queue, None)
             if self._alarms:
                 return
@@ -159,14 +175,13 @@ class Bells:
         return PAUSE_SECONDS if is_broken else 0.0
 
     def _attended(self) -> dict[str, Alarm]:
-        with self._changed:
+        with self._lock:
             return {queue: alarm for queue, alarm in self._alarms.items() if alarm.is_attended}
 
     def _await_listener(self) -> bool:
-        with self._changed:
-            return any(alarm._is_listening for alarm in self._alarms.values()) or self._changed.wait(
-                UNUSED_SECONDS
-            )
+        with self._listening:
+            is_any = any(alarm._is_listening for alarm in self._alarms.values())
+            return is_any or self._listening.wait(UNUSED_SECONDS)
 
     def _listen(self, alarms: dict[str, Alarm]) -> bool:
         """Block for their bells; True where that ended before its time without one."""

@@ -50,7 +50,15 @@ def _route_of(message: dramatiq.Message[Any]) -> _Route:
 
 def _does_something(one: Middleware, name: str) -> bool:
     """Whether a middleware does something at a signal; mostly none does."""
-    return getattr(type(one), name) is not getattr(Middleware, name)
+    method = getattr(one, name, None)
+    return getattr(method, "__func__", method) is not getattr(Middleware, name, None)
+
+
+class _Hearing(NamedTuple):
+    """By the name of a signal's method, whether any of these does something."""
+
+    middleware: list[Middleware]
+    is_heard: dict[str, bool]
 
 
 class PacingBroker(Broker):
@@ -76,6 +84,7 @@ class PacingBroker(Broker):
         self._built_in: list[Middleware] = []
         #: By the name of a signal's method, those of them that do something.
         self._known_methods: dict[str, list[Callable[..., None]]] = {}
+        self._hearing = _Hearing([], {})
         super().__init__(middleware)
         self.actor_options |= JobMiddleware().actor_options
         self._built_in, self._known_methods = built_in, {}
@@ -93,13 +102,15 @@ class PacingBroker(Broker):
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
         for method in self._methods(f"before_{signal}"):
             method(self, *args, **options)
-        super().emit_before(signal, *args, **options)
+        if self._is_heard(f"before_{signal}"):
+            super().emit_before(signal, *args, **options)
 
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
         if signal in ("process_message", "skip_message") and isinstance(args[0], HeldJob):
             # No middleware, and no other job of this thread, is to be interrupted for this one.
             self.context.jobs.end(args[0])
-        super().emit_after(signal, *args, **options)
+        if self._is_heard(f"after_{signal}"):
+            super().emit_after(signal, *args, **options)
         for method in reversed(self._methods(f"after_{signal}")):
             method(self, *args, **options)
 
@@ -108,6 +119,17 @@ class PacingBroker(Broker):
         if found is None:
             some = [one for one in self._built_in if _does_something(one, name)]
             found = self._known_methods[name] = [getattr(one, name) for one in some]
+        return found
+
+    def _is_heard(self, name: str) -> bool:
+        """Whether any middleware of the list does something then: each job emits a dozen signals."""
+        hearing = self._hearing
+        # The list is public.
+        if hearing.middleware != self.middleware:
+            hearing = self._hearing = _Hearing([*self.middleware], {})
+        found = hearing.is_heard.get(name)
+        if found is None:
+            found = hearing.is_heard[name] = any(_does_something(one, name) for one in self.middleware)
         return found
 
     def source_of(self, queue_name: str) -> Source:
@@ -232,7 +254,7 @@ class PacingBroker(Broker):
         self, name: str, emit: Callable[..., None], messages: Iterable[dramatiq.Message[Any]]
     ) -> None:
         """Emit the signal for each message, where any middleware hears it."""
-        if any(_does_something(one, name) for one in self.middleware):
+        if self._is_heard(name):
             for message in messages:
                 emit("enqueue", message, None)
 

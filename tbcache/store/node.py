@@ -21,8 +21,8 @@ from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
 from tbcache.store.sentinel import Watched
 
-BLOCK_SECONDS = 0.2
-LONGEST_BLOCK_SECONDS = 5.0
+#: A server may end a wait so much after its time (Valkey looks ten times a second).
+LATE_SECONDS = 0.2
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
 
@@ -43,9 +43,9 @@ class Node:
         self.name = f"{self.host}:{parts.port}"
         self._url, self._watched, self.timeout = url, watched, timeout
         self.client = self._client(timeout)
-        self._blocking = self._client(timeout + BLOCK_SECONDS)
-        self._patient = self._client(timeout + LONGEST_BLOCK_SECONDS)
         self._idle: deque[tuple[Connection, float]] = deque()
+        #: Those over which an answer is waited for that may take long.
+        self._blocked: set[Connection] = set()
         #: The generation of the connections: one that was opened in an earlier generation is not used again.
         self.generation = 0
         self._is_closed = False
@@ -71,11 +71,7 @@ class Node:
         packed = hiredis.pack_command(cast(Any, command))
         generation, connection = self.generation, self._checkout()
         answer = connection.ask_all(_ASKING + packed, 2)[1] if asking else connection.ask(packed)
-        # A connection is used again where its answer was read to the end; one that raises is closed.
-        self._checkin(connection, generation)
-        if isinstance(answer, redis.ResponseError):
-            raise answer
-        return answer
+        return self._answered(answer, connection, generation)
 
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
@@ -91,8 +87,16 @@ class Node:
 
     def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
         """A command that waits ``seconds`` at most for an element of a list, None when none came."""
-        client = self._blocking if seconds <= BLOCK_SECONDS else self._patient
-        return _ask(client, (*command, f"{max(seconds, 0.001):.3f}"), {}, asking)
+        packed = hiredis.pack_command(cast(Any, (*command, f"{max(seconds, 0.001):.3f}")))
+        generation, connection = self.generation, self._checkout()
+        self._blocked.add(connection)
+        try:
+            if asking:
+                connection.ask(_ASKING)
+            answer = connection.ask_patiently(packed, seconds + LATE_SECONDS)
+        finally:
+            self._blocked.discard(connection)
+        return self._answered(answer, connection, generation)
 
     def primaries(self) -> list[Node]:
         """Every node that has keys: see :meth:`Cluster.primaries`."""
@@ -118,8 +122,8 @@ class Node:
     def close(self) -> None:
         self._is_closed = True
         self.disconnect()
-        self._blocking.close()
-        self._patient.close()
+        for connection in tuple(self._blocked):
+            connection.close()
 
     def _client(self, timeout: float) -> redis.Redis:
         options: dict[str, Any] = {
@@ -152,6 +156,13 @@ class Node:
             connection.close()
             return Connection(self.connect())
         return connection
+
+    def _answered(self, answer: Any, connection: Connection, generation: int) -> Any:
+        # A connection is used again where its answer was read to the end; one that raises is closed.
+        self._checkin(connection, generation)
+        if isinstance(answer, redis.ResponseError):
+            raise answer
+        return answer
 
     def _checkin(self, connection: Connection, generation: int) -> None:
         """Keep it for the next call, and close one that nobody has used for a minute: the oldest is first.

@@ -178,6 +178,23 @@ def test_an_actor_hears_of_its_messages_as_of_those_that_are_sent(broker: Pacing
     assert (before, after) == (["one", "two"], ["desk/a", "desk/b"])
 
 
+def test_a_middleware_is_heard_from_the_moment_on_when_it_comes_until_it_goes(broker: PacingBroker) -> None:
+    """Which of them do something at a signal is remembered, and the list of them is public."""
+    heard = list[str]()
+
+    class Noted(dramatiq.Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            heard.append(message.args[0])
+
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    actor.send("before")
+    broker.middleware.append(Noted())
+    actor.send("while")
+    broker.middleware.pop()
+    actor.send("after")
+    assert heard == ["while"]
+
+
 def test_many_are_queued_and_explained_by_tasks(broker: PacingBroker) -> None:
     """As by threads."""
     asyncio.run(queue_many(broker))

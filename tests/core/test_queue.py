@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from tbcache.models.error import (
     UpstreamNotFound,
     UpstreamUnavailable,
 )
-from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, consumer
+from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, bell, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
@@ -270,6 +271,24 @@ def test_an_idle_worker_is_rung_up_for_a_job(
         return 1 in rung
 
     wait_until(is_rung_before_it_asks)
+
+
+@pytest.mark.one_server
+def test_a_consumer_that_is_rung_up_goes_before_who_rings(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads of a process run in turn: the job would wait until the reader has done all else."""
+    monkeypatch.setattr(bell, "HEARD_SECONDS", 30.0)
+    bells = bell.Bells(store)
+    alarm = bells.join("news", queue_keys(store.keys, "news"), 30.0)
+    alarm.set(math.inf)
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(alarm.wait, 30.0)
+        wait_until(lambda: alarm._is_listening)
+        alarm.ring()
+        assert not alarm._is_listening
+        assert wait.result(30)
+    bells.leave("news")
 
 
 def test_what_may_pass_is_tried_again_and_then_buried(

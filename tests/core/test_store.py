@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
@@ -122,6 +123,29 @@ def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_comes_back(
     # Or of a call that began before the end and comes to a connection after it.
     assert node.call("PING") == b"PONG"
     wait_until(lambda: clients(server) == before, what="the end of its connection")
+
+
+def test_a_wait_for_an_element_ends_as_its_node_is_closed(server: Server) -> None:
+    """The thread of a process that ends would wait on for seconds."""
+    node = Node(server.url, 30.0)
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(node.block, 5.0, "BLPOP", "list")
+        wait_until(lambda: server.client.info("clients")["blocked_clients"] == 1, what="a wait")
+        node.close()
+        assert isinstance(wait.exception(60), redis.ConnectionError)
+
+
+def test_a_connection_that_has_waited_long_notices_a_frozen_server_as_soon_as_any(server: Server) -> None:
+    """It is used for whatever is asked next."""
+    node = Node(server.url, 0.05)
+    try:
+        assert node.block(0.3, "BLPOP", "list") is None
+        server.client.lpush("list", "1")
+        assert node.block(100.0, "BLPOP", "list") == [b"list", b"1"]
+        with ThreadPoolExecutor(1) as pool, server.frozen():
+            assert isinstance(pool.submit(node.call, "PING").exception(30), redis.TimeoutError)
+    finally:
+        node.close()
 
 
 @pytest.mark.parametrize("who", ["waiter", "member"])
