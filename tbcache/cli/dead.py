@@ -32,7 +32,9 @@ MOST_ERRORS = 10
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
 Job = Annotated[str | None, typer.Option("--id", help="The one of this id.")]
 Error = Annotated[str | None, typer.Option(help="Whose reason has this in it; * is any text.")]
-CallerOf = Annotated[str | None, typer.Option("--caller", help="In the name of this caller.")]
+CallerOf = Annotated[
+    str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
+]
 
 
 @dead_letters.callback()

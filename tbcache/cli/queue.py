@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from tbcache.cli.consent import confirm, is_meant
-from tbcache.cli.context import act_as, quiet_settings, require_redis
+from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Why, Yes
 from tbcache.cli.output import check_form, show, tell
@@ -101,8 +101,11 @@ def pause(
     name: QueueName, why: Why = "", who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
+    from tbcache.settings import get_sources
+
     before = act_as(who).pause(name, why)
-    said = f"{name} is paused; cached answers are given out as before; `tbcache queue resume {name}` ends it"
+    rest = "; cached answers are given out as before" if name in get_sources(load_settings()) else ""
+    said = f"{name} is paused{rest}; `tbcache queue resume {name}` ends it"
     tell({"name": name, "order": "pause", "before": before}, said, as_json=as_json)
 
 

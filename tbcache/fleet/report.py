@@ -122,9 +122,12 @@ def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list
     """The rows of the callers, and one for what is missing of the asks of all sources."""
     of_sources = _rows({str(at): one for at, one in enumerate(metrics)})
     missing = {
-        name: max(0, sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows))
+        name: sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows)
         for name in ("hits", "stale", "misses", "failed")
     }
+    # An old answer that is given as the fetch has failed is its caller's, and a miss of its source.
+    missing["misses"] += min(0, missing["stale"])
+    missing = {name: max(0, count) for name, count in missing.items()}
     asks = sum(missing.values())
     if not asks:
         return rows

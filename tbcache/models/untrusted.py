@@ -82,7 +82,13 @@ def quoted(value: object) -> str:
 
 def escaped(text: str) -> str:
     """``text`` with every character escaped, as in JSON, that a terminal may obey; line feeds stay."""
-    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    lines = text.split("\n")
+    # A megabyte that is as it should be, as mostly, is looked through at once.
+    if all(map(str.isprintable, lines)):
+        return text
+    return "\n".join(
+        "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line) for line in lines
+    )
 
 
 def whole_number(value: object, least: int = 0, most: int = MOST) -> int | None:

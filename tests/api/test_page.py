@@ -341,6 +341,7 @@ def test_without_redis_the_page_says_so_and_disables_what_it_cannot_do(
         assert "nothing is known" in seen.partition("as of")[2] or path == "/source/reddit", path
         head = answer.text.partition('id="head"')[2].partition("</div>")[0]
         assert not re.search(r"\d workers|\$|\d asks", text_of(head)), path
+        assert "0 asks" not in seen, path
         assert not re.search(
             r"None\.|Nobody has done|Nothing is (put off|kept)|No process has been|nothing is kept warm", seen
         ), path

@@ -461,6 +461,8 @@ def test_a_redis_that_stands_still_is_not_to_be_started(cli: Cli, private_server
     """A second one would be refused, or would be another fleet's."""
     with private_server.frozen():
         done = cli("queue", "stats", REDIS_URL=private_server.url)
+        check = cli("status", "--check", REDIS_URL=private_server.url)
     assert done.code == 3
     assert "is there, and gives no answer in time" in done.err
     assert "docker compose" not in done.err
+    assert check.out.startswith("Redis is away (no answer in time): it is busy, loading, or frozen; ")

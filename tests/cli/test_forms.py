@@ -98,6 +98,9 @@ def test_usage_is_told_by_source_worker_caller_and_day(
         # Of the four fetches of the sources two callers know of three.
         ("(nobody's)", 1, None),
     ]
+    # An old answer that was given as the fetch failed is a miss of the source, and is counted once.
+    store.client.hset(callers, "late:stale", 1)
+    assert rows(*week, "--by", "caller")[2:] == [("late", 1, 0.0)]
     days = [f"{yesterday:%Y-%m-%d}", f"{utc_now():%Y-%m-%d}"]
     assert rows(*week, "--by", "day") == [(days[0], 3, 2.0), (days[1], 2, 0.5)]
     assert rows("--source", "reddit") == [("reddit", 1, 0.0)]

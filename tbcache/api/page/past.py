@@ -81,6 +81,8 @@ def plots(trend: Trend, source: SourceStatus, status: FleetStatus) -> Plots:
 
 def _asks(found: UsageHistory, span: str) -> Plot:
     text = f"{words.many(found.requests, 'ask')}, {words.many(found.errors, 'error')}"
+    if found.reason and not found.intervals:
+        text = "not known"
     steps = _steps(found, _rate(lambda one: one.requests), _rate(lambda one: one.errors))
     most = found.busiest
     when = f", most at {most.start:%H:%M}: {most.requests} in {svg.span(most.seconds)}" if most else ""
