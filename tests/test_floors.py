@@ -153,6 +153,7 @@ def test_the_packages_know_few_of_each_other() -> None:
 MADE_ONCE = {
     "LiveDisplay": "a command that shows something forks nothing",
     "Hand": "of a worker's process, which dramatiq forks before any of its threads begins",
+    "HeldJob": "of a worker's process, likewise",
     "Threads": "of a worker's process, likewise",
     "Cluster": "the store of a child makes another one",
     "Refusals": "the store of a child makes others",

@@ -168,8 +168,8 @@ class Operator:
         ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
         with self._partly("job.cancel", name, where, tell) as count:
             for job_id in ids:
-                # One that a worker has begun since then is stopped.
-                if self._queue.cancel(queue, job_id, words) in ("done", "stopping"):
+                # One that a worker has taken since then goes on.
+                if self._queue.cancel(queue, job_id, words, is_stopped=False) == "done":
                     done += 1
                     count(1)
         self._write_counted("job.cancel", name, f"{where}{f': {why}' if why else ''}".lstrip(": "), done)

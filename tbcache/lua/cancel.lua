@@ -8,7 +8,8 @@
 -- KEYS  queue    (see queue.lua)
 -- ARGV  id       of the job
 --       result   for those who wait for it (JSON)
--- Replies  state   "done" | "stopping": a worker is told to stop it | "gone"
+--       is_stopped   whether one that a worker has in hand is stopped
+-- Replies  state   "done" | "stopping": a worker is told to stop it | "running": a worker has it, and goes on | "gone"
 local now = server_time()
 if redis.call('HEXISTS', jobs, id) == 0 then
     return reply_moved('gone')
@@ -16,11 +17,13 @@ end
 local key = redis.call('HGET', keys, id)
 local is_next = key and redis.call('HGET', pending, '+' .. key) == id
 local state = 'done'
-if take_away(id) == 0 and not is_next then
+if take_away(id) > 0 or is_next then
+    refund(id)
+elseif is_stopped then
     state = 'stopping'
     revoke(id, now)
 else
-    refund(id)
+    return reply_moved('running')
 end
 answer(id, result)
 forget({id}, now)

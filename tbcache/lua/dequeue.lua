@@ -63,15 +63,15 @@ local is_extended, revoked = false, {}
 
 -- Renews a claim. Replies false where the worker does not have the job any more.
 local function renew_claim(claim)
-    if redis.call('ZADD', claims, 'XX', 'GT', 'CH', int(now + claim_us), claim) == 1 then
+    if redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1 then
         return true
-    elseif redis.call('HEXISTS', jobs, job_of(claim)) == 1 then
-        -- The claim ends later than it would now, so the server's clock was set back.
-        return redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
     end
-    revoked[#revoked + 1] = claim
-    -- The job was cancelled. What it sends until it has stopped counts in the window, so its slots are held.
-    return redis.call('ZSCORE', claims, claim)
+    local found = redis.call('ZMSCORE', claims, claim, claim .. REVOKED)
+    if found[2] then
+        -- The job was cancelled. What it sends until it has stopped counts in the window, so its slots are held.
+        revoked[#revoked + 1] = claim
+    end
+    return found[1] or found[2]
 end
 
 for i = 1, #in_hand, 2 do

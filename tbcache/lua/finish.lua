@@ -17,21 +17,27 @@
 -- that failed too often is dead-lettered. Those who wait for one that is over get its result, or
 -- the reason.
 -- Replies what was done, of each job: "done" | "later" | "back" | "dead" | "gone": the claim is
--- over, and nothing was done. The job is over, waits again, or is in another's hands.
+-- over, and nothing was done of the job, which is over, waits again, or is in another's hands; the
+-- slots of one that was cancelled are given back, or used.
 local PARTS = 9
 local now = server_time()
 
 -- Those that are over, and the claims that are.
 local done, over = {}, {}
 
-local function finish(is_claimed, claim, what, result, delay, is_try, unused, reason, used, message)
+local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try, unused, reason, used, message)
     local id = job_of(claim)
     over[#over + 1] = claim
+    if is_claimed or is_revoked then
+        release(slots, claim, tonumber(unused))
+        commit(slots, now, claim, tonumber(used))
+    end
+    if is_revoked then
+        over[#over + 1] = claim .. REVOKED
+    end
     if not is_claimed or what ~= 'done' and redis.call('HEXISTS', jobs, id) == 0 then
         return 'gone'
     end
-    release(slots, claim, tonumber(unused))
-    commit(slots, now, claim, tonumber(used))
     if what == 'later' and is_try == '1' and count_up(tries, id, most_tries) >= most_tries then
         what = 'dead'
     end
@@ -58,11 +64,12 @@ end
 local named = {}
 for at = 1, #ends, PARTS do
     named[#named + 1] = ends[at]
+    named[#named + 1] = ends[at] .. REVOKED
 end
 local found, reply, is_kept = redis.call('ZMSCORE', claims, unpack(named)), {}, false
-for i = 1, #named do
+for i = 1, #named / 2 do
     local at = (i - 1) * PARTS + 1
-    reply[i] = finish(found[i], unpack(ends, at, at + PARTS - 1))
+    reply[i] = finish(found[2 * i - 1], found[2 * i], unpack(ends, at, at + PARTS - 1))
     is_kept = is_kept or reply[i] ~= 'done' and reply[i] ~= 'gone'
 end
 if done[1] then

@@ -14,8 +14,8 @@
 -- claims       ZSET  claim -> until (us): jobs in a worker's hands; renewed while it lives. A claim
 --                    is one hand-out of a job, "<job id>/<unique>", and the slot that came with it
 --                    has the same name: who has it, and nobody else, renews it and says what
---                    became of the job. One of a job that was cancelled meanwhile is revoked: no renewal brings it
---                    forward for REVOKED_US, and the worker is told of it with each
+--                    became of the job. One of a job that was cancelled meanwhile is revoked: "<claim>/!" is in
+--                    its place for REVOKED_US, and the worker is told so as it renews it
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
 -- lanes        HASH  job id -> "<lane> <stride> <caller>": the lane it belongs to; on whose account its places in it
 --                    are, and how far apart those of that caller lie, a million over its weight. Of an earlier
@@ -38,7 +38,7 @@
 local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
 local MOST_DEAD = 10000
-local REVOKED_US = 60000000
+local REVOKED, REVOKED_US = '/!', 60000000
 local SUSPECT_DEATHS = 2
 -- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
 -- order, and any number of new names cannot hold up for ever who waits already.
@@ -113,11 +113,13 @@ local function job_of(claim)
     return string.match(claim, '^(.*)/') or claim
 end
 
--- Has the worker told that has a job in hand, which is over.
+-- Has the worker told that has a job in hand, which is over. What it says of that claim from now on is about no job, also
+-- where one of the same id is queued again.
 local function revoke(id, now)
     for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
         if job_of(claim) == id then
-            redis.call('ZADD', claims, int(now + REVOKED_US), claim)
+            redis.call('ZREM', claims, claim)
+            redis.call('ZADD', claims, int(now + REVOKED_US), claim .. REVOKED)
         end
     end
 end

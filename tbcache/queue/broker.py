@@ -18,6 +18,7 @@ from tbcache.models.error import UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.cancel import interruptible
 from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
 from tbcache.queue.hand import Hand, HeldJob
 from tbcache.queue.handle import QueuedJob, starts_of
@@ -106,9 +107,6 @@ class PacingBroker(Broker):
             super().emit_before(signal, *args, **options)
 
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
-        if signal in ("process_message", "skip_message") and isinstance(args[0], HeldJob):
-            # No middleware, and no other job of this thread, is to be interrupted for this one.
-            self.context.jobs.end(args[0])
         if self._is_heard(f"after_{signal}"):
             super().emit_after(signal, *args, **options)
         for method in reversed(self._methods(f"after_{signal}")):
@@ -166,6 +164,7 @@ class PacingBroker(Broker):
                     f"{actor.queue_name!r}"
                 )
             actor.queue_name = source
+        actor.fn = interruptible(actor.fn)
         super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:

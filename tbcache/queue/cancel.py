@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
+from dramatiq.middleware import CurrentMessage
 from dramatiq.middleware.threading import Interrupt, raise_thread_exception
 
-from tbcache.io.fork import renew_in_child
 from tbcache.queue.hand import HeldJob
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Cancelled(Interrupt):
@@ -16,17 +21,10 @@ class Cancelled(Interrupt):
 
 
 class JobsInHand:
-    """The jobs that this process has in hand, and which of its threads run them."""
+    """The jobs that this process has in hand."""
 
     def __init__(self) -> None:
-        self.renew()
-        renew_in_child(self)
-
-    def renew(self) -> None:
-        """Begin with none, as a forked child does."""
-        self._lock = threading.Lock()
         self._jobs: dict[bytes, HeldJob] = {}
-        self._threads: dict[bytes, int] = {}
 
     def add(self, job: HeldJob) -> None:
         """The job is in hand."""
@@ -36,23 +34,37 @@ class JobsInHand:
         """It is so no longer."""
         self._jobs.pop(claim, None)
 
-    def begin(self, job: HeldJob) -> None:
-        """This thread runs the job."""
-        with self._lock:
-            self._threads[job.claim] = threading.get_ident()
-
-    def end(self, job: HeldJob) -> None:
-        """It does so no longer, and is interrupted for it no more."""
-        with self._lock:
-            self._threads.pop(job.claim, None)
-
     def cancel(self, claims: Iterable[bytes]) -> None:
         """Have the jobs of these claims not begin, or be interrupted."""
         for job in filter(None, map(self._jobs.get, claims)):
             job.cancel()
-            with self._lock:
-                thread = self._threads.pop(job.claim, None)
-                if thread is not None:
-                    # Dramatiq tells of it in one line, and does not try again.
-                    job.options["throws"] = Cancelled
-                    raise_thread_exception(thread, Cancelled)  # type: ignore[no-untyped-call]
+            # Its actor is through where the lock is held; one interrupt is enough.
+            if job.thread is not None and not job.is_interrupted and job.ending.acquire(blocking=False):
+                job.is_interrupted = True
+                # Dramatiq tells of it in one line, and does not try again.
+                job.options["throws"] = Cancelled
+                try:
+                    raise_thread_exception(job.thread, Cancelled)  # type: ignore[no-untyped-call]
+                finally:
+                    job.ending.release()
+
+
+def interruptible(actor: Callable[P, R]) -> Callable[P, R]:
+    """The function of an actor, in which a job that is cancelled is interrupted: anywhere in it, and nowhere
+    else in its worker's thread, which may not outlast that."""
+
+    @functools.wraps(actor)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        job: object = CurrentMessage.get_current_message()
+        # An actor may call another one.
+        if not isinstance(job, HeldJob) or job.thread is not None:
+            return actor(*args, **kwargs)
+        job.thread = threading.get_ident()
+        try:
+            return actor(*args, **kwargs)
+        finally:
+            # It may be interrupted until here: what was sent comes as this call returns, if not before.
+            # Nobody releases the lock, so nothing is sent from then on.
+            job.ending.acquire()
+
+    return call

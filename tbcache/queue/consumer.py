@@ -26,7 +26,7 @@ from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
 from tbcache.queue.presence import PresenceChannel
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
-from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
+from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
 from tbcache.queue.thread import Reservation, Threads
 from tbcache.settings import Settings, Source
 from tbcache.settings.work import get_work
@@ -356,7 +356,7 @@ class PacingConsumer(Consumer):
                 message = read_fetch(message, self._shared.actors)
                 slot, caller = name if handed_out.is_held else "", caller_in(message.options)
                 options = {"slot": slot} | ({"caller": caller} if caller else {})
-                job_id = name.rpartition("/")[0]
+                job_id = job_of(claim)
                 return HeldJob(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
             job = HeldJob(message, claim, is_fetch=False)
             if handed_out.is_held:

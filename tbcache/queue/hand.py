@@ -35,6 +35,11 @@ class HeldJob(MessageProxy):
         self.is_begun = False
         #: An operator has cancelled it while it was in hand: it is over, whatever comes of it.
         self.is_cancelled = False
+        #: The thread in which its actor runs, whether that was interrupted, and what the thread holds from
+        #: the actor's end on: until then it may be (see cancel.py).
+        self.thread: int | None = None
+        self.is_interrupted = False
+        self.ending = threading.Lock()
         #: When a thread took it up (monotonic).
         self.began_at = now()
         #: The fields by which the log names it.

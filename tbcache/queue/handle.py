@@ -394,15 +394,16 @@ class Queue:
         """
         return self.dead.search(source, most=most)
 
-    def cancel(self, queue: str, job_id: str, why: str) -> Moved:
-        """Take a job out of its queue, or have its worker stop it; ``why`` is what those who wait for it are
-        told.
+    def cancel(self, queue: str, job_id: str, why: str, *, is_stopped: bool = True) -> Moved:
+        """Take a job out of its queue, or, where it ``is_stopped`` as well, have its worker stop it. ``why``
+        is what those who wait for it are told.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
         result = encode_result(Result(message=why))
-        return self._store.run(CANCEL, Cancel(queue_keys(self._store.keys, queue), job_id, result)).state
+        ask = Cancel(queue_keys(self._store.keys, queue), job_id, result, is_stopped)
+        return self._store.run(CANCEL, ask).state
 
     def waiting(self, queue: str, where: JobFilter) -> list[str]:
         """The ids of the jobs of a queue that are meant and in no worker's hands.

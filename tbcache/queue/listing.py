@@ -17,7 +17,7 @@ from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.filter import Filter
-from tbcache.queue.script import Stand
+from tbcache.queue.script import Stand, job_of
 from tbcache.settings import Settings
 from tbcache.store import Store
 
@@ -181,7 +181,7 @@ class Listing:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        held = {claim.decode(errors="replace").partition("/")[0] for claim in self._set("claims")}
+        held = {*self._part("claims")}
         return [job_id for _, job_id, _ in self._meant(where) if job_id not in held]
 
     def _meant(self, where: JobFilter, skip: int = 0) -> Iterator[_Found]:
@@ -196,8 +196,7 @@ class Listing:
     def _ids(self, state: JobState | None) -> Iterator[str]:
         """The ids of all, or of those that may be in ``state``, each once: jobs move on meanwhile."""
         seen = set[str]()
-        for claim_or_id in itertools.chain(*map(self._set, _PARTS[state])):
-            job_id = claim_or_id.decode(errors="replace").partition("/")[0]
+        for job_id in itertools.chain(*map(self._part, _PARTS[state])):
             if job_id not in seen:
                 seen.add(job_id)
                 if state != "follows":
@@ -207,10 +206,12 @@ class Listing:
             all_ids = (one.decode(errors="replace") for one in self._store.call("HKEYS", self._key("jobs")))
             yield from (job_id for job_id in all_ids if job_id not in seen)
 
-    def _set(self, part: str) -> Iterator[bytes]:
+    def _part(self, part: str) -> Iterator[str]:
+        """The ids of the jobs in a part of the queue."""
         for start in itertools.count(0, PAGE):
             page = self._store.call("ZRANGE", self._key(part), start, start + PAGE - 1)
-            yield from page
+            for one in page:
+                yield job_of(one) if part == "claims" else one.decode(errors="replace")
             if len(page) < PAGE:
                 return
 

@@ -47,7 +47,6 @@ class JobMiddleware(Middleware):
             message.options["store_results"] = False
             raise SkipMessage("it is a pre-warm whose time is past")
         message.is_begun = True
-        broker.context.jobs.begin(message)  # type: ignore[attr-defined]
         current_slot.set(message.slot)
         # What it asks and queues itself is in the same name.
         current_caller.set(caller_in(message.options))

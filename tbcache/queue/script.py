@@ -161,12 +161,13 @@ class Purge(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Take a job out of the queue for good, or have its worker stop it. ``result`` is what those who wait for
-    it get."""
+    """Take a job out of the queue for good, or have its worker stop it, where it ``is_stopped`` too.
+    ``result`` is what those who wait for it get."""
 
     queue: QueueKeys
     id: str
     result: bytes
+    is_stopped: bool
 
 
 class Promote(NamedTuple):
@@ -256,6 +257,11 @@ class Looked(NamedTuple):
 
     now: int
     moments: tuple[int, ...]
+
+
+def job_of(claim: bytes) -> str:
+    """The id of the job that a claim is of, which may have any character in it."""
+    return claim.decode(errors="replace").rpartition("/")[0]
 
 
 def slot_of(claim: bytes) -> str:

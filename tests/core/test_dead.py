@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq.middleware import CurrentMessage
+from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.fetch import Pipeline
 from tbcache.fleet import DeadFilter, Fleet, Operator
@@ -271,8 +273,9 @@ def test_a_job_in_a_workers_hands_is_not_promoted(store: Store, queue: Queue, op
 def test_a_job_that_runs_is_stopped_and_not_done_again(
     store: Store, settings: Settings, operator: Operator, name: str
 ) -> None:
-    """A job that hangs would have its thread until its time limit. Others of the same worker go on."""
-    broker = PacingBroker(store, settings, [TWITTER])
+    """A job that hangs would have its thread until its time limit. Others of the same worker go on, also one
+    that is queued under its id, and however long a claim holds."""
+    broker = PacingBroker(store, settings, [TWITTER], claim_seconds=300.0)
     began, ended, let_go = list[str](), list[str](), threading.Event()
 
     @dramatiq.actor(broker=broker, source=name if name == "twitter" else None)
@@ -289,18 +292,43 @@ def test_a_job_that_runs_is_stopped_and_not_done_again(
         wait_until(lambda: began == ["hangs"])
         assert operator.cancel(name, one.message_id, "it hangs") == "stopping"
         assert operator.cancel(name, one.message_id) == "gone"
-        wait_until(lambda: ended == ["hangs"])
-        work.send("next")
-        wait_until(lambda: ended == ["hangs", "next"])
+        broker.enqueue(one.copy(args=("next",)))
+        wait_until(lambda: sorted(ended) == ["hangs", "next"])
         wait_until(lambda: not store.client.zcard(store.keys.queue(name, "claims")))
     assert began == ["hangs", "next"]
-    in_hand = broker.context.jobs
-    assert not in_hand._jobs, "the process forgets those that are over"
-    assert not in_hand._threads, "nothing else is interrupted for them"
+    assert not broker.context.jobs._jobs, "the process forgets those that are over"
     assert not [key for key in store.client.keys(store.keys.queue(name, "*")) if b"dead" in key]
     now = store.clock.today.timestamp() * 1e6
     assert not store.client.zcount(store.keys.slots("twitter"), now + 1e6, "+inf"), "a slot is held"
     assert Fleet(settings, store).audit(1)[0].what == "job.cancel"
+
+
+def test_an_interrupt_that_comes_as_its_job_ends_ends_no_thread(
+    store: Store, settings: Settings, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of the actor dramatiq expects none: it would end the thread, which nobody replaces."""
+    broker, let_go, ran = PacingBroker(store, settings, []), threading.Event(), list[str]()
+
+    @dramatiq.actor(broker=broker, max_retries=0)
+    def work(what: str) -> None:
+        ran.append(what)
+        if what == "fails" and let_go.wait(60):
+            raise ValueError(what)
+
+    def interrupt_late(thread: int, error: type[BaseException]) -> None:
+        let_go.set()
+        # The actor has failed, and has come to its end.
+        wait_until(lambda: sys._current_frames()[thread].f_code.co_name == "call")
+        raise_thread_exception(thread, error)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("tbcache.queue.cancel.raise_thread_exception", interrupt_late)
+    one = work.send("fails")
+    with working(broker, threads=1), let_go_after(let_go):
+        wait_until(lambda: ran == ["fails"])
+        assert operator.cancel("default", one.message_id) == "stopping"
+        wait_until(let_go.is_set)
+        work.send("next")
+        wait_until(lambda: ran == ["fails", "next"])
 
 
 def test_a_job_that_its_worker_has_taken_and_not_begun_is_cancelled(
@@ -350,6 +378,36 @@ def test_nothing_is_left_of_a_cancelled_job_whose_worker_dies(
         wait_until(lambda: sorted(ran) == ["AAPL", "GME"])
         wait_until(lambda: not store.client.zcard(claims))
     assert not store.client.exists(store.keys.queue("twitter", "deaths"))
+
+
+def test_a_job_that_is_taken_while_others_are_cancelled_goes_on(
+    store: Store, queue: Queue, operator: Operator
+) -> None:
+    """A filter means those that wait: to interrupt a fetch costs what it has cost."""
+    handles = [queue.enqueue(FetchRequest("twitter", symbol)) for symbol in ("AAPL", "GME")]
+
+    def take_the_other(done: int) -> None:
+        claimed(store, handles[1])
+
+    assert operator.cancel_jobs("twitter", tell=take_the_other) == 1
+    assert [one.decode() for one in store.client.hkeys(store.keys.queue("twitter", "jobs"))] == [
+        handles[1].job_id
+    ]
+    assert store.client.zcard(store.keys.queue("twitter", "claims")) == 1
+
+
+def test_what_is_cancelled_is_not_on_its_callers_account(
+    store: Store, queue: Queue, operator: Operator
+) -> None:
+    """Who queues a thousand by mistake, and cancels them, would wait behind all others."""
+    tags, handles = store.keys.queue("twitter", "interactive-tags"), list[Handle]()
+    before = list[Any]()
+    for symbol in ("AAPL", "GME", "MSFT"):
+        before.append(store.client.zscore(tags, "bot"))
+        handles.append(queue.enqueue(FetchRequest("twitter", symbol), caller="bot"))
+    assert len({*before}) == 3
+    assert operator.cancel("twitter", handles[2].job_id) == "done"
+    assert store.client.zscore(tags, "bot") == before[2]
 
 
 def test_a_job_is_promoted_to_the_front_of_its_lane(

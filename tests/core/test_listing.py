@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import dramatiq
 import pytest
 
 from tbcache.fleet import Fleet, JobFilter
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.models.error import UnknownSource
-from tbcache.queue import Queue, listing
+from tbcache.queue import PacingBroker, Queue, listing
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.core.test_queue import Worker
+from tests.server import wait_until
 
 NEWS = replace(BUILT_IN["news"], missing=())
+
+
+def test_an_id_may_have_any_character(settings: Settings, store: Store) -> None:
+    """One with a slash passed for another, that waits: a filter that means what waits stopped what ran."""
+    broker, fleet = PacingBroker(store, settings, []), Fleet(settings, store)
+    dramatiq.actor(broker=broker, actor_name="work")(print)
+    for job_id in ("run/1", "wait/1"):
+        broker.enqueue(dramatiq.Message("default", "work", (), {}, {}, message_id=job_id))
+    broker.threads.open(1)
+    consumer: Any = broker.consume("default", timeout=1)
+    wait_until(lambda: next(consumer))
+    assert {one.job_id: one.state for one in fleet.jobs("default")} == {
+        "run/1": "running",
+        "wait/1": "waiting",
+    }
+    assert fleet.as_operator("ada").cancel_jobs("default") == 1
+    assert [one.job_id for one in fleet.jobs("default")] == ["run/1"]
 
 
 def test_jobs_are_listed_in_the_order_in_which_they_start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -44,8 +45,8 @@ def read(pipeline: Pipeline, upstream: Upstream, request: FetchRequest, **option
 
 
 @contextmanager
-def working(broker: PacingBroker) -> Iterator[None]:
-    worker = dramatiq.Worker(broker, worker_threads=2, worker_timeout=50)
+def working(broker: PacingBroker, threads: int = 2) -> Iterator[None]:
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=50)
     worker.start()
     try:
         yield
@@ -54,6 +55,25 @@ def working(broker: PacingBroker) -> Iterator[None]:
 
 
 # Pause
+
+
+def test_what_is_said_is_told_to_all_at_once(store: Store, operator: Operator) -> None:
+    """Slots that were granted before a pause are not sent with, and allowances are given back."""
+    state, bell = store.keys.state("twitter"), store.keys.queue("twitter", "bell")
+    with contextlib.closing(store.subscribe()) as channel:
+
+        def told(act: Callable[[], object]) -> bytes:
+            # The subscription may come after the first.
+            found: Any = wait_until(lambda: (act(), channel.get_message(timeout=1.0))[1])
+            return bytes(found["data"])
+
+        assert told(lambda: operator.pause("twitter", "key")) == b"twitter paused paused by ada@desk: key"
+        assert not store.client.exists(bell)
+        assert told(lambda: operator.resume("twitter")) == b"twitter resumed"
+        assert store.client.exists(bell)
+        assert told(lambda: operator.set_limits("twitter", [Limit(1, 60.0)])) == b"twitter"
+    wanted_until: Any = store.client.hget(state, "wanted_until")
+    assert float(wanted_until) > store.clock.today.timestamp() * 1e6
 
 
 def test_a_paused_source_is_sent_nothing_and_says_who_paused_it_and_why(

@@ -185,7 +185,7 @@ class End:
                 left = self.server.keyspace.do(command, [key, *span])
                 if part == "claims":
                     # Whose job was cancelled is told so for a while, also one that is no more.
-                    left = [one for one in left if one.decode().rpartition("/")[0] not in refused]
+                    left = [one for one in left if one.decode().partition("/")[0] not in refused]
                 if left:
                     self.world.broken("rest", f"queue {part}: {left}")
 

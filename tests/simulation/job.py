@@ -186,6 +186,7 @@ class Jobs:
             self._end(id, "cancelled")
         if found.state == "stopping":
             self.stopping.add(self.claims[id])
+        self._note_claims()
 
     def promoted(self, who: str, call: Call, found: Any) -> None:
         id = call.text("id")

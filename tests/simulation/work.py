@@ -12,6 +12,7 @@ from dramatiq.middleware import Retries, SkipMessage
 from tbcache.io import run
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue import Cancelled, PacingBroker
+from tbcache.queue.cancel import interruptible
 from tbcache.queue.job import actor_name
 from tbcache.settings import LONGEST_SECONDS
 from tbcache.testing.simulated.kernel import MICROS, Task
@@ -106,7 +107,7 @@ class Work:
         self.claims[task] = claim
         try:
             self.broker.emit_before("process_message", message)
-            result = self._carry_out(message)
+            result = interruptible(self._carry_out)(message)
             jobs.ran.add(claim)
             self.broker.emit_after("process_message", message, result=result)
             self._check_loaded(message, result)
