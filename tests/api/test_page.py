@@ -875,8 +875,10 @@ def test_when_the_next_request_may_go_is_now_while_anything_is_left(
         (found,) = re.findall(r"60 in 1 min \d+ \d+ (now|once resumed|\d\d:\d\d:\d\d) ", row_of)
         return str(found)
 
-    # Whoever looks first has the app look at the fleet.
-    client.get("/")
+    # Whoever looks first has the app look at the fleet. What is off sends nothing.
+    page = client.get("/").text
+    off = text_of(page[page.index('id="source-options"') :].partition("</tr>")[0])
+    assert re.search(r"\d in [\w ]+ 0 \d+ — ", off)
     limiter = RateLimiter(get_source("reddit", settings), store)
     assert limiter.check_rate_limit()[0]
     assert told() == "now"

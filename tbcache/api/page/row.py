@@ -93,7 +93,7 @@ def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
 def _next_may_go(source: SourceStatus, limit: LimitStatus, now: datetime) -> str:
     if limit.is_limited and source.order is not None and source.order.what == "pause":
         return "once resumed"
-    if limit.is_limited is None:
+    if limit.is_limited is None or source.state == "off":
         return "—"
     if not limit.is_limited:
         return "now"
