@@ -25,6 +25,7 @@ from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
 from tbcache.store.breaker import Breaker, Refused, Unavailable
 from tbcache.store.clock import ServerClock
 from tbcache.store.cluster import Cluster
+from tbcache.store.denied import Denied
 from tbcache.store.fault import (
     AWAY,
     in_cluster,
@@ -75,6 +76,7 @@ class Store:
         self.today = Today(self.keys, self.clock)
         #: What this process is refused of late, for its heartbeat.
         self.refusals = Refusals()
+        self._denied = Denied()
         self._forked: list[Callable[[], None]] = []
         self._beside: dict[Callable[[Store], Any], Any] = {}
         self._placing = threading.Lock()
@@ -209,7 +211,7 @@ class Store:
         except AskError:
             raise in_cluster(self.address) from None
         except AWAY as error:
-            raise self._failed(error, script.name, _source(packed[1])) from None
+            raise self._failed(error, script, _source(packed[1])) from None
 
     def _primaries(self) -> list[Node]:
         try:
@@ -329,18 +331,22 @@ class Store:
     async def _say(self, *command: Argument) -> Any:
         return await world().call(self._server, command)
 
-    def _failed(self, error: Exception, script: str = "", source: str = "") -> Unavailable:
+    def _failed(
+        self, error: Exception, script: Script[Any, Any] | None = None, source: str = ""
+    ) -> Unavailable:
         """What to raise for an error of the server; ``source`` is whose keys ``script`` was run on."""
-        if not is_of_call(error, is_script=bool(script)):
+        if not is_of_call(error, is_script=script is not None):
+            self._denied.lost(error, script)
             return self.breaker.open(error)
+        name = script.name if script is not None else ""
         refused = Refused(self.address, reason_of(error), is_bug=is_bug(error))
         refused.is_timeout = may_be_done(error)
         if refused.is_bug:
-            log.error("script.broken", script=script, source=source, reason=refused.reason)
+            log.error("script.broken", script=name, source=source, reason=refused.reason)
         else:
-            log.warning("redis.refused", script=script, source=source, reason=refused.reason)
+            log.warning("redis.refused", script=name, source=source, reason=refused.reason)
         if source:
-            self.refusals.record(source, script, refused.reason, is_bug=refused.is_bug)
+            self.refusals.record(source, name, refused.reason, is_bug=refused.is_bug)
         return refused
 
     def _greet(self) -> None:
@@ -358,8 +364,12 @@ class Store:
         """
         # Each node of a cluster may refuse on its own; the sources lie all over it.
         sources = self.keys.sources if self.settings.redis_cluster else ("probe",)
+        denied: set[str] = set()
         for source in sorted(sources):
-            self.run(PROBE, Probe(self.keys.probe(source), PROBE_TTL_MS))
+            probe = Probe(self.keys.probe(source), PROBE_TTL_MS, self._denied.commands)
+            denied.update(self.run(PROBE, probe).denied)
+        if self._denied.commands and self._denied.is_as_before(denied):
+            raise Unavailable(self.address, self.breaker.reason or "a right is missing", is_refusal=True)
 
     async def _ask_time(self, source: str) -> int:
         server_time = await self.ask(TIME, AskTime(self.keys.state(source)))

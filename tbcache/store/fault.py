@@ -103,6 +103,11 @@ def is_passing(error: Exception) -> bool:
     return words(error).startswith(("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"))
 
 
+def is_denied(error: Exception) -> bool:
+    """True when the user has no right to what was asked, or to a command of a script."""
+    return isinstance(error, NoPermissionError) or "ACL failure in script" in str(error)
+
+
 def may_be_done(error: Exception) -> bool:
     """True when the server may have done what it was asked, or a part of it, all the same."""
     if not isinstance(error, redis.ResponseError):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoPermissionError
 
 from tbcache.models.untrusted import printable, whole_number
-from tbcache.store.reply import nothing, record
+from tbcache.store.reply import record
 from tbcache.store.script import Key, Script
 
 
@@ -30,10 +30,17 @@ class Probe(NamedTuple):
 
     probe: Key
     ttl_ms: int
+    commands: tuple[str, ...] = ()
+
+
+class Probed(NamedTuple):
+    """It does; but these commands the user may not run."""
+
+    denied: tuple[str, ...]
 
 
 TIME = Script("time", AskTime, record(Time))
-PROBE = Script("probe", Probe, nothing)
+PROBE = Script("probe", Probe, record(Probed))
 
 
 @dataclass(frozen=True, slots=True)

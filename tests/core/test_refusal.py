@@ -265,6 +265,27 @@ def test_slots_are_lost_that_were_written_over_and_not_those_that_may_not_be_rea
     client.unlink(slots)
 
 
+def test_a_right_that_is_lost_is_not_tried_again_until_the_rights_are_other_ones(
+    private_server: Server, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try has Redis hear of the process, and what leaves the window then is the others': it would have
+    nothing left to go on with.
+    """
+    store, client = process.store, private_server.client
+    window, heard, probe = limiter_of(store).process_window("twitter"), list[float](), store.probe
+
+    def counted() -> None:
+        heard.append(window.last_seen_at)
+        probe()
+
+    monkeypatch.setattr(store, "probe", counted)
+    client.execute_command("ACL", "SETUSER", "default", "-hdel")
+    wait_until(lambda: len(heard) >= 5)
+    client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert heard[-1] == heard[-2] == heard[-3]
+    wait_until(lambda: _is_back(process))
+
+
 def test_a_server_that_only_reads_is_not_back(
     private_server: Server, store_for: Callable[..., Store]
 ) -> None:

@@ -113,7 +113,7 @@ class UnreliableStore(Store):
         except Unavailable:
             raise
         except AWAY as error:
-            raise self._failed(error, script.name) from None
+            raise self._failed(error, script) from None
 
     async def command(self, *command: Any) -> Any:
         answer = self.pass_on(lambda: self.world.redis.execute_command(*command))
