@@ -129,7 +129,7 @@ class SlidingWindow:
         self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
     ) -> tuple[str, RateLimitStatus]:
         """Wait for a slot. Returns its name and the status of the limit."""
-        longest = max(one.window_seconds for one in limits or self._window.limits)
+        longest = max(one.window_seconds for one in self._window.in_force(limits))
         # A slot that somebody holds now leaves the window one window after its answer at the earliest. That
         # may be later than one window from now by as long as a hold lasts.
         longest_wait = longest + self._hold if max_wait is None else wait_seconds("max_wait", max_wait)
@@ -277,7 +277,7 @@ class SlidingWindow:
     ) -> _Decision:
         """Decide without Redis, within this process's share of the limit."""
         window, limiter, name = self._window, self._limiter, self.source.name
-        limits = limits or window.limits
+        limits = window.in_force(limits)
         if mode == "take":
             shortage = limiter.fallback.take(name, slot, cost, limits, held)
         else:

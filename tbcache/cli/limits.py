@@ -91,7 +91,11 @@ def set_limits(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Lower the limits of a source for the whole fleet; none is ever raised above what the processes say."""
+    """Lower the limits of a source for the whole fleet; none is ever raised above what the processes say.
+
+    They hold for every ask, also one that names its own window. A window longer than any before counts what
+    is sent from now on.
+    """
     found = act_as(who).set_limits(source, Limit.parse_all(limits), why)
     raised = ", by the settings of the processes: what is set here lowers a limit, and raises none"
     _say_limits(found, "" if found.is_lowered else raised, as_json=as_json)

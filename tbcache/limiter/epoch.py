@@ -13,10 +13,13 @@ from tbcache.store.wire import UNSEEN, Seen
 
 
 class LastSeen(NamedTuple):
-    """What Redis replied as ``seen`` to an ask that was made at ``asked_at`` (monotonic)."""
+    """What Redis replied as ``seen`` to an ask that was made at ``asked_at``; ``since`` is when this process
+    learned of that epoch (monotonic).
+    """
 
     seen: Seen
     asked_at: float
+    since: float
 
 
 class Epochs:
@@ -41,6 +44,13 @@ class Epochs:
         """The epoch of the source's window that this process has seen; "" where it has seen none."""
         return self._seen(source).epoch
 
+    def known_before(self, source: str, moment: float) -> str:
+        """The epoch of the source's window that this process knows, where it did so before that moment
+        (monotonic) as well; "" where it knew none then, or another.
+        """
+        last = self._last.get(source)
+        return last.seen.epoch if last is not None and last.since < moment else ""
+
     def last_seen_us(self, source: str) -> int:
         """When Redis last saw this process, by its own reply (us); 0 for never."""
         return self._seen(source).last_seen_us
@@ -62,7 +72,7 @@ class Epochs:
         """
         if not seen.epoch:
             return True
-        known = self._last.setdefault(source, LastSeen(seen, asked_at)).seen
+        known = self._last.setdefault(source, LastSeen(seen, asked_at, now())).seen
         if known.epoch != seen.epoch or seen.last_seen_us == 0 < known.last_seen_us:
             return False
         if seen.last_seen_us > known.last_seen_us:
@@ -71,7 +81,9 @@ class Epochs:
 
     def set(self, source: str, seen: Seen, asked_at: float) -> None:
         """Record that this process's slots are in the window of the epoch of ``seen``."""
-        self._last[source] = LastSeen(seen, asked_at)
+        last = self._last.get(source)
+        since = last.since if last is not None and last.seen.epoch == seen.epoch else now()
+        self._last[source] = LastSeen(seen, asked_at, since)
 
     def forget(self, source: str) -> None:
         """Record that this process has left the fleet of ``source``: Redis does not know it any more."""

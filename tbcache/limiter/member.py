@@ -264,6 +264,7 @@ def read_allotment(allotted: Allotted) -> Allotment:
         _allowances(allotted.allowances),
         read_limits(allotted.limits),
         allotted.processes,
+        read_limits(allotted.bound),
     )
 
 

@@ -34,7 +34,7 @@ from tbcache.limiter.purse import Purse
 from tbcache.limiter.slot_record import SlotRecord
 from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
-from tbcache.store.wire import pack_limits
+from tbcache.store.wire import pack_limits, strictest
 
 #: Once we are absent, the others may use the slots of ours that leave the window for so long.
 THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
@@ -85,6 +85,8 @@ class ProcessWindow(SlotRecord):
         #: True once this process has asked for a slot itself, and not only got some with jobs of the queue.
         self.can_fall_back = False
         self._announced_fallback = False
+        #: The limits that an operator has set, as Redis said last.
+        self._bound: tuple[Limit, ...] = ()
         #: How many processes take slots of the source, as Redis said last.
         self.processes = 1
         self.census = Census()
@@ -95,6 +97,12 @@ class ProcessWindow(SlotRecord):
         """
         self.can_fall_back = self.can_fall_back or can_fall_back
         return not self.is_member or (self.can_fall_back and not self._announced_fallback)
+
+    def in_force(self, named: tuple[Limit, ...] | None) -> tuple[Limit, ...]:
+        """The limits that hold for an ask, as far as is known: those that it names, if any, and what an
+        operator has set; else those of the fleet.
+        """
+        return strictest(named, self._bound) if named else self.limits
 
     @property
     def granted(self) -> int:
@@ -161,6 +169,7 @@ class ProcessWindow(SlotRecord):
         with self._lock:
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
+            self._bound = allotment.bound
             self._silence = silence
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:

@@ -81,6 +81,7 @@ class Allotted(NamedTuple):
     absent: tuple[str, ...]
     is_whole: bool
     left_us: int
+    bound: str
 
 
 class Summarize(NamedTuple):
@@ -147,6 +148,7 @@ class Lose(NamedTuple):
     window: WindowKeys
     step_us: int
     ago_us: int
+    known: str
     earliest_us: int
     latest_us: int
     epoch: str

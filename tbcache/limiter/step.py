@@ -40,6 +40,7 @@ class ClockSteps:
             window=self._windows.keys(source),
             step_us=to_micros(jump.seconds),
             ago_us=to_micros(at - jump.seen_at),
+            known=self._epochs.known_before(source, jump.seen_at),
             earliest_us=to_micros(at + jump.low),
             latest_us=to_micros(at + jump.high + self._store.clock.timeout),
             epoch=random_id(),

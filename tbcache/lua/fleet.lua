@@ -9,7 +9,7 @@ local function agree(state_key, fleet_key)
         fields[i] = 'limits:' .. process
     end
     -- What an operator has set holds beside what the processes were started with.
-    local limits = parse_limits(string.match(redis.call('HGET', state_key, 'bound') or '', '^%S*'))
+    local limits = parse_limits(bound_of(state_key) or '')
     for _, text in ipairs(read_fields(state_key, fields)) do
         limits = in_force(limits, text or '')
     end

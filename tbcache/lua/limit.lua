@@ -28,6 +28,11 @@ local function in_force(limits, fleet)
     return merged
 end
 
+-- What an operator has set of the source, in the form of parse_limits; nil for nothing. It holds for every ask.
+local function bound_of(state_key)
+    return string.match(redis.call('HGET', state_key, 'bound') or '', '^%d%S*')
+end
+
 local function limit_name(limit)
     return string.format('%.0f:%.0f', limit[1], limit[2])
 end

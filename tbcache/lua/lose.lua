@@ -8,6 +8,7 @@
 -- KEYS  window   (see state.lua)
 -- ARGV  step_us      by how much it was set, at most; below 0: it was set back
 --       ago_us       so long ago it was as before
+--       known        the epoch that it knew then; "" where it has learned it since
 --       earliest_us, latest_us   the time is between these while the answer is waited for, unless it was set once more
 --       epoch        the name for a new one
 -- Replies 1 when it is mended, by this process or by another that was first; 0 when the time is another, and nothing
@@ -16,10 +17,13 @@ local now, later = server_time(), math.max(0, step_us)
 if now < earliest_us or now > latest_us then
     return 0
 end
-local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease')
--- One that is later than now is of a time that is over: that of an earlier step.
+local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease', 'stepped')
+-- The last step that was mended was noticed before this one where the process knew what began with it, or where nothing
+-- has begun since; and where it lies in the future, which is of a time that is over. A clock that is put right shows the
+-- time of the step before once more.
+local is_another = known == stored[1] or known == stored[6]
 local stepped_at = tonumber(stored[2] or 0)
-if not stored[1] or (stepped_at >= now - ago_us and stepped_at <= now) then
+if not stored[1] or (not is_another and stepped_at >= now - ago_us and stepped_at <= now) then
     return 1
 end
 

@@ -11,7 +11,7 @@
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       patience_us  a slot that comes free within this time is promised at once
 --       process
---       ignores_fleet   only these limits hold, and not those of the fleet
+--       ignores_fleet   only these limits hold, and those that an operator has set, but not those of the fleet
 -- Replies
 --       taken: now, is_allowed, limit, span, used, retry_at, code, reason, seen, start
 --                    the figures are those of the tightest limit after the take; retry_at (us) is when the oldest

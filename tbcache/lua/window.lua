@@ -27,14 +27,19 @@ local function read_state(window, asked)
     window.stored = redis.call('HMGET', window.state, unpack(fields))
 end
 
--- Opens the window for an asker with these limits. The limits of the fleet hold as well, unless `ignores_fleet`.
+-- Opens the window for an asker with these limits. The limits of the fleet hold as well; where it `ignores_fleet`, as a
+-- call names its own window, only those that an operator has set.
 local function open_window(window, limits, asked, ignores_fleet)
     if not window.stored then
         read_state(window, asked)
     end
     local stored = window.stored
+    local others = stored[2]
+    if ignores_fleet then
+        others = bound_of(window.state)
+    end
     -- Mostly the limits of the fleet are written as the asker's are, and need not be compared.
-    window.limits = stored[2] and stored[2] ~= limits and not ignores_fleet and in_force(asked, stored[2]) or asked
+    window.limits = others and others ~= limits and in_force(asked, others) or asked
     window.closed_until, window.lost_at = moment(stored[3]), tonumber(stored[4] or 0)
     window.horizon, window.demand, window.demand_at = tonumber(stored[5] or 0), stored[6], stored[7]
     window.order = stored[8]

@@ -409,6 +409,27 @@ def test_a_clock_that_is_put_right_again_is_mended_as_well(clock: ServersClock) 
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_a_clock_that_is_put_right_after_as_long_as_it_was_set_by_is_mended_as_well(
+    clock: ServersClock,
+) -> None:
+    """Its time is that of the first step again. What Redis lost then was not noticed for as long."""
+    world, (one, other) = begin(clock, 1, 1)
+    clock.ahead += 3.0
+    clock.now += 0.01
+    beat(one, other, one)
+    began = clock.now
+    while clock.now < began + 2.85:
+        clock.now += 0.1
+        beat(one, other)
+    clock.now = began + 3.0
+    epoch = world.redis.hget("ns:{reddit}:state", "epoch")
+    clock.ahead -= 3.0
+    beat(one, other, one, other)
+    assert world.redis.hget("ns:{reddit}:state", "epoch") != epoch
+    clock.now += LIMIT.window_seconds + LEASE
+    assert ask_around(world, one, other) == LIMIT.count
+
+
 def test_who_slept_through_a_step_back_and_its_correction_takes_nothing_that_others_have(
     clock: ServersClock,
 ) -> None:

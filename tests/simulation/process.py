@@ -234,13 +234,20 @@ class Process(Host):
 
     async def take(self) -> None:
         """One slot for a request of one's own, which is off at once."""
-        is_allowed, status = await self.slots.check_rate_limit()
+        is_allowed, status = await self.slots.check_rate_limit(**self._named())
         if is_allowed:
             # Stamped when Redis answered, or now: a request that takes its time wants a slot that is held.
             is_alone = (status.reason or "").endswith("this process's share")
             if is_alone:
                 self._check_heard()
             self.world.upstream.arrive(self.name, None if is_alone else self._task.done_at)
+
+    def _named(self) -> dict[str, Any]:
+        """Some name the window that they ask for, the source's own: what an operator has set holds."""
+        limit, *more = self.world.source.limits
+        if more or not self.world.is_operated or not self.world.number() % 3:
+            return {}
+        return {"limit": limit.count, "window_seconds": limit.window_seconds}
 
     def _check_heard(self) -> None:
         """Who goes alone takes itself for absent no earlier than the others do."""
