@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,10 @@ SYMBOLS = ("AAPL", "GME", "NVDA")
 HOURS = (1, 1, 1, 1, 1, 1, 6, 6, 24, 72)
 ZONES = (timedelta(0),) * 30 + (timedelta(hours=5),)
 WORDS = ("buy", "sell", "hold", "moon", "crash", "beat", "miss", "rally", "short", "fraud", "weak", "flat")
+
+
+#: One moment in so many is asked for by itself as well: the database is read anew for each.
+ALONE = 20
 
 
 class Hashed:
@@ -120,19 +125,29 @@ class Days:
         self._write(everything=True)
 
     def differences(self, asks: int) -> Iterator[str]:
-        """What is wrong with each of so many answers of random moments; "" where nothing is."""
-        span = (self.end - BEGIN).total_seconds()
-        for _ in range(asks):
-            symbol, hours = self._dice.choice(SYMBOLS), self._dice.choice((1, 6, 24, 48))
-            moment = BEGIN + timedelta(seconds=self._dice.random() * span)
-            yield self._difference(symbol, hours, moment)
+        """What is wrong with each of so many answers of random moments; "" where nothing is.
 
-    def _difference(self, symbol: str, hours: int, moment: datetime) -> str:
-        request = FetchRequest("twitter", symbol, hours)
-        (found,) = answered(self._repository, self.upstream, request, [moment])
+        The moments of a symbol and its hours are asked for as a history, and some of them alone as well.
+        """
+        span = (self.end - BEGIN).total_seconds()
+        drawn = defaultdict[FetchRequest, list[datetime]](list)
+        for _ in range(asks):
+            request = FetchRequest("twitter", self._dice.choice(SYMBOLS), self._dice.choice((1, 6, 24, 48)))
+            drawn[request].append(BEGIN + timedelta(seconds=self._dice.random() * span))
+        for request, moments in drawn.items():
+            moments.sort()
+            history = answered(self._repository, self.upstream, request, moments)
+            for number, (moment, found) in enumerate(zip(moments, history, strict=True)):
+                if number % ALONE == 0:
+                    (alone,) = answered(self._repository, self.upstream, request, [moment])
+                    yield "" if alone == found else f"{request.symbol} at {moment}: alone it is another"
+                yield self._difference(request, moment, found)
+
+    def _difference(self, request: FetchRequest, moment: datetime, found: SymbolSentiment | None) -> str:
+        symbol, hours = request.symbol, request.hours
         live = self._live(symbol, moment)
         if found is None or live is None:
-            return "" if found is live else f"{symbol} at {moment}: one of both is None"
+            return "" if not found and not live else f"{symbol} at {moment}: one of both is None"
         where = f"{symbol} over {hours} h at {moment}"
         if found.as_of > moment or any(top.at and top.at > moment + timedelta(days=1) for top in found.top):
             return f"{where}: it knows the future"

@@ -15,7 +15,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.answers import BEGIN
+from bench.voice import BEGIN
 from bench.world import World
 from tbcache.embedded.simulator import post
 from tbcache.embedded.simulator.stream import DAY, Stream

@@ -1,6 +1,6 @@
 """How fast the default scorer is, how often it is right, and whether it knows when, beside vaderSentiment.
 
-    python -m bench.scoring [--rounds N] [--sets FOLDER]
+    python -m bench.scoring [--rounds N] [--sets FOLDER] [--lexicon FILE ...]
 
 Both rate the same short posts and headlines in turn; each round's ratio is taken
 alone, so that a busy machine slows both sides of it. Prints the median of them, the time of
@@ -12,7 +12,13 @@ error of its confidence, each sentence by a confidence that was fitted without i
 
 FOLDER holds labelled sets of one's own, as most of them may not be passed on: files
 NAME.tsv of LABEL<TAB>TEXT, the label bullish, bearish or neutral (or positive, negative).
-Of each set the same figures, then the mean of the sets, with the middle 95% of 1,000 draws of as many texts.
+Of each set the same figures, then the mean of the sets, with the middle 95% of 1,000 draws of as many texts;
+beside them, as so few texts never agree with their confidences to the last, the calibration error of as many
+that are right as often as they are said to be. Where a set knows no neutral texts, what is read as neutral is
+no answer, and the figures are those of the others.
+
+FILE is a lexicon of others, WORD<TAB>VALENCE: its figures are those of VADER's rules with these words in
+place of VADER's own.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
@@ -44,7 +50,7 @@ Rate = Callable[[list[str]], list[float]]
 Set = tuple[list[str], list[str]]
 
 
-def main(rounds: int, folder: Path | None) -> None:
+def main(rounds: int, folder: Path | None, lexicons: Sequence[Path]) -> None:
     rows = [line.split("\t") for line in SENTENCES.read_text("utf-8").splitlines() if line[0] != "#"]
     labels, texts = [row[0] for row in rows], [row[2] for row in rows]
     analyzer, lean = SentimentIntensityAnalyzer(), Vader()
@@ -73,10 +79,19 @@ def main(rounds: int, folder: Path | None) -> None:
         print(
             f"\n{sum(len(texts) for _, texts in sets.values())} texts of {len(sets)} labelled sets, macro-F1"
         )
-        for name, rate in {"vaderSentiment": plain, **ours}.items():
+        others = {path.stem: with_words(path) for path in lexicons}
+        for name, rate in {"vaderSentiment": plain, **others, **ours}.items():
             print(f"{name}: {compare(sets, rate)}")
         for name, (labels, texts) in sets.items():
             print(f"{name}: {certainty(labels, texts)}")
+
+
+def with_words(lexicon: Path) -> Rate:
+    """VADER with the words of a lexicon in place of its own."""
+    analyzer = SentimentIntensityAnalyzer()
+    rows = (line.split("\t") for line in lexicon.read_text("utf-8").splitlines() if line.strip())
+    analyzer.lexicon = {word: float(valence) for word, valence in rows}
+    return lambda texts: [analyzer.polarity_scores(text)["compound"] for text in texts]
 
 
 def compare(sets: dict[str, Set], rate: Rate) -> str:
@@ -124,15 +139,25 @@ def certainty(labels: list[str], texts: list[str], confidences: list[float] | No
     """How far the scorer's confidence, or the ``confidences``, tell where it is right."""
     ratings = FinanceVader().rate(texts)
     guesses, sure = [label_of(r.score) for r in ratings], confidences or [r.confidence for r in ratings]
+    answered = [i for i, guess in enumerate(guesses) if guess in labels]
+    labels, guesses = [labels[i] for i in answered], [guesses[i] for i in answered]
+    sure = [sure[i] for i in answered]
     part = statistics.mean(
         macro_f1([labels[i] for i in chosen], [guesses[i] for i in chosen])
         for chosen in (most_confident(sure, SHARE, seed) for seed in range(TIES))
     )
     right = [guess == label for guess, label in zip(guesses, labels, strict=True)]
     return (
-        f"macro-F1 {macro_f1(labels, guesses):.3f} of all, {part:.3f} of the surest {SHARE:.0%}, "
-        f"calibration error {calibration_error(sure, right):.3f}"
+        f"macro-F1 {macro_f1(labels, guesses):.3f} of {len(labels)}, {part:.3f} of the surest {SHARE:.0%}, "
+        f"calibration error {calibration_error(sure, right):.3f} ({chance(sure):.3f} by chance)"
     )
+
+
+def chance(confidences: Sequence[float]) -> float:
+    """The mean calibration error of texts that are right as often as the confidences say."""
+    dice = random.Random(1)
+    drawn = ([dice.random() < sure for sure in confidences] for _ in range(DRAWS))
+    return statistics.mean(calibration_error(confidences, right) for right in drawn)
 
 
 def held() -> tuple[list[str], list[str], list[float]]:
@@ -152,5 +177,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--sets", type=Path, metavar="FOLDER")
+    parser.add_argument("--lexicon", type=Path, metavar="FILE", action="append", default=[])
     options = parser.parse_args()
-    main(options.rounds, options.sets)
+    main(options.rounds, options.sets, options.lexicon)

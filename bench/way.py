@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from bench.world import World
+from bench.world import SEED, World
 from tbcache.admission import Ask, Grant, Reach, Wait
 from tbcache.fetch.job import Attempt
 from tbcache.fetch.plan import stretches
@@ -27,8 +27,8 @@ HOURS = 24
 class Way(ABC):
     """``latencies`` are how many seconds after it was posted each new item was first in an answer."""
 
-    def __init__(self, source: str, now: float) -> None:
-        self.world = World(source, now)
+    def __init__(self, source: str, now: float, seed: int = SEED) -> None:
+        self.world = World(source, now, seed)
         self.latencies: list[float] = []
         self._begin = now
         self._seen = set[str]()
@@ -60,8 +60,8 @@ class Way(ABC):
 class LastPages(Way):
     """As many pages as one answer may take, read anew each time: what 0.1.0 did."""
 
-    def __init__(self, source: str, now: float, pages: int | None = None) -> None:
-        super().__init__(source, now)
+    def __init__(self, source: str, now: float, seed: int = SEED, pages: int | None = None) -> None:
+        super().__init__(source, now, seed)
         self._pages = pages or self.world.source.pages
         self._items: dict[str, list[Item]] = {}
 
@@ -76,8 +76,8 @@ class LastPages(Way):
 class Timelines(Way):
     """What is new, put to what is known; and a load in the background while older hours are missing."""
 
-    def __init__(self, source: str, now: float) -> None:
-        super().__init__(source, now)
+    def __init__(self, source: str, now: float, seed: int = SEED) -> None:
+        super().__init__(source, now, seed)
         self._known: dict[str, Record] = {}
 
     def refresh(self, symbol: str) -> None:

@@ -21,14 +21,14 @@ PAGES = 100
 
 
 class World:
-    """``source`` as the simulator has it, at ``now`` (Unix seconds), which whoever uses it moves."""
+    """``source`` as the simulator has it with ``seed``, at ``now`` (Unix seconds), which its user moves."""
 
-    def __init__(self, source: str, now: float) -> None:
+    def __init__(self, source: str, now: float, seed: int = SEED) -> None:
         self.now = now
         app = create_app(
             # What limits hold back is measured elsewhere.
             limits=dict.fromkeys(BUILT_IN, (Limit(1_000_000, 60),)),
-            seed=SEED,
+            seed=seed,
             latency=(0.0, 0.0),
             clock=lambda: self.now,
             now=lambda: self.now,

@@ -47,16 +47,16 @@ def test_random_moments_are_answered_as_they_were(repository: SentimentRepositor
 
 
 @pytest.mark.parametrize(("kind", "voices"), [("article", 0.0), ("post", 1.0)])
-def test_what_was_told_the_day_before_is_no_voice_live_nor_in_the_past(
+def test_what_was_told_on_friday_is_no_voice_on_monday_live_nor_in_the_past(
     repository: SentimentRepository, kind: Kind, voices: float
 ) -> None:
-    """A story goes from site to site for a day. Two people who say the same are two people."""
+    """A story goes from site to site for days. Two people who say the same are two people."""
     upstream, request = MadeUp(), FetchRequest("news", "AAPL", 1)
     # Its time is ahead of when it was seen, as that of a wrong zone is.
     told = Item("1", NOW, "Carmaker recalls nine thousand trucks over a loose bolt", kind=kind)
-    again = replace(told, id="2", at=NOW + timedelta(hours=23, minutes=30))
+    again = replace(told, id="2", at=NOW + timedelta(hours=71, minutes=30))
     first = loaded(repository, None, told, NOW - timedelta(hours=5), request)
-    last = loaded(repository, first, again, NOW + timedelta(hours=24), request)
+    last = loaded(repository, first, again, NOW + timedelta(hours=72), request)
     live = sentiment_of(last, request, VOICES)
     assert (live.count, live.voices, last.reason) == (1, voices, None)
     assert answered(repository, upstream, request, [live.as_of]) == [live]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import answers
+from bench import voice
 from tbcache.models import Engagement, FetchRequest, Item, SymbolSentiment
 from tbcache.scoring import VOICES, VoiceRule, aggregate, get_scorer, score_items, voice_rules
 from tbcache.scoring.voices import Voice, weigh
@@ -316,10 +316,10 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
 
 def test_the_rules_bring_an_answer_nearer_to_the_truth() -> None:
     """Measured where the truth is known, and each item read rightly: what the scorer misses is not theirs."""
-    samples = list(islice(answers.read("stocktwits", 1), 8, 10))
+    samples = list(islice(voice.read("stocktwits", 1), 8, 10))
 
     def off(rules: Sequence[VoiceRule]) -> float:
-        return sum(abs(answers.read_rightly(sample, rules) - sample.truth) for sample in samples)
+        return sum(abs(voice.read_rightly(sample, rules) - sample.truth) for sample in samples)
 
     assert off(VOICES) < off(())
     assert sum(len(sample.items) for sample in samples) > 300

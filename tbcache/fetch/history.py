@@ -37,11 +37,12 @@ def answered(
     loads = repository.loads(*symbol, at[0] - LIFE - max(KEPT, back), at[-1])
     past = Past(loads, [])
     lasts = [past.last(moment) for moment in at]
-    first = min((load.read_at for load in lasts if load is not None), default=None)
-    if first is None:
+    found = [load for load in lasts if load is not None]
+    if not found:
         return [None] * len(at)
-    reads = repository.reads(*symbol, first - back, at[-1])
-    all_versions = Versions(repository.versions(*symbol, first - back, at[-1]), upstream, request)
+    reads = repository.reads(*symbol, min(load.read_at for load in found) - back, at[-1])
+    seen_from = min(load.seen_from(request.hours) for load in found)
+    all_versions = Versions(repository.versions(*symbol, seen_from, at[-1]), upstream, request)
     with remembering():
         return list(_answers(Past(loads, reads), lasts, all_versions, upstream, request))
 
@@ -57,7 +58,7 @@ def _answers(
     answer: SymbolSentiment | None = None
     for last in lasts:
         if last is not None and last is not known:
-            start = last.read_at - looked_at(request.hours)
+            start = last.seen_from(request.hours)
             versions = between(all_versions.scored_by(last.scorer), start, last.read_at)
             answer = sentiment_of(past.record(last, versions, request.hours), request, upstream.voices)
         known = last

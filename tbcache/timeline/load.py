@@ -36,6 +36,10 @@ class Load:
     reason: str | None = None
     tally: Tally = field(default_factory=dict, hash=False)
 
+    def seen_from(self, hours: int) -> datetime:
+        """From when on an item may have been seen that an answer over ``hours`` of its record looks at."""
+        return max(self.kept_from - AHEAD, self.read_at - looked_at(hours))
+
 
 class Past:
     """Rebuilds records of the past from the loads of a symbol, in any order, and from what they added.

@@ -18,9 +18,9 @@ from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
-#: Articles are kept for so much longer than the hours that were asked for: what is told again on another site
-#: is recognized by them.
-RETOLD = timedelta(hours=24)
+#: Articles are kept for so much longer than the hours that were asked for: what is told again on another
+#: site, on Monday what is of Friday, is recognized by them.
+RETOLD = timedelta(hours=72)
 #: The most bytes of a timeline in its compact form, and before it is compressed.
 MOST_BYTES = 1_000_000
 MOST_PLAIN_BYTES = 32_000_000

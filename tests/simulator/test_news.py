@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.embedded.simulator import headline
+from tbcache.embedded.simulator.chatter import Stance
 from tbcache.models import Limit
 from tests.simulator import ask
 from tests.simulator.conftest import START
@@ -88,6 +91,14 @@ def test_headlines_and_sources_are_there(client: TestClient) -> None:
     found = ask.news(client, "", sources=one).json()["articles"]
     assert {article["source"]["id"] for article in found if article["title"] != "[Removed]"} == {one}
     assert client.get("/news/v2/sources?language=de", headers=ask.NEWS_KEY).json()["sources"] == []
+
+
+def test_two_sites_rarely_write_the_same_headline() -> None:
+    """What is told word for word is a copy: the truth would count it twice, and an answer once."""
+    dice = random.Random(1)
+    for view in get_args(Stance):
+        titles = [headline.headline(dice, view, ("NVDA",), "en") for _ in range(60)]
+        assert len(set(titles)) == len(titles)
 
 
 def test_names_are_understood_in_lower_case(client: TestClient) -> None:

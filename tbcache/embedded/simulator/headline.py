@@ -39,15 +39,26 @@ _LEADS: dict[Stance, str] = {
     "bearish": "Shares of {s} dropped in heavy trading after the company delivered worse numbers than hoped.",
     "neutral": "{s} said on the day that it would give further details at a later date.",
 }
+#: The two names and the business of a house that is quoted, one of 2,208: two sites that report on their own
+#: rarely write the same headline, and what is the same is a copy.
+_HOUSES = (
+    "Abernathy", "Brandt", "Calloway", "Dorsey", "Ekström", "Fairweather", "Grosvenor", "Hollis", "Ibarra",
+    "Jansen", "Kestrel", "Lindqvist", "Marlowe", "Northcote", "Osborne", "Pemberton", "Quill", "Rasmussen",
+    "Sinclair", "Thornbury", "Underhill", "Vasquez", "Winslow", "Yardley",
+)  # fmt: skip
+_BUSINESSES = ("Research", "Securities", "Partners", "Asset Management")
 _NAMES = ("A. Whitlock", "Dana Reyes", "J. Okafor", "Mira Lindqvist", "Sam Petrov", "The newsroom")
 
 
 def headline(dice: random.Random, view: Stance, symbols: Sequence[str], language: str) -> str:
-    """A headline about ``symbols``, by their tickers or, more often, by the names of the companies."""
+    """A headline about ``symbols``, by their tickers or, more often, by the names of the companies, and the
+    house that it quotes.
+    """
     if language != "en":
         return tongue.post(dice, language, view, symbols[0]).replace("$", "")
     named = f"{', '.join(symbols[:-1])} and {symbols[-1]}" if len(symbols) > 1 else _called(dice, symbols[0])
-    return pick(dice, f"headline.{view}").format(s=named, pct=f"{1 + 9 * dice.random():.1f}")
+    title = pick(dice, f"headline.{view}").format(s=named, pct=f"{1 + 9 * dice.random():.1f}")
+    return f"{title}: {' '.join(dice.sample(_HOUSES, 2))} {dice.choice(_BUSINESSES)}"
 
 
 def lead(view: Stance, symbol: str) -> str:
