@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
-from tbcache.cli.dashboard import dashboard
 from tbcache.cli.exit import FAILED, OK, REDIS_UNREACHABLE
 from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import (
@@ -55,6 +54,9 @@ def status(
     if wants_json(as_json):
         print_json(found)
     else:
+        # A pipe gets JSON, and needs no pictures.
+        from tbcache.cli.dashboard import dashboard
+
         print_table(dashboard(found, terminal_width()))
     return OK
 

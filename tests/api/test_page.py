@@ -653,6 +653,17 @@ def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store
     assert "no `date`" in text_of(dead)
     assert re.search('action="/act/resume">.*name="source" value="news"', paused)
     assert '<a href="/source/news">' in paused
+    # What gets no worse by itself is no alarm, and stands below what does.
+    assert '<dd class="fair"><span class="dot fair"></span>2</dd>' in page
+    until = int((time.time() + 600) * 1e6)
+    store.client.hset(
+        store.keys.state("reddit"), mapping={"closed_until": until, "closed_reason": "HTTP 429"}
+    )
+    store.client.expire(store.keys.state("reddit"), 60)
+    client.app.state.live.forget()  # type: ignore[attr-defined]
+    page = client.get("/").text
+    assert '<dd class="bad"><span class="dot bad"></span>3</dd>' in page
+    assert re.findall('<li class="(bad|fair)">', page) == ["bad", "fair", "fair"]
 
 
 def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
@@ -766,6 +777,7 @@ def test_another_pattern_is_counted_before_anything_is_removed(client: TestClien
     asked = act(client, "clear", pattern="reddit:GME:*").text
     assert "Remove the 1 cached value that matches reddit:GME:*? Of GME; " in text_of(asked)
     assert "tbcache cache clear 'reddit:GME:*'" in html.unescape(asked)
+    assert re.search(r"Value Size Age reddit:GME:24 \d+ B \d+ s ", text_of(asked))
     assert "1 cached value is removed." in text_of(
         act(client, "clear", pattern="reddit:GME:*", sure="yes").text
     )
