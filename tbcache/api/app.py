@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.gzip import GZipMiddleware
 
 from tbcache.api import (
     alert,
@@ -32,6 +31,7 @@ from tbcache.api.access import Access
 from tbcache.api.context import Context
 from tbcache.api.document import document
 from tbcache.api.etag import ETags
+from tbcache.api.gzip import Gzip
 from tbcache.api.head import Heads
 from tbcache.api.intake import Intake
 from tbcache.models.version import __version__
@@ -76,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Access, tokens=context.tokens, guesses=context.guesses)
     app.add_middleware(ETags)
     # No page of ours has a secret beside what its reader has typed: its length tells nothing (BREACH).
-    app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED, compresslevel=6)
+    app.add_middleware(Gzip, minimum_size=LEAST_COMPRESSED, compresslevel=6)
     app.add_middleware(Heads)
     error.install(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

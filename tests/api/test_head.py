@@ -44,6 +44,25 @@ def test_what_is_large_is_sent_compressed(client: TestClient, path: str) -> None
         assert one.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "is_sent"),
+    [
+        ("GZIP", True),
+        ("br, x-gzip;q=0.001", True),
+        ("gzip ; q=1.0, *;q=0", True),
+        ("gzip;q=0", False),
+        ("br;q=1.0, gzip; Q=0.000", False),
+        ("agzip", False),
+        ("", False),
+    ],
+)
+def test_who_refuses_gzip_is_sent_none(client: TestClient, accepted: str, is_sent: bool) -> None:
+    """A client that cannot read it says so."""
+    found = client.get("/openapi.json", headers={"Accept-Encoding": accepted})
+    assert (found.headers.get("Content-Encoding") == "gzip") == is_sent
+    assert found.json()["openapi"]
+
+
 def test_the_documentation_runs_no_script_and_has_its_own_style_alone(client: TestClient) -> None:
     """It is shown to strangers, and may be framed by nobody."""
     found = client.get("/docs")
