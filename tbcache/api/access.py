@@ -69,7 +69,8 @@ class Access:
         if seconds := self._guesses.seconds_shut(scope):
             return error_response(429, SHUT, {"Retry-After": str(seconds)}, path=scope["path"])
         if self._tokens.scope_of(headers) is None:
-            self._guesses.count(scope, shown)
+            for one in shown:
+                self._guesses.count(scope, one)
         return None
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:

@@ -53,9 +53,9 @@ class Tokens:
         return next((token for token in tokens if _is_same(text.encode(), token)), None)
 
 
-def shown_in(headers: Headers) -> str:
-    """All that ``headers`` show as a token; nothing where they show none."""
-    return "\n".join(filter(None, _given(headers)))
+def shown_in(headers: Headers) -> list[str]:
+    """What ``headers`` show as tokens, each of which is tried."""
+    return [one for one in _given(headers) if one]
 
 
 def _given(headers: Headers) -> tuple[str, str]:

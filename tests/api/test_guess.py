@@ -83,6 +83,17 @@ def test_a_bot_with_an_old_token_shuts_nobody_out(
     assert client.post("/api/queue/reddit/resume", headers=RIGHT).status_code == 200
 
 
+def test_two_tokens_of_one_request_are_two_guesses(
+    guarded: Settings, client_for: Callable[..., TestClient]
+) -> None:
+    """Twenty a minute were tried by who shows one in each header."""
+    client = client_for(guarded, address="203.0.113.5")
+    for n in range(MOST_GUESSES // 2):
+        both = {"X-API-Token": f"wrong {n}", "Authorization": f"Bearer other {n}"}
+        assert client.get("/api/weights", headers=both).status_code == 401
+    assert client.get("/api/weights", headers=RIGHT).status_code == 429
+
+
 def test_strangers_behind_a_proxy_shut_out_no_bot_of_this_machine(
     guarded: Settings, client_for: Callable[..., TestClient], caplog: pytest.LogCaptureFixture
 ) -> None:
