@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import ConfigDict, Field
 
-from tbcache.api.context import Context, Ctx
+from tbcache.api.context import Ctx, Op
 from tbcache.api.model import RequestBody, Schema
 from tbcache.api.paging import link_next
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
-from tbcache.fleet import JobFilter, JobMark, fetches_of, warming_of
-from tbcache.models import FetchRequest, Lane
+from tbcache.fleet import Handle, JobFilter, JobMark, fetches_of, warming_of
 from tbcache.models.error import InvalidRequest
 
 router = APIRouter(prefix="/api", tags=["jobs"], route_class=QueryRoute)
@@ -146,18 +145,17 @@ def enqueue(context: Ctx, body: JobsAsked, response: Response) -> list[Queued]:
     Needs the token where `TBCACHE_API_TOKEN` is set, and is for the API's own machine otherwise. `Location`
     is where the first of the jobs stands.
     """
-    return _queued(context, fetches_of(context.settings, body.source, body.symbols, body.hours), response)
+    requests = fetches_of(context.settings, body.source, body.symbols, body.hours)
+    return _queued(context.fleet.enqueue_many(requests, "interactive"), response)
 
 
 @write_router.post("/warm", status_code=202, responses={404: {}})
-def warm(context: Ctx, body: SymbolsAsked, response: Response) -> list[Queued]:
+def warm(context: Ctx, operator: Op, body: SymbolsAsked, response: Response) -> list[Queued]:
     """Have symbols fetched from a source, or from every one that is on, behind what somebody waits for."""
-    return _queued(context, warming_of(context.settings, body.symbols, body.source), response, "prewarm")
+    return _queued(operator.warm(warming_of(context.settings, body.symbols, body.source)), response)
 
 
-def _queued(
-    context: Context, requests: Sequence[FetchRequest], response: Response, lane: Lane = "interactive"
-) -> list[Queued]:
+def _queued(handles: Sequence[Handle], response: Response) -> list[Queued]:
     found = [
         Queued(
             source=one.request.source,
@@ -167,7 +165,7 @@ def _queued(
             state=one.state,  # type: ignore[arg-type]
             starts_at=one.starts_at,
         )
-        for one in context.fleet.enqueue_many(requests, lane)
+        for one in handles
     ]
     first = next((one for one in found if one.state != "hit"), None)
     if first is not None:

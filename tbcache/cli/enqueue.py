@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tbcache.cli.context import quiet_settings, require_redis
+from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import OK
 from tbcache.cli.option import (
@@ -22,6 +22,7 @@ from tbcache.cli.option import (
     Symbols,
     Timeout,
     Wait,
+    Who,
 )
 from tbcache.cli.output import (
     check_form,
@@ -77,6 +78,7 @@ def warm(
     source: OnlySource = None,
     wait: Wait = False,
     timeout: Timeout = 60.0,
+    by: Who = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     data_dir: DataDir = None,
@@ -87,8 +89,7 @@ def warm(
     from tbcache.fleet import warming_of
 
     requests = warming_of(settings, symbols, source)
-    fleet = require_redis(settings)
-    handles = fleet.enqueue_many(requests, "prewarm")
+    handles = act_as(by).warm(requests)
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
 
 

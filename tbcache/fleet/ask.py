@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from tbcache.models import FetchRequest
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, Lane
+from tbcache.models.error import Paused
+from tbcache.queue import Handle, Queue
 from tbcache.settings import Settings, get_source, get_sources
+from tbcache.store import Store
+from tbcache.store.state import read_states
+
+#: Nobody knows when a source that is drained is resumed: this is when to look again.
+PAUSE = timedelta(seconds=1)
 
 
 def fetches_of(settings: Settings, source: str, symbols: Sequence[str], hours: int) -> list[FetchRequest]:
@@ -33,3 +42,22 @@ def warming_of(settings: Settings, symbols: Sequence[str], source: str | None = 
         chosen[0].require()
     hours = settings.common_hours
     return [one.request(symbol, min(hours, one.max_hours)) for symbol in symbols for one in chosen]
+
+
+def enqueue_all(
+    store: Store, queue: Queue, requests: Sequence[FetchRequest], lane: Lane, caller: str | None = None
+) -> list[Handle]:
+    """Queue fetches, each with when it will start; none of them where one of the sources is drained.
+
+    That refuses its part by itself: those of the others would be queued, and paid for, behind the refusal.
+
+    Raises:
+      InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
+      Paused: an operator drains one of the queues.
+    """
+    sources = {one.source for one in requests}
+    states = read_states(store, sources) if len(sources) > 1 else {}
+    for name, state in states.items():
+        if state.order is not None and state.order.what == "drain":
+            raise Paused(name, utc_now() + PAUSE, str(state.order))
+    return queue.enqueue_many(requests, lane, caller=caller)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Self
 from tbcache.cache import CacheManager
 from tbcache.cache.preview import Preview, preview
 from tbcache.fleet.answer import Kept
+from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
 from tbcache.fleet.directory import Directory
@@ -38,7 +39,7 @@ from tbcache.fleet.usage import (
 )
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, InvalidRequest, Paused, RedisUnreachable, UnknownSource
+from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
@@ -59,11 +60,8 @@ from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.server import ask_facts
 from tbcache.store.start import await_server, require
-from tbcache.store.state import read_states
 
 DAY_HOURS = 24
-#: Nobody knows when a source that is drained is resumed: this is when to look again.
-PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,16 +468,7 @@ class Fleet:
           InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains one of the queues; none of the fetches is queued then.
         """
-        self._require_open({one.source for one in requests})
-        return self._queue.enqueue_many(requests, lane, caller=caller)
-
-    def _require_open(self, sources: Collection[str]) -> None:
-        """One that is drained refuses its part by itself: those of the others would be queued, and paid for,
-        behind the refusal."""
-        states = read_states(self._store, sources) if len(sources) > 1 else {}
-        for name, state in states.items():
-            if state.order is not None and state.order.what == "drain":
-                raise Paused(name, utc_now() + PAUSE, str(state.order))
+        return enqueue_all(self._store, self._queue, requests, lane, caller)
 
     def explain(self, job_id: str, queue: str | None = None) -> Explanation:
         """Where a job stands, which limit it waits for, and when it will start; ``queue`` is its queue, else

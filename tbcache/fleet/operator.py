@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
+from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import Audit
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.standing import Thing, standing_of
 from tbcache.io.log import get_logger
-from tbcache.models import Limit
+from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.caller import check_caller
 from tbcache.models.error import InvalidRequest, TbcacheError
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
-from tbcache.queue import JobFilter, Queue, Requeued
+from tbcache.queue import Handle, JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
@@ -35,6 +36,8 @@ from tbcache.store.wire import read_limits
 log = get_logger("tbcache.fleet")
 
 MOST_LIMITS = 4
+#: So many symbols are named in a line of the audit.
+MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +310,19 @@ class Operator:
 
     # The cache
 
+    def warm(self, requests: Sequence[FetchRequest], lane: Lane = "prewarm") -> list[Handle]:
+        """Have workers fetch answers into the cache, each with when it will start.
+
+        Raises:
+          RedisUnreachable: there is no queue without Redis.
+          Paused: an operator drains one of the queues; none of the fetches is queued then.
+        """
+        handles = enqueue_all(self._store, self._queue, requests, lane)
+        queued = [one.request for one in handles if one.state == "queued"]
+        sources, symbols = sorted({one.source for one in queued}), sorted({one.symbol for one in queued})
+        self._write_counted("cache.warm", ",".join(sources), _few(symbols), len(queued))
+        return handles
+
     def clear(self, pattern: str) -> int:
         """Remove every cached value whose key matches a glob, like ``twitter:*``; how many.
 
@@ -366,3 +382,9 @@ def _reason(why: str) -> str:
     if len(why) > WHY or not why.isprintable():
         raise InvalidRequest(f"a reason has at most {WHY} printable characters")
     return why
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of ``names``, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return ",".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")

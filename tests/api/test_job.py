@@ -67,8 +67,8 @@ def test_a_bot_has_symbols_fetched_and_does_not_wait(asking: TestClient) -> None
 
 
 def test_symbols_are_warmed_where_sources_are_on(asking: TestClient) -> None:
-    """As `tbcache warm` does it."""
-    answer = asking.post("/api/warm", json={"symbols": ["NVDA"]})
+    """As `tbcache warm` does it. What was queued has a line in the audit, as it may cost money."""
+    answer = asking.post("/api/warm", json={"symbols": ["NVDA"]}, headers={"X-Operator": "ada"})
     assert (answer.status_code, {one["state"] for one in answer.json()}) == (202, {"queued"})
     assert {one["source"] for one in answer.json()} >= {"twitter", "stocktwits"}
     (job,) = asking.get("/api/jobs?name=twitter&symbol=nvda").json()
@@ -77,6 +77,16 @@ def test_symbols_are_warmed_where_sources_are_on(asking: TestClient) -> None:
         one["source"]
         for one in asking.post("/api/warm", json={"symbols": ["NVDA"], "source": "twitter"}).json()
     ] == ["twitter"]
+    (line,) = asking.get("/api/audit").json()
+    assert (line["who"], line["what"], line["detail"]) == ("ada", "cache.warm", "NVDA")
+    assert line["name"] == ",".join(sorted({one["source"] for one in answer.json()}))
+    assert line["count"] == len(answer.json())
+    asking.post("/api/warm", json={"symbols": [f"A{n}" for n in range(12)], "source": "twitter"})
+    assert asking.get("/api/audit?most=1").json()[0]["detail"] == "A0,A1,A10,A11,A2,A3,A4,A5,A6,A7 and 2 more"
+    form = {"source": "twitter", "symbol": "GME", "sure": "yes", "back": "/"}
+    assert asking.post("/act/warm", data=form, follow_redirects=False).status_code == 303
+    (line,) = asking.get("/api/audit?most=1").json()
+    assert (line["who"], line["what"], line["detail"]) == ("page@127.0.0.1", "cache.warm", "GME")
 
 
 def test_nothing_is_warmed_where_one_of_the_sources_is_drained(asking: TestClient) -> None:

@@ -24,7 +24,7 @@ def _ask_warm(do: Doing) -> str:
 
 def _warm(do: Doing) -> str:
     request = _request(do)
-    handle = do.fleet.enqueue(request, "interactive")
+    (handle,) = do.operator.warm([request], "interactive")
     word = {"hit": "is not needed: its answer is fresh", "queued": "is queued"}.get(
         handle.state, "was queued already"
     )
