@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Schema
+from tbcache.api.model.schema import Schema
 from tbcache.api.query import QueryRoute
 
 router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model import CacheHealth, Cleared, ClearRequest, Pattern
+from tbcache.api.model.schema import RequestBody, Schema
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 
@@ -17,6 +20,49 @@ write_router = APIRouter(
     route_class=WriteRoute,
     dependencies=SCHEMES,
 )
+
+
+LONGEST_PATTERN = 256
+
+
+def _pattern(text: str) -> str:
+    if not 1 <= len(text) <= LONGEST_PATTERN or not text.isprintable():
+        raise ValueError(
+            f"a pattern has 1 to {LONGEST_PATTERN} printable characters, like twitter:* or *:AAPL:*"
+        )
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class CacheHealth(Schema):
+    """The cache that all workers share; what only Redis knows is null while it is away."""
+
+    is_available: bool
+    address: str = Field(description="Where Redis is, without its password.")
+    reason: str | None = Field(description="Why it is not available.")
+    namespace: str
+    server_version: str | None
+    ping_ms: float | None
+    keys: int | None = Field(description="Everything in the Redis database.")
+    memory_bytes: int | None
+    hits_today: int | None
+    misses_today: int | None
+    cache_hit_rate: float | None = Field(description="0..1, of all asks today; stale answers count as hits.")
+
+
+class ClearRequest(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]})
+
+    pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
+    dry_run: bool = Field(False, description="Only count them.")
+
+
+class Cleared(Schema):
+    pattern: str
+    cleared: int = Field(description="How many there were, or are.")
+    is_done: bool = Field(True, description="False for a dry run.")
 
 
 @router.get("/status")

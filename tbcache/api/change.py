@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Schema
+from tbcache.api.model.schema import Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model import DeadAsked, DeadDone, DeadLetter, DeathCount
+from tbcache.api.model.schema import LEFT_OUT, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import AnyName, Most, Name, Part
 from tbcache.api.query import QueryRoute
@@ -16,6 +18,46 @@ from tbcache.fleet import DeadFilter, LetterMark
 
 router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
 write_router = APIRouter(prefix="/api", tags=["operate"], route_class=WriteRoute, dependencies=SCHEMES)
+
+
+class DeadAsked(RequestBody):
+    """Which dead letters: those that have all of what is said; all of the queue where nothing is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "worker died", "dry_run": True}]})
+
+    symbol: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    job: Annotated[str, Field(max_length=200, min_length=1, description="An id.")] = LEFT_OUT
+    error: Annotated[str, Field(max_length=200, min_length=1, description="Any part of the reason.")] = (
+        LEFT_OUT
+    )
+    caller: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+
+
+class DeadDone(Schema):
+    name: str
+    count: int = Field(description="How many were queued again, or forgotten; or would be.")
+    left: int = Field(description="How many cannot be queued again, and stay dead.")
+    is_done: bool = Field(description="False for a dry run.")
+
+
+class DeadLetter(Schema):
+    """A job that is dead."""
+
+    source: str
+    job_id: str
+    symbol: str
+    caller: str | None
+    died_at: datetime
+    reason: str
+
+
+class DeathCount(Schema):
+    """So many dead letters of a queue have that error, with `*` where reasons differ."""
+
+    queue: str
+    error: str = Field(description="As a filter of dead letters takes it.")
+    count: int
 
 
 @router.get("/dead")

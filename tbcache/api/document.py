@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from tbcache.api.access import OPEN
 from tbcache.api.error import KINDS
-from tbcache.api.model import Error
+from tbcache.api.model.schema import Error
 from tbcache.api.session import COOKIE
 from tbcache.api.token import Tokens
 from tbcache.io.web_protocol import PROBLEM, problem

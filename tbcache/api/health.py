@@ -5,12 +5,17 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Health
+from tbcache.api.model.schema import Schema
 from tbcache.api.query import QueryRoute
 from tbcache.io.background import restart_dead
 from tbcache.models.version import __version__
 
 router = APIRouter(tags=["health"], route_class=QueryRoute)
+
+
+class Health(Schema):
+    status: str
+    version: str
 
 
 @router.get("/healthz", responses={503: {}})

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Schema
+from tbcache.api.model.schema import Schema
 from tbcache.api.query import QueryRoute
 from tbcache.fleet import HistorySpan
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model import RequestBody, Schema
+from tbcache.api.model.schema import RequestBody, Schema
 from tbcache.api.paging import link_next
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
 from tbcache.api.query import QueryRoute

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from fastapi import APIRouter
+from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import RateLimits, SourceLimits
+from tbcache.api.model.limit import LimitStatus
+from tbcache.api.model.order import Bound, Order
+from tbcache.api.model.schema import Schema
 from tbcache.api.query import QueryRoute
+from tbcache.models import Charge
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"], route_class=QueryRoute)
+
+
+class SourceLimits(Schema):
+    is_enabled: bool
+    missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
+    charge: Charge
+    is_limited: bool | None
+    closed_until: datetime | None = Field(description="Until when nothing is asked upstream.")
+    closed_reason: str | None
+    spent_until: datetime | None = Field(description="Until when the budget of the day is spent.")
+    limits: list[LimitStatus] = Field(description="Those in force: the strictest of all processes.")
+    configured: list[str] = Field(description="Those that the API itself was started with.")
+    order: Order | None = Field(description="An operator has paused the source, or drains it.")
+    bound: Bound | None = Field(description="The limits that an operator has set.")
+
+
+class RateLimits(Schema):
+    is_available: bool = Field(description="False: what only Redis knows is null.")
+    sources: dict[str, SourceLimits]
 
 
 @router.get("/rate-limits")

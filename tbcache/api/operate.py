@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model import (
-    AuditLine,
-    Cancelled,
-    JobsMeant,
-    LimitsAsked,
-    LimitsInForce,
-    Moved,
-    Order,
-    Ordered,
-    Reason,
-    Reopened,
-    Weight,
-)
+from tbcache.api.model.order import Order
+from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
-from tbcache.api.parameter import JobId, Moment, Most, Name, Source
+from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import JobFilter
@@ -34,6 +25,81 @@ write_router = APIRouter(
     route_class=WriteRoute,
     dependencies=SCHEMES,
 )
+
+
+class Reason(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"why": "the key is changed"}]})
+
+    why: str = Field("", description="For all to see, and for the audit.", max_length=200)
+
+
+class LimitsAsked(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"limits": "100/15m,2000/1d", "why": "shared key"}]}
+    )
+
+    limits: str = Field(description="Like 100/15m, or several with commas.", max_length=200)
+    why: str = Field("", max_length=200)
+
+
+class Ordered(Schema):
+    name: str
+    before: Order | None = Field(description="What was said until then.")
+
+
+class LimitsInForce(Schema):
+    source: str
+    limits: LimitTexts = Field(description="In force from now on; none while no process uses the source.")
+    is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
+
+
+class Weight(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"caller": "desk/vip", "weight": 4}]})
+
+    caller: Annotated[str, Field(max_length=64, json_schema_extra=CALLER)]
+    weight: Annotated[float | None, Field(description="0.001 to 1000; null takes it back.")]
+    why: Annotated[str, Field(max_length=200)] = ""
+
+
+class Moved(Schema):
+    name: str
+    job: str
+    state: str = Field(
+        description="`done`; `stopping`: its worker is told to stop it; `running`: a worker has it in hand; "
+        "`gone`: it is not there."
+    )
+
+
+class JobsMeant(RequestBody):
+    """Which jobs that wait: those that have all of what is said; all of the queue where nothing is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"symbol": "AAPL", "dry_run": True}]})
+
+    symbol: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    caller: Annotated[str, Field(max_length=200, min_length=1, description="With all below it.")] = LEFT_OUT
+    state: Literal["waiting", "delayed", "follows"] = LEFT_OUT
+    why: Annotated[str, Field(max_length=200)] = ""
+    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+
+
+class Cancelled(Schema):
+    name: str
+    count: int = Field(description="How many were cancelled, or would be.")
+    is_done: bool = Field(description="False for a dry run.")
+
+
+class Reopened(Schema):
+    source: str
+    was_closed: bool
+
+
+class AuditLine(Schema):
+    at: datetime
+    who: str
+    what: str
+    name: str
+    detail: str
+    count: int | None
 
 
 @write_router.post("/queue/{name}/pause")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.job import JobState
-from tbcache.api.model import Schema
+from tbcache.api.model.schema import Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most, SymbolPath
 from tbcache.api.query import QueryRoute

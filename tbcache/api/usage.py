@@ -9,13 +9,64 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model import Schema, Usage
+from tbcache.api.model.schema import Schema
+from tbcache.api.model.usage import RecentUsage, SourceUsage
+from tbcache.api.model.worker import Worker
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
 from tbcache.fleet import KEPT_DAYS, By, DayUsage, Totals
 
 router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
+
+
+class DaySource(Schema):
+    requests: int = Field(validation_alias="requests_today")
+    errors: int = Field(validation_alias="errors_today")
+    cost: float = Field(validation_alias="cost_today")
+    cache_hit_rate: float
+
+
+class Day(Schema):
+    """One UTC day."""
+
+    day: date
+    total_requests: int
+    total_errors: int
+    total_cost: float
+    average_cache_hit_rate: float
+    sources: dict[str, DaySource]
+
+
+class CallerUsage(Schema):
+    """What a caller has asked of a source today."""
+
+    requests: int
+    hits: int
+    stale: int
+    live: int
+    failed: int
+    hit_rate: float | None
+    cost_most: float = Field(
+        description="What the loads that were begun in its name have cost at most, as far as it was counted."
+    )
+
+
+class Usage(Schema):
+    """Today (UTC) so far; ``history`` has the days asked for, today first, when more than one was."""
+
+    is_available: bool = Field(description="False: nothing is known, and every figure is null.")
+    day: date
+    total_requests_today: int | None
+    total_errors_today: int | None
+    total_cost_today: float | None
+    average_cache_hit_rate: float | None
+    sources: dict[str, SourceUsage | None]
+    recent: dict[str, RecentUsage | None] = Field(description="The last 5 minutes, by source.")
+    by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
+    by_caller: dict[str, dict[str, CallerUsage]] = Field(description="By caller, then source.")
+    workers: list[Worker]
+    history: list[Day]
 
 
 class UsageQuery(BaseModel):

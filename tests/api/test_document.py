@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tbcache.api import job, model, usage
+from tbcache.api import job, usage
+from tbcache.api.cache import CacheHealth
 from tbcache.api.error import KINDS
+from tbcache.api.model import fleet as state
+from tbcache.api.model import limit, worker
+from tbcache.api.model import usage as figure
 from tbcache.api.source import SourceDetail
 from tbcache.fleet import (
     CacheUsage,
@@ -102,21 +106,21 @@ ELSEWHERE = {
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
-        (FleetStatus, model.FleetState),
+        (FleetStatus, state.FleetState),
         (SourceStatus, SourceDetail),
-        (ServerStatus, model.Server),
-        (FleetUsage, model.Usage),
-        (WorkerStatus, model.Worker),
-        (LimitStatus, model.LimitStatus),
-        (CacheUsage, model.CacheHealth),
-        (QueueLoad, model.QueueLoad),
-        (Trouble, model.Trouble),
+        (ServerStatus, state.Server),
+        (FleetUsage, usage.Usage),
+        (WorkerStatus, worker.Worker),
+        (LimitStatus, limit.LimitStatus),
+        (CacheUsage, CacheHealth),
+        (QueueLoad, state.QueueLoad),
+        (Trouble, state.Trouble),
         (UsageRow, usage.UsageRow),
         (Explanation, job.JobState),
         (ListedJob, job.Job),
-        (RecentMetrics, model.RecentUsage),
-        (SourceMetrics, model.SourceUsage),
-        (Failing, model.Failing),
+        (RecentMetrics, figure.RecentUsage),
+        (SourceMetrics, figure.SourceUsage),
+        (Failing, figure.Failing),
     ],
 )
 def test_every_figure_of_the_read_model_is_told(figures: Any, told: type[BaseModel]) -> None:

@@ -1,0 +1,147 @@
+"""The fleet, by the word of its own processes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from tbcache.api.model.order import Order
+from tbcache.api.model.schema import Schema
+from tbcache.api.model.usage import RecentUsage
+from tbcache.api.model.worker import Worker
+from tbcache.models import Charge
+
+
+class Trouble(Schema):
+    """One thing that somebody should know; moments that are not known are null."""
+
+    kind: str
+    what: str
+    todo: str
+    source: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+class Server(Schema):
+    address: str
+    is_available: bool
+    is_refusing: bool = Field(description="It is there, and refuses what it is asked.")
+    reason: str | None
+    version: str | None
+    uptime_seconds: int | None
+    memory_bytes: int | None
+    most_memory_bytes: int | None = Field(description="What it may use; 0 for no bound.")
+    eviction_policy: str | None
+    append_only: bool | None = Field(description="Whether it writes down all that it is told.")
+    clients: int | None
+
+
+class Covered(Schema):
+    """Of how many of its hours a symbol's items are known."""
+
+    symbol: str
+    covered_hours: float
+    hours: int
+
+
+class QueueDepth(Schema):
+    """How many jobs of a queue wait, run and died."""
+
+    interactive: int
+    prewarm: int
+    suspects: int = Field(description="Their workers died twice: each waits for a worker without other jobs.")
+    delayed: int
+    running: int
+    dead: int
+
+
+class QueueLoad(Schema):
+    """What waits in a source's queue, and how fast it may go."""
+
+    waiting: int
+    runnable: int = Field(description="How many of them may begin within a minute by the limits.")
+    running: int
+    oldest_seconds: float | None = Field(description="The age of the oldest of those that are next.")
+    begun_per_second: float
+    admissible_per_second: float | None = Field(description="By the limits; null for any rate.")
+    job_seconds: float = Field(description="How long a job takes, on average.")
+
+
+class Scale(Schema):
+    """How many workers the fleet needs; a job that waits for its source's limit needs none."""
+
+    workers_wanted: int
+    runnable: int
+    oldest_seconds: float | None
+
+
+class SourceState(Schema):
+    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `paused`, `off`, `unknown`."""
+
+    name: str
+    state: str
+    missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
+    closed_since: datetime | None
+    closed_until: datetime | None
+    closed_reason: str | None
+    order: Order | None = Field(description="An operator has paused the source, or drains it.")
+    failing_since: datetime | None = Field(description="The first failure after a fetch went well.")
+    refused_since: datetime | None
+    refused_reason: str | None = Field(description="What Redis refuses of the source's keys, in its words.")
+    warm: int | None = Field(description="Common symbols whose answer is fresh; null while Redis is away.")
+    common: int
+    resting: int = Field(description="Those that are old on purpose, while the market is closed.")
+    busiest: Covered | None = Field(description="The common symbol of which most items come.")
+    shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
+    queue: QueueDepth | None
+    load: QueueLoad | None
+    recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
+    charge: Charge = Field(description="What a request costs slots for.")
+    daily_budget: float | None = Field(description="The smallest of all processes.")
+    spent_since: datetime | None = Field(description="When the budget of the day was found to be spent.")
+    spent_until: datetime | None = Field(description="Until when it is.")
+    day_cost: float | None = Field(description="What a day comes to at this rate, where no budget bounds it.")
+    delay_hours: float = Field(description="How late its items come, where that is too late to keep any.")
+
+
+class PlainQueue(Schema):
+    """A queue of a user's own actors."""
+
+    name: str
+    depth: QueueDepth
+    order: Order | None = Field(description="That an operator has paused or drained it.")
+    is_served: bool = Field(description="A living worker takes its jobs.")
+    load: QueueLoad | None = Field(description="Null where no worker has run a job of it.")
+
+
+class Lost(Schema):
+    """A process of the last hour that has not ended in order, and was last heard of at that moment."""
+
+    at: datetime
+    name: str
+    role: str
+    is_followed: bool = Field(description="Another of its name is there since.")
+
+
+class FleetState(Schema):
+    """The fleet, by the word of its own processes."""
+
+    at: datetime
+    is_starting: bool = Field(description="No worker was heard of, but the fleet was started only just now.")
+    is_told: bool = Field(description="False: no process has said how it was started; it is as the API was.")
+    troubles: list[Trouble] = Field(description="The worst first; empty when all is well.")
+    server: Server
+    denied: tuple[str, ...] = Field(description="What the user of Redis may not do, and nothing needs.")
+    missing_rights: tuple[str, ...] = Field(description="The commands that it may not run, and should.")
+    common_symbols: tuple[str, ...] = Field(description="What is kept warm.")
+    threads: int = Field(description="Those of all living workers.")
+    busy: int = Field(description="How many of them have a job.")
+    scale: Scale | None = Field(description="Null while Redis is away.")
+    sources: list[SourceState]
+    queues: list[PlainQueue] = Field(description="Those that are no source's.")
+    leader: str | None = Field(description="The scheduler that does the work, while one does.")
+    workers: list[Worker]
+    lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")
+    unwatched: str = Field(description="Why nobody is told of troubles; empty where somebody is.")
