@@ -20,6 +20,7 @@ class Trouble(Schema):
     what: str
     todo: str
     source: str | None
+    queue: str | None = Field(description="The queue that it is about, where that is no source's.")
     since: datetime | None
     until: datetime | None
 
