@@ -61,22 +61,15 @@ end
 local seen = is_paced and pacing.enter(window, now, limits, seen_before, suffix) or ''
 local is_extended, revoked = false, {}
 
--- Renews a claim. Replies false where the worker does not have the job any more.
-local function renew_claim(claim)
-    if redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1 then
-        return true
-    end
-    local found = redis.call('ZMSCORE', claims, claim, claim .. REVOKED)
-    if found[2] then
-        -- The job was cancelled. What it sends until it has stopped counts in the window, so its slots are held.
-        revoked[#revoked + 1] = claim
-    end
-    return found[1] or found[2]
-end
-
 for i = 1, #in_hand, 2 do
     local claim, used = in_hand[i], tonumber(in_hand[i + 1])
-    if renew_claim(claim) and used > 0 then
+    local is_renewed = redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1
+    if not is_renewed and redis.call('ZSCORE', claims, claim .. REVOKED) then
+        revoked[#revoked + 1] = claim
+    end
+    if used > 0 then
+        -- The job may have been cancelled, lost, or be another worker's by now. What it sends until it has stopped
+        -- counts in the window all the same.
         pacing.extend(slots, now + hold_us, claim, used)
         is_extended = true
     end

@@ -28,10 +28,9 @@ local done, over = {}, {}
 local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try, unused, reason, used, message)
     local id = job_of(claim)
     over[#over + 1] = claim
-    if is_claimed or is_revoked then
-        release(slots, claim, tonumber(unused))
-        commit(slots, now, claim, tonumber(used))
-    end
+    -- Nobody else has slots of that name, whatever has become of the job.
+    release(slots, claim, tonumber(unused))
+    commit(slots, now, claim, tonumber(used))
     if is_revoked then
         over[#over + 1] = claim .. REVOKED
     end

@@ -265,8 +265,8 @@ _JOBS = (
     _bug(
         "claims are not renewed",
         "dequeue.lua",
-        "redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1",
-        "false",
+        "local is_renewed = redis.call('ZADD', claims, 'XX', 'CH', int(now + claim_us), claim) == 1",
+        "local is_renewed = true",
         "workers",
         _QUEUED,
     ),
@@ -407,8 +407,8 @@ _VERBS = (
     _in_queue(
         "a job that a worker has is cancelled, and the worker is not told",
         "cancel.lua",
-        "if take_away(id) == 0 and not is_next then",
-        "if take_away(id) == 0 and false then",
+        "    revoke(id, now)\nelse",
+        "else",
         "cancel a job",
     ),
     _in_queue(
@@ -555,8 +555,65 @@ _CALLERS = (
 )
 
 
-def _operated(name: str, where: str, old: str, new: str) -> Bug:
-    return replace(_bug(name, where, old, new, _LOST), kind="operated")
+_STOPPED = (
+    _in_queue(
+        "the worker of a job that is cancelled is not told",
+        "dequeue.lua",
+        "revoked[#revoked + 1] = claim",
+        "",
+        "cancel what runs",
+    ),
+    _in_queue(
+        "a worker that is told that its job is cancelled goes on with it",
+        "tbcache.queue.cancel:JobsInHand.cancel",
+        "raise_thread_exception(job.thread, Cancelled)",
+        "pass",
+        "cancel what runs",
+    ),
+    _in_queue(
+        "the slot of a job that is cancelled is free before it has stopped",
+        "dequeue.lua",
+        "if used > 0 then",
+        "if used > 0 and is_renewed then",
+        "cancel what runs",
+        "call",
+    ),
+    _in_queue(
+        "the slot of a job that Redis has lost is free before it is over",
+        "dequeue.lua",
+        "if used > 0 then",
+        "if used > 0 and redis.call('ZMSCORE', claims, claim, claim .. REVOKED)[1] then",
+        _LOST,
+        "call",
+    ),
+    _in_queue(
+        "the slot of a job that runs for long is held no longer than a lease",
+        "dequeue.lua",
+        "pacing.extend(slots, now + hold_us, claim, used)",
+        "local _ = hold_us",
+        "call",
+    ),
+)
+_FAILURES = (
+    _in_queue(
+        "a try that comes again is a failure of its caller's",
+        "tbcache.fetch.pipeline:Pipeline.travel",
+        'if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):',
+        "if True:",
+        "refuse",
+    ),
+    _in_queue(
+        "a job that fails is counted as dead each time",
+        "tbcache.queue.end:Ends._say",
+        'if has_failed and what == "dead":',
+        "if has_failed:",
+        "refuse",
+    ),
+)
+
+
+def _operated(name: str, where: str, old: str, new: str, *needs: str) -> Bug:
+    return replace(_bug(name, where, old, new, *needs), kind="operated")
 
 
 _ORDERS = (
@@ -565,22 +622,73 @@ _ORDERS = (
         "tbcache.fleet.standing:Standing._remember",
         "known.since < said.since",
         "known.since != said.since",
+        _LOST,
     ),
     _operated(
         "who has read what stands forgets it with Redis",
         "tbcache.fleet.standing:Standing.look",
         "self._remember(thing, said)",
         "pass",
+        _LOST,
     ),
     _operated(
         "what is taken back leaves nothing",
         "order.lua",
         "if stands ~= before then",
         "if what == 'resume' then redis.call('HDEL', state, 'order') end\nif stands ~= before then",
+        _LOST,
+    ),
+)
+_ASKERS = (
+    _operated(
+        "whoever waits for a promised slot cannot hang up",
+        "tbcache.fetch.pipeline:Pipeline._load",
+        "        await self._await_start(grant)\n        tell_load()",
+        "        tell_load()\n        await self._await_start(grant)",
+        "hang up",
+    ),
+    _operated(
+        "whoever hangs up keeps the slot that he was promised",
+        "tbcache.fetch.pipeline:Pipeline._await_start",
+        "world().undo(functools.partial(self.admission.settle, grant, Settlement()))",
+        "pass",
+        "hang up",
+    ),
+)
+_SET = "set a limit"
+_BOUNDS = (
+    _operated(
+        "a limit that an operator has set is not in force",
+        "fleet.lua",
+        "local limits = parse_limits(bound_of(state_key) or '')",
+        "local limits = {}",
+        _SET,
+    ),
+    _operated(
+        "whoever goes on without Redis does so by his own limits",
+        f"{OWN}.receive",
+        "allotment.limits or self.configured",
+        "self.configured",
+        _SET,
+    ),
+    _operated(
+        "a source that is paused goes on",
+        "window.lua",
+        "window.order = stored[8]",
+        "window.order = false",
+        "pause",
+    ),
+    _operated(
+        "a queue that is drained accepts what is new",
+        "enqueue.lua",
+        "stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)",
+        "stopped_by(redis.call('HGET', state, 'order'), false)",
+        "drain",
     ),
 )
 
 BUGS = (
     *(*_BY_HAND, *_WINDOW, *_SHARING, *_LOSS, *_LOADS, *_JOBS, *_VALUES, *_MONEY, *_TASKS),
     *(*_LEADERS, *_WATCHERS, *_PRESENCE, *_VERBS, *_UNIQUE, *_REST, *_HISTORY, *_CALLERS, *_ORDERS),
+    *(*_STOPPED, *_FAILURES, *_ASKERS, *_BOUNDS),
 )

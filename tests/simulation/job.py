@@ -185,7 +185,7 @@ class Jobs:
         if found.state in ("done", "stopping") and id in self.open:
             self._end(id, "cancelled")
         if found.state == "stopping":
-            self.stopping.add(self.claims[id])
+            self.stopping |= self._claims_of(id)
         self._note_claims()
 
     def promoted(self, who: str, call: Call, found: Any) -> None:
@@ -197,13 +197,17 @@ class Jobs:
             self._broken("promoted", f"job {id} is not the first of its lane")
 
     def _check_moved(self, id: str, state: str) -> None:
-        is_held = any(claim.rpartition("/")[0] == id for claim in self.claims_until)
+        is_held = bool(self._claims_of(id))
         if state == "gone" and id in self.open:
             self._broken("job", f"job {id} is said to be over, and is not")
         if state == "done" and is_held:
             self._broken("one worker", f"job {id} is taken away, and its worker is not told")
         if state in ("running", "stopping") and id in self.open and not is_held and not self._waits(id):
             self._broken("job", f"job {id} is said to run, and no worker has it")
+
+    def _claims_of(self, id: str) -> set[str]:
+        """Those of a job that Redis has."""
+        return {claim for claim in self.claims_until if claim.rpartition("/")[0] == id}
 
     def _waits(self, id: str) -> bool:
         """Whether it waits for another of its fetch to be over."""

@@ -172,6 +172,11 @@ class Oracle:
         state = self._hash(self.keys.state(self.source.name))
         return read_order(state.get("order", "").encode()), read_bound(state.get("bound", "").encode())
 
+    @property
+    def bound(self) -> Bound | None:
+        """The limits that an operator has set, as Redis has them."""
+        return self._operated()[1]
+
     def _take(self, who: str, call: Call, found: Any) -> None:
         if isinstance(found, Taken) and found.is_allowed and call.arguments["is_take"]:
             self._granted(who, call, found.start)

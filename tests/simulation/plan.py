@@ -229,6 +229,12 @@ def operated_plan_of(seed: int) -> Plan:
     orders = _scattered(chance, OPERATED, 4 + chance.below(10), steps[-1].at)
     # Who gives up while he waits does so most where an operator has stopped what he asks.
     gone = _scattered(chance, ("hang up",), (2 + chance.below(6)) * shape.loops, steps[-1].at)
+    if chance.happens(0.3):
+        # Until the last step nobody takes it back.
+        at = steps[-1].at + 1.0
+        over = at + 3 * shape.limits[0].window_seconds + shape.lease + 2.0
+        gone.append(Step(at, "go on beneath a limit", 0, chance.below(12), 1.0))
+        gone.append(Step(over, "take", 0, 0, 0.0))
     return Plan(seed, shape, tuple(sorted((*steps, *orders, *gone), key=lambda step: step.at)), "operated")
 
 

@@ -201,16 +201,23 @@ class Process(Host):
 
     def hang_up(self, client: Client, task: Task | None) -> None:
         """He is gone: what has not begun to be loaded for him ends, and takes no slot."""
-        if not isinstance(task, Coro) or task.is_over or client.is_loading:
-            return
-        task.cancel()
-        if self.store.is_available and not self.connection.cut:
-            self.world.kernel.after(GIVE_BACK_SECONDS, lambda: self._check_gone(client))
+        at = self.world.kernel.now_us
+        if self.frozen_until > at:
+            self.when_thawed(lambda: self.hang_up(client, task))
+        elif client.is_loading:
+            if not client.loads:
+                self.world.broken(
+                    "hung up", f"{self.name} keeps a slot for one who is gone, and loads nothing"
+                )
+        elif isinstance(task, Coro) and not task.is_over:
+            task.cancel()
+            self.world.kernel.after(GIVE_BACK_SECONDS, lambda: self._check_gone(client, at))
 
-    def _check_gone(self, client: Client) -> None:
+    def _check_gone(self, client: Client, since: int) -> None:
         if client.loads:
             self.world.broken("hung up", f"{self.name} loads {client.loads[0].key} for one who is gone")
-        if self.store.is_available and not self.is_dead and (left := self.world.oracle.taken(client.ids)):
+        is_with = self.store.is_available and not self.connection.cut and self.frozen_until <= since
+        if is_with and not self.is_dead and (left := self.world.oracle.taken(client.ids)):
             self.world.broken("hung up", f"{self.name} has slots for one who is gone: {left}")
 
     def check_value(self, load: Load, is_cleared: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tbcache.testing.simulated.kernel import micros
+from tests.simulation.bound import Bounds
 from tests.simulation.end import End
 from tests.simulation.fault import Faults
 from tests.simulation.plan import OPERATED, VALUES, Plan, Step
@@ -51,6 +52,8 @@ def run(
 def _play(world: World, steps: Sequence[Step]) -> None:
     world.has_values = any(step.what in VALUES for step in steps)
     world.is_operated = any(step.what in OPERATED for step in steps)
+    if world.is_operated:
+        world.upstream.bounds = Bounds(world).in_force
     faults = Faults(world)
     for step in steps:
         world.kernel.at(micros(step.at), functools.partial(_do, faults, step))

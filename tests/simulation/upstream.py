@@ -13,7 +13,7 @@ from typing import Any
 
 from tbcache.fetch import http_response
 from tbcache.io import run, utc_now, world
-from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
+from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Page, RawResponse
 from tbcache.models.error import UpstreamUnavailable
 from tbcache.settings import Source
 from tbcache.testing.simulated.chance import Chance
@@ -65,6 +65,8 @@ class Upstream:
         #: Redis has lost the day's bill.
         self.is_budget_lost = False
         self.is_counting: Callable[[], bool] = lambda: True
+        #: What operators have set, of what has arrived since when (us).
+        self.bounds: Callable[[], list[tuple[Limit, int]]] = list
 
     def bill(self) -> None:
         """A page was read, or would have been."""
@@ -91,11 +93,12 @@ class Upstream:
             return
         at = self.kernel.now_us if at_us is None else at_us
         insort(self.arrivals, at)
-        for limit in self.source.limits:
-            self._check(at, limit.count, micros(limit.window_seconds), who)
+        for limit, since in (*((limit, 0) for limit in self.source.limits), *self.bounds()):
+            if at >= since:
+                self._check(at, limit.count, micros(limit.window_seconds), who, since)
 
-    def _check(self, at: int, count: int, span: int, who: str) -> None:
-        first = bisect_left(self.arrivals, at - span + ROUNDING_US)
+    def _check(self, at: int, count: int, span: int, who: str, since: int) -> None:
+        first = bisect_left(self.arrivals, max(since, at - span + ROUNDING_US))
         for end in range(bisect_left(self.arrivals, at), len(self.arrivals)):
             while self.arrivals[first] <= self.arrivals[end] - span + ROUNDING_US:
                 first += 1

@@ -119,16 +119,22 @@ def _send(faults: Faults, process: Process, step: Step) -> None:
 
 
 def _call(faults: Faults, process: Process, step: Step) -> None:
-    process.do("act call", lambda: process.call(step.seconds))
+    process.do("act call", lambda: process.call(step.seconds * 1.5))
 
 
 def _cancel_what_runs(faults: Faults, process: Process, step: Step) -> None:
-    """An operator cancels a job that a worker has, which hears of it at once, or much later."""
+    """An operator cancels a job that a worker has, which hears of it at once, or much later; meanwhile others
+    take what there is."""
     world, jobs = faults.world, faults.world.oracle.plain if step.odd % 4 == 3 else faults.world.oracle.jobs
     running = [id for id in jobs.open if jobs.claims.get(id) in jobs.claims_until]
+    # Those of somebody's own run for long.
+    running = [id for id in running if not jobs.open[id]] or running
     if not running:
         return
     id = running[step.who * len(running) // 6]
+    seconds = 1.5 + world.source.limits[0].window_seconds
+    for one in world.active if step.odd % 3 else []:
+        faults.kernel.after(0.3, lambda one=one: one.do("act saturate", lambda: one.saturate(seconds)))
     name, _ = jobs.given[jobs.claims[id]]
     for worker in [one for one in world.active if one.name == name] if step.odd % 3 else []:
         if step.odd % 2:
@@ -342,6 +348,18 @@ def _set_limit(faults: Faults, process: Process, step: Step) -> None:
     process.do("act set a limit", lambda: process.set_limits([Limit(half, window)]))
 
 
+def _go_on_beneath_a_limit(faults: Faults, process: Process, step: Step) -> None:
+    """An operator sets a limit; once all go by it, they lose Redis, and take whatever they can."""
+    _set_limit(faults, process, step)
+    window = faults.world.source.limits[0].window_seconds
+    for one in faults.world.active:
+        after = window + faults.world.lease + process.chance.uniform(0.5, 1.0)
+        faults.kernel.after(after, lambda one=one: faults.cut(one, "refused", 2 * window + 1.0))
+        faults.kernel.after(
+            after, lambda one=one: one.do("act saturate", lambda: one.saturate(2 * window + 1.0))
+        )
+
+
 WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "fetch": _fetch,
     "fetch the same": _fetch_same,
@@ -416,6 +434,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "drain": lambda faults, process, step: process.do("act drain", lambda: process.order("drain")),
     "resume": lambda faults, process, step: process.do("act resume", lambda: process.order("resume")),
     "set a limit": _set_limit,
+    "go on beneath a limit": _go_on_beneath_a_limit,
     "take a limit back": lambda faults, process, step: process.do(
         "act take a limit back", lambda: process.set_limits([])
     ),
