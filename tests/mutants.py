@@ -85,6 +85,7 @@ SUITES = {
     "begin_load": LOAD,
     "end_load": LOAD,
     # What others include.
+    "step": ["core/test_jump.py"],
     "stop": OPERATOR,
     "budget": [*BUDGET, "core/test_admission.py", *FIGURES],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],

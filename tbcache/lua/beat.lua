@@ -2,6 +2,7 @@
 --@include member
 --@include epoch
 --@include fleet
+--@include step
 --@include stop
 -- beat: a process says that it is there, and learns the limits in force and its part of them
 -- while Redis is away from it: its share, and its allowances, which are what it may take of that at
@@ -53,6 +54,14 @@ for i = 1, #long_absent, 2 do
         local last = math.max(tonumber(long_absent[i + 1]), returned_at)
         forget(window.state, window.fleet, long_absent[i], clear_at(window.state, last, hold))
         has_changed = true
+    end
+end
+if seen_before == '' and redis.call('ZCARD', window.fleet) == 1 then
+    local latest = clear_at(window.state, now, hold)
+    local newest = redis.call('ZRANGE', window.slots, -1, -1, 'WITHSCORES')
+    if newest[2] and tonumber(newest[2]) > latest then
+        -- The clock was set back, and nobody is left who was there: what was noted lies in the future.
+        put_right(window.state, window.slots, now, 0, latest)
     end
 end
 if has_changed then

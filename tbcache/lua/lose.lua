@@ -1,6 +1,7 @@
 --@include epoch
 --@include fleet
 --@include slot
+--@include step
 -- lose: mends a window as the server's clock was set, so that every stamp of it is off by as much.
 -- Those that look too old by now are made so much later, and those that are too late count for longer. Every
 -- process then puts back its own slots by its own clock (restore.lua).
@@ -31,34 +32,16 @@ local hold = tonumber(stored[5] or 0)
 -- No slot is held beyond that.
 local latest = clear_at(state, now, hold)
 
--- The latest that a moment of the state can be (us); nil for what is no such moment. Where the clock was set back,
--- what lies in the future by as much would hold until then.
-local function latest_of(name)
-    if name == 'left_until' then
-        return latest
-    elseif name == 'returned_at' or name == 'demand_at' or string.find(name, '^died:') then
-        return now
-    end
-    for _, kind in ipairs({'paced', 'foreign_until', 'learned_next'}) do
-        local span = string.match(name, '^' .. kind .. ':(%d+)$')
-        if span then
-            return now + span
-        end
-    end
-end
-
-local found = redis.call('ZRANGE', slots, 0, -1, 'WITHSCORES')
-for i = 1, #found, 2 do
-    redis.call('ZADD', slots, int(math.min(tonumber(found[i + 1]) + later, latest)), found[i])
-end
-for _, name in ipairs(redis.call('HKEYS', state)) do
-    local most = latest_of(name)
-    if most then
-        local at = tonumber(redis.call('HGET', state, name)) or 0
-        redis.call('HSET', state, name, int(math.min(at + later, most)))
-    end
-end
+put_right(state, slots, now, later, latest)
 redis.call('HDEL', state, 'wanted_until')
+
+-- A closure lasts for as long as it would have without the step, unless it was noted after that.
+local closed = redis.call('HMGET', state, 'closed_at', 'closed_until')
+local closed_at, closed_until = moment(closed[1]), moment(closed[2])
+if closed_until > 0 and (closed_at < now - ago_us or closed_at > now) then
+    redis.call('HSET', state, 'closed_at', int(math.max(0, closed_at + step_us)))
+    redis.call('HSET', state, 'closed_until', int(math.max(0, closed_until + step_us)))
+end
 
 -- Nobody has been heard by the new time: each counts as absent until it is, and one that was absent before for as
 -- long as it was: it may have sent until its end. What was known of it before tells whether Redis has lost something
@@ -75,7 +58,7 @@ local lost_at, whole_at = tonumber(stored[3] or nil), tonumber(stored[4] or nil)
 -- It was noted by the time of before where it lies in the future; else it may have been by either.
 local by_then = lost_at and lost_at > now and now - step_us or now - later
 local was_whole = not lost_at or by_then >= (whole_at or clear_at(state, lost_at, hold))
-if was_whole and (found[1] or step_us < 0) then
+if was_whole and (redis.call('EXISTS', slots) == 1 or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', stored[1])
     expire_after(slots, math.ceil(2 * (latest - now) / 1000) + 1000)

@@ -430,6 +430,46 @@ def test_a_clock_that_is_put_right_after_as_long_as_it_was_set_by_is_mended_as_w
     assert ask_around(world, one, other) == LIMIT.count
 
 
+def test_who_begins_when_all_have_gone_need_not_wait_for_as_long_as_the_clock_was_set_back(
+    clock: ServersClock,
+) -> None:
+    """Nobody is left who could have it mended: the stamps of a fleet that has ended lie an hour ahead."""
+    world, (one, other) = begin(clock, 3, 3)
+    world.leave(one)
+    world.leave(other)
+    clock.ahead -= 3600.0
+    clock.now += 0.1
+    new = world.start()
+    world.fleet.append(new)
+    beat(new, new)
+    assert ask_around(world, new) == 0
+    clock.now += 2 * LIMIT.window_seconds + LEASE
+    beat(new)
+    assert ask_around(world, new) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_closure_lasts_as_long_as_without_the_step(clock: ServersClock, seconds: float) -> None:
+    """The upstream has said for how long it sends nothing, and not until when by a clock that was wrong."""
+    world, (one, other) = begin(clock, 1, 1)
+    now_us, state = clock.time() * MICROS, "ns:{reddit}:state"
+    closed = {"closed_until": round(now_us + 1800 * MICROS), "closed_at": round(now_us)}
+    world.redis.hset(state, mapping={**closed, "closed_reason": "quota"})
+    clock.now += 10.0
+    beat(one, other)
+    clock.ahead += seconds
+    for _ in range(4):
+        clock.now += 0.1
+        beat(one, other)
+    clock.now += 1780.0
+    beat(one, other)
+    assert ask_around(world, one, other) == 0
+    clock.now += 20.0
+    beat(one, other)
+    assert ask_around(world, one, other) == LIMIT.count
+
+
 def test_who_slept_through_a_step_back_and_its_correction_takes_nothing_that_others_have(
     clock: ServersClock,
 ) -> None:
