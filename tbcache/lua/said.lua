@@ -12,10 +12,8 @@ local function say(key, field, value, since, who, why)
     local before = redis.call('HGET', key, field) or ''
     local stood = tonumber(string.match(before, '^%S+ (%d+)')) or 0
     if stood >= LAST_SINCE then
+        -- It is damaged.
         stood = 0
-    elseif stood == 0 and before ~= '' then
-        -- It is damaged, or a weight of an earlier release, and older than all that has a number.
-        stood = 1
     end
     -- Later than what stands, also where the clock was set back.
     local number = since == 0 and math.max(server_time(), stood + 1) or since

@@ -157,7 +157,7 @@ def test_what_is_said_is_later_than_what_stands_whatever_the_clock_is(
     # A number that no clock has is none.
     server.client.hset(key, "order", b"pause 9%d eve " % 10**16)
     look()
-    assert said(settings, store)["twitter"] is None
+    assert (server.client.hget(key, "order") or b"").startswith(b"resume")  # type: ignore[union-attr, arg-type]
 
 
 def test_a_weight_that_an_earlier_release_has_set_holds_and_is_said_again(
