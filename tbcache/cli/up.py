@@ -40,6 +40,7 @@ from tbcache.settings import (
     get_settings,
     get_sources,
     shortages,
+    variable,
 )
 from tbcache.settings.database import why_unkept
 
@@ -229,7 +230,8 @@ def _await_own(settings: Settings, display: Display, stop: StopSignal) -> bool:
 
 def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:
     """What we set for our processes, and tell other commands."""
-    variables: dict[str, str] = {}
+    budgets = (variable(source, "daily_budget") for source in BUILT_IN)
+    variables = {name: os.environ[name] for name in budgets if os.environ.get(name)}
     if options.demo or settings.database_url is None:
         variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
     if options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:

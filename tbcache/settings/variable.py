@@ -116,7 +116,10 @@ class Fields(NamedTuple):
         A source that only the runtime file has an address for is the demo's: its credentials are the file's
         too, and the user's own never reach an address that stands in a file.
         """
-        variables = {**{name: written[name] for name in _FROM_RUNTIME_FILE if name in written}, **env}
+        # A shell that has no budget of its own asks in the fleet's name, and would spend beyond the fleet's.
+        budgets = [name for source in self.built_in for name in _variables_of(source, ("daily_budget",))]
+        given = {name: written[name] for name in (*_FROM_RUNTIME_FILE, *budgets) if name in written}
+        variables = {**given, **env}
         for source in self.built_in:
             addresses, credentials = _variables_of(source, ADDRESSES), _variables_of(source, CREDENTIALS)
             if addresses[0] in written and not any(env.get(name) for name in addresses):

@@ -42,6 +42,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One demo for all tests that leave it running, in the shell of a user with credentials of their own."""
     folder = tmp_path_factory.mktemp("up")
     own = {"TBCACHE_NEWS__API_KEY": OWN, "TBCACHE_STOCKTWITS__ACCESS_TOKEN": OWN}
+    own["TBCACHE_TWITTER__DAILY_BUDGET"] = "1000"
     own["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder / 'own.sqlite3'}"
     with running_up(folder / "data", "--demo", **own) as up:
         up.wait_for("all common symbols are warm in every source")
@@ -64,6 +65,12 @@ def test_every_common_symbol_becomes_warm(demo: Up, ask: Callable[..., Done]) ->
     assert [source["usage"]["errors_by_kind"] for source in status["sources"]] == [{}] * 5
     assert status["server"]["version"].startswith("Valkey")
     assert demo.said.count("10/10 warm") == 5
+
+
+def test_a_shell_keeps_to_the_money_of_the_fleet_that_it_asks_for(ask: Callable[..., Done]) -> None:
+    """It has no budget of its own, and would go on where the fleet's is spent."""
+    (budget,) = (one for one in ask("config").data if one["variable"] == "TBCACHE_TWITTER__DAILY_BUDGET")
+    assert (budget["value"], budget["origin"]) == ("1000", "runtime file")
 
 
 def test_the_api_is_at_its_usual_port_or_says_where(demo: Up, monkeypatch: pytest.MonkeyPatch) -> None:
