@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from tbcache.models import Limit
 from tbcache.testing.simulated.kernel import micros
+from tests.simulation.work import LATEST_ANSWER
 
 if TYPE_CHECKING:
-    from tests.simulation.process import Process
     from tests.simulation.world import World
 
 #: How often it is looked whether all know of it (s).
@@ -22,8 +22,8 @@ class Bounds:
     def __init__(self, world: World) -> None:
         self._world = world
         self._limits: tuple[Limit, ...] = ()
-        #: Since when all who live know them (us).
-        self._since = 0
+        #: When they were set, and since when all who live know them (us).
+        self._set_at = self._since = 0
         self._look_again()
 
     def in_force(self) -> list[tuple[Limit, int]]:
@@ -39,15 +39,8 @@ class Bounds:
     def _look(self) -> None:
         bound = self._world.oracle.bound
         limits = bound.limits if bound is not None else ()
-        is_known = all(_knows(process, limit) for process in self._world.living for limit in limits)
-        if limits != self._limits or not is_known:
-            self._limits, self._since = limits, self._world.kernel.now_us
-
-
-def _knows(process: Process, limit: Limit) -> bool:
-    """Whether a process goes by it while Redis is away; or does nothing then."""
-    window = process.limiter.process_window(process.world.source.name)
-    if not window.can_fall_back:
-        return True
-    same = [one.count for one in window.limits if one.window_seconds == limit.window_seconds]
-    return bool(same) and min(same) <= limit.count
+        now = self._world.kernel.now_us
+        if limits != self._limits:
+            self._limits, self._set_at = limits, now
+        if not all(process.told_at > self._set_at + micros(LATEST_ANSWER) for process in self._world.living):
+            self._since = now

@@ -55,6 +55,10 @@ class Jobs:
         self.wanted: dict[str, float] = {}
         #: Claims of jobs that were cancelled while they ran: their workers are to stop them.
         self.stopping: set[str] = set()
+        #: Until when the slot of each claim is held, as its worker has renewed it (us); and those whose worker
+        #: stood still or was away for longer: no limit is kept for what it sends then.
+        self._slots_until: dict[str, int] = {}
+        self.lapsed: set[str] = set()
         #: Claims whose try was counted as a failure of its caller's.
         self.failures: set[str] = set()
         #: How many jobs have died after their last try, and of how many a worker has counted that.
@@ -125,6 +129,7 @@ class Jobs:
             if id not in self.open:
                 self._broken("job", f"job {id} is given to {who}, and is over: {self.ended.get(id)}")
             self.claims[id], self.given[claim] = claim, (who, found.now)
+            self._slots_until[claim] = found.now + call.number("hold_us")
             self._check_wants(id, job.message)
             if self.due.pop(id, 0) > found.now + 1000:
                 self._broken("delay", f"job {id} is tried again too early")
@@ -152,6 +157,9 @@ class Jobs:
         for claim in (one.decode() for one in call.arguments["in_hand"][::2] if is_heard):
             if claim in self.claims_until:
                 self.renewed_until[claim] = found.now + call.number("claim_us")
+            if self._slots_until.get(claim, found.now) < found.now:
+                self.lapsed.add(claim)
+            self._slots_until[claim] = found.now + call.number("hold_us")
             if claim in self.stopping and claim.encode() not in found.revoked:
                 self._broken("cancelled", f"{who} is not told that the job of {claim} is cancelled")
 

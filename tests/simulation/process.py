@@ -88,6 +88,7 @@ class Process(Host):
         self.admission = Admission(self.store, settings, self.monitor)
         self._note_interrupted()
         self._note_ids()
+        self._note_beats()
         self.admission.callers = cast("Any", Callers(self, self.admission.callers))
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
@@ -119,6 +120,18 @@ class Process(Host):
             await end_slot(grant, settlement)
 
         fallback._end_slot = noted
+
+    def _note_beats(self) -> None:
+        """Take note of when a beat has told it last what is in force (us)."""
+        self.told_at = 0
+        window: Any = self.limiter.process_window(self.world.source.name)
+        receive = window.receive
+
+        def noted(*what: Any, **more: Any) -> None:
+            receive(*what, **more)
+            self.told_at = self.world.kernel.now_us
+
+        window.receive = noted
 
     def _note_ids(self) -> None:
         """Take note of what admission is asked by for those who may hang up."""

@@ -181,7 +181,10 @@ class Work:
     def _arrive(self, message: Any) -> None:
         """The request is there, unless the job is over, or its process may have been silent for too long."""
         process, world = self._process, self._world
-        is_running = message.claim.decode() in self.claims.values() and not process.is_dead
+        claim = message.claim.decode()
+        is_running = (
+            claim in self.claims.values() and not process.is_dead and claim not in world.oracle.jobs.lapsed
+        )
         held_until = message.holds_until() - world.claim_seconds + world.lease - LATEST_ANSWER
         if (
             is_running
