@@ -55,8 +55,8 @@ class Jobs:
         self.wanted: dict[str, float] = {}
         #: Claims of jobs that were cancelled while they ran: their workers are to stop them.
         self.stopping: set[str] = set()
-        #: Until when the slot of each claim is held, as its worker has renewed it (us); and those whose worker
-        #: stood still or was away for longer: no limit is kept for what it sends then.
+        #: Until when the slot of each claim is held, as its worker has renewed it (us); and those whose
+        #: worker stood still or was away for longer: no limit is kept for what it sends then.
         self._slots_until: dict[str, int] = {}
         self.lapsed: set[str] = set()
         #: Claims whose try was counted as a failure of its caller's.
