@@ -323,7 +323,9 @@ def test_a_slot_is_held_for_as_long_as_its_job_runs_and_leaves_the_window_after_
         if is_lost:
             store.client.delete(*(store.keys.queue("reddit", part) for part in ("jobs", "claims")))
         (first,) = stamps()
+        store.client.expire(slots, 60)
         wait_until(lambda: stamps()[0] > first)
+        assert store.client.ttl(slots) > 600, "it would be forgotten with the key"
         goes_on.set()
         shop.broker.join("reddit", interval=5, timeout=PATIENCE_MS)
     now, micros = store.client.time()
