@@ -215,6 +215,8 @@ def test_no_client_takes_all_of_the_api(settings: Settings, monkeypatch: pytest.
             refused = one.get("/api/weights")
             assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
             assert one.get("/healthz").status_code == 200
+            # Who waits for answers is bounded by the places for those (`crew.Places`).
+            assert one.get("/api/sentiment/nobody/AAPL").status_code == 404
         finally:
             go_on.set()
         assert [one.result().status_code for one in asked] == [200] * 3

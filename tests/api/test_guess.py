@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
+from unittest import mock
 
 import pytest
 from starlette.testclient import TestClient
@@ -119,6 +120,22 @@ def test_the_clients_that_are_remembered_are_bounded(
         guesses.count({"client": (f"192.0.2.{n}", 1), "headers": []}, f"{n}")
     assert list(guesses._tried) == ["192.0.2.7", "2001:db8:0:2::/64", "192.0.2.8"]
     assert len(guesses._tried["2001:db8:0:2::/64"]) == 3
+
+
+@pytest.mark.parametrize(("has_proxies", "clients"), [(True, 1), (False, 2)])
+def test_who_comes_through_a_proxy_that_is_trusted_is_one_client_whatever_it_says(
+    monkeypatch: pytest.MonkeyPatch, has_proxies: bool, clients: int
+) -> None:
+    """With the header and without it there would be twice as many guesses."""
+    log = mock.Mock(wraps=guess.log)
+    monkeypatch.setattr(guess, "log", log)
+    guesses = guess.Guesses(has_proxies=has_proxies)
+    for n in range(4):
+        headers = [(b"x-forwarded-for", b"192.0.2.9")] * (n % 2)
+        guesses.count({"client": ("192.0.2.8", 1), "headers": headers}, f"{n}")
+    assert len(guesses._tried) == clients
+    told = [call.args[0] for call in log.warning.call_args_list]
+    assert told.count("proxy.untrusted") == clients - 1
 
 
 @pytest.mark.parametrize("name", ["TBCACHE_API_TOKEN", "TBCACHE_API_READ_TOKEN"])
