@@ -118,8 +118,9 @@ end
 local function revoke(id, now)
     for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
         if job_of(claim) == id then
-            redis.call('ZREM', claims, claim)
+            -- In this order: a set that is empty is gone, and comes back without its TTL.
             redis.call('ZADD', claims, int(now + REVOKED_US), claim .. REVOKED)
+            redis.call('ZREM', claims, claim)
         end
     end
 end

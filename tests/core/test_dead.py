@@ -367,11 +367,12 @@ def test_nothing_is_left_of_a_cancelled_job_whose_worker_dies(
     handle = queue.enqueue(FetchRequest("twitter", "AAPL"))
     claimed(store, handle)
     assert operator.cancel("twitter", handle.job_id, "not today") == "stopping"
+    claims = store.keys.queue("twitter", "claims")
+    assert store.client.ttl(claims) > 0
     with pytest.raises(TbcacheError, match="cancelled by ada@desk: not today"):
         handle.result(5.0)
     assert queue.enqueue(FetchRequest("twitter", "GME")).is_new
     assert queue.enqueue(FetchRequest("twitter", "AAPL")).is_new
-    claims = store.keys.queue("twitter", "claims")
     store.client.zadd(claims, dict.fromkeys(store.client.zrange(claims, 0, -1), 1.0), xx=True)
     ran: list[str] = []
     with working(fetching(store, settings, ran)):
