@@ -51,15 +51,18 @@ def require_redis(settings: Settings) -> Fleet:
     return fleet
 
 
-def act_as(who: str | None) -> Operator:
+def act_as(who: str | None, settings: Settings | None = None) -> Operator:
     """The operator ``who``; by default this user, on this machine.
+
+    ``settings`` are those that were read before, if any: what is wrong about them is said once.
 
     Raises:
       InvalidRequest: that is no name. RedisUnreachable: Redis does not answer, or nobody said where it is.
     """
     from tbcache.fleet import WHO
 
-    return require_redis(quiet_settings()).as_operator(who or f"{_user()}@{socket.gethostname()}"[:WHO])
+    fleet = require_redis(quiet_settings() if settings is None else settings)
+    return fleet.as_operator(who or f"{_user()}@{socket.gethostname()}"[:WHO])
 
 
 def _user() -> str:
