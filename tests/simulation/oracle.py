@@ -57,10 +57,13 @@ class Oracle:
         source: Any,
         keyspace: Keyspace,
         now_us: Callable[[], int],
+        elapsed_us: Callable[[], int],
+        hold_seconds: float,
         broken: Callable[[str, str], None],
         is_shown: Callable[[str], bool] = lambda process: False,
     ) -> None:
-        """``is_shown``: whether a process is there, and its worker shows that to Redis."""
+        """``now_us`` is the server's time, and ``elapsed_us`` the world's, however the server's clock is set.
+        ``is_shown``: whether a process is there, and its worker shows that to Redis."""
         self.keys, self.source, self.keyspace, self.now_us, self.broken = (
             keys,
             source,
@@ -70,7 +73,12 @@ class Oracle:
         )
         self._scripts = Scripts()
         self.is_clock_set = False
-        self._lost_us, self._start_us = 0, now_us()
+        self._start_us, self._elapsed_us = now_us(), elapsed_us
+        longest = max(limit.window_seconds for limit in source.limits)
+        self._mending_us = round((longest + hold_seconds) * MICROS) + SLACK_US
+        self.has_lost = False
+        #: From when on Redis knows again all that it has lost, at the latest (us of the world).
+        self._mended_us = 0
         #: How many commands were carried out.
         self.count = 0
         #: Clears that are over: how many commands had been carried out before and after, the pattern, whose.
@@ -114,18 +122,22 @@ class Oracle:
 
     def lose(self) -> None:
         """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
-        self._lost_us = self.now_us()
+        self.has_lost = True
+        self._mend()
         self.leases.clear()
         self.leaders.lose()
         for jobs in self.queues.values():
             jobs.lose()
 
-    @property
-    def has_lost(self) -> bool:
-        return self._lost_us > 0
+    def _mend(self) -> None:
+        """Whoever knows what was lost tells it from now on."""
+        self._mended_us = self._elapsed_us() + self._mending_us
 
     def set_clock(self) -> None:
         """The server's clock was set: what was to end at some moment may be over, or not."""
+        if self._elapsed_us() < self._mended_us:
+            # So is a loss noted anew that is not made good yet (lose.lua).
+            self._mend()
         self.leases.clear()
         self.leaders.set_clock()
         for jobs in self.queues.values():
@@ -198,8 +210,7 @@ class Oracle:
         heard = {name.decode(): float(at) for name, at in zip(fleet[::2], fleet[1::2], strict=True)}
         shares = {name: float(state.get(f"share:{name}", 0) or 0) for name in heard}
         # After a loss Redis may know larger ones than their processes go by, until these have told it.
-        longest = max(limit.window_seconds for limit in self.source.limits) * MICROS
-        is_mended = found.now > self._lost_us + longest + call.number("hold_us") + SLACK_US
+        is_mended = self._elapsed_us() > self._mended_us
         if is_mended and sum(shares.values()) > 1 + ROUNDING * len(shares):
             self.broken("shares", f"the shares add up to {sum(shares.values()):.6f}: {shares}")
         silence = {name: int(state.get(f"silence:{name}", ABSENT_US)) for name in heard}

@@ -21,6 +21,7 @@ from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.differential import Lived, differences, live
+from tests.simulation.fault import Faults
 from tests.simulation.plan import COMPARED, PLANS, TRIED, any_plan_of, plan_of
 from tests.simulation.planted import Gone, find, known, planted
 from tests.simulation.process import LOOP
@@ -182,6 +183,23 @@ def test_an_ask_past_its_deadline_renews_no_claim_for_the_oracle() -> None:
         world.kernel.now_us += micros(1.0)
         world.server.carry_out("worker", renewals[0])
         assert world.oracle.jobs.renewed_until == renewed
+
+
+@pytest.mark.usefixtures("world")
+def test_a_loss_is_waited_for_as_long_however_the_clock_is_set() -> None:
+    """Until those who were cut off are back, Redis may know larger shares than they go by."""
+    with World(7, Shape(bots=1, workers=0)) as world:
+        world.run(1.0)
+        world.oracle.lose()
+        Faults(world).step_clock(30.0)
+        keys, do, now = world.oracle.keys, world.server.keyspace.do, b"%d" % world.server.now_us()
+        for other in (b"other.host-1.a", b"other.host-2.a"):
+            do("ZADD", [keys.fleet("reddit").encode(), now, other])
+            do("HSET", [keys.state("reddit").encode(), b"share:" + other, b"1"])
+        world.run(2.0)
+        assert world.failures == []
+        world.run(8.0)
+        assert world.failures[0].promise == "shares"
 
 
 @pytest.mark.usefixtures("world")

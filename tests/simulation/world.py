@@ -142,7 +142,14 @@ class World(Machine):
         kinds = [kind for kind, count in counts for _ in range(count)]
         keys = Keys("ns", frozenset(BUILT_IN_NAMES))
         self.oracle = Oracle(
-            keys, self.source, self.server.keyspace, self.server.now_us, self.broken, self._is_shown
+            keys,
+            self.source,
+            self.server.keyspace,
+            self.server.now_us,
+            lambda: self.kernel.now_us,
+            self.lease,
+            self.broken,
+            self._is_shown,
         )
         if self.shape.is_fair:
             weights = self.settings.caller_weights
