@@ -56,13 +56,26 @@ class ClearRequest(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]})
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
-    dry_run: bool = Field(False, description="Only count them.")
+    dry_run: bool = Field(False, description="Only say what it would remove.")
+
+
+class Matched(Schema):
+    """A cached value that a clear would remove."""
+
+    key: str
+    bytes: int
+    age: float | None = Field(description="Of an answer, in seconds; null of what a program keeps.")
 
 
 class Cleared(Schema):
     pattern: str
-    cleared: int = Field(description="How many there were, or are.")
-    is_done: bool = Field(True, description="False for a dry run.")
+    cleared: int = Field(description="How many were removed: none by a dry run.")
+    is_done: bool = Field(description="False for a dry run.")
+    would_clear: int | None = Field(default=None, description="How many a dry run has found.")
+    values: list[Matched] | None = Field(
+        default=None, description="Those of them that it has read: 200 at most."
+    )
+    hint: str | None = Field(default=None, description="Which source may be meant, where nothing matches.")
 
 
 @router.get("/status")
@@ -90,5 +103,15 @@ def clear_cache(
                 }
             ]
         )
-    count = context.fleet.preview(chosen).count if is_dry else operator.clear(chosen)
-    return Cleared(pattern=chosen, cleared=count, is_done=not is_dry)
+    count = 0 if is_dry else operator.clear(chosen)
+    if count:
+        return Cleared(pattern=chosen, cleared=count, is_done=True)
+    found = context.fleet.preview(chosen)
+    return Cleared(
+        pattern=chosen,
+        cleared=0,
+        is_done=not is_dry,
+        would_clear=found.count if is_dry else None,
+        values=[Matched.model_validate(one) for one in found.values] if is_dry else None,
+        hint=found.near.removeprefix("; ") or None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from tbcache.cache.key import check_key
 from tbcache.cache.sweep import SCAN_COUNT
 from tbcache.io import utc_now
 from tbcache.models.age import age
+from tbcache.models.error import nearest
 from tbcache.models.size import size
 from tbcache.store import Store
 from tbcache.store.codec import DecodeError, decode_sentiment
@@ -34,10 +35,14 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """``count`` values match; ``values`` are those that were read, by their keys, 200 at most."""
+    """``count`` values match; ``values`` are those that were read, by their keys, 200 at most.
+
+    ``near`` is "; did you mean 'news'?" where none does, as no source is called so, and one nearly is.
+    """
 
     count: int
     values: tuple[Matched, ...]
+    near: str = ""
 
     @property
     def bytes(self) -> int:
@@ -63,8 +68,8 @@ class Preview:
         return words if len(self.values) == self.count else f"the first {len(self.values)}: {words}"
 
 
-async def preview(store: Store, pattern: str) -> Preview:
-    """What a clear of ``pattern`` would remove now.
+async def preview(store: Store, pattern: str, sources: Collection[str] = ()) -> Preview:
+    """What a clear of ``pattern`` would remove now; ``sources`` are the names of those that are known.
 
     Raises:
       InvalidRequest: ``pattern`` cannot match a key. Unavailable: Redis is away.
@@ -84,7 +89,9 @@ async def preview(store: Store, pattern: str) -> Preview:
         wanted = values[: MOST_READ - len(found)]
         answers = await store.pipeline(*(("GET", keys.entry(name)) for name in wanted))
         found += _matched(wanted, answers)
-    return Preview(count, tuple(sorted(found, key=lambda one: one.key)))
+    head = pattern.partition(":")[0]
+    near = "" if count or head in sources else nearest(head, sources)
+    return Preview(count, tuple(sorted(found, key=lambda one: one.key)), near)
 
 
 def _matched(names: Iterable[str], answers: Iterable[Any]) -> Iterable[Matched]:

@@ -12,7 +12,6 @@ from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.option import AsCsv, AsJson, DataDir, DryRun, Who, Yes
 from tbcache.cli.output import show, tell
 from tbcache.cli.table import rows_table
-from tbcache.models.error import nearest
 
 if TYPE_CHECKING:
     from tbcache.fleet import CacheUsage
@@ -47,21 +46,17 @@ def clear(
     data_dir: DataDir = None,
 ) -> None:
     """Remove every cached answer that matches a pattern."""
-    from tbcache.settings import get_sources
-
     settings = quiet_settings()
-    found, head = require_redis(settings).preview(pattern), pattern.partition(":")[0]
-    sources = get_sources(settings)
-    near = "" if head in sources else nearest(head, sources)
+    found = require_redis(settings).preview(pattern)
     none = {"pattern": pattern, "cleared": 0, "would_clear": found.count, "values": found.values}
-    hint = f" ({found})" if found.count else near
+    hint = f" ({found})" if found.count else found.near
     # Where nothing matches there is nothing to lose; what is being fetched is not kept then.
     if (found.count or dry_run) and not is_meant(
         found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json
     ):
         return
     count = act_as(who, settings).clear(pattern)
-    said = f"{count} cleared" if count else f"nothing matches {pattern!r}{near}"
+    said = f"{count} cleared" if count else f"nothing matches {pattern!r}{found.near}"
     tell({"pattern": pattern, "cleared": count}, said, as_json=as_json)
 
 

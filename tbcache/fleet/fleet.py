@@ -389,7 +389,7 @@ class Fleet:
         Raises:
           InvalidRequest: ``pattern`` cannot match a key. RedisUnreachable: Redis is away.
         """
-        return run(preview(self._store, pattern))
+        return run(preview(self._store, pattern, get_sources(self._settings)))
 
     def weights(self) -> dict[str, float]:
         """The weights of callers that operators have set.

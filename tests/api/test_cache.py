@@ -70,9 +70,31 @@ def test_clear_removes_what_matches_and_nothing_else(
     what = {"pattern": "twitter:*"}
     answer = client.post(CLEAR, params=what) if in_query else client.post(CLEAR, json=what)
     assert answer.status_code == 200
-    assert answer.json() == {"pattern": "twitter:*", "cleared": 2, "is_done": True}
+    assert {name: one for name, one in answer.json().items() if one is not None} == {
+        "pattern": "twitter:*",
+        "cleared": 2,
+        "is_done": True,
+    }
     assert not cache.exists("twitter:AAPL:24")
     assert cache.exists("reddit:AAPL:24")
+
+
+def test_a_dry_run_of_a_clear_tells_what_would_go(client: TestClient, cache: CacheManager) -> None:
+    """Two that were cleared, and two that would be, are not the same figure; the command line has both."""
+    told = client.post(CLEAR, json={"pattern": "twitter:*", "dry_run": True}).json()
+    assert (told["cleared"], told["would_clear"], told["is_done"], told["hint"]) == (0, 2, False, None)
+    assert [one["key"] for one in told["values"]] == ["twitter:AAPL:24", "twitter:MSFT:24"]
+    assert all(one["bytes"] > 0 and one["age"] is None for one in told["values"])
+    assert cache.exists("twitter:AAPL:24")
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_a_clear_that_matches_nothing_names_the_source_that_may_be_meant(
+    client: TestClient, cache: CacheManager, is_dry: bool
+) -> None:
+    """Who mistypes believes otherwise that the cache is empty."""
+    told = client.post(CLEAR, json={"pattern": "twiter:*", "dry_run": is_dry}).json()
+    assert (told["cleared"], told["hint"]) == (0, "did you mean 'twitter'?")
 
 
 @pytest.mark.parametrize("more", ["dry_run=true", "patern=x", "pattern=reddit:*"])

@@ -246,18 +246,6 @@ def test_a_source_is_told_with_all_that_is_known_of_it(client: TestClient) -> No
     assert client.get("/api/sources/redit").json()["type"] == "/docs#unknown-source"
 
 
-def test_what_a_clear_would_remove_is_counted_first(client: TestClient, store: Store) -> None:
-    """The same question that the page asks, for programs."""
-    store.client.set(store.keys.entry("twitter:AAPL:24"), "x", ex=60)
-    clear, asked = "/api/monitoring/cache/clear", {"pattern": "twitter:*", "dry_run": True}
-    assert client.post(clear, json=asked).json() == {
-        "pattern": "twitter:*",
-        "cleared": 1,
-        "is_done": False,
-    }
-    assert client.post(clear, json={"pattern": "twitter:*"}).json()["cleared"] == 1
-
-
 def test_usage_is_told_by_whatever_it_is_asked_by(client: TestClient, monitor: Any) -> None:
     """Who spent the budget? A caller, a worker, a day: the rows that `tbcache usage` prints."""
     monitor.record_request("twitter", cost=0.25)

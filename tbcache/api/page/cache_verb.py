@@ -35,7 +35,8 @@ def _ask_clear(do: Doing) -> Question:
     pattern = do.field("pattern")
     found = do.fleet.preview(pattern)
     if not found.count:
-        return Question(f"Nothing is cached that matches {pattern}. Clear what is being fetched for it?")
+        near = found.near or "."
+        return Question(f"Nothing is cached that matches {pattern}{near} Clear what is being fetched for it?")
     match = "matches" if found.count == 1 else "match"
     known = f"{found}"
     return Question(
