@@ -97,22 +97,21 @@ def errors(context: Ctx, name: AnyName = None, most: Most = 10) -> list[DeathCou
 
 
 @write_router.post("/dead/{name}/requeue")
-def requeue(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+def requeue(operator: Op, name: Name, body: DeadAsked) -> DeadDone:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
-    where, asked = _where(body), body or DeadAsked()
-    if asked.dry_run:
+    where = _where(body)
+    if body.dry_run:
         return DeadDone(name=name, count=operator.count_dead(name, where), left=0, is_done=False)
     done = operator.requeue_dead(name, where)
     return DeadDone(name=name, count=done.queued, left=done.left, is_done=True)
 
 
 @write_router.post("/dead/{name}/purge")
-def purge(operator: Op, name: Name, body: DeadAsked | None = None) -> DeadDone:
+def purge(operator: Op, name: Name, body: DeadAsked) -> DeadDone:
     """Forget dead letters: all of a queue, or those that have all of what is said."""
-    where, asked = _where(body), body or DeadAsked()
-    act = operator.count_dead if asked.dry_run else operator.purge_dead
-    return DeadDone(name=name, count=act(name, where), left=0, is_done=not asked.dry_run)
+    act = operator.count_dead if body.dry_run else operator.purge_dead
+    return DeadDone(name=name, count=act(name, _where(body)), left=0, is_done=not body.dry_run)
 
 
-def _where(asked: DeadAsked | None) -> DeadFilter:
-    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller) if asked else DeadFilter()
+def _where(asked: DeadAsked) -> DeadFilter:
+    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller)

@@ -38,6 +38,8 @@ from tbcache.settings import in_plain_words
 
 #: So much of a path is repeated.
 MOST_PATH = 200
+#: What is said where a body that has to be there is not.
+NO_BODY = "it is missing: what is meant stands there, as JSON; of a whole queue that is {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or first["loc"][0]
     if first["type"] == "json_invalid":
         return _answer(request, 422, f"{where}: it is no valid JSON ({first['ctx']['error']})")
+    if first["loc"] == ("body",) and first["type"] == "missing":
+        return _answer(request, 422, f"body: {NO_BODY}")
     return _answer(request, 422, f"{where}: {printable(in_plain_words(first))}{_given(first)}")
 
 

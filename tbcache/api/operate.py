@@ -127,14 +127,13 @@ def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> 
 
 
 @write_router.post("/queue/{name}/cancel")
-def cancel_all(operator: Op, name: Name, body: JobsMeant | None = None) -> Cancelled:
+def cancel_all(operator: Op, name: Name, body: JobsMeant) -> Cancelled:
     """Take jobs that wait out of a queue for good: all, or those that have all of what is said; who waits for
     one is told. Those that a worker has in hand stay."""
-    asked = body or JobsMeant()
-    where = JobFilter(symbol=asked.symbol, caller=asked.caller, state=asked.state)
-    if asked.dry_run:
+    where = JobFilter(symbol=body.symbol, caller=body.caller, state=body.state)
+    if body.dry_run:
         return Cancelled(name=name, count=operator.count_jobs(name, where), is_done=False)
-    return Cancelled(name=name, count=operator.cancel_jobs(name, where, asked.why), is_done=True)
+    return Cancelled(name=name, count=operator.cancel_jobs(name, where, body.why), is_done=True)
 
 
 @write_router.post("/queue/{name}/jobs/{job}/promote")

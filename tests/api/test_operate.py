@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tbcache.api.error import NO_BODY
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.test_dead import bury
@@ -85,7 +86,7 @@ def test_dead_letters_and_jobs_over_http(client: TestClient, store: Store) -> No
     assert counted == {"name": "twitter", "count": 1, "left": 0, "is_done": False}
     done = client.post("/api/dead/twitter/requeue", json={"error": "timeout"}).json()
     assert (done["count"], done["is_done"]) == (1, True)
-    assert client.post("/api/dead/twitter/purge").json()["count"] == 1
+    assert client.post("/api/dead/twitter/purge", json={}).json()["count"] == 1
     assert client.post("/api/queue/twitter/jobs/job-0/promote").json()["state"] == "done"
     assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "done"
     assert client.post("/api/queue/twitter/jobs/job-0/cancel").json()["state"] == "gone"
@@ -105,6 +106,18 @@ def test_no_verb_throws_away_what_stands_behind_the_question_mark(client: TestCl
         assert (refused.status_code, refused.json()["error"].split(":")[0]) == (422, query.split("=")[0])
     assert len(client.get("/api/dead?name=twitter").json()) == 2
     assert client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]["order"] is None
+
+
+@pytest.mark.parametrize("path", ["dead/twitter/requeue", "dead/twitter/purge", "queue/twitter/cancel"])
+def test_all_of_a_queue_is_meant_by_whoever_says_so(client: TestClient, store: Store, path: str) -> None:
+    """A script whose body has got lost must not queue 3,000 dead letters again."""
+    bury(store, [("AAPL", "timeout", {})])
+    refused = client.post(f"/api/{path}")
+    assert (refused.status_code, refused.json()["error"]) == (422, f"body: {NO_BODY}")
+    null = client.post(f"/api/{path}", content="null", headers={"Content-Type": "application/json"})
+    assert null.status_code == 422
+    assert len(client.get("/api/dead").json()) == 1
+    assert client.post(f"/api/{path}", json={"dry_run": True}).status_code == 200
 
 
 @pytest.mark.parametrize("part", ["symbol", "job", "error", "caller"])
