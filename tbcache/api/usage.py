@@ -126,9 +126,12 @@ class UsageRow(Schema):
     cache_hit_rate: float
     pages: int | None
     errors: int | None
-    cost: float | None
+    cost: float | None = Field(description="Of a caller at most: an item counts for each who has read it.")
     latency_p50: float | None
     latency_p95: float | None
+    cost_most: float | None = Field(
+        description="The same of a caller; null of all others, whose cost is known."
+    )
 
 
 class ReportTotal(Schema):

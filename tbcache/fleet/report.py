@@ -23,9 +23,9 @@ class UsageRow:
     """The figures of one source, worker, caller or UTC day. Latency in seconds, cost in US dollars.
 
     ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
-    their errors and latency) is None there, and the cost is the most that it can have been: see
-    :class:`CallerMetrics`. What is in no caller's name, as older hours that are filled in the background, is
-    a row of its own then, NOBODY.
+    their errors and latency) is None there, and the cost is the most that it can have been, as ``cost_most``
+    says: see :class:`CallerMetrics`. What is in no caller's name, as older hours that are filled in
+    the background, is a row of its own then, NOBODY.
     """
 
     name: str
@@ -40,6 +40,7 @@ class UsageRow:
     cost: float | None = None
     latency_p50: float | None = None
     latency_p95: float | None = None
+    cost_most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list
 
 def _caller(name: str, asks: CallerMetrics) -> UsageRow:
     counts = (asks.requests, asks.hits, asks.stale, asks.live, asks.failed)
-    return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=asks.cost_most)
+    return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=asks.cost_most, cost_most=asks.cost_most)
 
 
 def _day(day: datetime) -> str:

@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 
 from tbcache.fleet import AuditLine
 from tbcache.fleet.audit import Audit
+from tbcache.io import utc_now
+from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.core.test_dead import bury
@@ -246,7 +248,9 @@ def test_a_source_is_told_with_all_that_is_known_of_it(client: TestClient) -> No
     assert client.get("/api/sources/redit").json()["type"] == "/docs#unknown-source"
 
 
-def test_usage_is_told_by_whatever_it_is_asked_by(client: TestClient, monitor: Any) -> None:
+def test_usage_is_told_by_whatever_it_is_asked_by(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
     """Who spent the budget? A caller, a worker, a day: the rows that `tbcache usage` prints."""
     monitor.record_request("twitter", cost=0.25)
     monitor.record_request("reddit", cached=True)
@@ -256,6 +260,13 @@ def test_usage_is_told_by_whatever_it_is_asked_by(client: TestClient, monitor: A
     rows = [row for page in pages_of(client, "/api/usage?by=source&most=1") for row in page["rows"]]  # type: ignore[call-overload]
     assert {row["name"]: row["requests"] for row in rows} == {"twitter": 1, "reddit": 1}
     assert client.get("/api/usage?by=day&days=2&source=twitter").json()["rows"][-1]["cost"] == 0.25
+    assert {row["cost_most"] for row in rows} == {None}
+    callers = store.keys.callers("twitter", utc_now())
+    store.client.hset(callers, mapping={"desk:live": 1, "desk:paid": 1_500_000})
+    store.client.expire(callers, 60)
+    by_caller = {row["name"]: row for row in client.get("/api/usage?by=caller").json()["rows"]}
+    # It may be more than was paid, as callers share what is loaded.
+    assert (by_caller["desk"]["cost"], by_caller["desk"]["cost_most"]) == (1.5, 1.5)
     assert client.get("/api/usage?by=week").status_code == 422
 
 

@@ -98,6 +98,10 @@ def test_usage_is_told_by_source_worker_caller_and_day(
         # Of the four fetches of the sources two callers know of three.
         ("(nobody's)", 1, None),
     ]
+    # What a caller has cost is a bound, and is called so: the callers together may cost more than was paid.
+    of_callers = lines(cli("usage", *week, "--by", "caller", "--csv", REDIS_URL=server.url))
+    assert [one["cost_most"] for one in of_callers] == ["1.5", "0.0", ""]
+    assert {one["cost_most"] for one in cli("usage", *week).data["rows"]} == {None}
     # An old answer that was given as the fetch failed is a miss of the source, and is counted once.
     store.client.hset(callers, "late:stale", 1)
     assert rows(*week, "--by", "caller")[2:] == [("late", 1, 0.0)]
