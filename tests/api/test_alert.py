@@ -14,6 +14,7 @@ from tbcache.io import utc_now
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tests.api.test_job import pages_of
 from tests.kept import keep
 from tests.server import Server
 
@@ -75,12 +76,19 @@ def test_all_that_alert_says_is_read_over_http(
         next_try_at=now + timedelta(minutes=5),
         gone_at=now,
     )
-    store.client.hset(store.keys.incidents, one.id, msgspec.json.encode(one))
+    before = msgspec.structs.replace(one, id="earlier", began_at=now - timedelta(hours=2))
+    for told in (one, before):
+        store.client.hset(store.keys.incidents, told.id, msgspec.json.encode(told))
     store.client.expire(store.keys.incidents, 60)
+    store.client.set(store.keys.alert_lease, "token api@desk", ex=60)
     client = client_for(settings_for(server, **URL))
-    alerts, (incident,) = client.get("/api/alerts").json(), client.get("/api/incidents").json()
+    alerts, ((incident,), (earlier,)) = (
+        client.get("/api/alerts").json(),
+        pages_of(client, "/api/incidents?most=1"),
+    )
+    assert (incident["id"], earlier["id"]) == (one.id, before.id)
     assert alerts["rules"][0] == "*:5m"
     assert ("hooks.example.com" in alerts["webhook"], "secret" in str(alerts)) == (True, False)
-    assert set(alerts["watcher"]) == {"name", "fault"}
+    assert alerts["watcher"] == {"name": "api@desk", "fault": ""}
     assert set(incident) == set(msgspec.to_builtins(one))
     assert (incident["sent"], incident["tries"], incident["next_try_at"] is None) == ("", 3, False)

@@ -132,6 +132,8 @@ def test_a_list_of_jobs_goes_on_to_its_end(asking: TestClient, store: Store, set
         found = [one["symbol"] for page in pages for one in page]
         assert found == (["TAB"] if "symbol" in query else symbols)
         assert all(pages)
+    asking.post("/api/jobs", json={"source": "stocktwits", "symbols": ["GME"]})
+    assert max(len(page) for page in pages_of(asking, "/api/jobs?most=7")) == 7
     assert asking.get("/api/jobs?after=twitter:59&most=5").json()[0]["symbol"] == symbols[-1]
     assert asking.get("/api/jobs?after=nonsense").status_code == 422
     assert asking.get("/api/jobs?after=nowhere:3").json() == []
