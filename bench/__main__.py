@@ -1,6 +1,6 @@
 """tbcache beside its peers, ratios only.
 
-    python -m bench             all tables, under 15 minutes; writes bench/RESULTS.md
+    python -m bench             all tables, in half an hour; writes bench/RESULTS.md
     python -m bench --quick     fewer rows and rounds, under 2 minutes; writes nothing
     python -m bench --only hit  one table; with --write it takes the place of the last one in bench/RESULTS.md
     python -m bench --only limiters --seeds 3
@@ -86,9 +86,10 @@ def main() -> None:
         seeds = {"seeds": options.seeds} if name == "limiters" else {}
         tables.append(measure(name, is_quick=options.quick, **seeds))
         print(tables[-1].to_markdown(), flush=True)
-    if options.only and options.write:
-        RESULTS.write_text(replaced(RESULTS.read_text("utf-8"), tables), "utf-8")
-    elif not options.quick and not options.only:
+        if options.write or not (options.quick or options.only):
+            # At once: a run takes long, and may be broken off.
+            RESULTS.write_text(replaced(RESULTS.read_text("utf-8"), tables[-1:]), "utf-8")
+    if not options.quick and not options.only:
         RESULTS.write_text(results(tables), "utf-8")
 
 

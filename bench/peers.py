@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def measure(peers: list[str], *, rounds: int, jobs: int, threads: tuple[int, ...
         "arq and saq keep results, as they do by default. A job of tbcache's is claimed and fairly "
         "queued; a paced one has a slot as well. Pick-up is from before the send until the job runs, "
         "where the worker was idle. Commands are those of the client and the worker together, those "
-        "within scripts and of polling included.",
+        "within scripts and of polling included. nan: some jobs were not done within two minutes.",
         [
             "queue",
             *(f"x jobs/s, {count}" for count in threads),
@@ -114,13 +115,18 @@ def _bars(costs: dict[tuple[str, int], list[Cost]], threads: tuple[int, ...]) ->
 
 
 def _median(costs: list[Cost], what: str) -> float:
-    return statistics.median(getattr(one, what) for one in costs)
+    return _middle(getattr(one, what) for one in costs)
 
 
 def _x(costs: dict[tuple[str, int], list[Cost]], name: str, threads: int, what: str) -> float:
     """The median of the rounds' ratios to stock."""
     pairs = zip(costs[name, threads], costs[STOCK, threads], strict=True)
-    return statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
+    return _middle(getattr(one, what) / getattr(other, what) for one, other in pairs)
+
+
+def _middle(figures: Iterable[float]) -> float:
+    """The median of the rounds in which all was done; nan where there is none."""
+    return statistics.median([figure for figure in figures if not math.isnan(figure)] or [math.nan])
 
 
 def cost(name: str, threads: int, jobs: int) -> Cost:
@@ -144,6 +150,8 @@ def cost(name: str, threads: int, jobs: int) -> Cost:
             )
     finally:
         server.close()
-    if done.returncode:
+    if done.returncode and name.startswith((OURS, STOCK)):
         raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    if done.returncode:
+        return Cost(math.nan, math.nan, math.nan, math.nan)
     return Cost(*map(float, done.stdout.split()))

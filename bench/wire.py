@@ -8,6 +8,9 @@ from typing import Any
 import redis.asyncio.connection
 import redis.connection
 
+from tbcache.io.connection import Connection
+from tbcache.io.shared_connection import SharedConnection
+
 _lock = threading.Lock()
 _total = 0
 _is_counting = False
@@ -22,11 +25,15 @@ _mine = _Mine()
 
 
 def count_round_trips() -> None:
-    """From now on, count each packet sent through redis-py; a pipeline is one, a handshake none."""
+    """From now on, count each packet sent through redis-py or by tbcache's own connections; a pipeline is
+    one, a handshake none.
+    """
     global _is_counting
     if not _is_counting:
         _is_counting = True
         _wrap(redis.connection.AbstractConnection)
+        _wrap_own(Connection)
+        _wrap_own(SharedConnection)
         _wrap_async(redis.asyncio.connection.AbstractConnection)
 
 
@@ -63,6 +70,16 @@ def _wrap(cls: Any) -> None:
             _mine.is_connecting = False
 
     cls.send_packed_command, cls.on_connect_check_health = counted, connecting
+
+
+def _wrap_own(cls: Any) -> None:
+    send = cls._send
+
+    def counted(self: Any, *args: Any) -> None:
+        _count()
+        send(self, *args)
+
+    cls._send = counted
 
 
 def _wrap_async(cls: Any) -> None:
