@@ -147,6 +147,22 @@ def test_a_provider_is_awaited(sources: RunningSimulator, run: Run) -> None:
     assert sources.stats()["stocktwits"]["accepted"] == 1
 
 
+def test_what_is_given_from_memory_was_asked_for_as_well(sources: RunningSimulator, run: Run) -> None:
+    """Else the answers that bots ask for most would not be kept warm."""
+    monitor = tbcache.get_usage_monitor()
+
+    async def main() -> None:
+        provider = get_provider("stocktwits")
+        await provider.fetch("AAPL")
+        monitor.popularity.flush()
+        for _ in range(3):
+            assert await provider.get_sentiment("AAPL")
+
+    run(main())
+    monitor.popularity.flush()
+    assert dict(monitor.popularity.most("stocktwits", 9)) == {"stocktwits:AAPL:24": 4}
+
+
 def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run: Run) -> None:
     """A bot that trades on a day must not be given an hour for it."""
     blocking = tbcache.get_provider("stocktwits")

@@ -60,7 +60,7 @@ class Provider:
         request = blocking.source.request(symbol, hours)
         if as_of is not None:
             return covering(await drive(blocking.sentiment_then(request, as_of)), min_coverage)
-        found = blocking.pipeline.recall_kept(blocking.source, request.key, SymbolSentiment)
+        found = blocking.pipeline.recall(blocking.source, request)
         if found is None:
             found = await drive(blocking.sentiment(request))
         return found if not min_coverage else blocking.covering(found, min_coverage)
