@@ -10,6 +10,8 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +44,7 @@ from tbcache.models.error import (
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import get_settings
 from tbcache.store import get_store
+from tests.cli.command import clean_environment
 from tests.providers.wire import answering
 from tests.server import Server, sending, sent_here, wait_until
 
@@ -1103,6 +1106,22 @@ def test_a_name_that_is_nearly_a_configured_sources_is_told_once() -> None:
         tbcache.source("twiter", limits="5/1m")
     assert warned[0].filename == __file__
     tbcache.source("twiter")
+
+
+def test_a_process_without_redis_says_that_its_limits_are_its_own() -> None:
+    """Else a second process would send as much again, and nobody would see why the upstream refuses."""
+    code = """
+import tbcache
+quotes = tbcache.source("alphavantage", limits="5/1m")
+@quotes.fetcher
+def quote(symbol):
+    return 189.5
+quote("AAPL"), quote("MSFT")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("no REDIS_URL is set")) == (0, 1), done.stderr
 
 
 def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -> None:

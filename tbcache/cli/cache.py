@@ -55,7 +55,7 @@ def clear(
         found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json
     ):
         return
-    count = act_as(who, settings).clear(pattern)
+    count = act_as(who).clear(pattern)
     said = f"{count} cleared" if count else f"nothing matches {pattern!r}{found.near}"
     tell({"pattern": pattern, "cleared": count}, said, as_json=as_json)
 

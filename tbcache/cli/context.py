@@ -6,6 +6,7 @@ has its options completed by a shell, starts without it.
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import socket
@@ -25,8 +26,14 @@ def load_settings() -> Settings:
 
     settings = get_settings()
     if settings.runtime_file_problem is not None:
-        say(settings.runtime_file_problem)
+        _say_once(settings.runtime_file_problem)
     return settings
+
+
+@functools.cache
+def _say_once(problem: str) -> None:
+    # A command may read its settings in several places.
+    say(problem)
 
 
 def quiet_settings() -> Settings:
@@ -51,17 +58,15 @@ def require_redis(settings: Settings) -> Fleet:
     return fleet
 
 
-def act_as(who: str | None, settings: Settings | None = None) -> Operator:
+def act_as(who: str | None) -> Operator:
     """The operator ``who``; by default this user, on this machine.
-
-    ``settings`` are those that were read before, if any: what is wrong about them is said once.
 
     Raises:
       InvalidRequest: that is no name. RedisUnreachable: Redis does not answer, or nobody said where it is.
     """
     from tbcache.fleet import WHO
 
-    fleet = require_redis(quiet_settings() if settings is None else settings)
+    fleet = require_redis(quiet_settings())
     return fleet.as_operator(who or f"{_user()}@{socket.gethostname()}"[:WHO])
 
 

@@ -89,7 +89,7 @@ def warm(
     from tbcache.fleet import warming_of
 
     requests = warming_of(settings, symbols, source)
-    handles = act_as(by, settings).warm(requests)
+    handles = act_as(by).warm(requests)
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
 
 

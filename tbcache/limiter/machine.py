@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tbcache.io as io
 from tbcache.io.boundary import boundary
+from tbcache.io.log import get_logger, warn_if_unlogged
 from tbcache.limiter.marker import Marker, is_alive, pid_of
 from tbcache.store import Store
 
@@ -19,6 +20,11 @@ from tbcache.store import Store
 _PID_SPACE, _BOOT_ID = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
 #: A machine may be called by any of these names in the address of a server on itself.
 _LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
+_ALONE = (
+    "no REDIS_URL is set: limits, cache and cost are this process's own, and each other process sends as much"
+)
+
+log = get_logger(__name__)
 
 
 class Machine:
@@ -26,6 +32,7 @@ class Machine:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._has_said_alone = False
         self.renew()
 
     def renew(self) -> None:
@@ -52,10 +59,19 @@ class Machine:
 
         False where it could not be written, so that the process must not do so.
         """
-        # Where no Redis is configured, no process shares a limit, so no other has to know.
-        if self._store.is_shared and not self.is_marked_fallback:
+        if not self._store.is_shared:
+            # No process shares the limit, so no other has to know; whoever started it has.
+            self._say_alone()
+            return True
+        if not self.is_marked_fallback:
             self.is_marked_fallback = self.marker.set_fallback()
-        return self.is_marked_fallback or not self._store.is_shared
+        return self.is_marked_fallback
+
+    def _say_alone(self) -> None:
+        if not self._has_said_alone:
+            self._has_said_alone = True
+            log.warning("redis.none", hint=_ALONE)
+            warn_if_unlogged(_ALONE)
 
     def leave(self, *, has_sent: bool) -> None:
         """This process ends, and sends nothing any more."""

@@ -50,6 +50,11 @@ def test_a_planted_note_is_ignored_and_said_so(repository: Path, args: tuple[str
     assert not (repository / "executed").exists()
 
 
+def test_what_is_ignored_is_said_once(repository: Path, server: Server) -> None:
+    done = tbcache(repository, "queue", "pause", "news", REDIS_URL=server.url)
+    assert (done.code, done.err.count("up.json is ignored")) == (0, 1)
+
+
 def test_no_module_of_the_folder_is_imported_without_the_users_word(repository: Path, server: Server) -> None:
     """Libraries try to import what is not installed here: they would find it in the folder."""
     (repository / ".tbcache" / "up.json").unlink()
