@@ -73,6 +73,7 @@ class Job(Schema):
     queued_at: datetime | None
     starts_at: datetime | None = Field(description="Of a running one when it began.")
     tries: int = Field(description="How often it has failed.")
+    cause: str = Field(description="What it waits for, or why it was put off, in a few words.")
 
 
 class JobState(Schema):
@@ -83,7 +84,7 @@ class JobState(Schema):
     state: str = Field(description="`waiting`, `delayed`, `running`, `follows` a running job, or `dead`.")
     lane: str | None
     place: int | None = Field(description="In its lane, from 1.")
-    cause: str = Field(description="What it waits for, in a few words.")
+    cause: str = Field(description="What it waits for, or why it was put off, in a few words.")
     starts_at: datetime | None = Field(description="Of a running one when it began; null if nobody knows.")
     workers: int = Field(description="How many take jobs of its queue.")
     threads: int = Field(description="Those of all of them.")

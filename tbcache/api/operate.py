@@ -66,8 +66,11 @@ class Moved(Schema):
     job: str
     state: str = Field(
         description="`done`; `stopping`: its worker is told to stop it; `running`: a worker has it in hand; "
-        "`gone`: it is not there."
+        "`gone`: it is not there; `delayed`: it would be put off again at once, and stays so."
     )
+    why: Annotated[
+        str, Field(description="Why one that is `delayed` is, and until when; empty of others.")
+    ] = ""
 
 
 class JobsMeant(RequestBody):
@@ -138,8 +141,10 @@ def cancel_all(operator: Op, name: Name, body: JobsMeant) -> Cancelled:
 
 @write_router.post("/queue/{name}/jobs/{job}/promote")
 def promote(operator: Op, name: Name, job: JobId) -> Moved:
-    """Put a job that waits in front of its lane."""
-    return Moved(name=name, job=job, state=operator.promote(name, job))
+    """Put a job that waits in front of its lane; one that would be put off again at once stays put off."""
+    state = operator.promote(name, job)
+    why = f"{name} {operator.why_put_off(name)}" if state == "delayed" else ""
+    return Moved(name=name, job=job, state=state, why=why)
 
 
 @router.get("/weights")

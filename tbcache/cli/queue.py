@@ -173,9 +173,11 @@ def cancel(
 def promote(
     name: QueueName, job: JobId, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> int:
-    """Have a job that waits be the next of its lane."""
-    moved = act_as(who).promote(name, job)
-    return _say_moved(name, job, moved, "is the next of its lane", as_json=as_json)
+    """Have a job that waits be the next of its lane, unless it would be put off again at once."""
+    operator = act_as(who)
+    moved = operator.promote(name, job)
+    why = f"{name} {operator.why_put_off(name)}" if moved == "delayed" else ""
+    return _say_moved(name, job, moved, "is the next of its lane", as_json=as_json, why=why)
 
 
 @queues.command("weight", epilog=WEIGHT_EXAMPLE)
@@ -224,14 +226,15 @@ def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
     )
 
 
-def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool) -> int:
+def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool, why: str = "") -> int:
     words = {
         "done": done,
         "stopping": "runs: its worker is told to stop it, and it does not come again",
         "running": "is in a worker's hands, or follows one that is",
         "gone": "is not there",
+        "delayed": f"stays put off: {why}",
     }
-    tell({"name": name, "job": job, "state": state}, f"{job} {words[state]}", as_json=as_json)
+    tell({"name": name, "job": job, "state": state, "why": why}, f"{job} {words[state]}", as_json=as_json)
     return OK if state in ("done", "stopping") else FAILED
 
 
@@ -281,6 +284,7 @@ def _job_table(jobs: Iterable[ListedJob]) -> Table:
         "queued (UTC)",
         "starts (UTC)",
         "job",
+        "why",
     )
     return rows_table(columns, map(_job_cells, jobs))
 
@@ -297,4 +301,5 @@ def _job_cells(job: ListedJob) -> list[str]:
         f"{job.queued_at:%m-%d %H:%M:%S}" if job.queued_at else "-",
         f"{job.starts_at:%m-%d %H:%M:%S}" if job.starts_at else "?",
         job.job_id,
+        job.cause,
     ]

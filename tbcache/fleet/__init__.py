@@ -11,7 +11,7 @@ from tbcache.fleet.change import Change, ChangeKind, ChangeMark
 from tbcache.fleet.doctor import credentials_finding
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
-from tbcache.fleet.hindrance import Hindrance, hindrances
+from tbcache.fleet.hindrance import Hindrance, hindrances, put_off_by
 from tbcache.fleet.history import SPANS, HistorySpan, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
 from tbcache.fleet.model import (
@@ -108,6 +108,7 @@ __all__ = [
     "difference",
     "fetches_of",
     "hindrances",
+    "put_off_by",
     "remedy",
     "warming_of",
     "when",

@@ -381,7 +381,8 @@ class Fleet:
         Raises:
           InvalidRequest: no name (1-64 printable characters without spaces).
         """
-        return Operator(who, self._settings, self._store, self._directory, self._queue, lambda: self._cache)
+        parts = (self._settings, self._store, self._directory, self._queue)
+        return Operator(who, *parts, lambda: self._cache, self.status)
 
     def preview(self, pattern: str) -> Preview:
         """Which cached values a clear of ``pattern`` would remove: how many, and what they are.

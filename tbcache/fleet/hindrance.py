@@ -15,18 +15,29 @@ class Hindrance:
     """One reason: in words that follow the source's name, and until when it holds; None where nobody knows.
 
     With ``is_idle`` asking again changes nothing meanwhile: what is queued stays queued, or is refused.
-    Where a limit is used up, or others are before it, one more is only later.
+    Where a limit is used up, or others are before it, one more is only later. A job that it ``puts_off``
+    waits in no lane: whenever its turn comes, it is put off again.
     """
 
     what: str
     until: datetime | None = None
     is_idle: bool = True
+    puts_off: bool = False
 
 
 def hindrances(status: FleetStatus, name: str) -> tuple[Hindrance, ...]:
     """What keeps the source ``name`` from being asked; none where nothing does."""
     source = next((one for one in status.sources if one.name == name), None)
     return () if source is None or source.usage is None else tuple(_of(source, status))
+
+
+def put_off_by(status: FleetStatus, name: str) -> str:
+    """Why a job of ``name`` would be put off again as soon as its turn came, and until when, in words that
+    follow the source's name; "" where it would not."""
+    found = next((one for one in hindrances(status, name) if one.puts_off), None)
+    if found is None:
+        return ""
+    return found.what + (f" until {found.until:%Y-%m-%d %H:%M:%S} UTC" if found.until else "")
 
 
 def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
@@ -39,7 +50,7 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
         yield Hindrance(f"cannot be asked: Redis refuses its keys ({source.refused_reason})")
     if source.spent_until is not None:
         budget = "" if source.daily_budget is None else f" (${source.daily_budget:g})"
-        yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until)
+        yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until, puts_off=True)
     if source.closed_until is not None:
         yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until)
     elif source.state == "failing" and source.recent is not None:

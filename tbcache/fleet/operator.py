@@ -9,12 +9,15 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import Audit
 from tbcache.fleet.directory import Directory
+from tbcache.fleet.hindrance import put_off_by
+from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.standing import Thing, standing_of
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Lane, Limit
@@ -67,12 +70,13 @@ class Operator:
         directory: Directory,
         queue: Queue,
         cache: Callable[[], CacheManager],
+        look: Callable[[], FleetStatus],
     ) -> None:
         if not 1 <= len(who) <= WHO or not who.isprintable() or " " in who:
             raise InvalidRequest(f"{quoted(who)} is no name: 1 to {WHO} printable characters without spaces")
         self.who = who
         self._settings, self._store, self._directory, self._cache = settings, store, directory, cache
-        self._queue = queue
+        self._queue, self._look = queue, look
         self._audit = Audit(store)
         self._standing = standing_of(store)
 
@@ -185,15 +189,22 @@ class Operator:
             )
         return self._queue.waiting(self._directory.queue_name(name), where)
 
-    def promote(self, name: str, job_id: str) -> Moved:
-        """Put a job that waits in front of its lane: "done", or "running" where it waits no more, or for one
-        that runs, or "gone" where there is none.
+    def promote(self, name: str, job_id: str) -> Moved | Literal["delayed"]:
+        """Put a job that waits, also one that is put off, in front of its lane: "done", or "running" where it
+        waits no more, or for one that runs, or "gone" where there is none. Nothing is done of one that would
+        be put off again at once: "delayed", and :meth:`why_put_off` says why.
 
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        state = self._queue.promote(self._directory.queue_name(name), job_id)
-        return self._moved(state, "job.promote", name, job_id)
+        queue = self._directory.queue_name(name)
+        if self._queue.explain(queue, job_id).state == "delayed" and self.why_put_off(queue):
+            return "delayed"
+        return self._moved(self._queue.promote(queue, job_id), "job.promote", name, job_id)
+
+    def why_put_off(self, name: str) -> str:
+        """Why a job of ``name`` would be put off again at once; see :func:`put_off_by`."""
+        return put_off_by(self._look(), name)
 
     # Dead letters
 

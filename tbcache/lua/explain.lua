@@ -9,10 +9,12 @@
 -- Replies  now, interactive, prewarm, suspects, in_hand, limits, stamps, each, retry_at, is_stopped, reason, jobs
 --                   how many wait in each lane, and how many are in workers' hands; the limits in force; the stamps of
 --                   the slots in the longest window, the oldest first, each standing for so many; when the next slot
---                   may be had (us; 0: now), whether an operator has said that none may, and why. A job is {state, place, at}: "interactive", "prewarm",
---                   "suspects" with how many of that lane are before it; "delayed" with when it is due; "running" with
---                   when it began, 0 where that is not known; "follows": it comes after a job that runs; "dead"; "over"
-local MOST_STAMPS = 2000
+--                   may be had (us; 0: now), whether an operator has said that none may, and why. A job is {state,
+--                   place, at, reason, tries}: "interactive", "prewarm", "suspects" with how many of that lane are before
+--                   it; "delayed" with when it is due, why (see `reasons` in queue.lua), and how often it has failed;
+--                   "running" with when it began, 0 where that is not known; "follows": it comes after a job that
+--                   runs; "dead"; "over"
+local MOST_STAMPS, MOST_TRIES = 2000, 1000
 
 local now = server_time()
 local window = {slots = slots, state = state, fleet = fleet}
@@ -68,6 +70,12 @@ local function begun_at(id)
     return key and moment(redis.call('HGET', pending, '@' .. key)) or 0
 end
 
+-- What a hash has of a job; "" for nothing, and where the key is damaged, which hides nothing else.
+local function field(hash, name)
+    local found = redis.pcall('HGET', hash, name)
+    return type(found) == 'string' and found or ''
+end
+
 -- Most wait in the first of them.
 local PLACES = {{'interactive', interactive}, {'prewarm', prewarm}, {'suspects', suspects}}
 
@@ -75,17 +83,18 @@ local function stand(id)
     for _, lane in ipairs(PLACES) do
         local place = redis.call('ZRANK', lane[2], id)
         if place then
-            return {lane[1], place, 0}
+            return {lane[1], place, 0, '', 0}
         end
     end
     if redis.call('HEXISTS', jobs, id) == 0 then
-        return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0}
+        return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0, '', 0}
     end
     local due = redis.call('ZSCORE', delayed, id)
     if due then
-        return {'delayed', 0, int(tonumber(due))}
+        local failed = tonumber(field(tries, id)) or 0
+        return {'delayed', 0, int(tonumber(due)), field(reasons, '@' .. id), failed > 0 and failed < MOST_TRIES and failed or 0}
     end
-    return is_claimed(id) and {'running', 0, int(begun_at(id))} or {'follows', 0, 0}
+    return is_claimed(id) and {'running', 0, int(begun_at(id)), '', 0} or {'follows', 0, 0, '', 0}
 end
 
 local stands, names = {}, {}

@@ -10,7 +10,7 @@
 --              claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over
 --              delay for "later" (us)   1 when "later" is a try that failed, else 0
 --              slots to give back: the job's, where it was not begun; 0: none
---              reason, where it may come to be dead
+--              reason why it is dead, or put off
 --              slots that are used by now: the job's, where nobody else commits them; 0: none
 --              message in place of the job's, for "later"; "": the same
 -- "later" puts a job off; "back" puts it in front of its lane, or of the suspects. A job
@@ -48,6 +48,8 @@ local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try
             redis.call('HSET', jobs, id, message)
         end
         put_off(id, now + tonumber(delay))
+        redis.call('HSET', reasons, '@' .. id, int(now) .. ' ' .. is_try .. ' ' .. reason)
+        is_there[reasons] = true
     elseif what == 'back' then
         put_in_front(id)
         notify_worker()

@@ -27,7 +27,8 @@
 -- tries        HASH  job id -> how often it failed
 -- deaths       HASH  job id -> how often its worker died
 -- dead         ZSET  job id -> died at (us)      dead-jobs  HASH  job id -> message
--- reasons      HASH  job id -> why it is dead
+-- reasons      HASH  job id -> why it is dead. "@" .. job id -> when and why it was put off last: "<us> <1: a try has
+--                    failed, 0: none has> <words>", without words where whoever queued it has asked for that
 -- pace         HASH  minute since 1970 -> how many jobs were handed out in it; the last few
 -- bell         LIST  has an element when jobs came that no consumer has asked for; idle consumers pop it
 -- asked        STRING  when a worker last asked for jobs (us)
@@ -353,6 +354,9 @@ local function forget(ids, now)
         if part == jobs or part == lanes or is_there[part] then
             redis.call('HDEL', part, unpack(ids))
         end
+    end
+    for _, id in ipairs(is_there[reasons] and ids or {}) do
+        redis.call('HDEL', reasons, '@' .. id)
     end
 end
 

@@ -305,7 +305,18 @@ class PacingBroker(Broker):
             # It is put off already: this is one more.
             run(self._put(job._message, delay_ms, is_joining=False))
         else:
-            job.finish = Finish("later", delay_seconds=delay_ms / 1000, message=job.encode())
+            seconds, reason = delay_ms / 1000, _why_again(job)
+            job.finish = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)
+
+
+def _why_again(job: HeldJob) -> str:
+    """Why a job of a user's own comes again; "" where it has not failed."""
+    error = job._exception
+    if error is None:
+        return ""
+    if isinstance(error, dramatiq.Retry):
+        return str(error) or "it asked for another try"
+    return f"try {job.options.get('retries', 1)} failed: {type(error).__name__}: {error}"
 
 
 class _Current(CurrentMessage):

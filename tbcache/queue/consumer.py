@@ -365,7 +365,8 @@ class PacingConsumer(Consumer):
             return self._due(job)
         except Unknown as error:
             self._warn_once(str(error))
-            self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False))
+            reason = f"it needs a worker that knows {error}"
+            self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False, reason=reason))
         except Exception as error:
             reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
             log.warning("job.dead_lettered", source=self._source.name, reason=reason)

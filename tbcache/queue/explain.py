@@ -12,7 +12,9 @@ from typing import NamedTuple
 from tbcache.io import world
 from tbcache.limiter import limiter_of
 from tbcache.models import Limit
+from tbcache.models.untrusted import moment, printable
 from tbcache.monitoring.process import read_workers
+from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.estimate import Cause, Outlook, Start, Starts
 from tbcache.queue.script import EXPLAIN, Explain, Explained, Stand, queue_keys
 from tbcache.settings import Settings, Source, get_declared, get_source, source_names, unconfigured
@@ -33,8 +35,8 @@ class Explanation:
     "dead", or "over", as is what was never queued. Of one that waits, ``place`` counts from 1 in its ``lane``
     ("interactive", "prewarm" or "suspects"), ``cause`` says in a few words what it waits for, and
     ``starts_at`` when it will start, by what is known now: None where no worker takes the queue's jobs, or an
-    operator has paused it. Of one that is delayed it is when it is due; of a running one when it began, where
-    that is known.
+    operator has paused it. Of one that is delayed they are why it was put off, and when it is due; of a
+    running one ``starts_at`` is when it began, where that is known.
 
     ``workers`` take jobs of the queue; of their ``threads``, ``busy`` are at work on any queue's.
     """
@@ -67,7 +69,7 @@ class Explanation:
             cause = f", waits for {self.cause}" if self.cause else ""
             return f"place {self.place} in the lane {self.lane}{cause}, {when}"
         if self.state == "delayed":
-            return f"put off until {at}"
+            return f"put off until {at}: {self.cause}"
         if self.state == "running":
             return f"running since {at}" if at else "running"
         return {"follows": "comes after a running job of the same fetch", "dead": "dead"}.get(
@@ -104,6 +106,15 @@ class Prospect:
         start = self.start_of(stand) if stand.state in WAITING else None
         at = stand.at if start is None else start.at * MICROS
         return to_time(at) if at and math.isfinite(at) else None
+
+    def cause_of(self, stand: Stand) -> str:
+        """What a job waits for, or why it was put off, in a few words; "" of any other."""
+        if stand.state == "delayed":
+            stop = f"; the queue is {self.found.reason}" if self.found.is_stopped else ""
+            return f"{_why_delayed(stand, self.found.now)}{stop}"
+        if stand.state in WAITING:
+            return _words(self.start_of(stand), self.found, stand)
+        return ""
 
     def start_after_queueing(self, stand: Stand) -> datetime | None:
         """When a job that was just queued starts, if it has not by now; None where no worker takes it."""
@@ -168,14 +179,13 @@ async def explain(store: Store, settings: Settings, source: Source, job_id: str)
     prospect = await prospect_of(store, settings, source, [job_id])
     (stand,), crew = prospect.found.jobs, prospect.crew
     is_waiting = stand.state in WAITING
-    start = prospect.start_of(stand) if is_waiting else None
     return Explanation(
         queue=source.name,
         job_id=job_id,
         state="waiting" if is_waiting else stand.state,
         lane=stand.state if is_waiting else None,
         place=stand.place + 1 if is_waiting else None,
-        cause=_words(start, prospect.found, stand) if is_waiting else "",
+        cause=prospect.cause_of(stand),
         starts_at=prospect.moment_of(stand),
         workers=crew.workers,
         threads=crew.threads,
@@ -213,6 +223,19 @@ def crew_of(store: Store, queue: str) -> QueueWorkers:
         sum(worker.busy for worker in found),
         sum(paces) / len(paces) if paces else 0.0,
     )
+
+
+def _why_delayed(stand: Stand, now: int) -> str:
+    """Why a job is put off, as it was recorded then; see ``reasons`` in queue.lua."""
+    at, is_try, words = (*stand.reason.split(" ", 2), "", "")[:3]
+    put_off_at = moment(at)
+    if put_off_at is None or not words:
+        return "a delay was asked for"
+    is_today = put_off_at.date() == to_time(now).date()
+    when = f"{put_off_at:%H:%M:%S} UTC" if is_today else f"{put_off_at:%Y-%m-%d %H:%M:%S} UTC"
+    if is_try == "1":
+        return f"try {stand.tries} of {MOST_TRIES} failed at {when}: {printable(words)}"
+    return f"{printable(words)} (at {when})"
 
 
 def _words(start: Start | None, found: Explained, stand: Stand) -> str:

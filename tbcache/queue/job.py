@@ -180,7 +180,7 @@ class Finish:
     is_try: bool = False
     #: False where nothing was sent for it, and its slot is free for another.
     is_begun: bool = True
-    #: Why it is dead, where it is.
+    #: Why it is dead or put off, where it is; "" of one that is put off as whoever queued it asked.
     reason: str = ""
     #: What is to be its message when it comes again; empty for the same.
     message: bytes = b""

@@ -61,7 +61,8 @@ class ListedJob:
 
     ``place`` counts from 1 in its ``lane``, of one that waits. ``starts_at`` is when it will start, by what
     is known now; of a delayed one when it is due, of a running one when it began; None where nobody knows.
-    ``symbol`` is None of a job that is no fetch, ``tries`` is how often it has failed.
+    ``cause`` says what one that waits waits for, and why a delayed one was put off. ``symbol`` is None of a
+    job that is no fetch, ``tries`` is how often it has failed.
     """
 
     queue: str
@@ -75,6 +76,7 @@ class ListedJob:
     queued_at: datetime | None
     starts_at: datetime | None
     tries: int
+    cause: str
 
 
 class JobPage(NamedTuple):
@@ -244,6 +246,7 @@ class Listing:
             queued_at=summary.queued_at,
             starts_at=prospect.moment_of(stand),
             tries=whole_number(known.tries) or 0,
+            cause=prospect.cause_of(stand),
         )
 
     def _key(self, part: str) -> str:

@@ -19,7 +19,7 @@ from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
 from tbcache.queue.slot import current_slot
 
 #: After so long a job that was to load anew looks whether it may.
-NOT_LOADED_SECONDS = 2.0
+NOT_LOADED_SECONDS, NOT_LOADED = 2.0, "it is to be loaded anew, and another load was under way"
 
 
 class JobMiddleware(Middleware):
@@ -94,7 +94,7 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
         # Nothing was sent for it: its slot goes to the next job, and is not held until its lease is over.
         return Finish("dead", result, is_begun=False, reason=reason)
     if isinstance(error, RateLimited):
-        return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS))
+        return Finish("later", delay_seconds=max(error.retry_after, SOON_SECONDS), reason=error.reason)
     if isinstance(error, UpstreamError) and not comes_again(error, is_awaited=is_awaited):
         return Finish("done", result)
     delay = error.retry_at.timestamp() if isinstance(error, UpstreamError) and error.retry_at else None
@@ -106,7 +106,7 @@ def _not_loaded(outcome: Any) -> Finish:
     """What becomes of a job that was to load anew, and got what was loaded before: another loads it, or the
     source is closed."""
     if outcome.error is None:
-        return Finish("later", delay_seconds=NOT_LOADED_SECONDS)
+        return Finish("later", delay_seconds=NOT_LOADED_SECONDS, reason=NOT_LOADED)
     reason = f"it was not loaded anew: {outcome.error.message}"
     return Finish("later", Result(failure=outcome.error), RETRY_SECONDS, is_try=True, reason=reason)
 

@@ -199,11 +199,13 @@ class Explain(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """Where a job stands; explain.lua has the states."""
+    """Where a job stands; explain.lua has the states. ``reason`` and ``tries`` are of one that is put off."""
 
     state: str
     place: int
     at: int
+    reason: str
+    tries: int
 
 
 class Explained(NamedTuple):

@@ -717,6 +717,54 @@ def test_a_job_is_found_put_first_and_cancelled(client: TestClient, store: Store
     assert [job.job_id for job in queue.jobs("reddit", JobFilter(), 9)] == [first.job_id]
 
 
+def test_a_job_that_waits_or_is_put_off_says_why(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """The same words wherever it is seen, and beside the queue what holds all of it up, and until when."""
+    queue, state = Queue(store, settings), store.keys.state("reddit")
+    queue.enqueue(FetchRequest("reddit", "GME"))
+    later = queue.enqueue(FetchRequest("reddit", "AAPL"), delay_seconds=600.0).job_id
+    noted = f"{int(time.time() * 1e6)} 0 the day's budget is spent"
+    store.client.hset(store.keys.queue("reddit", "reasons"), f"@{later}", noted)
+    store.client.expire(store.keys.queue("reddit", "reasons"), 60)
+    store.client.hset(state, mapping={"closed_until": 4_000_000_000_000_000, "closed_reason": "HTTP 429"})
+    store.client.expire(state, 60)
+    seen = text_of(client.get("/jobs?source=reddit").text)
+    assert "reddit it is closed (HTTP 429) until Oct 02, 07:06 UTC 1 0 0 1" in seen
+    assert "GME waiting, number 1 of interactive a worker: none takes jobs of this queue" in seen
+    words = r"the day's budget is spent \(at [^)]+ UTC\)"
+    assert re.search(rf"AAPL delayed {words}", seen)
+    assert re.search(rf"is put off until [^.]+: {words}\.", _card_of(client, "AAPL"))
+    told = {one["symbol"]: one["cause"] for one in client.get("/api/jobs?name=reddit").json()}
+    assert told["GME"] == "a worker: none takes jobs of this queue"
+    assert re.fullmatch(words, told["AAPL"])
+    assert client.get(f"/api/jobs/{later}").json()["cause"] == told["AAPL"]
+
+
+def test_a_job_that_would_be_put_off_again_cannot_be_the_next(
+    client_for: ClientFor, settings_for: SettingsFor, server: Server, store: Store
+) -> None:
+    """Its button is disabled with the reason, and who says it over HTTP is told so as well."""
+    variables = {"TBCACHE_TWITTER__BEARER_TOKEN": "secret", "TBCACHE_TWITTER__DAILY_BUDGET": "2"}
+    settings = settings_for(server, **variables)
+    client, queue = client_for(settings), Queue(store, settings)
+    job = queue.enqueue(FetchRequest("twitter", "AAPL"), delay_seconds=600.0).job_id
+    assert "Next</button> <form" in re.sub(r"</form>\s*", " ", client.get("/jobs").text)
+    store.client.hset(store.keys.usage("twitter", utc_now()), "spent", 2_000_000)
+    store.client.expire(store.keys.usage("twitter", utc_now()), 60)
+    page = client.get("/jobs").text
+    words = "has spent its budget for the day ($2)"
+    assert re.search(r"<button disabled[^>]*>Next</button>", page)
+    assert f"Next (it {words} until " in text_of(page)
+    assert f"twitter it {words} until " in text_of(page)
+    told = client.post(f"/api/queue/twitter/jobs/{job}/promote").json()
+    assert (told["state"], told["why"].startswith(f"twitter {words} until ")) == ("delayed", True)
+    one: Any = {"source": "twitter", "job": job}
+    assert f"The job stays put off: twitter {words} until " in text_of(
+        act(client, "promote", sure="yes", **one).text
+    )
+
+
 def test_what_is_done_to_the_dead_of_one_error_is_done_so_on_the_command_line(client: TestClient) -> None:
     """Whoever copies the command beside the question must not forget all the others as well."""
     asked = text_of(act(client, "purge", source="reddit", error="no date", symbol="GME").text)

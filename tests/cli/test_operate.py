@@ -8,6 +8,7 @@ import pytest
 
 from tbcache.fleet import Fleet
 from tbcache.fleet.operator import LimitsInForce, Operator
+from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import TbcacheError
 from tbcache.queue import JobFilter, Queue
@@ -117,11 +118,28 @@ def test_dead_letters_are_counted_before_anything_is_done(
         == "tbcache: twitter: 1 forgotten\n"
     )
     assert (
+        cli("queue", "list", "twitter", **url).data[0]["cause"] == "a worker: none takes jobs of this queue"
+    )
+    assert (
         cli("queue", "promote", "twitter", "job-2", **url).err == "tbcache: job-2 is the next of its lane\n"
     )
     assert cli("queue", "cancel", "twitter", "job-2", "--yes", **url).code == 0
     again = cli("queue", "cancel", "twitter", "job-2", "--yes", **url)
     assert (again.code, again.err) == (1, "tbcache: job-2 is not there\n")
+
+
+def test_a_job_that_would_be_put_off_again_is_not_called_the_next(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """It was the next of its lane, by what was said, and was not."""
+    job = Queue(store, settings).enqueue(FetchRequest("twitter", "AAPL"), delay_seconds=600.0).job_id
+    store.client.hset(store.keys.usage("twitter", utc_now()), "spent", 2_000_000)
+    store.client.expire(store.keys.usage("twitter", utc_now()), 60)
+    variables = {"TBCACHE_TWITTER__BEARER_TOKEN": "secret", "TBCACHE_TWITTER__DAILY_BUDGET": "2"}
+    done = cli("queue", "promote", "twitter", job, REDIS_URL=server.url, **variables)
+    assert (done.code, done.data["state"]) == (1, "delayed")
+    words = "stays put off: twitter has spent its budget for the day ($2) until "
+    assert done.err.startswith(f"tbcache: {job} {words}")
 
 
 def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -17,7 +18,18 @@ from tbcache.api.page import may, part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
-from tbcache.fleet import DeadLetter, DeathCount, Fleet, FleetStatus, JobFilter, LetterMark, ListedJob
+from tbcache.api.page.words import it
+from tbcache.fleet import (
+    DeadLetter,
+    DeathCount,
+    Fleet,
+    FleetStatus,
+    JobFilter,
+    LetterMark,
+    ListedJob,
+    hindrances,
+    put_off_by,
+)
 from tbcache.models.error import RedisUnreachable
 
 #: So many jobs of a queue are listed, and of one that is looked at alone; so many that died, and of what.
@@ -67,12 +79,21 @@ async def jobs(
         barred=may.barred(request),
         found=found,
         where=where,
+        held=_held(status),
+        again={one.name: put_off_by(status, one.name) for one in status.sources},
         # What the buttons of a queue go by: its name is said beside it.
         search={name: value for name, value in where.items() if name != "source"},
         is_later=bool(after),
         most=_most_jobs(where),
         most_dead=_most_letters(where),
     )
+
+
+def _held(status: FleetStatus) -> dict[str, list[tuple[str, datetime | None]]]:
+    """By queue, what keeps all of its jobs from being done, and until when; None where nobody knows."""
+    sources = [(one.name, hindrances(status, one.name)) for one in status.sources]
+    held = {name: [(it(one.what), one.until) for one in found if one.is_idle] for name, found in sources}
+    return held | {one.name: [(it(f"is {one.order}"), None)] for one in status.queues if one.order}
 
 
 def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str], after: LetterMark | None) -> _Found:

@@ -30,6 +30,8 @@ def _job(do: Doing) -> str:
 def _said(do: Doing, state: str, done: str) -> str:
     if state == "stopping":
         return f"A worker has {do.field('job')} in hand, and is told to stop it. It does not come again."
+    if state == "delayed":
+        return f"The job stays put off: {do.source} {do.operator.why_put_off(do.source)}."
     if state == "running":
         return f"A worker has {do.field('job')} in hand by now: it is left alone."
     return f"The job is {done}." if state == "done" else "The job is over by now."
