@@ -124,7 +124,8 @@ class Admission:
         that process may count on the same slot.
         """
         source = grant.ask.source.name
-        if grant.starts_at > grant.granted_at and not self._limiter.process_window(source).promises.are_kept:
+        promises = self._limiter.process_window(source).promises
+        if grant.starts_at > grant.granted_at and not promises.is_kept(grant.granted_at):
             return False
         closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at

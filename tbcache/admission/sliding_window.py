@@ -40,13 +40,15 @@ class _Decision(NamedTuple):
     """Whether a slot was taken, and the status of the limit.
 
     ``seconds`` is how long to wait until the slot may be used, or until it is worth asking again.
-    ``is_brief``: a slot is free, and another process only has to give it back.
+    ``is_brief``: a slot is free, and another process only has to give it back. ``asked_at`` is when it was
+    asked for (monotonic).
     """
 
     allowed: bool
     status: RateLimitStatus
     seconds: float
     is_brief: bool = False
+    asked_at: float = 0.0
 
 
 class SlidingWindow:
@@ -154,7 +156,7 @@ class SlidingWindow:
             if asked.allowed:
                 self._take_back(slot, cost)
             raise
-        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.are_kept)
+        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
         if asked.allowed and not is_held:
             await self._limiter.ends.release(self.source.name, slot, cost)
         return is_held
@@ -255,9 +257,10 @@ class SlidingWindow:
             # A process that only looks need not be known to the fleet.
             return self._read(await self._limiter.look(TAKE, name, call))
         want = Want(name, slot, cost, limits or self.source.limits)
-        return self._read((await self._limiter.take(TAKE, want, call)).reply)
+        replied = await self._limiter.take(TAKE, want, call)
+        return self._read(replied.reply, replied.asked_at)
 
-    def _read(self, found: Taken) -> _Decision:
+    def _read(self, found: Taken, asked_at: float = 0.0) -> _Decision:
         status = RateLimitStatus(
             source=self.source.name,
             allowed=found.limit,
@@ -270,7 +273,7 @@ class SlidingWindow:
         )
         until = found.start if found.is_allowed else found.retry_at
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
-        return _Decision(found.is_allowed, status, seconds, is_brief=found.code == GIVING_BACK)
+        return _Decision(found.is_allowed, status, seconds, found.code == GIVING_BACK, asked_at)
 
     def _ask_fallback(
         self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str

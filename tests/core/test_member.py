@@ -219,7 +219,7 @@ def test_a_process_of_this_machine_that_died_is_dead_lettered(store: Store, ghos
     store.client.hset(store.keys.state("twitter"), "share:elsewhere-1", 0.5)
     Membership(store).beat("twitter")
     assert members_of(store) == {limiter_of(store).member, "elsewhere-1"}
-    assert not limiter_of(store).process_window("twitter").promises.are_kept
+    assert not limiter_of(store).process_window("twitter").promises.is_kept(time.monotonic())
     limiter_of(store).windows.machine.marker_of(ghost).remove()
 
 
@@ -373,23 +373,42 @@ def test_what_was_free_is_shared_out(clock: Clock) -> None:
 
 def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> None:
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
-    window = window_of(clock, taken=0, allowance=0, share=0.5)
-    assert window.promises.are_kept
-    window.promises.record_fleet(clock.now, are_all_present=True)
-    window.promises.record(clock.now + 5.0, clock.now)
+    promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
+    assert promises.is_kept(asked_at)
+    promises.record_fleet(asked_at, are_all_present=True)
+    promises.record(asked_at + 5.0, asked_at)
     clock.now += 0.99 * PROMISE_SECONDS
-    assert window.promises.are_kept
+    assert promises.is_kept(asked_at)
     clock.now += 0.01 * PROMISE_SECONDS
-    assert not window.promises.are_kept
-    assert window.promises.need_beat(PROMISE_SECONDS)
-    window.promises.record_fleet(clock.now, are_all_present=False)
-    assert not window.promises.are_kept
+    assert not promises.is_kept(asked_at)
+    assert promises.need_beat(PROMISE_SECONDS)
+    promises.record_fleet(clock.now, are_all_present=False)
+    assert not promises.is_kept(clock.now)
     # Nothing is promised while somebody is absent: nobody was.
-    window.promises.record(clock.now + 5.0, clock.now)
-    assert window.promises.are_kept
-    assert not window.promises.need_beat(PROMISE_SECONDS)
+    promises.record(clock.now + 5.0, clock.now)
+    assert promises.is_kept(clock.now)
+    assert not promises.need_beat(PROMISE_SECONDS)
     clock.now += 5.0
-    assert not window.promises.need_beat(PROMISE_SECONDS)
+    assert not promises.need_beat(PROMISE_SECONDS)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_promise_is_kept_no_more_once_somebody_was_absent(clock: Clock, is_told: bool) -> None:
+    """He is back, and what he has sent alone came in place of what had left of his."""
+    promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
+    promises.record(asked_at + 5.0, asked_at)
+    for _ in range(4):
+        clock.now += 0.9 * PROMISE_SECONDS
+        promises.record_fleet(clock.now, are_all_present=True)
+    assert promises.is_kept(asked_at)
+    if is_told:
+        promises.record_fleet(clock.now, are_all_present=False)
+    else:
+        # Nobody has looked for so long that he may have gone and come.
+        clock.now += 1.1 * PROMISE_SECONDS
+    promises.record_fleet(clock.now, are_all_present=True)
+    assert not promises.is_kept(asked_at)
+    assert promises.is_kept(clock.now)
 
 
 def test_nothing_is_promised_while_somebody_is_absent(admission: Admission, store: Store) -> None:
@@ -706,7 +725,7 @@ def test_five_thousand_members_break_no_script(store: Store, admission: Admissio
     silence(store, "elsewhere-1.x")
     Membership(store).beat("twitter")
     assert limiter_of(store).process_window("twitter").processes == 5_001
-    assert not limiter_of(store).process_window("twitter").promises.are_kept
+    assert not limiter_of(store).process_window("twitter").promises.is_kept(time.monotonic())
     admission.admit(ask("A"))
     assert "twitter" not in limiter_of(store).windows.broken
     assert leave(store, "elsewhere-2.x", is_clean=True) == 0

@@ -140,9 +140,16 @@ _SHARING = (
     ),
     _bug(
         "a promise is kept whoever is absent",
-        "tbcache.limiter.promise:Promises.are_kept",
-        "return io.now() - self._all_present_at <= PROMISE_SECONDS",
+        "tbcache.limiter.promise:Promises.is_kept",
+        "return is_known and asked_at >= self._unbroken_since",
         "return True",
+    ),
+    _bug(
+        "a promise is kept though one that was absent is back",
+        "tbcache.limiter.promise:Promises.is_kept",
+        " and asked_at >= self._unbroken_since",
+        "",
+        _CUT,
     ),
 )
 _LOSS = (
