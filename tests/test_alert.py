@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import socket
@@ -169,10 +170,10 @@ class Following:
     """Follows troubles through time, by rules."""
 
     def __init__(self, rules: str) -> None:
-        self.rules, self.known = read_rules(rules), dict[str, Incident]()
+        self.rules, self.known, self.ids = read_rules(rules), dict[str, Incident](), itertools.count()
 
     def see(self, at: Any, *troubles: Trouble) -> list[Incident]:
-        found = follow(self.known.values(), troubles, at, self.rules, lambda: f"id-{len(self.known)}")
+        found = follow(self.known.values(), troubles, at, self.rules, lambda: f"id-{next(self.ids)}")
         self.known |= {one.id: one for one in found}
         return found
 
@@ -218,6 +219,21 @@ def test_troubles_of_one_kind_and_source_are_one_incident() -> None:
     drift = [trouble("drift", "news", f"news: other {what}") for what in ("limits", "budgets")]
     (one,) = Following("*:0s").see(NOW, *drift)
     assert one.what == "news: other limits; news: other budgets"
+
+
+def test_each_queue_of_a_user_has_its_incident_and_its_rule() -> None:
+    """Of the second nobody was told, and the first had ended when the second was mended."""
+    fleet = Following("*:0s,unserved@mail:never")
+    billing, mail = (
+        Trouble("unserved", f"the queue {name}: 1 queued", "start one", queue=name)
+        for name in ("billing", "mail")
+    )
+    found = {one.name: one for one in fleet.see(NOW, billing, mail)}
+    assert {name: one.unsent for name, one in found.items()} == {"billing": "opened", "mail": ""}
+    told = message_of(found["billing"], "opened", "a-fleet", Redactor(()))
+    assert json.loads(told.body)["data"]["queue"] == "billing"
+    (gone,) = fleet.see(after(5), mail)
+    assert (gone.queue, gone.gone_at) == ("billing", after(5))
 
 
 def test_who_is_told_is_told_what_is_wrong_by_then() -> None:

@@ -25,6 +25,7 @@ class Incident(Schema):
     id: str
     kind: str
     source: str | None
+    queue: str | None = Field(description="The queue that it is about, where that is no source's.")
     what: str
     todo: str
     began_at: datetime

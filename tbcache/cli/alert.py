@@ -55,7 +55,7 @@ def alert(
     if not shown:
         say("there was no trouble within the last 7 days")
         return
-    columns = ("kind", "source", "began at (UTC)", ">lasted", "state", "what")
+    columns = ("kind", "of", "began at (UTC)", ">lasted", "state", "what")
     print_table(rows_table(columns, map(_row, shown)))
 
 
@@ -87,7 +87,7 @@ def _row(one: Incident) -> tuple[str, ...]:
     from tbcache.fleet import when
 
     now = utc_now()
-    return one.kind, one.source or "-", when(one.began_at, now), age(one.lasted(now)), _state(one), one.what
+    return one.kind, one.name or "-", when(one.began_at, now), age(one.lasted(now)), _state(one), one.what
 
 
 def _state(one: Incident) -> str:

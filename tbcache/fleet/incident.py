@@ -30,10 +30,14 @@ _KEY_KEPT = timedelta(days=32)
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 News = Literal["", "opened", "resolved"]
+#: A kind of trouble, and the source or the queue that it is about.
+IncidentKey = tuple[str, str | None]
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """A trouble of ``kind``, of one source or of none; moments are UTC.
+    """A trouble of ``kind``, of one source, of one ``queue`` of a user's own actors, or of neither.
+
+    Moments are UTC.
 
     ``began_at`` is when it began, as far as that is known, and ``seen_at`` when it was first seen.
     ``gone_at`` is since when it is not seen any more; ``ended_at`` is the same once that has lasted, so
@@ -58,11 +62,17 @@ class Incident(msgspec.Struct, frozen=True):
     sent: News = ""
     tries: Count = 0
     next_try_at: Moment | None = None
+    queue: str | None = None
 
     @property
-    def key(self) -> tuple[str, str | None]:
+    def name(self) -> str | None:
+        """The source or the queue that it is about."""
+        return self.source or self.queue
+
+    @property
+    def key(self) -> IncidentKey:
         """There is one at a time of each."""
-        return self.kind, self.source
+        return self.kind, self.name
 
     @property
     def unsent(self) -> News:
@@ -192,7 +202,13 @@ def read_incident(text: bytes) -> Incident | None:
     except NotJson:
         return None
     what, todo = printable(found.what, LINE), printable(found.todo, LINE)
-    source = None if found.source is None else printable(found.source)
+    source, queue = (None if name is None else printable(name) for name in (found.source, found.queue))
     return msgspec.structs.replace(
-        found, id=printable(found.id, 40), kind=printable(found.kind), source=source, what=what, todo=todo
+        found,
+        id=printable(found.id, 40),
+        kind=printable(found.kind),
+        source=source,
+        what=what,
+        todo=todo,
+        queue=queue,
     )

@@ -11,7 +11,7 @@ from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.models import Charge
-from tbcache.models.trouble import TroubleKind
+from tbcache.models.trouble import HELD_UP, TroubleKind
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
 from tbcache.settings import why_off
@@ -204,6 +204,16 @@ class Trouble:
     since: datetime | None = None
     until: datetime | None = None
     queue: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The source or the queue that it is about."""
+        return self.source or self.queue
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it gets worse while nobody does anything: else something is held up, or over."""
+        return self.kind not in HELD_UP
 
     def line(self, now: datetime) -> str:
         """All of it in one line; a moment has its date where that is not the day of ``now`` (UTC)."""

@@ -46,7 +46,7 @@ def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Troubl
 
 def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ...]:
     """Everything that is wrong; ``deaths`` are the jobs that died of late, by queue."""
-    return (
+    found = (
         *_layouts(status.workers),
         *_rights(status.missing_rights),
         *_unwatched(status.unwatched),
@@ -60,6 +60,7 @@ def troubles(status: FleetStatus, deaths: Iterable[Deaths]) -> tuple[Trouble, ..
         *_deaths(deaths, {queue.name for queue in status.queues}),
         *_drift(status),
     )
+    return tuple(sorted(found, key=lambda one: not one.is_bad))
 
 
 def _layouts(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:

@@ -32,7 +32,7 @@ _RULE = re.compile(r"([a-z_*]+)(?:@([\w.\-]+))?:(?:(\d+(?:\.\d+)?)([a-z]+)|never
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Troubles of ``kind`` (``*``: any), of one source or of all, are told of when they have lasted
+    """Troubles of ``kind`` (``*``: any), of one source or queue or of all, are told of when they have lasted
     ``seconds``; None: never.
     """
 
@@ -146,7 +146,7 @@ def span(seconds: float) -> str:
 def _rule(text: str) -> AlertRule:
     found = _RULE.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text[:80]!r} is not KIND[@SOURCE]:TIME, like closed@reddit:5m or drift:never")
+        raise ValueError(f"{text[:80]!r} is not KIND[@NAME]:TIME, like closed@reddit:5m or drift:never")
     kind, source, number, unit = found.groups()
     kind = kind.lower()
     if kind != ANY and kind not in KINDS:

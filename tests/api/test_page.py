@@ -638,21 +638,23 @@ def test_what_a_drained_source_would_refuse_is_disabled_and_what_matches_nothing
         ), path
 
 
-def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store, settings: Settings) -> None:
+def test_a_trouble_has_its_place_and_its_button(
+    client: TestClient, store: Store, monitor: UsageMonitor
+) -> None:
     """And what is lost by it comes last."""
     bury(store, "reddit", "GME", "no `date`")
-    act(client, "pause", source="news", sure="yes")
+    act(client, "pause", source="twitter", sure="yes")
     page = client.get("/").text
     dead, paused = (
         next(one for one in page.split("<li ") if words in text_of(one))
-        for words in ("reddit: 1 queued fetch died", "news is paused")
+        for words in ("reddit: 1 queued fetch died", "twitter is paused")
     )
     assert re.search('action="/act/requeue">.*name="source" value="reddit"', dead)
     assert '<a href="/jobs?source=reddit">jobs of reddit</a>' in dead
     assert dead.index("<code>tbcache dead requeue reddit</code>") < dead.index("dead purge")
     assert "no `date`" in text_of(dead)
-    assert re.search('action="/act/resume">.*name="source" value="news"', paused)
-    assert '<a href="/source/news">' in paused
+    assert re.search('action="/act/resume">.*name="source" value="twitter"', paused)
+    assert '<a href="/source/twitter">' in paused
     # What gets no worse by itself is no alarm, and stands below what does.
     assert '<dd class="fair"><span class="dot fair"></span>2</dd>' in page
     until = int((time.time() + 600) * 1e6)
@@ -664,6 +666,16 @@ def test_a_trouble_has_its_place_and_its_button(client: TestClient, store: Store
     page = client.get("/").text
     assert '<dd class="bad"><span class="dot bad"></span>3</dd>' in page
     assert re.findall('<li class="(bad|fair)">', page) == ["bad", "fair", "fair"]
+    # As in every other view.
+    told = client.get("/api/monitoring/status").json()["troubles"]
+    assert [one["kind"] for one in told] == ["closed", "paused", "dead_letters"]
+    # What is queued again while its source fails dies again.
+    store.client.hdel(store.keys.state("reddit"), "closed_until", "closed_reason")
+    monitor.count("reddit", {"ended": 2, "error.unavailable": 2})
+    assert monitor.flush()
+    client.app.state.live.forget()  # type: ignore[attr-defined]
+    dead = next(one for one in client.get("/").text.split("<li ") if "queued fetch died" in text_of(one))
+    assert "Queue again (it is failing)" in text_of(dead)
 
 
 def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(

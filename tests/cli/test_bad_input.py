@@ -113,7 +113,7 @@ SETTINGS = [
     ("TBCACHE_TWITTER__BASE_URL", "http://host:port", "it should be https://HOST or http://HOST:PORT"),
     ("TBCACHE_ALERT_RULES", "closd:5m", "'closd' is no kind of trouble; did you mean 'closed'?"),
     ("TBCACHE_ALERT_RULES", "closed@redit:5m", "'redit' is no source; did you mean 'reddit'?"),
-    ("TBCACHE_ALERT_RULES", "closed", "'closed' is not KIND[@SOURCE]:TIME, like closed@reddit:5m"),
+    ("TBCACHE_ALERT_RULES", "closed", "'closed' is not KIND[@NAME]:TIME, like closed@reddit:5m"),
     ("TBCACHE_ALERT_RULES", "closed:5minutes", "has an unknown unit 'minutes'"),
     ("TBCACHE_ALERT_RULES", "closed:31d", "is longer than 30d"),
     ("TBCACHE_ALERT_RULES", "closed:1m,closed:2m", "closed is there twice"),

@@ -17,8 +17,6 @@ _BUTTONS = {
     "paused": ("resume", "Resume"),
     "dead_letters": ("requeue", "Queue again"),
 }
-#: What is held up, or over, and gets no worse while nobody does anything.
-_FAIR = ("paused", "budget", "backlog", "plan", "dead_letters", "drift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +34,39 @@ class Mend:
     @property
     def name(self) -> str:
         """The source, or the queue, that the button is about."""
-        return self.trouble.source or self.trouble.queue or ""
+        return self.trouble.name or ""
 
     @property
     def tone(self) -> Tone:
-        return "fair" if self.trouble.kind in _FAIR else "bad"
+        return "bad" if self.trouble.is_bad else "fair"
 
 
 def mends(status: FleetStatus) -> list[Mend]:
-    """One for each trouble of the fleet, the bad ones first."""
+    """One for each trouble of the fleet."""
     orders = {
         **{one.name: one.order for one in status.sources},
         **{one.name: one.order for one in status.queues},
     }
-    drained = {name: f"it is {one}" for name, one in orders.items() if one and one.what == "drain"}
-    return sorted((_mend(one, drained) for one in status.troubles), key=lambda mend: mend.tone != "bad")
+    # What is queued again now would be refused, or die again.
+    held = {
+        **{one.name: "it is failing" for one in status.sources if one.state == "failing"},
+        **{name: f"it is {one}" for name, one in orders.items() if one and one.what == "drain"},
+    }
+    return [_mend(one, held) for one in status.troubles]
 
 
 def tone_of(mends: Sequence[Mend]) -> Tone:
-    """How bad the worst of them is."""
+    """How bad the worst of them is, which is the first."""
     return mends[0].tone if mends else "good"
 
 
-def _mend(trouble: Trouble, drained: Mapping[str, str]) -> Mend:
+def _mend(trouble: Trouble, held: Mapping[str, str]) -> Mend:
     path, place = _where(trouble)
-    name = trouble.source or trouble.queue
+    name = trouble.name
     if name is None:
         return Mend(trouble, path, place)
     verb, label = _BUTTONS.get(trouble.kind, ("", ""))
-    return Mend(trouble, path, place, verb, label, drained.get(name, "") if verb == "requeue" else "")
+    return Mend(trouble, path, place, verb, label, held.get(name, "") if verb == "requeue" else "")
 
 
 def _where(trouble: Trouble) -> tuple[str, str]:

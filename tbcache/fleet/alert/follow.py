@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from tbcache.fleet.incident import Incident
+from tbcache.fleet.incident import Incident, IncidentKey
 from tbcache.fleet.model import Trouble
 from tbcache.models.untrusted import LINE, printable
 from tbcache.settings.alert import AlertRule, rule_for
@@ -18,8 +19,6 @@ HOLD = timedelta(seconds=60)
 #: hour (RECENT).
 LONGEST_HOLD = timedelta(minutes=30)
 RECENT = timedelta(hours=1)
-
-IncidentKey = tuple[str, str | None]
 
 
 def follow(
@@ -45,13 +44,13 @@ def follow(
 
 
 def _by_key(troubles: Iterable[Trouble]) -> dict[IncidentKey, Trouble]:
-    """One trouble of each kind and source; where there are several, with the words of all."""
+    """One trouble of each kind and source, or queue; where there are several, with the words of all."""
     found: dict[IncidentKey, Trouble] = {}
     for one in troubles:
-        key: IncidentKey = (one.kind, one.source)
+        key = one.kind, one.name
         if (first := found.get(key)) is not None:
             since = min((moment for moment in (first.since, one.since) if moment), default=None)
-            one = Trouble(first.kind, f"{first.what}; {one.what}", first.todo, first.source, since)
+            one = dataclasses.replace(first, what=f"{first.what}; {one.what}", since=since)
         found[key] = one
     return found
 
@@ -60,7 +59,9 @@ def _seen(before: Incident | None, trouble: Trouble, now: datetime, new_id: Call
     what, todo = _words(trouble)
     if before is None:
         began_at = min(trouble.since or now, now)
-        return Incident(new_id(), trouble.kind, trouble.source, what, todo, began_at, seen_at=now)
+        return Incident(
+            new_id(), trouble.kind, trouble.source, what, todo, began_at, seen_at=now, queue=trouble.queue
+        )
     if before.gone_at is not None:
         return replace(before, gone_at=None, times=before.times + 1, what=what, todo=todo)
     # The words count what changes each second; those at its begin and when somebody is told are enough.
@@ -84,7 +85,7 @@ def _opened(
     one: Incident, trouble: Trouble | None, now: datetime, rules: Sequence[AlertRule], hold: timedelta
 ) -> Incident:
     """``one``, opened where it is there and has lasted as long as its rule says."""
-    rule = rule_for(rules, one.kind, one.source)
+    rule = rule_for(rules, one.kind, one.name)
     if one.opened_at or trouble is None or rule is None or rule.seconds is None:
         return one
     is_back = hold > HOLD

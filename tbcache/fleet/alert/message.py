@@ -45,6 +45,7 @@ def message_of(one: Incident, news: News, namespace: str, redactor: Redactor) ->
         "fleet": namespace,
         "kind": one.kind,
         "source": one.source,
+        "queue": one.queue,
         "what": printable(what, MOST_CHARACTERS),
         "todo": printable(todo, MOST_CHARACTERS),
         "began_at": one.began_at,

@@ -100,7 +100,7 @@ class Post:
         return max(0, MOST_AN_HOUR - len(self._told_at) - under_way)
 
     def _after(self, one: Incident, answer: Delivery, at: datetime) -> Incident:
-        facts = {"kind": one.kind, "source": one.source, "incident": one.id, "news": one.unsent}
+        facts = {"kind": one.kind, "source": one.name, "incident": one.id, "news": one.unsent}
         over = replace(one, sent=one.unsent, tries=0, next_try_at=None)
         if answer.is_accepted:
             if not one.sent:

@@ -216,7 +216,7 @@ class Watch:
 
 def _say(before: Mapping[str, Incident], changed: Iterable[Incident]) -> None:
     for one in changed:
-        facts = {"kind": one.kind, "source": one.source, "incident": one.id, "what": one.what}
+        facts = {"kind": one.kind, "source": one.name, "incident": one.id, "what": one.what}
         for step in steps(before, one):
             if step == "began":
                 log.info("trouble.began", **facts, since=one.began_at.isoformat(timespec="seconds"))
