@@ -96,6 +96,11 @@ class Reopened(Schema):
     was_closed: bool
 
 
+class Reset(Schema):
+    source: str
+    is_reset: Literal[True] = True
+
+
 class AuditLine(Schema):
     at: datetime
     who: str
@@ -182,10 +187,10 @@ def reopen(operator: Op, source: Source) -> Reopened:
 
 
 @write_router.post("/limits/{source}/reset")
-def reset(operator: Op, source: Source) -> Reopened:
+def reset(operator: Op, source: Source) -> Reset:
     """Forget every slot of a source, and its closure; the upstream does not forget what it has seen."""
     operator.reset(source)
-    return Reopened(source=source, was_closed=False)
+    return Reset(source=source)
 
 
 @router.get("/audit")

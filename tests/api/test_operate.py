@@ -55,7 +55,7 @@ def test_limits_are_set_over_http(client: TestClient) -> None:
     assert (bound["limits"], bound["who"], bound["why"]) == (["100/15m"], "api", "shared")
     assert client.post("/api/limits/twitter/unset").json()["limits"] == []
     assert client.post("/api/limits/twitter/reopen").json() == {"source": "twitter", "was_closed": False}
-    assert client.post("/api/limits/twitter/reset").status_code == 200
+    assert client.post("/api/limits/twitter/reset").json() == {"source": "twitter", "is_reset": True}
     refused = client.post("/api/limits/twitter/set", json={"limits": "100 per minute"})
     assert refused.status_code == 422
     assert "is not COUNT/WINDOW" in refused.text
