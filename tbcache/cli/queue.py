@@ -149,10 +149,18 @@ def cancel(
     """
     operator = act_as(who)
     if job is not None:
-        if symbol or caller or state or dry_run:
-            raise InvalidRequest("a job's id says which one is meant: --symbol and the like go without it")
+        if symbol or caller or state:
+            raise InvalidRequest(
+                "a job's id says which one is meant: --symbol, --caller and --state go without it"
+            )
+        if not operator.has_job(name, job):
+            return _say_moved(name, job, "gone", "", as_json=as_json)
+        question = f"{job} would be cancelled in {name}"
+        if dry_run:
+            tell({"name": name, "count": 1, "is_done": False}, question, as_json=as_json)
+            return OK
         if not yes:
-            confirm(f"{job} would be cancelled in {name}")
+            confirm(question)
         return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled", as_json=as_json)
     from tbcache.fleet import JobFilter
 

@@ -137,6 +137,15 @@ class Operator:
 
     # One job
 
+    def has_job(self, name: str, job_id: str) -> bool:
+        """Whether there is such a job, neither over nor dead: what is asked before :meth:`cancel`.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        found = self._queue.explain(self._directory.queue_name(name), job_id)
+        return found.state not in ("over", "dead")
+
     def cancel(self, name: str, job_id: str, why: str = "") -> Moved:
         """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
         told to stop it within a second, or "gone" where there is none. Who waits for it is told.

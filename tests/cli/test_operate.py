@@ -110,6 +110,7 @@ def test_dead_letters_are_counted_before_anything_is_done(
     wrong = cli("dead", "requeue", "twitter", "--error", "tiemout", "--dry-run", **url).err
     assert wrong.endswith("; 3 others are dead there: `tbcache dead list twitter` has their reasons\n")
     assert cli("dead", "purge", "twitter", **url).code == 1
+    assert cli("queue", "cancel", "twitter", "job-0", "--dry-run", **url).data["state"] == "gone"
     done = cli("dead", "requeue", "twitter", "--error", "timeout", "--yes", **url)
     assert done.err == "tbcache: twitter: 2 queued again\n"
     assert done.data == {"name": "twitter", "count": 2, "left": 0, "is_done": True}
@@ -123,9 +124,16 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert (
         cli("queue", "promote", "twitter", "job-2", **url).err == "tbcache: job-2 is the next of its lane\n"
     )
-    assert cli("queue", "cancel", "twitter", "job-2", "--yes", **url).code == 0
-    again = cli("queue", "cancel", "twitter", "job-2", "--yes", **url)
-    assert (again.code, again.err) == (1, "tbcache: job-2 is not there\n")
+    one = ("queue", "cancel", "twitter", "job-2")
+    dry = cli(*one, "--dry-run", **url)
+    assert (dry.err, dry.data["is_done"]) == ("tbcache: job-2 would be cancelled in twitter\n", False)
+    assert "job-2 would be cancelled in twitter: nothing was done" in cli(*one, **url).err
+    assert "--symbol, --caller and --state" in cli(*one, "--symbol", "GME", **url).err
+    assert cli(*one, "--yes", **url).code == 0
+    # Nobody is asked about what is not there.
+    for more in ("--yes", "--dry-run", "--why=x"):
+        again = cli(*one, more, **url)
+        assert (again.code, again.err, again.data["state"]) == (1, "tbcache: job-2 is not there\n", "gone")
 
 
 def test_a_job_that_would_be_put_off_again_is_not_called_the_next(
