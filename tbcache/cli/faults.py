@@ -91,16 +91,16 @@ def set_faults(
     """
     check_form(as_json=as_json, as_csv=as_csv)
     given = dict(map(_fault, faults))
-    found = _control(url).set("*" if source == "all" else source, given)
+    found = _control(url).set(source, given)
     _show(found, as_json=as_json, as_csv=as_csv)
 
 
 @all_faults.command("clear", epilog=CLEAR_EXAMPLE)
 def clear_faults(
     source: Annotated[
-        str | None,
-        typer.Argument(metavar="SOURCE", help="A source; all by default.", autocompletion=names_like),
-    ] = None,
+        str,
+        typer.Argument(metavar="SOURCE", help="A source, or all.", autocompletion=names_like),
+    ] = "all",
     url: Url = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -108,7 +108,7 @@ def clear_faults(
 ) -> None:
     """Lift the faults of a simulated upstream, or of all."""
     check_form(as_json=as_json, as_csv=as_csv)
-    _show(_control(url).clear(None if source == "all" else source), as_json=as_json, as_csv=as_csv)
+    _show(_control(url).clear(source), as_json=as_json, as_csv=as_csv)
 
 
 def _control(url: str | None) -> Any:

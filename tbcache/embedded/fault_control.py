@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 import httpx2
 
 from tbcache.io.http import tls_context
-from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheError
+from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheError, UnknownSource
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
 from tbcache.settings import BUILT_IN, Settings
 
 TIMEOUT_SECONDS = 5.0
+#: Every source.
+ALL = "all"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 #: The faults of each source, by name; those that are not set are left out.
@@ -39,8 +41,8 @@ def simulator_of(settings: Settings) -> str:
 class FaultControl:
     """Reads and sets the faults of the simulator at ``url``.
 
-    Each method raises TbcacheError where it does not answer as one, and InvalidRequest where there is no such
-    source or fault.
+    Each method raises TbcacheError where it does not answer as one, UnknownSource where it has no such
+    source, and InvalidRequest where there is no such fault.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,15 +53,20 @@ class FaultControl:
         return self._ask("GET")
 
     def set(self, source: str, faults: Mapping[str, Any]) -> Faults:
-        """Set some of a source's faults, beside those that it has; ``*`` is every source."""
-        known = self.read()
-        chosen = list(known) if source == "*" else [source]
-        # One that is not known is left to the simulator, which names the nearest.
-        return self._ask("POST", {name: {**known.get(name, {}), **faults} for name in chosen})
+        """Set some of a source's faults, or of those of ``ALL``, beside those that they have."""
+        known = self._known(source)
+        return self._ask("POST", {name: {**found, **faults} for name, found in known.items()})
 
-    def clear(self, source: str | None = None) -> Faults:
+    def clear(self, source: str = ALL) -> Faults:
         """End the faults of a source, or of all."""
-        return self._ask("DELETE") if source is None else self._ask("POST", {source: {}})
+        return self._ask("POST", {name: {} for name in self._known(source)})
+
+    def _known(self, source: str) -> Faults:
+        """Those in force of a source, or of all."""
+        known = self.read()
+        if source not in (ALL, *known):
+            raise UnknownSource(source, (*known, ALL))
+        return known if source == ALL else {source: known[source]}
 
     def _ask(self, method: str, body: object = None) -> Faults:
         where = f"the simulator at {self._url}"

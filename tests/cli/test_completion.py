@@ -111,7 +111,8 @@ def test_faults_of_a_demo_are_set_listed_and_lifted(
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("set", "redit", "outage"), 2, "did you mean 'reddit'?"),
+        (("set", "redit", "outage"), 2, "did you mean 'reddit'? (known: all, news, options, reddit, "),
+        (("clear", "redit"), 2, "did you mean 'reddit'? (known: all, news, options, reddit, "),
         (("set", "reddit", "outge"), 2, "did you mean 'outage'?"),
         (("set", "reddit", "error_rate=2"), 2, "reddit.error_rate=2 is not valid"),
         (("set", "reddit", "=1"), 2, "it should be NAME or NAME=VALUE, like status=429"),
