@@ -62,7 +62,7 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
     if source.queued and not source.is_served:
         yield Hindrance("has jobs in its queue, and no worker takes them", is_idle=False)
     left = source.backlog_seconds
-    if source.load is not None and left:
+    if source.load is not None and source.slots_seconds:
         many = f"{source.load.waiting:,} job{'' if source.load.waiting == 1 else 's'}"
-        until = status.at + timedelta(seconds=left)
+        until = None if left is None else status.at + timedelta(seconds=left)
         yield Hindrance(f"has {many} in its queue, and pre-warms come last", until, is_idle=False)

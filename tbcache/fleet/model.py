@@ -138,7 +138,13 @@ class SourceStatus:
 
     @property
     def backlog_seconds(self) -> float | None:
-        """In how many seconds its limits have let through all that waits in its queue, at a slot for each;
+        """In how many seconds all that waits in its queue is done, at a slot for each; None where nothing
+        waits, nothing of it goes on by itself, or it fails: what is sent then is sent again."""
+        return None if self.state == "failing" else self.slots_seconds
+
+    @property
+    def slots_seconds(self) -> float | None:
+        """In how many seconds its limits have let through all that waits in its queue, whatever comes of it;
         None where nothing waits, or nothing of it goes on by itself."""
         waiting = self.queue.waiting if self.queue else 0
         if not waiting or not self.is_served or self.spent_until is not None:

@@ -218,17 +218,22 @@ def _unserved(status: FleetStatus) -> Iterator[Trouble]:
 def _backlogs(status: FleetStatus) -> Iterator[Trouble]:
     """Queues that go on, and will not be done for long."""
     for source in status.sources:
-        seconds, depth = source.backlog_seconds, source.queue
+        seconds, depth = source.slots_seconds, source.queue
         if depth is not None and seconds is not None and seconds > LONG_SECONDS:
             limits = " and ".join(one.limit for one in source.limits)
             many = "1 job waits" if depth.waiting == 1 else f"{depth.waiting:,} jobs wait"
-            what = f"{source.name}: {many}, and {limits} takes about {age(seconds)} for them"
+            takes = f"{limits} takes about {age(seconds)} for them"
+            what, is_failing = f"{source.name}: {many}, and {takes}", source.backlog_seconds is None
+            if is_failing:
+                unknown = "nobody knows for how long while it is failing"
+                what = f"{source.name}: {many}, and {unknown}; {takes} from then on"
             todo = (
                 f"pre-warms come last meanwhile; `tbcache queue list {source.name}` says whose they are, "
                 "`tbcache queue cancel` takes one out"
             )
-            until = status.at + timedelta(seconds=seconds)
-            yield Trouble("backlog", what, todo, source.name, until=until)
+            since = source.failing_since if is_failing else None
+            until = None if is_failing else status.at + timedelta(seconds=seconds)
+            yield Trouble("backlog", what, todo, source.name, since, until)
 
 
 def _queues(status: FleetStatus) -> Iterator[Trouble]:

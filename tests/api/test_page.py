@@ -695,6 +695,18 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
     row = page[page.index('id="source-reddit"') :].partition("</tr>")[0]
     assert re.search(r" 10 oldest \d+ s done in 4 h", text_of(row))
     assert "reddit has 10 jobs in its queue, and pre-warms come last until" in _card_of(client, "GME")
+    monitor.count("reddit", {"go": 5, "ms20": 5, "error.unavailable": 5})
+    assert monitor.flush()
+    client.app.state.live.forget()  # type: ignore[attr-defined]
+    assert "Done nobody knows when: it is failing since" in text_of(client.get("/source/reddit").text)
+    jobs = text_of(client.get("/jobs?source=reddit").text)
+    assert re.search(
+        r"it is failing \(5 of 5 fetches: unavailable\) .* pre-warms come last 10 0 0 0 — 0", jobs
+    )
+    assert "reddit is failing: they would fail as well." in text_of(
+        act(client, "requeue", source="reddit").text
+    )
+    assert "done in" not in text_of(client.get("/").text)
 
 
 def test_a_window_that_is_used_evenly_is_drawn_so() -> None:
@@ -742,7 +754,10 @@ def test_a_job_that_waits_or_is_put_off_says_why(
     store.client.hset(state, mapping={"closed_until": 4_000_000_000_000_000, "closed_reason": "HTTP 429"})
     store.client.expire(state, 60)
     seen = text_of(client.get("/jobs?source=reddit").text)
-    assert "reddit it is closed (HTTP 429) until Oct 02, 07:06 UTC 1 0 0 1" in seen
+    assert (
+        "reddit it is closed (HTTP 429) until Oct 02, 07:06 UTC "
+        "it has jobs in its queue, and no worker takes them 1 0 0 1"
+    ) in seen
     assert "GME waiting, number 1 of interactive a worker: none takes jobs of this queue" in seen
     words = r"the day's budget is spent \(at [^)]+ UTC\)"
     assert re.search(rf"AAPL delayed {words}", seen)

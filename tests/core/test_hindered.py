@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.fleet import Fleet, SourceStatus, look, source_look, trouble
+from tbcache.fleet import Fleet, SourceStatus, hindrances, look, source_look, trouble
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor, Workload
@@ -89,6 +89,21 @@ def test_a_queue_that_is_not_done_for_long_is_a_trouble(
         # Twenty more than its window has room for, one in three seconds.
         assert found.until is not None
         assert timedelta(seconds=59) < found.until - seen.at < timedelta(seconds=61)
+    # What is sent is no job done while all of it fails: the moment went on with the clock, ten hours ahead.
+    monitor.count("twitter", {"go": 5, "ms20": 5, "error.unavailable": 5})
+    assert monitor.flush()
+    for seen in (fleet.status(), fleet.outline()):
+        failing, found = seen.troubles
+        assert (failing.kind, found.kind, found.until) == ("failing", "backlog", None)
+        assert found.what == (
+            "twitter: 320 jobs wait, and nobody knows for how long while it is failing; "
+            "300/15m takes about 1 min for them from then on"
+        )
+        assert found.since == failing.since is not None
+    whole = fleet.status()
+    told = [one for one in hindrances(whole, "twitter") if "320 jobs in its queue" in one.what]
+    assert [one.until for one in told] == [None]
+    assert [one.backlog_seconds for one in whole.sources if one.name == "twitter"] == [None]
     fleet.as_operator("ada").pause("twitter")
     assert [one.kind for one in fleet.status().troubles] == ["paused"]
 

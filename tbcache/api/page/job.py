@@ -90,9 +90,9 @@ async def jobs(
 
 
 def _held(status: FleetStatus) -> dict[str, list[tuple[str, datetime | None]]]:
-    """By queue, what keeps all of its jobs from being done, and until when; None where nobody knows."""
+    """By queue, what holds its jobs up, and until when; None where nobody knows."""
     sources = [(one.name, hindrances(status, one.name)) for one in status.sources]
-    held = {name: [(it(one.what), one.until) for one in found if one.is_idle] for name, found in sources}
+    held = {name: [(it(one.what), one.until) for one in found] for name, found in sources}
     return held | {one.name: [(it(f"is {one.order}"), None)] for one in status.queues if one.order}
 
 

@@ -90,11 +90,11 @@ def _said_of(do: Doing) -> str:
 def _ask_requeue(do: Doing) -> str:
     count, source = do.operator.count_dead(do.source, do.letters), do.status_of(do.source)
     seconds = source.seconds_for(count + source.queue.waiting) if source and source.queue else None
-    last = (
-        f" Its limits take about {age(seconds)} until the last of them, and pre-warms come after."
-        if seconds
-        else ""
-    )
+    last = ""
+    if source and source.state == "failing":
+        last = f" {source.name} is failing: they would fail as well."
+    elif seconds:
+        last = f" Its limits take about {age(seconds)} until the last of them, and pre-warms come after."
     return f"Queue the {_dead(do)} again?{last}"
 
 
