@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from tbcache.store import Refused, Store
 
 
+class Unheard(Refused):
+    """Redis does not know yet what another process of this machine has sent without it (join.py)."""
+
+
 class Broken:
     """These sources, each with the last error of Redis."""
 
@@ -50,6 +54,8 @@ class Broken:
         refused = self._refused.get(source)
         if refused is None:
             return None
+        if isinstance(refused, Unheard):
+            return refused.reason
         return "a script of tbcache is wrong" if refused.is_bug else f"Redis refuses the keys of {source}"
 
     def add(self, source: str, refused: Refused) -> None:

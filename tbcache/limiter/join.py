@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from tbcache.io import Mutex
 from tbcache.limiter.ask import Want
+from tbcache.limiter.broken import Unheard
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.window import Windows
-from tbcache.store import Store
+from tbcache.store import Refused, Store
+
+UNHEARD = "Redis does not know yet what another process of this machine has sent"
 
 
 class Joining:
@@ -50,6 +53,27 @@ class Joining:
             # Where many asks come first at the same time, one of them does it for all.
             if window.must_announce(want.can_fall_back):
                 await self.now(want.source)
+
+    async def await_others(self, source: str) -> None:
+        """See that Redis knows what the other processes of this machine have sent, before it first hears of
+        this one.
+
+        One that began while it could not reach Redis has gone by the whole limit, and stops as it sees that
+        this process is there. Until Redis knows it, or what it has sent is old, this process goes on as if it
+        could not reach Redis either.
+
+        Raises:
+          Unavailable: the server is away. Refused: Redis does not know it yet.
+        """
+        others = self._windows.unheard(source)
+        if not others:
+            return
+        try:
+            if None in await self._store.command("ZMSCORE", self._store.keys.fleet(source), *others):
+                raise Unheard(self._store.address, UNHEARD)
+        except Refused as error:
+            self._windows.broken.add(source, error)
+            raise
 
     async def now(self, source: str) -> None:
         """Join once more, unless this process is about to leave.

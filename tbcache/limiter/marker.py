@@ -8,6 +8,7 @@ The file tells them what Redis cannot tell while it is away, or once the process
   others have sent. So it takes nothing while another process is there, and after the last has ended, until
   all that it may have sent has left the window. A process that ends writes ``over`` to its file, whose time
   is then the time of its end. Where a process was killed, the first one that finds it dead does so.
+  So does one that reaches Redis (join.py), where the other may have sent something that Redis does not know.
 - **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
   the limits is given back at once. The share of any other is kept until all that it may have sent has left
   every window. The file of such a process is empty, because that can be written even on a full disk.
@@ -116,6 +117,18 @@ class Marker:
             return False
         return _is_ours(folder) and all(quiet)
 
+    def unheard(self, seconds: float) -> list[str]:
+        """The names of the others that may have sent what Redis does not know: they are not clean, and are
+        there, or have ended less than ``seconds`` ago.
+        """
+        folder = self._file.parent
+        try:
+            others = [file for file in folder.iterdir() if file.name != self._member]
+            named = [file for file in others if pid_of(file.name) is not None]
+            return [file.name for file in named if _is_unclean(file) and not _is_quiet(file, seconds)]
+        except OSError:
+            return []
+
     @property
     def _file(self) -> Path:
         return _root() / self._fleet / self._member
@@ -180,6 +193,19 @@ def _is_quiet(file: Path, seconds: float) -> bool:
     except FileNotFoundError:
         return True
     return is_over and io.clock() - ended_at >= seconds
+
+
+def _is_unclean(file: Path) -> bool:
+    """True where a file says that its process may have sent something without Redis."""
+    for _ in range(2):
+        try:
+            if file.read_bytes().startswith(_CLEAN):
+                return False
+        except FileNotFoundError:
+            return False
+        # It may have been made this very moment, and say nothing yet.
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 def _lock(file: int) -> None:

@@ -95,6 +95,8 @@ class Membership:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
             self._limiter.windows.join_machine()
+            if not window.is_member:
+                await self._limiter.join.await_others(source)
             if gives_up_allowances:
                 window.give_up_allowances()
             going_by = await self._beat(source, window)

@@ -51,16 +51,17 @@ class ProcessWindow(SlotRecord):
         self,
         may_fall_back: Callable[[], bool] = lambda: True,
         fall_back: Callable[[], bool] = lambda: True,
+        announce: Callable[[], object] = lambda: None,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
         """``may_fall_back`` is true while Redis is away, until what was taken without it is being put back.
 
-        ``fall_back`` is called before each slot that is taken without Redis, and may forbid it; and before a
-        process that Redis has never heard of asks for one. ``newcomers_share`` gives this process's part of a
-        limit over so many seconds, as long as Redis has told it none.
+        ``fall_back`` is called before each slot that is taken without Redis, and may forbid it. ``announce``
+        is called before a process that Redis has never heard of asks for one, and ``newcomers_share`` gives
+        its part of a limit over so many seconds, as long as Redis has told it none.
         """
         self._may_fall_back = may_fall_back
-        self._fall_back = fall_back
+        self._fall_back, self._announce = fall_back, announce
         self._newcomers_share = newcomers_share
         #: What this process may spend of the source's daily budget while Redis is away.
         self.purse = Purse()
@@ -209,11 +210,14 @@ class ProcessWindow(SlotRecord):
             if not self.is_member:
                 # It announces itself before it looks at the others. So of two processes that begin together,
                 # each sees the other.
-                self._fall_back()
-            wait = max(self._wait(limit, cost, slot) for limit in limits)
+                self._announce()
+            wait = self._longest_wait(limits, cost, slot)
+            if wait == 0.0 and not self._fall_back():
+                return RETURN_SECONDS
+            if wait == 0.0 and not self.is_member:
+                # Whoever has begun since may not have seen yet that this process is about to send something.
+                wait = self._longest_wait(limits, cost, slot)
             if wait == 0.0:
-                if not self._fall_back():
-                    return RETURN_SECONDS
                 self._take_fallback(slot, cost, limits, held_seconds)
         return wait
 
@@ -238,6 +242,9 @@ class ProcessWindow(SlotRecord):
         """Seconds until ``cost`` slots could be taken without Redis; 0.0 for now."""
         with self._lock:
             return self._wait(limit, cost, "")
+
+    def _longest_wait(self, limits: Sequence[Limit], cost: int, slot: str) -> float:
+        return max(self._wait(limit, cost, slot) for limit in limits)
 
     def _wait(self, limit: Limit, cost: int, slot: str) -> float:
         now, window = io.now(), limit.window_seconds * SLOWEST

@@ -10,6 +10,7 @@ from tbcache.limiter.ask import WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.promise import SLOWEST
 from tbcache.store import Refused, Store
 from tbcache.store.script import Script
 
@@ -44,7 +45,7 @@ class Windows:
         window = self._windows.get(source)
         if window is None:
             may_fall_back = functools.partial(self._may_fall_back, source)
-            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._newcomers_share)
+            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._announce, self._newcomers_share)
             window = self._windows.setdefault(source, new)
         return window
 
@@ -118,6 +119,17 @@ class Windows:
         """
         if not self.machine.is_marked:
             self.stay_clean()
+
+    def _announce(self) -> None:
+        if self._store.is_shared:
+            self.join_machine()
+
+    def unheard(self, source: str) -> list[str]:
+        """The processes of this machine that may have sent something without Redis, before they could see
+        that this process is there, so lately that it is in a window of ``source`` yet.
+        """
+        longest = max((limit.window_seconds for limit in self.of(source).limits), default=0.0)
+        return self.machine.unheard((self.hold_seconds + longest) * SLOWEST)
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -263,6 +263,18 @@ def test_a_allowance_is_less_by_what_was_granted_since(moved: Clock) -> None:
     assert window.take("lost", 1, [LIMIT], 0.0) == 0.0
 
 
+def test_one_that_begins_alone_looks_once_more_before_it_sends() -> None:
+    """Whoever begins at the same moment and reaches Redis sees its marker, or is seen by it."""
+    said = list[str]()
+    window = ProcessWindow(
+        fall_back=lambda: not said.append("may have sent"),  # type: ignore[func-returns-value]
+        announce=lambda: said.append("is there"),
+        newcomers_share=lambda seconds: 0.0 if "may have sent" in said else 1.0,
+    )
+    assert window.take("a", 1, [LIMIT], LEASE) > 0
+    assert said == ["is there", "may have sent"]
+
+
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:
     """Redis went before it was asked: of six, each of two who know of each other sends three."""
     window = ProcessWindow(newcomers_share=lambda seconds: 1 / 2)

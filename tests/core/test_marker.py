@@ -115,6 +115,35 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     assert (one.is_alone(61.0), one.is_alone(59.0)) == (False, True)
 
 
+def test_those_are_named_that_may_have_sent_what_redis_does_not_know(
+    root: Path, leave_behind: Callable[..., str]
+) -> None:
+    """Whoever reaches Redis asks whether it knows them."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    assert one.unheard(60.0) == []
+    one.set_fallback()
+    other.set_clean()
+    assert one.unheard(60.0) == []
+    other.set_fallback()
+    assert one.unheard(60.0) == [LIVING]
+    other.set_over()
+    assert (one.unheard(60.0), one.unheard(0.0)) == ([LIVING], [])
+    other.remove()
+    killed = leave_behind(is_clean=False)
+    assert one.unheard(60.0) == [killed]
+    assert one.unheard(0.0) == []
+
+
+def test_a_file_that_is_just_being_made_is_looked_at_twice(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is empty for a moment: two that begin at once would wait for each other."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_fallback()
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.set_clean())
+    assert one.unheard(60.0) == []
+
+
 @pytest.mark.parametrize("is_clean", [True, False])
 def test_when_a_killed_process_sent_last_is_not_known_before_it_is_found(
     root: Path, leave_behind: Callable[..., str], is_clean: bool

@@ -55,19 +55,12 @@ class Faults:
         self.kernel.after(after, lambda: self._begin(kind))
 
     def _begin(self, kind: str) -> None:
-        """One more; assumed of it (docs/limits.md): who went alone without being known is back by then, and
-        one that was there before the clock was set forward has asked since."""
+        """One more; assumed of it (docs/limits.md): somebody has noticed what Redis has lost, and one that
+        was there before the clock was set forward has asked since."""
         world = self.world
         if world.is_closing or len(world.living) >= MOST_PROCESSES:
             return
-        is_early = self.kernel.now_us < self._up_at + micros(RETURN)
-        unknown = [one for one in world.living if not one.limiter.process_window(world.source.name).is_member]
-        if (
-            self._witnesses is not None
-            or is_early
-            or self._is_set_forward()
-            or (unknown and self._is_anyone_away())
-        ):
+        if self._witnesses is not None or self._is_set_forward():
             self.kernel.after(0.3, lambda: self._begin(kind))
         else:
             world.begin(kind)
@@ -80,12 +73,6 @@ class Faults:
     def _epoch(self) -> str:
         state = self.world.oracle.keys.state(self.world.source.name).encode()
         return (self.server.keyspace.do("HGET", [state, b"epoch"]) or b"").decode()
-
-    def _is_anyone_away(self) -> bool:
-        return not self.server.is_up or any(
-            one.connection.cut or not one.store.is_available or one.frozen_until > self.kernel.now_us
-            for one in self.world.living
-        )
 
     def restart(self, seconds: float, saved: Any = None) -> None:
         if not self.server.is_up:

@@ -47,6 +47,10 @@ class Marker:
         quiet = [self._is_quiet(member, seconds) for member in self._disk.said if member != self._member]
         return all(quiet)
 
+    def unheard(self, seconds: float) -> list[str]:
+        others = [member for member, (said, _) in self._disk.said.items() if said != "clean"]
+        return [one for one in others if one != self._member and not self._is_quiet(one, seconds)]
+
     def _is_quiet(self, member: str, seconds: float) -> bool:
         said, over_at = self._disk.said[member]
         if over_at is None and not self._disk.is_living(member):

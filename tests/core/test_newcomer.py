@@ -1,0 +1,121 @@
+"""One that begins cut off from Redis goes by the whole limit: whoever begins beside it, with Redis, waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tbcache.limiter import limiter_of
+from tbcache.limiter.join import UNHEARD
+from tbcache.store import Refused
+from tbcache.store.constant import ABSENT_SECONDS
+from tests.core.test_loss import give_up_allowances
+from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
+
+#: Then nothing that was sent before is in a window.
+OVER = (LIMIT.window_seconds + LEASE) * 1.001
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with moved_clock() as clock:
+        yield clock
+
+
+def begin(clock: Clock, takes: int = LIMIT.count) -> tuple[World, Process, Process]:
+    """One that is cut off and takes so many slots, and one that reaches Redis and has not begun yet."""
+    world = World(clock, 2)
+    cut, other = world.fleet
+    cut.cut_off()
+    assert [cut.take() for _ in range(takes)] == [True] * takes
+    return world, cut, other
+
+
+def take_all(*processes: Process, seconds: float = 0.0) -> int:
+    """How many slots these get, who ask again and again, and look whether they may use Redis."""
+    world, took = processes[0].world, 0
+    until = world.clock.now + seconds
+    while world.clock.now <= until:
+        for process in processes:
+            process.store.come_back()
+            while process.take():
+                took += 1
+        world.clock.now += 0.1
+    return took
+
+
+@pytest.mark.parametrize("later", [0.0, 0.5, 1.9])
+def test_what_one_has_sent_that_began_cut_off_is_waited_for(clock: Clock, later: float) -> None:
+    """A window held the limit twice: Redis knew nothing of it."""
+    world, cut, other = begin(clock)
+    clock.now += later
+    assert take_all(other, cut, seconds=OVER - 0.2) == 0
+    assert UNHEARD in str(other.limiter.check_rate_limit()[1].reason)
+    assert take_all(other, cut, seconds=0.3) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_it_is_waited_for_no_longer_than_until_redis_knows(clock: Clock) -> None:
+    """Most are back within a second: a window without a slot would be for nothing."""
+    world, cut, other = begin(clock, 2)
+    assert take_all(other) == 0
+    cut.mend()
+    other.store.come_back()
+    # Those who know of a loss come to an empty Redis meanwhile.
+    clock.now += ABSENT_SECONDS
+    give_up_allowances(world)
+    assert take_all(other) == LIMIT.count - 2
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_one_that_was_killed_before_it_could_tell_is_waited_for(clock: Clock) -> None:
+    """Nobody else ever knows what it has sent."""
+    world, cut, _ = begin(clock)
+    world.kill(cut)
+    clock.now += 1.0
+    new = world.start()
+    assert take_all(new, seconds=LIMIT.window_seconds + LEASE - 0.2) == 0
+    assert take_all(new, seconds=0.4) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_one_that_redis_knows_is_not_waited_for(clock: Clock) -> None:
+    """Its share is kept for it."""
+    world = World(clock, 1)
+    (known,) = world.fleet
+    assert known.take()
+    known.beat()
+    known.cut_off()
+    clock.now += 0.5
+    assert known.take()
+    assert known.process_window.has_fallback_slots
+    new = world.start()
+    new.beat()
+    assert new.process_window.is_member
+
+
+def test_one_that_could_take_nothing_is_not_waited_for(clock: Clock) -> None:
+    """All of a program's processes begin while Redis is away, and are back one after the other."""
+    world, cut, beside = begin(clock)
+    beside.cut_off()
+    assert not beside.take()
+    cut.mend()
+    cut.beat()
+    new = world.start()
+    new.beat()
+    assert new.process_window.is_member
+
+
+def test_it_is_waited_for_as_well_where_redis_cannot_say_whom_it_knows(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged key is no reason to take what another has."""
+
+    async def refuse(*command: object) -> None:
+        raise Refused("", "WRONGTYPE")
+
+    world, _, other = begin(clock)
+    monkeypatch.setattr(other.store, "command", refuse)
+    assert take_all(other, seconds=1.0) == 0
+    assert world.source.name in limiter_of(other.store).windows.broken
