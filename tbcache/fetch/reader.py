@@ -104,6 +104,7 @@ class Fetched:
     ``items`` are those of the requested hours, ``read`` all items of the pages, older ones included. In
     ``spans`` of time no item is missing. ``gone`` are the ids of known items that the upstream has no more.
     ``counts`` are how many items there were in quarters of an hour, where the upstream was asked for that.
+    ``is_asked`` is False where the load had to ask for more than the news, and had no page of that.
     The slot and the bill of the last page are in the :class:`Attempt`, and are still to be settled.
     """
 
@@ -117,6 +118,7 @@ class Fetched:
     asked_at: datetime
     gone: tuple[str, ...] = ()
     counts: Mapping[datetime, int] = field(default_factory=dict)
+    is_asked: bool = True
 
     @property
     def since(self) -> datetime | None:
@@ -169,7 +171,10 @@ class PageReader:
         self._is_partial = bool(stretches)
         self._kept: dict[str, Item] = {}
         self._pages = 0
-        self._most = upstream.source.pages * len(self._sent.symbols) if pages is None else pages
+        # Each stretch has its page: what is older must not wait until there are no news.
+        most = max(upstream.source.pages * len(self._sent.symbols), len(self._stretches))
+        self._most = most if pages is None else pages
+        self._is_asked = len(self._stretches) == 1
         self._hints: tuple[RateHint, ...] = ()
         self._attempt = attempt
         self._rechecked = rechecked
@@ -259,6 +264,7 @@ class PageReader:
             raise TooLate
         page = await self._exchange(http, self._upstream.parse)
         self._take(page)
+        self._is_asked |= stretch is not self._stretches[0]
         return page
 
     def _take(self, page: Page) -> None:
@@ -308,6 +314,7 @@ class PageReader:
             self._hints,
             self._now,
             tuple(self._gone),
+            is_asked=self._is_asked,
         )
 
     def _is_delayed(self, items: Sequence[Item]) -> bool:

@@ -78,6 +78,9 @@ def extended(
     reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
     counts = {} if known is None else known.tally
     tally = counted({**counts, **counted_by_upstream(fetched.counts)}, timeline, read_at)
+    if known is not None and not fetched.is_asked:
+        # The next load asks again for the hours that this one did not come to.
+        hours = known.hours
     about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
     record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
     after = None if known is None else known.read_at

@@ -308,6 +308,28 @@ def test_more_news_than_a_refresh_may_read_leaves_a_hole(pipeline: Pipeline, sto
     assert found.covered_hours == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("limit", [3, 2])
+def test_older_hours_are_asked_for_where_a_load_has_one_page(
+    pipeline: Pipeline, store: Store, limit: int
+) -> None:
+    """The news took the only page, or the last slot: an answer over a day was one over an hour for ever."""
+    upstream = Asked(replace(TWITTER, pages=1, limits=(Limit(limit, 60.0),)))
+
+    def answer(cursor: str | None) -> Page:
+        asked = upstream.stretches[-1]
+        return posts(20) if asked is not None and asked.until is not None else posts()
+
+    upstream.answer = answer
+    pipeline.run(upstream, over(1))
+    found = pipeline.run(upstream, AAPL)
+    if limit == 2:
+        assert (found.sentiment.reason, found.covered_hours) == ("rate_limit", pytest.approx(1, abs=0.01))
+        upstream.source = replace(upstream.source, limits=(Limit(5, 60.0),))
+        age(store, AAPL.key, LINE)
+        found = pipeline.run(upstream, AAPL, needed=1)
+    assert figures(found) == (1, 24, True)
+
+
 def test_what_an_ask_for_fewer_hours_reads_is_there_for_the_answer_over_more(
     pipeline: Pipeline, store: Store
 ) -> None:
