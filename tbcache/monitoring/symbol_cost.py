@@ -31,14 +31,15 @@ class SymbolCosts:
         part = micros // len(symbols)
         for symbol in symbols if part else ():
             key, paid = (source, symbol), self._paid
-            if key in paid or len(paid) < MOST_SYMBOLS:
-                paid[key] = paid.get(key, 0) + part
+            if key not in paid and len(paid) >= MOST_SYMBOLS:
+                key = source, OTHERS
+            paid[key] = paid.get(key, 0) + part
 
     def flush(self) -> None:
         """Add it to what stands in Redis.
 
         Raises:
-          Unavailable: Redis is away.
+          Unavailable: Redis is away, and these hints are lost.
         """
         paid, self._paid = self._paid, {}
         by_source: dict[str, dict[str, int]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tbcache.fleet import Fleet, SymbolCost
 from tbcache.models import FetchRequest
 from tbcache.monitoring import CallerMetrics, UsageMonitor
@@ -31,7 +33,9 @@ def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> No
     assert queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe").state == "hit"
 
 
-def test_what_was_paid_is_told_by_symbol(store: Store, settings: Settings) -> None:
+def test_what_was_paid_is_told_by_symbol(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A budget is spent by a few symbols, and nobody knew which."""
     monitor, fleet = UsageMonitor(store, settings), Fleet(settings, store)
     costs = monitor.symbol_costs
@@ -54,3 +58,10 @@ def test_what_was_paid_is_told_by_symbol(store: Store, settings: Settings) -> No
     costs.flush()
     found = {one.symbol: one.cost for one in fleet.symbol_costs(most=3)}
     assert found == {"GME": 3.0, "(others)": 1.0, "AAPL": 0.5}
+    # So it is in a process between two heartbeats.
+    monkeypatch.setattr("tbcache.monitoring.symbol_cost.MOST_SYMBOLS", 1)
+    for symbol in ("GME", "AAPL", "MSFT", "GME"):
+        costs.pay("twitter", (symbol,), 1_000_000)
+    costs.flush()
+    found = {one.symbol: one.cost for one in fleet.symbol_costs(most=3)}
+    assert found == {"GME": 5.0, "(others)": 3.0, "AAPL": 0.5}
