@@ -11,10 +11,9 @@ from tbcache.admission.verdict import Settlement
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, Limit, RateHint
 from tbcache.settings import Source
+from tbcache.store.constant import RESET_SLACK_SECONDS
 from tbcache.store.wire import to_micros
 
-#: Upstreams round the end of a window to whole seconds, so a reset may seem to lie beyond its window.
-RESET_SLACK = 2.0
 #: A refusal closes a source for as long as its longest limit at most, or for these seconds where its limits
 #: are shorter: rate limits may have windows of a day, and quotas of a month. A later moment is taken for a
 #: mistake of the upstream, since the source would stay closed until somebody reopened it.
@@ -89,7 +88,7 @@ def pack_hints(hints: Iterable[RateHint], limits: Sequence[Limit], server_us: Se
     parts = []
     for hint in hints:
         left = (hint.reset_at - now).total_seconds()
-        limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK), None)
+        limit = next((one for one in by_length if left <= one.window_seconds + RESET_SLACK_SECONDS), None)
         if left > 0 and limit is not None:
             span, until = to_micros(limit.window_seconds), server_us(hint.reset_at)
             parts.append(f"{span}:{max(0, hint.remaining)}:{until}")

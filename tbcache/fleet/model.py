@@ -75,12 +75,12 @@ class SourceStatus:
     while the market is closed. ``delay_hours`` is how late the plan's items come, where that is too late for
     anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all processes (US dollars);
     where it is spent, ``spent_since`` is when it was, if that is known, and ``spent_until`` when it begins
-    anew. ``day_cost`` is what a day comes to at the present rate (US dollars) where no budget bounds it; None
-    where it costs nothing, or nothing is known yet. ``busiest`` is the common symbol of which most items
-    come, with how much of its hours is known. ``order`` is that an operator has paused or drained it,
-    ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it cannot be kept warm.
-    ``load`` is what waits in its queue, and how fast it may go. While Redis is away, ``warm`` and the figures
-    are None.
+    anew; a bill that is not ``is_bill_readable`` counts as all of it. ``day_cost`` is what a day comes to
+    at the present rate (US dollars) where no budget bounds it; None where it costs nothing, or nothing is
+    known yet. ``busiest`` is the common symbol of which most items come, with how much of its hours is
+    known. ``order`` is that an operator has paused or drained it, ``bound`` the limits that one has set.
+    ``shortages`` say, a line each, what of it cannot be kept warm. ``load`` is what waits in its queue,
+    and how fast it may go. While Redis is away, ``warm`` and the figures are None.
     """
 
     name: str
@@ -106,6 +106,7 @@ class SourceStatus:
     daily_budget: float | None = None
     spent_since: datetime | None = None
     spent_until: datetime | None = None
+    is_bill_readable: bool = True
     charge: Charge = "fetch"
     day_cost: float | None = None
     busiest: Covered | None = None

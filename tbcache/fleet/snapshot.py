@@ -33,7 +33,8 @@ class Snapshot:
     """What one look shows: the server, and of each source its warm count, its state, today's bill and what
     Redis refuses of its keys.
 
-    Money in millionths of a dollar. ``spent_at`` is when the budget was found to be spent.
+    Money in millionths of a dollar; a bill of None cannot be read. ``spent_at`` is when the budget was
+    found to be spent.
     """
 
     at: datetime
@@ -41,7 +42,7 @@ class Snapshot:
     denied: tuple[str, ...]
     warm: dict[str, int]
     states: dict[str, SourceState]
-    bills: dict[str, int]
+    bills: dict[str, int | None]
     spent_at: dict[str, datetime | None]
     refused: dict[str, Refusal]
     #: What is kept of each common symbol, and the stamps of the slots (us).
@@ -50,8 +51,9 @@ class Snapshot:
     resting: dict[str, int]
 
     def is_spent(self, source: Source) -> bool:
-        """Whether the day's budget of ``source`` is spent."""
-        return source.is_enabled and 0 < _budget(source) <= self.bills[source.name]
+        """Whether the day's budget of ``source`` is spent, as which an unreadable bill counts."""
+        bill, budget = self.bills[source.name], _budget(source)
+        return source.is_enabled and budget > 0 and (bill is None or budget <= bill)
 
     def resting_of(self, source: Source, common: int) -> int:
         """How many of the ``common`` symbols rest; what has become fresh since they were counted does not."""
@@ -124,10 +126,10 @@ def _budget(source: Source) -> int:
     return to_micros(source.daily_budget or 0)
 
 
-def _bill(found: Any) -> tuple[int, datetime | None]:
-    """The day's bill, and when its budget was spent; what is damaged tells nothing."""
-    spent, at = found if isinstance(found, list) else (None, None)
-    return whole_number(spent) or 0, moment(at)
+def _bill(found: Any) -> tuple[int | None, datetime | None]:
+    """The day's bill, and when its budget was spent; None where that cannot be read."""
+    spent, at = found if isinstance(found, list) else ("", None)
+    return 0 if spent is None else whole_number(spent), moment(at)
 
 
 def _stamps(found: Any) -> tuple[int, ...]:

@@ -73,6 +73,7 @@ class SourceLook:
             daily_budget=source.daily_budget,
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
             spent_until=snapshot.midnight if is_spent else None,
+            is_bill_readable=snapshot.bills[source.name] is not None,
             charge=source.charge,
             order=state.order,
             bound=state.bound,

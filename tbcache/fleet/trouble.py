@@ -164,11 +164,7 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
             todo = f"`tbcache queue resume {source.name}` has it go on"
             yield Trouble("paused", what, todo, source.name, source.order.since)
         if source.spent_until is not None:
-            what = f"{source.name} has spent its budget for the day (${source.daily_budget:g})"
-            todo = (
-                f"nothing is fetched from it until then; to go on today, raise "
-                f"{variable(source.name, 'daily_budget')} and restart all processes"
-            )
+            what, todo = _spent(source) if source.is_bill_readable else _unreadable(source)
             yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
         if source.recent is not None and source.recent.plain:
             what = f"{source.name}: the plan refuses cashtags, and posts with the word are read, and paid for"
@@ -177,6 +173,26 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
                 "cashtags are tried again each hour"
             )
             yield Trouble("plan", what, todo, source.name)
+
+
+def _spent(source: SourceStatus) -> tuple[str, str]:
+    todo = (
+        f"nothing is fetched from it until then; to go on today, raise "
+        f"{variable(source.name, 'daily_budget')} and restart all processes"
+    )
+    return f"{source.name} has spent its budget for the day (${source.daily_budget:g})", todo
+
+
+def _unreadable(source: SourceStatus) -> tuple[str, str]:
+    what = (
+        f"{source.name}: what the day has cost cannot be read, and counts as all of its budget "
+        f"(${source.daily_budget:g})"
+    )
+    todo = (
+        f"`redis-cli --scan --pattern '*{{{source.name}}}:usage:*'` lists the bills: remove the one that is "
+        "damaged, and the day's bill begins anew, or give the processes' user the right to it"
+    )
+    return what, todo
 
 
 def failures(recent: RecentMetrics) -> str:

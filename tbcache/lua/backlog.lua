@@ -12,7 +12,7 @@
 --                      how many wait in its lanes; when the oldest was queued (ms since 1970; 0: nothing waits), of the
 --                      first of each lane; how many were handed out, and in how long; how many may go in that time by the
 --                      limits, also if all of them did: none while the source is closed or paused; -1: any number
-local MOST_LOOKED_AT, MINUTE_US = 10, 60000000
+local MOST_LOOKED_AT = 10
 local now = server_time()
 
 -- A key of another type counts as empty.

@@ -41,10 +41,26 @@ if silence_us > ABSENT_US then
 else
     redis.call('HDEL', window.state, 'silence:' .. process)
 end
-local returned_at = tonumber(redis.call('HGET', window.state, 'returned_at') or 0)
-local has_changed = redis.call('HGET', window.state, 'limits:' .. process) ~= limits
-if has_changed then
+local before = redis.call('HMGET', window.state, 'limits:' .. process, 'limits', 'lost_at', 'returned_at')
+-- The limits are agreed on anew as well where what stands there is nothing that was agreed on.
+local has_changed = before[1] ~= limits or not is_agreed(before[2] or '')
+if before[1] ~= limits then
     redis.call('HSET', window.state, 'limits:' .. process, limits)
+end
+local returned_at = moment(before[4])
+if not window.is_set_back then
+    -- The clock was not set back, as far as this process knows. So what is noted of the future is damaged: it happened
+    -- now at the latest, and a process that was heard so late counts as absent until it is heard.
+    if before[3] and not bounded(before[3], 0, now) then
+        redis.call('HSET', window.state, 'lost_at', int(now))
+    end
+    if returned_at > now then
+        returned_at = now
+        redis.call('HSET', window.state, 'returned_at', int(now))
+    end
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', window.fleet, int(now + forget_us), '+inf')) do
+        redis.call('ZADD', window.fleet, int(now - ABSENT_US - 1), other)
+    end
 end
 local forgotten_at = int(now - forget_us)
 local long_absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', forgotten_at, 'WITHSCORES')
@@ -97,7 +113,7 @@ end
 -- The larger of the old and the new allowance is recorded as well.
 local reserved, granted = read_allowances(allowances), {}
 members.allowances[process] = nil
-local is_wanted = tonumber(stored[4] or 0) > now
+local is_wanted = moment(stored[4], now + MINUTE_US) > now
 local is_paused, pause = stopped_by(stored[8])
 for _, limit in ipairs(window.limits) do
     local count, span = limit[1], limit[2]
@@ -119,4 +135,4 @@ local closed_until = moment(stored[2]) > now and moment(stored[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
 return reply_allotted(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
     stored[1] or limits, members.count, seen, closed_until, stored[3] or '', pause or '', #members.absent == 0, absent,
-    is_whole, math.max(0, tonumber(stored[7] or 0) - now), bound_of(window.state) or '')
+    is_whole, math.max(0, moment(stored[7], now + LONGEST_WINDOW_US + HOUR_US) - now), bound_of(window.state) or '')

@@ -6,14 +6,41 @@ local BUDGET = 'budget'
 local BUDGET_POLL_US = 100000
 local RESERVED_POLL_US = 5000000
 local DAY_US = 86400000000
+local MOST_MONEY = 9007199254740992
 
 local function next_midnight(now)
     return (math.floor(now / DAY_US) + 1) * DAY_US
 end
 
--- What the day has cost so far. A bill that cannot be read counts as 0.
+-- Reads a sum of money as HINCRBY writes it. In any other form nothing more could be added to it.
+local function money(text)
+    local sum = bounded(text, 0, MOST_MONEY)
+    return sum and int(sum) == text and sum
+end
+
+-- What the day has cost so far; nil where that cannot be read: the key has another type, or the user has no right to it.
+-- A damaged sum is made anew of what each worker has paid, if none of that is damaged.
 local function spent_of(usage_key)
-    return tonumber(redis.pcall('HGET', usage_key, 'spent')) or 0
+    local found = redis.pcall('HGET', usage_key, 'spent')
+    if type(found) == 'table' then
+        return nil
+    end
+    local spent = money(found or '0')
+    if spent then
+        return spent
+    end
+    local figures, sum = redis.call('HGETALL', usage_key), 0
+    for i = 1, #figures, 2 do
+        if string.find(figures[i], ':cost$') then
+            local paid = money(figures[i + 1])
+            if not paid then
+                return nil
+            end
+            sum = sum + paid
+        end
+    end
+    redis.call('HSET', usage_key, 'spent', int(sum))
+    return sum
 end
 
 local function flying_of(slots_key, now)
@@ -24,11 +51,11 @@ end
 local function purses_of(window, purses_key, now)
     local purses, absent, all = redis.pcall('HGETALL', purses_key), 0, 0
     for i = 1, #purses, 2 do
-        local process, purse = purses[i], tonumber(purses[i + 1]) or 0
+        local process, purse = purses[i], bounded(purses[i + 1], 0, MOST_MONEY, 0)
         if process ~= window.process then
             local last_seen_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
-            local silence = tonumber(redis.call('HGET', window.state, 'silence:' .. process) or ABSENT_US)
-            local is_overdue = last_seen_at < now - (silence or ABSENT_US) or last_seen_at > now
+            local silence = bounded(redis.call('HGET', window.state, 'silence:' .. process), 0, HOUR_US, ABSENT_US)
+            local is_overdue = last_seen_at < now - silence or last_seen_at > now
             absent = absent + (is_overdue and purse or 0)
             all = all + purse
         end
@@ -38,7 +65,7 @@ end
 
 -- Records when the budget was first found to be spent, in the figures of the day.
 local function record_spent(usage_key, now, budget)
-    if budget > 0 and spent_of(usage_key) >= budget then
+    if budget > 0 and (spent_of(usage_key) or 0) >= budget then
         redis.pcall('HSETNX', usage_key, 'spent_at.' .. int(budget), int(now))
     end
 end
@@ -51,6 +78,9 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page_p
         return 0
     end
     local spent = spent_of(usage_key)
+    if not spent then
+        return now + RESERVED_POLL_US, 'what the day has cost cannot be read, and counts as all of its budget'
+    end
     if spent >= budget then
         record_spent(usage_key, now, budget)
         return next_midnight(now), "the day's budget is spent"

@@ -5,7 +5,7 @@
 
 -- Asks all processes for their allowances of the source, once until `wanted_until`.
 local function call_for_allowances(window, now)
-    if tonumber(redis.call('HGET', window.state, 'wanted_until') or 0) <= now then
+    if moment(redis.call('HGET', window.state, 'wanted_until'), now + MINUTE_US) <= now then
         redis.call('HSET', window.state, 'wanted_until', int(now + ABSENT_US))
         tell(window.state, '')
     end

@@ -1,4 +1,5 @@
 --@include envelope
+--@include outbox
 -- derive: stores an answer that was made from a symbol's timeline. It is fresh for as long as the timeline is.
 --
 -- KEYS  entry, timeline, outbox   (see admit.lua, settle.lua)
@@ -7,7 +8,6 @@
 --       stale_us  for how long the answer is stale after that
 --       answer    for the outbox; "" for none
 -- Replies whether that timeline was still there, and so the answer was stored. A clear removes both.
-local OUTBOX_TTL_S = 7 * 86400
 local found = redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
 if found ~= head then
     return 0
@@ -18,7 +18,6 @@ if left_us >= 1000 then
     redis.call('SET', entry, seal_alike(head, payload), 'PX', string.format('%.0f', math.floor(left_us / 1000)))
 end
 if answer ~= '' then
-    redis.call('XADD', outbox, '*', 'answer', answer)
-    redis.call('EXPIRE', outbox, OUTBOX_TTL_S)
+    keep_answer(outbox, answer)
 end
 return 1

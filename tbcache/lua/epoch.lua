@@ -7,18 +7,25 @@ local CLOCK_SLACK_US = 2000000  -- allows for the time an answer takes, and for 
 
 -- For how long (us) a request of any process may be under way, the asker's own with its `hold` included.
 local function longest_hold(state_key, hold)
-    local longest_yet = tonumber(redis.call('HGET', state_key, 'lease') or 0) or 0
-    if tonumber(hold) > longest_yet then
+    local longest_yet = bounded(redis.call('HGET', state_key, 'lease'), 0, HOUR_US, 0)
+    if hold > longest_yet then
         redis.call('HSET', state_key, 'lease', hold)
     end
-    return math.max(tonumber(hold), longest_yet)
+    return math.max(hold, longest_yet)
+end
+
+-- When a loss was noticed; 0 where none was. A damaged moment counts as one that is yet to come, until the next beat puts
+-- it right.
+local function moment_of_loss(text)
+    return bounded(text or 0, 0, LAST_MOMENT, math.huge)
 end
 
 -- From when on (us) a window is known again after a loss: once all processes have put their slots back, or else once
 -- all that was sent before has arrived and left the window.
 local function whole_from(lost_at, whole_at, span, hold)
-    lost_at = tonumber(lost_at or 0)
-    return lost_at > 0 and (tonumber(whole_at or nil) or lost_at + span + hold) or 0
+    lost_at = moment_of_loss(lost_at)
+    local latest = lost_at + span + hold
+    return lost_at > 0 and bounded(whole_at, lost_at, latest, latest) or 0
 end
 
 -- Records that a loss of data was noticed, which ends the epoch `past`.
@@ -39,7 +46,7 @@ end
 -- something that is later than what Redis noted of it then.
 local function has_lost_besides(window, current, seen_us)
     local stored = redis.call('HMGET', window.state, 'stepped', 'noted:' .. window.process)
-    return stored[1] == current and seen_us > tonumber(stored[2] or 0)
+    return stored[1] == current and seen_us > moment(stored[2])
 end
 
 -- Whether the server's clock was set forward since the epoch in force began, unnoticed by those who know it: all that
@@ -51,8 +58,8 @@ local function is_set_forward(window, current, now, seen_us, seen_ago)
         return false
     end
     local stored = redis.call('HMGET', window.state, 'stepped', 'stepped_by', 'lost_at')
-    local set_by = stored[1] == current and tonumber(stored[2] or nil)
-        or math.min(0, (tonumber(stored[3] or nil) or seen_us) - seen_us)
+    local set_by = stored[1] == current and bounded(stored[2], -LAST_MOMENT, LAST_MOMENT)
+        or math.min(0, bounded(stored[3], 0, LAST_MOMENT, seen_us) - seen_us)
     return now > seen_us + seen_ago + set_by
 end
 

@@ -1,6 +1,15 @@
 --@include member
 -- fleet: the limits on which the processes of a source agree, and how a process leaves.
 
+-- Whether these are limits as `agree` writes them.
+local function is_agreed(limits)
+    local parts = {}
+    for _, limit in ipairs(parse_limits(limits)) do
+        parts[#parts + 1] = limit_name(limit)
+    end
+    return parts[1] and table.concat(parts, ',') == limits
+end
+
 -- Sets the limits in force: of the limits of all processes, the strictest of each span. What was learned of other users
 -- of the same API key was measured against the old limit, so it is dropped together with that.
 local function agree(state_key, fleet_key)
@@ -33,7 +42,7 @@ end
 
 -- Removes a process from the fleet. One of its slots may be in a window until `gone_at` (us).
 local function forget(state_key, fleet_key, process, gone_at)
-    if gone_at > tonumber(redis.call('HGET', state_key, 'left_until') or 0) then
+    if gone_at > moment(redis.call('HGET', state_key, 'left_until')) then
         redis.call('HSET', state_key, 'left_until', int(gone_at))
     end
     redis.call('ZREM', fleet_key, process)
@@ -47,5 +56,5 @@ end
 -- the windows of all limits in force count, and not only those in which a slot was taken.
 local function clear_at(state_key, last, hold)
     local stored = redis.call('HMGET', state_key, 'horizon', 'limits')
-    return last + hold + math.max(tonumber(stored[1] or 0), longest(parse_limits(stored[2] or '')))
+    return last + hold + math.max(bounded(stored[1], 0, LONGEST_WINDOW_US, 0), longest(parse_limits(stored[2] or '')))
 end

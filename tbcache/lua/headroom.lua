@@ -9,9 +9,14 @@ local WINDOWS_BEFORE_LESS = 4
 -- upstream has stated do not fade.
 local function learned_of(state_key, limit, span, now)
     local stored = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
-    local known, less_at = tonumber(stored[1] or 0) or 0, tonumber(stored[2] or nil)
-    if not less_at or now < less_at then
+    local known = bounded(stored[1], 0, limit, 0)
+    if not stored[2] then
         return known
+    end
+    -- One that does not say when to try less is forgotten, as it would stay for ever.
+    local less_at = bounded(stored[2], 0, now + WINDOWS_BEFORE_LESS * span)
+    if not less_at or now < less_at then
+        return less_at and known or 0
     end
     local steps = 1 + math.floor((now - less_at) / (WINDOWS_BEFORE_LESS * span))
     return math.max(0, known - steps * math.max(1, math.floor(limit / 50)))
@@ -23,19 +28,20 @@ local function others_use(slots_key, state_key, limit, span, now, ours)
     local name = int(span)
     local stored = redis.call('HMGET', state_key,
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
-    local others, until_, learned, slides = stored[1], tonumber(stored[2] or 0), stored[3], stored[4]
+    -- What is more than the limit is no count of it.
+    local others, learned, slides = bounded(stored[1], 0, limit, 0), stored[3], stored[4]
+    local until_ = moment(stored[2], now + span + RESET_SLACK_US)
     if until_ > now then
-        return tonumber(others), until_
+        return others, until_
     end
     if slides == '1' then
-        return tonumber(others), now + span
+        return others, now + span
     end
-    if learned or not others then
+    if learned or not stored[1] then
         return learned and learned_of(state_key, limit, span, now) or 0, now + span
     end
     -- The time that the upstream named has passed. Its windows may be reset then, or they may slide. One request may be
     -- sent to find out which.
-    others = tonumber(others)
     if redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf') == 0 then
         others = math.max(0, math.min(others, limit - ours - 1))
     end

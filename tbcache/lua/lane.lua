@@ -3,5 +3,5 @@
 
 -- The rate at which interactive slots were taken lately (per us). It is an exponential mean over one shortest window.
 local function demand_of(rate, at, now, memory)
-    return tonumber(rate or 0) * math.exp(-math.max(0, now - tonumber(at or now)) / memory)
+    return bounded(rate, 0, MOST_SLOTS, 0) * math.exp(-(now - bounded(at, 0, now, now)) / memory)
 end

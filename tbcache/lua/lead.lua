@@ -1,4 +1,4 @@
---@include number
+--@include token
 -- lead: takes or renews a lease, or gives it back. Each time that it is taken it comes with a higher token, which
 -- whatever the holder writes is to carry: so the writes of one that stood still, and is followed by another, are told
 -- from those of the other.
@@ -18,7 +18,7 @@ if lease_ms == 0 then
     redis.call('UNLINK', lease)
     return 0
 end
-token = tonumber(token) or 0
+token = bounded(token, 0, MOST_TOKEN, 0)
 if token <= above then
     token = math.max(server_time(), above + 1)
 end

@@ -5,7 +5,7 @@
 -- now. Otherwise, after the server's clock was set back, whoever waits for a dead loader would wait for as much longer.
 local function lease_until(lease_key, stored_until, length, now)
     local ends_at = moment(stored_until)
-    local latest = now + (tonumber(length or nil) or ends_at)
+    local latest = now + bounded(length, 0, HOUR_US, HOUR_US)
     if ends_at > latest then
         redis.call('HSET', lease_key, 'until', int(latest))
         return latest

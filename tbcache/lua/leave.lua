@@ -12,7 +12,7 @@ local now, hold = server_time(), longest_hold(state, hold_us)
 local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, hold)
 -- A process without a share sends nothing while Redis is away, so nothing of it can be unknown.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
-    local died_at = tonumber(redis.call('HGET', state, 'died:' .. process) or -1)
+    local died_at = bounded(redis.call('HGET', state, 'died:' .. process), 0, now, -1)
     -- A process that was heard of since then was not dead, and may have sent more.
     if died_at < tonumber(redis.call('ZSCORE', fleet, process) or 0) then
         died_at = now

@@ -1,11 +1,14 @@
 --@include number
 -- limit: reads and compares limits. A limit is {count, span (us)}, and several are written "count:span_us,...".
 
--- "300:900000000,10000:86400000000" -> {{300, 900000000, "900000000"}, ...}
+-- "300:900000000,10000:86400000000" -> {{300, 900000000, "900000000"}, ...}. What is no limit is left out.
 local function parse_limits(text)
     local limits = {}
     for count, span in string.gmatch(text, '(%d+):(%d+)') do
-        limits[#limits + 1] = {tonumber(count), tonumber(span), span}
+        local limit = {bounded(count, 1, MOST_SLOTS), bounded(span, 1, LONGEST_WINDOW_US), span}
+        if limit[1] and limit[2] then
+            limits[#limits + 1] = limit
+        end
     end
     return limits
 end

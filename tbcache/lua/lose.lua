@@ -23,12 +23,12 @@ local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'who
 -- has begun since; and where it lies in the future, which is of a time that is over. A clock that is put right shows the
 -- time of the step before once more.
 local is_another = known == stored[1] or known == stored[6]
-local stepped_at = tonumber(stored[2] or 0)
+local stepped_at = moment(stored[2])
 if not stored[1] or (not is_another and stepped_at >= now - ago_us and stepped_at <= now) then
     return 1
 end
 
-local hold = tonumber(stored[5] or 0)
+local hold = bounded(stored[5], 0, HOUR_US, 0)
 -- No slot is held beyond that.
 local latest = clear_at(state, now, hold)
 
@@ -54,10 +54,10 @@ for i = 1, #members, 2 do
 end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
-local lost_at, whole_at = tonumber(stored[3] or nil), tonumber(stored[4] or nil)
+local whole_at = whole_from(stored[3], stored[4], clear_at(state, 0, 0), hold)
 -- It was noted by the time of before where it lies in the future; else it may have been by either.
-local by_then = lost_at and lost_at > now and now - step_us or now - later
-local was_whole = not lost_at or by_then >= (whole_at or clear_at(state, lost_at, hold))
+local by_then = moment_of_loss(stored[3]) > now and now - step_us or now - later
+local was_whole = by_then >= whole_at
 if was_whole and (redis.call('EXISTS', slots) == 1 or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', stored[1])

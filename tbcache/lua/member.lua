@@ -29,13 +29,23 @@ end
 local function read_allowances(text)
     local allowances = {}
     for limit, span, slots in string.gmatch(text, '(%d+:(%d+))=(%d+)') do
-        add_allowance(allowances, span, limit, tonumber(slots))
+        add_allowance(allowances, span, limit, bounded(slots, 0, MOST_SLOTS, 0))
     end
     return allowances
 end
 
+-- What the shares of all processes leave of the whole. `stored` has three fields of each, and its share is the first.
+local function unshared_of(stored)
+    local left = 1
+    for at = 1, #stored, 3 do
+        left = left - bounded(stored[at], 0, 1, 0)
+    end
+    return math.max(0, left)
+end
+
 -- Who takes slots: {count: how many; shares: process -> its part of each limit; absent: the shares of those
--- who may be sending on their own; allowances: process -> span -> allowance}.
+-- who may be sending on their own; allowances: process -> span -> allowance}. A share that is damaged counts as what the
+-- others leave, as all of them together are never more than 1. Whoever is recorded in the far future counts as absent.
 local function members_of(window, now)
     if window.members then
         return window.members
@@ -51,10 +61,12 @@ local function members_of(window, now)
     for i = 1, #found, 2 do
         -- A process without a share does nothing without Redis.
         local at = (i - 1) / 2 * 3
-        local share, text = stored[at + 1] and tonumber(stored[at + 1]), stored[at + 2]
-        local silence = stored[at + 3] and tonumber(stored[at + 3]) or ABSENT_US
+        local share, text = stored[at + 1] and (bounded(stored[at + 1], 0, 1) or unshared_of(stored)), stored[at + 2]
+        local silence = stored[at + 3] and bounded(stored[at + 3], 0, HOUR_US)
+        local seen_at = tonumber(found[i + 1])
+        local is_ahead = seen_at > now + FORGET_US
         members.shares[found[i]] = share or nil
-        if found[i] ~= window.process and (window.is_set_back or tonumber(found[i + 1]) < now - silence) then
+        if found[i] ~= window.process and (window.is_set_back or is_ahead or seen_at < now - (silence or ABSENT_US)) then
             if share then
                 table.insert(members.absent, share)
             end

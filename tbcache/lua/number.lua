@@ -1,5 +1,6 @@
 -- number: writes and reads numbers and moments as Redis holds them. Lua by itself would write 1.7e15.
 
+local MINUTE_US = 60000000
 local HOUR_US = 3600000000
 
 -- Formats a number without a fraction. Most are whole already, and '%d' takes half as long as '%.0f'.
@@ -8,10 +9,17 @@ local function int(number)
     return string.format(is_integer and '%d' or '%.0f', number)
 end
 
--- Reads a moment (us). A damaged one, and one that no calendar reaches, counts as 0.
-local function moment(text)
-    local found = tonumber(text or 0) or 0
-    return found > 0 and found < 2.5e17 and found or 0
+-- Reads a number that Redis holds, which its reader knows to lie between two bounds. What does not (nan, inf, any other
+-- text) counts as `otherwise`: nothing that Redis holds may get into a sum unread.
+local function bounded(text, least, most, otherwise)
+    local found = tonumber(text or nil)
+    return found and found >= least and found <= most and found or otherwise
+end
+
+-- Reads a moment (us). A damaged one counts as 0, and so does one later than `latest`, or than any calendar reaches.
+local LAST_MOMENT = 250000000000000000
+local function moment(text, latest)
+    return bounded(text, 0, latest or LAST_MOMENT, 0)
 end
 
 -- Writes a field of a hash where it is another: what is written goes to the disk, and to the replicas.

@@ -31,7 +31,7 @@
 -- Records the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
 local function write_parts(window, share, allowances)
     local state, process = window.state, window.process
-    if share ~= '' and tonumber(share) > (tonumber(redis.call('HGET', state, 'share:' .. process) or 0) or 0) then
+    if share ~= '' and tonumber(share) > bounded(redis.call('HGET', state, 'share:' .. process), 0, 1, 0) then
         redis.call('HSET', state, 'share:' .. process, share)
     end
     local reserved = read_allowances(redis.call('HGET', state, 'rooms:' .. process) or '')
@@ -71,11 +71,12 @@ for i = 1, #taken, 2 do
         redis.call('ZADD', slots, int(now - age), id)
     end
 end
-if horizon > tonumber(redis.call('HGET', state, 'horizon') or 0) then
+local known_horizon = bounded(redis.call('HGET', state, 'horizon'), 0, LONGEST_WINDOW_US, 0)
+if horizon > known_horizon then
+    known_horizon = horizon
     redis.call('HSET', state, 'horizon', int(horizon))
 end
-local known_horizon = tonumber(redis.call('HGET', state, 'horizon') or 0)
-local ttl_ms = math.ceil((math.max(horizon, known_horizon) + longest_hold(state, hold_us)) / 1000) + 60000
+local ttl_ms = math.ceil((known_horizon + longest_hold(state, hold_us)) / 1000) + 60000
 expire_after(slots, ttl_ms)
 
 -- The window is whole again once all processes have put their slots back, and the slots of those that had left by then
@@ -86,7 +87,7 @@ if whole ~= '' and whole ~= current and redis.call('HEXISTS', state, 'lost_at') 
     expire_after(back, ttl_ms)
     local moments, latest, returned, awaited = {}, 0, 0, 0
     -- Processes that joined later may still be heard of, until the first of them would be absent.
-    local whole_at = tonumber(redis.call('HGET', state, 'lost_at')) + ABSENT_US
+    local whole_at = bounded(redis.call('HGET', state, 'lost_at'), 0, now, now) + ABSENT_US
     for _, text in ipairs(redis.call('HVALS', back)) do
         local theirs, before, count, left, at = string.match(text, '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
         if theirs == current and before == whole then

@@ -5,6 +5,7 @@
 --@include budget
 --@include wake
 --@include envelope
+--@include outbox
 -- settle: ends a load, whether it has succeeded or failed.
 --
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
@@ -43,10 +44,10 @@
 --       late: now                          the deadline has passed: only the slot was ended, as the asker has
 --                                          kept and counted everything else itself
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
+local MOST_STRIKES = 100
 local MOST_BACKOFF_US = 300000000
 local ROOM_TO_GROW = 12
 local MOST_EDGE_US = 1000000
-local OUTBOX_TTL_S = 7 * 86400
 
 local now = server_time()
 if kind == 'abandon' then
@@ -65,7 +66,8 @@ local is_same_strike = was_closed_until > now
 if closed_until ~= 0 then
     local ours = 0
     if not is_same_strike then
-        local strikes = redis.call('HINCRBY', state, 'strikes', 1)
+        local strikes = bounded(redis.call('HGET', state, 'strikes'), 0, MOST_STRIKES, 0) + 1
+        redis.call('HSET', state, 'strikes', strikes)
         ours = now + math.min(FIRST_STRIKE_US * 2 ^ (strikes - 1), LAST_STRIKE_US)
     end
     local until_ = math.max(closed_until, ours, was_closed_until)
@@ -117,9 +119,9 @@ local function heed(limit, span, left, resets_at)
     local name = int(span)
     local last = redis.call('HMGET', state,
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
-    local is_over = tonumber(last[2] or 0) <= now
+    local is_over = moment(last[2], now + span + RESET_SLACK_US) <= now
     local is_reset = is_over and last[4] ~= '1'
-    local known = tonumber(is_reset and last[3] or last[1] or 0)
+    local known = bounded(is_reset and last[3] or last[1], 0, limit, 0)
     if others <= known and not is_exact or others == 0 and not last[2] then
         return
     end
@@ -127,7 +129,7 @@ local function heed(limit, span, left, resets_at)
         others = math.floor((known + others) / 2)
     end
     if last[2] and is_over then
-        redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= tonumber(last[1]) and 1 or 0)
+        redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= bounded(last[1], 0, limit, 0) and 1 or 0)
         redis.call('HDEL', state, 'learned_next:' .. name)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, resets_at)
@@ -144,6 +146,11 @@ end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 
+-- Before the value is stored and the bill is paid: where the server refuses it, the asker keeps and counts all itself.
+if answer ~= '' then
+    keep_answer(outbox, answer)
+end
+
 local load = redis.call('HMGET', lease, 'token', 'waiters', 'failures', 'since')
 local is_ours = load[1] == token
 local is_stored = false
@@ -156,7 +163,7 @@ if is_ours then
         redis.call('DEL', lease)
         is_stored = true
     elseif kind == 'failure' and backoff_us > 0 then
-        local failures = (tonumber(load[3] or 0) or 0) + 1
+        local failures = bounded(load[3], 0, MOST_STRIKES, 0) + 1
         local wait = math.max(backoff_us, math.min(backoff_us * 2 ^ (failures - 1), MOST_BACKOFF_US))
         redis.call('HSET', lease, 'failure', payload, 'retry_at', int(now + wait), 'failures', failures)
         redis.call('HDEL', lease, 'token', 'until', 'length')
@@ -180,11 +187,6 @@ if timeline_load[1] == token then
     if (tonumber(timeline_load[2] or 0) or 1) > 0 then
         wake(woken, loader, 10000)
     end
-end
-
-if answer ~= '' then
-    redis.call('XADD', outbox, '*', 'answer', answer)
-    redis.call('EXPIRE', outbox, OUTBOX_TTL_S)
 end
 
 if kind ~= 'abandon' then

@@ -27,7 +27,7 @@ local function put_right(state_key, slots_key, now, later, latest)
     for _, name in ipairs(redis.call('HKEYS', state_key)) do
         local most = latest_of(name, now, latest)
         if most then
-            local at = tonumber(redis.call('HGET', state_key, name)) or 0
+            local at = moment(redis.call('HGET', state_key, name))
             redis.call('HSET', state_key, name, int(math.min(at + later, most)))
         end
     end

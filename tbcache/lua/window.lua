@@ -40,9 +40,9 @@ local function open_window(window, limits, asked, ignores_fleet)
     end
     -- Mostly the limits of the fleet are written as the asker's are, and need not be compared.
     window.limits = others and others ~= limits and in_force(asked, others) or asked
-    window.closed_until, window.lost_at = moment(stored[3]), tonumber(stored[4] or 0)
-    window.horizon, window.demand, window.demand_at = tonumber(stored[5] or 0), stored[6], stored[7]
-    window.order = stored[8]
+    window.closed_until, window.lost_at = moment(stored[3]), moment_of_loss(stored[4])
+    window.horizon = bounded(stored[5], 0, LONGEST_WINDOW_US, 0)
+    window.demand, window.demand_at, window.order = stored[6], stored[7], stored[8]
     -- True where no field says that others use the limits.
     window.is_unshared = window.limits == asked
     for at = STORED_AHEAD + 1, STORED_AHEAD + 2 * #asked do
@@ -115,7 +115,7 @@ local function look_at_limit(window, limit, now, cost, fraction)
         -- Slots that are taken in a burst come free in a burst, and an interactive ask in between finds none. So once
         -- half of the limit is used, the lane takes its slots evenly, at the rate that the limit allows.
         if 2 * found.used > count then
-            local paced_at = tonumber(redis.call('HGET', window.state, 'paced:' .. int(span)) or 0)
+            local paced_at = moment(redis.call('HGET', window.state, 'paced:' .. int(span)), now + PACES_AHEAD * span + span)
             found.free_at = math.max(found.free_at, paced_at - PACES_AHEAD * span / count)
             found.paced_at = math.max(paced_at, now) + cost * span / count
         end
@@ -134,7 +134,7 @@ local function look_at_limit(window, limit, now, cost, fraction)
     local known_at = 0
     if window.lost_at > 0 then
         local stored = redis.call('HMGET', window.state, 'whole_at', 'lease')
-        known_at = whole_from(window.lost_at, stored[1], span, tonumber(stored[2] or 0))
+        known_at = whole_from(window.lost_at, stored[1], span, bounded(stored[2], 0, HOUR_US, 0))
     end
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
     if now < known_at then
@@ -205,7 +205,7 @@ end
 -- True where an interactive slot was taken in the present period of so many us. Then the first ask of the period has
 -- done what has to be done once in each.
 local function is_lately(window, now, period)
-    return math.floor((tonumber(window.demand_at) or 0) / period) == math.floor(now / period)
+    return math.floor(moment(window.demand_at) / period) == math.floor(now / period)
 end
 
 -- For each of `ids`, holds `cost` slots named id, id#2, ... from `start` until start + held. `start` is now, or a

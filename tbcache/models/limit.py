@@ -14,8 +14,8 @@ from tbcache.models.untrusted import quoted
 Charge = Literal["fetch", "request"]
 
 _LIMIT = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
-_MOST = 1_000_000_000
-_LONGEST_WINDOW_SECONDS = 366 * 86400.0
+MOST_SLOTS = 1_000_000_000
+LONGEST_WINDOW_SECONDS = 366 * 86400.0
 #: What a span of time is written in.
 UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -36,7 +36,7 @@ def wait_seconds(name: str, value: float) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise InvalidRequest(f"{name} {value!r} is no number of seconds")
-    return min(float(value), _LONGEST_WINDOW_SECONDS)
+    return min(float(value), LONGEST_WINDOW_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Limit:
             raise InvalidRequest(f"limit {quoted(self.count)} must be a whole number")
         if not _is_number(self.window_seconds):
             raise InvalidRequest(f"window {quoted(self.window_seconds)} must be a number of seconds")
-        if not 1 <= self.count <= _MOST:
-            bound = f"at most {_MOST}" if self.count > 1 else "at least 1"
+        if not 1 <= self.count <= MOST_SLOTS:
+            bound = f"at most {MOST_SLOTS}" if self.count > 1 else "at least 1"
             raise InvalidRequest(f"limit {quoted(self.count)} must be {bound}")
-        if not 0 < self.window_seconds <= _LONGEST_WINDOW_SECONDS:
+        if not 0 < self.window_seconds <= LONGEST_WINDOW_SECONDS:
             bound = "366 d at most" if self.window_seconds > 0 else "longer than 0 s"
             raise InvalidRequest(f"window of {quoted(self.window_seconds)} s must be {bound}")
 

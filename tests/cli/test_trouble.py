@@ -492,6 +492,20 @@ def test_a_trouble_says_since_when(store: Store, settings: Settings, monkeypatch
     assert last.count == 401
 
 
+def test_a_bill_that_nobody_can_read_is_a_trouble(
+    server: Server, settings_for: SettingsFor, store: Store
+) -> None:
+    """It counts as the whole budget, and whoever looks learns which key is to be removed."""
+    say(store, settings_for(server, **TOKEN, TBCACHE_TWITTER__DAILY_BUDGET="1.2"), "worker", "worker-1")
+    store.client.set(store.keys.usage("twitter", store.clock.today), "x", ex=60)
+    (trouble,) = view(settings_for(server), store).troubles
+    assert (trouble.kind, trouble.source) == ("budget", "twitter")
+    assert trouble.what == (
+        "twitter: what the day has cost cannot be read, and counts as all of its budget ($1.2)"
+    )
+    assert "'*{twitter}:usage:*'" in trouble.todo
+
+
 def test_the_moment_at_which_a_budget_was_spent_is_kept(
     server: Server, settings_for: SettingsFor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -663,6 +663,33 @@ def test_an_accepted_answer_lies_in_the_outbox(admission: Admission, store: Stor
     assert fields == {b"answer": b"kept"}
 
 
+def test_an_outbox_of_another_type_costs_neither_the_answer_nor_the_bill(
+    admission: Admission, store: Store
+) -> None:
+    """Every load failed half-way, and was loaded once more by the next process."""
+    store.client.set(store.keys.outbox("twitter"), "x", ex=60)
+    paid = replace(VALUE, answer=b"kept", bill=Price(per_request=0.01).bill([]))
+    assert admission.settle(go(admission), paid) == "stored"
+    [(_, fields)] = store.client.xrange(store.keys.outbox("twitter"))
+    assert fields == {b"answer": b"kept"}
+    usage = store.keys.usage("twitter", store.clock.today)
+    assert store.client.hget(usage, "spent") == b"10000"
+
+
+@pytest.mark.parametrize("junk", ["x", "inf", "-9223372036854775807", "9223372036854775807"])
+def test_a_count_of_refusals_that_is_damaged_begins_anew(
+    admission: Admission, store: Store, junk: str
+) -> None:
+    """It failed the script that ends the load, or closed the source for as good as no time."""
+    state = store.keys.state("twitter")
+    store.client.hset(state, "strikes", junk)
+    refused = Failure("throttled", "slow down", 429, None)
+    admission.settle(go(admission), Settlement(failure=refused, closed_by=refused, pages=1))
+    assert store.client.hget(state, "strikes") == b"1"
+    seconds, micros = store.client.time()
+    assert 0.5e6 < int(store.client.hget(state, "closed_until")) - seconds * 1e6 - micros <= 1e6
+
+
 def test_an_empty_redis_is_noticed_and_mended_by_those_who_know(
     admission: Admission, server: Server, store: Store
 ) -> None:

@@ -420,3 +420,40 @@ def test_a_bill_counts_where_it_cannot_be_kept_what_was_billed_before(
     server.client.set(billed, "x", ex=60)
     spender.read("1", "2")
     assert spent(server, spender) >= 2 * PAGE_COST
+
+
+def test_a_bill_that_is_damaged_is_made_anew_of_what_each_has_paid(
+    server: Server, join: Callable[..., Spender]
+) -> None:
+    """It counted as nothing, for the whole day: the budget was spent without end, and nobody was told."""
+    spender = join()
+    assert spender.spend(4) == 4
+    usage = spender.store.keys.usage("twitter", spender.store.clock.today)
+    server.client.hset(usage, "spent", "nan")
+    assert spender.spend() == 6
+    assert spent(server, spender) == 10 * PAGE_COST
+
+
+def test_a_bill_that_nobody_can_read_counts_as_the_whole_budget(
+    server: Server, join: Callable[..., Spender]
+) -> None:
+    """Whatever the day has cost is lost with it."""
+    spender = join()
+    assert spender.spend(1) == 1
+    server.client.set(spender.store.keys.usage("twitter", spender.store.clock.today), "x", ex=60)
+    wait = spender.take()
+    assert isinstance(wait, Wait)
+    assert (wait.why, wait.reason) == (
+        "budget",
+        "what the day has cost cannot be read, and counts as all of its budget",
+    )
+    wait_until(lambda: spender.purse == 0)
+
+
+def test_a_purse_that_is_damaged_is_none(server: Server, join: Callable[..., Spender]) -> None:
+    """One without end stopped all others for the day."""
+    spender = join()
+    purses = {"gone-1": "1e300", "gone-2": 5 * PAGE_COST}
+    server.client.hset(spender.store.keys.purses("twitter", spender.store.clock.today), mapping=purses)
+    server.client.hset(spender.store.keys.state("twitter"), "silence:gone-2", "nan")
+    assert spender.spend() == 5

@@ -108,9 +108,10 @@ def test_a_clock_that_was_set_back_keeps_nobody_from_leading(store: Store, queue
     assert queue.enqueue(REQUEST, "prewarm", token=ahead + 1).is_new
 
 
-def test_a_fence_that_is_damaged_refuses_nobody(store: Store) -> None:
+@pytest.mark.parametrize("junk", ["banana", "inf", "nan", "1e300", "-5", "99999999999999999999"])
+def test_a_fence_that_is_damaged_refuses_nobody(store: Store, junk: str) -> None:
     """What stands there is a hint for the next, and no reason to leave everything cold."""
-    store.client.set(store.keys.fence("reddit"), "banana", ex=60)
+    store.client.set(store.keys.fence("reddit"), junk, ex=60)
     fence(store, "reddit", 5)
     with pytest.raises(Fenced):
         fence(store, "reddit", 4)
@@ -125,3 +126,10 @@ def test_a_lease_is_given_back_by_its_holder_alone(store: Store) -> None:
     assert store.run(LEAD, Lead(key, "one", 0)) == 0
     assert store.run(LEAD, Lead(key, "one", 60_000)) > first
     store.client.unlink(key)
+
+
+def test_a_token_of_no_time_is_given_to_nobody(store: Store) -> None:
+    """Whatever its holder wrote would be refused for a month, once a later leader had another."""
+    key = store.keys.schedule("leader")
+    store.client.set(key, f"{'9' * 20} one", px=60_000)
+    assert store.run(LEAD, Lead(key, "one", 60_000)) < 10**16

@@ -109,6 +109,10 @@ def test_damaged_keys_of_a_queue_hide_no_status(settings: Settings, store: Store
     queue = Queue(store, settings)
     queue.enqueue(FetchRequest("stocktwits", "AAPL"))
     store.client.set(store.keys.queue("stocktwits", "pace"), "damaged", ex=60)
+    (limit, *_) = get_source("stocktwits", settings).limits
+    span = round(limit.window_seconds * 1e6)
+    store.client.hset(store.keys.state("stocktwits"), mapping={f"foreign:{span}": "x", f"slides:{span}": 1})
+    store.client.expire(store.keys.state("stocktwits"), 60)
     assert load_of(settings, store).begun_per_second == 0.0
     assert load_of(settings, store).waiting == 1
 
