@@ -24,7 +24,7 @@ from tbcache.settings import Settings, Source, get_sources
 from tbcache.settings.capacity import pace_of
 from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
-from tbcache.store.envelope import HEAD_BYTES
+from tbcache.store.envelope import HEAD_BYTES, is_credible
 from tbcache.store.state import read_states
 from tbcache.store.wire import MICROS, to_time
 
@@ -157,14 +157,16 @@ class Prewarm:
             (seconds, micros), *found = self._store.execute(pipe)
         # The logs are read after the entries, so that a clear in between is not missed.
         (cleared,) = run(read_logs(self._store, [keys.clears(source.name)])).values()
-        seen = []
+        now_us, seen = seconds * MICROS + micros, []
         for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
             # Under a key of another type there is no lease.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))
             fresh_until = cleared.fresh_until(request.key, head)
+            if not is_credible(fresh_until, now_us, source.cache_ttl):
+                fresh_until = 0
             seen.append(Freshness(request, fresh_until, 0 if is_old else _stamp(retry_at)))
-        return seconds * MICROS + micros, seen
+        return now_us, seen
 
 
 def _stamp(value: object) -> int:

@@ -13,6 +13,7 @@ from scheduler.prewarm import Prewarm
 from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement
 from tbcache.cache import CacheManager, sweep
 from tbcache.cache.script import CLEAR, COMPACT, ClearPattern, Compact
+from tbcache.cache.sweep import CLAIM_MS
 from tbcache.fleet import Fleet
 from tbcache.io import run
 from tbcache.models import Failure
@@ -61,7 +62,7 @@ def asked(settings: Settings) -> Ask:
 def unswept(store: Store) -> Callable[..., None]:
     """Makes every sweep wait: somebody who does nothing has it in hand."""
 
-    def claim(seconds: float = 60) -> None:
+    def claim(seconds: float = CLAIM_MS / 1000) -> None:
         store.client.set(store.keys.sweeper, "1 idle", px=int(seconds * 1000))
 
     claim()

@@ -218,7 +218,7 @@ class Admission:
         if figures:
             self._monitor.count(source.name, figures)
 
-    async def look(self, source: str, key: str) -> Hit | None:
+    async def look(self, source: Source, key: str) -> Hit | None:
         """The fresh value under ``key``. Nothing is counted and nothing is loaded."""
         try:
             return await self.fresh.look(source, key)

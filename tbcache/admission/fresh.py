@@ -11,7 +11,7 @@ from tbcache.io.command import Command
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog, read_log
-from tbcache.store.envelope import birth_of, fresh_until, value_of
+from tbcache.store.envelope import birth_of, fresh_until, is_credible, value_of
 from tbcache.store.wire import MICROS
 
 SEEN_KEYS = 10_000
@@ -60,21 +60,21 @@ class Fresh:
             return None
         hit, now_us = None, self._store.clock.time_us() or self.now_us
         if now_us < seen.fresh_until:
-            hit = self._opened(source.name, key, now_us, await self._store.send(seen.read))
+            hit = self._opened(source, key, now_us, await self._store.send(seen.read))
         if hit is None:
             self._seen.pop(key, None)
         else:
             self._count_hit(source)
         return hit
 
-    async def look(self, source: str, key: str) -> Hit | None:
+    async def look(self, source: Source, key: str) -> Hit | None:
         """The value under ``key``, if it is fresh.
 
         Raises:
           Unavailable: Redis is away.
         """
         now_us = self.now_us
-        return self._opened(source, key, now_us, await self._store.send(self._reading(source, key)))
+        return self._opened(source, key, now_us, await self._store.send(self._reading(source.name, key)))
 
     @property
     def now_us(self) -> float:
@@ -86,14 +86,15 @@ class Fresh:
         keys = self._store.keys
         return Command(("MGET", keys.entry(key), keys.clears(source)))
 
-    def _opened(self, source: str, key: str, now_us: float, found: Any) -> Hit | None:
+    def _opened(self, source: Source, key: str, now_us: float, found: Any) -> Hit | None:
         """The value in an entry, unless it has expired or the log of clears hides it. Both were asked for at
         ``now_us``.
         """
         entry, log = found
-        seen = self.logs[source] = read_log(log)
+        seen = self.logs[source.name] = read_log(log)
         # They are counted from the ask, and not from the answer: the value must not seem fresher than it is.
-        left = (fresh_until(entry) - now_us) / MICROS if entry else 0.0
+        until = fresh_until(entry) if entry else 0
+        left = (until - now_us) / MICROS if is_credible(until, now_us, source.cache_ttl) else 0.0
         if left <= 0 or (seen.clears and seen.hides(key, birth_of(entry))):
             return None
         return Hit(value_of(entry), left)

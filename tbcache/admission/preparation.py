@@ -21,6 +21,7 @@ class Constants(NamedTuple):
     budget: int
     deep_budget: int
     page_price: int
+    ttl_us: int
 
 
 class Preparation:
@@ -43,5 +44,7 @@ class Preparation:
             window.purse.configure(budget, page_price // source.cost)
             # The scripts read a budget of 0 as no budget.
             deep = max(1, int(budget * source.deepening_share)) if budget else 0
-            constants = self._constants[id(source)] = Constants(source, limits, budget, deep, page_price)
+            constants = self._constants[id(source)] = Constants(
+                source, limits, budget, deep, page_price, to_micros(source.cache_ttl)
+            )
         return constants

@@ -33,6 +33,7 @@ class Admit(NamedTuple):
     charge: str
     hold_us: int
     needed_us: int
+    ttl_us: int
     deadline_us: int
     worker: str
     id: str

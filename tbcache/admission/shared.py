@@ -104,6 +104,7 @@ class SharedAdmission:
                 source.charge,
                 self._hold_us,
                 to_micros(ask.needed),
+                constants.ttl_us,
                 terms.deadline_us,
                 self._monitor.worker,
                 token,

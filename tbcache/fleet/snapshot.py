@@ -19,6 +19,7 @@ from tbcache.models.untrusted import moment, whole_number
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import read_logs
+from tbcache.store.envelope import is_credible
 from tbcache.store.refusal import Refusal
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, SourceState, state_of
@@ -109,6 +110,7 @@ def read_snapshot(store: Store, goes_by: Agreed, refused: dict[str, Refusal], *,
         fresh = [
             cleared.fresh_until(request.key, entry) for request, entry in zip(requests, entries, strict=True)
         ]
+        fresh = [until if is_credible(until, now_us, source.cache_ttl) else 0 for until in fresh]
         snapshot.warm[source.name] = sum(until > now_us for until in fresh)
         snapshot.kept[source.name] = tuple(map(kept, requests, entries, fresh))
     return snapshot

@@ -19,6 +19,7 @@
 --       charge       "fetch" | "request"
 --       hold_us
 --       needed_us    for how long the value must stay fresh; 0 for an ordinary ask
+--       ttl_us       for so long a value is fresh at most
 --       deadline_us  of the ask, by the server's time; 0: none
 --       worker
 --       id           of the slot, also the lease's token
@@ -67,7 +68,12 @@ local is_unknown = string.sub(log, 1, 16) ~= log_head
 if found and cleared > 0 and birth_of(found) < cleared then
     found = false
 end
-local is_fresh = found and fresh_until(found) > now + needed_us
+-- Until when an entry is fresh lies too far ahead where the server's clock was set back since it was written.
+local function lasts(head)
+    local left = fresh_until(head) - now
+    return left > needed_us and left <= ttl_us
+end
+local is_fresh = found and lasts(found)
 local is_hit = is_fresh and charge == 'fetch'
 
 -- Where the window is looked at below, all members of the fleet are needed anyway (see members_of). So they are read
@@ -120,7 +126,7 @@ local function read_timeline()
     local text = timeline_head ~= '' and redis.pcall('GET', timeline) or ''
     return type(text) == 'string' and text or ''
 end
-local serves = fresh_until(timeline_head) > now + needed_us and hours_of(timeline_head) >= hours and hours > 0
+local serves = lasts(timeline_head) and hours_of(timeline_head) >= hours and hours > 0
 
 --@include window
 --@include usage

@@ -7,9 +7,11 @@
 --       lease_ms  for how long; 0: give it back
 --       above     the token is to be higher: there was one of a later moment, before the clock was set back
 -- Replies the token when the lease is the asker's, else 0.
--- What has another type, or no end, is nobody's lease: this script gives each an end.
+-- What has another type, or no end, is nobody's lease: this script gives each an end. One that ends later than it can
+-- have been given is over too: the server's clock was set back, or the key is damaged.
 local found = redis.pcall('GET', lease)
-local is_lease = type(found) == 'string' and redis.call('PTTL', lease) > 0
+local left_ms = redis.call('PTTL', lease)
+local is_lease = type(found) == 'string' and left_ms > 0 and (lease_ms == 0 or left_ms <= lease_ms)
 local token, holder = string.match(is_lease and found or '', '^(%d+) (.*)$')
 if holder and holder ~= name then
     return 0

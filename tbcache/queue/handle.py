@@ -40,7 +40,7 @@ from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
-from tbcache.store.envelope import value_of
+from tbcache.store.envelope import fresh_until, is_credible, value_of
 from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
 
 #: In place of an outcome that cannot be read.
@@ -268,7 +268,7 @@ class Queue:
             record_sent(sent, queued)
         outcomes = [self._outcome(*one) for one in zip(requests, queued, strict=True)]
         if damaged := [place for place, found in enumerate(outcomes) if found is DAMAGED]:
-            # A worker finds it damaged as well, and removes it.
+            # A worker finds it damaged as well, and fetches it anew.
             anew = wants._replace(charge="request")
             again = await put_all(self._store, self._worker, source, [asks[place] for place in damaged], anew)
             for place, one in zip(damaged, again, strict=True):
@@ -291,11 +291,14 @@ class Queue:
         """That of a hit; :data:`DAMAGED` where its entry is."""
         if queued.state != "hit":
             return None
+        today, source = self._store.clock.today, get_source(request.source, self._settings)
+        if not is_credible(fresh_until(queued.entry), today.timestamp() * MICROS, source.cache_ttl):
+            return DAMAGED  # type: ignore[no-any-return]
         try:
             sentiment = decode_sentiment(value_of(queued.entry))
         except DecodeError:
             return DAMAGED  # type: ignore[no-any-return]
-        age = (self._store.clock.today - sentiment.as_of).total_seconds()
+        age = (today - sentiment.as_of).total_seconds()
         return Outcome(request, sentiment, "cache", max(0.0, age))
 
     def explain(self, queue: str, job_id: str) -> Explanation:

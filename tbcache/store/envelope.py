@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tbcache.store.codec import DecodeError
+from tbcache.store.wire import MICROS
 
 #: Fresh until long after anyone cares: such an entry lives as long as its key.
 FOREVER = 9_007_199_254_740_991
@@ -13,6 +14,9 @@ FOREVER = 9_007_199_254_740_991
 #: The birth of what was loaded before there was any clear: the least number of 16 digits, as
 #: JSON knows no leading zeros.
 UNCLEARED = 1_000_000_000_000_000
+
+#: By so much a process may be wrong about the server's time.
+CLOCK_SLACK_SECONDS = 1.0
 
 #: How long an envelope's part before the payload is.
 HEAD_BYTES = 47
@@ -58,6 +62,13 @@ def read_head(data: bytes) -> tuple[int, int]:
 def fresh_until(entry: bytes) -> int:
     """Until when (us since the Unix epoch) an entry is fresh; 0 for one that is damaged."""
     return _number(entry[5:21])
+
+
+def is_credible(fresh_until_us: int, now_us: float, ttl_seconds: float) -> bool:
+    """Whether an answer that was written to be fresh for ``ttl_seconds`` at most can be fresh until then: it
+    cannot where the server's clock was set back meanwhile. admit.lua says the same.
+    """
+    return fresh_until_us <= now_us + (ttl_seconds + CLOCK_SLACK_SECONDS) * MICROS
 
 
 def birth_of(entry: bytes) -> int:

@@ -34,7 +34,7 @@ from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Store
-from tbcache.store.envelope import UNCLEARED
+from tbcache.store.envelope import UNCLEARED, fresh_until
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
@@ -583,6 +583,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         charge="fetch",
         hold_us=15_000_000,
         needed_us=0,
+        ttl_us=60_000_000,
         deadline_us=1,
         worker="w",
         id="zombie",
@@ -674,6 +675,22 @@ def test_an_outbox_of_another_type_costs_neither_the_answer_nor_the_bill(
     assert fields == {b"answer": b"kept"}
     usage = store.keys.usage("twitter", store.clock.today)
     assert store.client.hget(usage, "spent") == b"10000"
+
+
+def test_a_value_is_fresh_for_no_longer_than_it_was_written_for(admission: Admission, store: Store) -> None:
+    """After a server's clock was set back by an hour, all that was cached was fresh for an hour more."""
+    admission.settle(go(admission), VALUE)
+    assert isinstance(admission.admit(ask()), Hit)
+    key = store.keys.entry(ask().request.key)
+    written = store.client.get(key)
+    later = fresh_until(written) + 3_600_000_000
+    store.client.set(key, written.replace(b"%d" % fresh_until(written), b"%d" % later), keepttl=True)
+    assert admission.look(ask().source, ask().request.key) is None
+    # One that it has read before is read without the script; the next it has not.
+    for _ in range(2):
+        admission._shared._fresh.expect("twitter", ask().request.key, later)
+        verdict = admission.admit(ask())
+        assert isinstance(verdict, Go | Stale)
 
 
 @pytest.mark.parametrize("junk", ["x", "inf", "-9223372036854775807", "9223372036854775807"])

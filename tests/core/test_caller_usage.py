@@ -33,6 +33,12 @@ def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> No
     assert queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe").state == "hit"
 
 
+def test_what_is_fresh_for_longer_than_it_was_written_for_is_no_hit(store: Store, settings: Settings) -> None:
+    """It was written before the server's clock was set back, by an hour."""
+    keep(store, "AAPL", 24, fresh=3900)
+    assert Queue(store, settings).enqueue(FetchRequest("reddit", "AAPL")).state == "queued"
+
+
 def test_what_was_paid_is_told_by_symbol(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

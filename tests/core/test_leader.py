@@ -128,6 +128,17 @@ def test_a_lease_is_given_back_by_its_holder_alone(store: Store) -> None:
     store.client.unlink(key)
 
 
+def test_a_lease_that_ends_later_than_it_was_given_for_is_nobodys(store: Store) -> None:
+    """After a server's clock was set back by an hour nobody led for an hour, where the leader had ended."""
+    key = store.keys.schedule("leader")
+    store.client.set(key, "1 ghost", px=60_001)
+    assert store.run(LEAD, Lead(key, "ghost", 0)) == 0
+    store.client.set(key, "1 ghost", px=60_000)
+    assert store.run(LEAD, Lead(key, "one", 60_000)) == 0
+    store.client.set(key, "1 ghost", px=3_600_000)
+    assert store.run(LEAD, Lead(key, "one", 60_000)) > 1
+
+
 def test_a_token_of_no_time_is_given_to_nobody(store: Store) -> None:
     """Whatever its holder wrote would be refused for a month, once a later leader had another."""
     key = store.keys.schedule("leader")

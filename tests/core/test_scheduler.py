@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from tbcache.queue import Queue
 from tbcache.queue.script import queue_keys
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tbcache.store.envelope import seal
 from tbcache.store.wire import pack_limits
 from tests.blocking import Admission
 from tests.core.conftest import ask
@@ -57,6 +59,19 @@ def test_what_is_fresh_is_not(prewarm: Prewarm, admission: Admission) -> None:
     """Nothing is fetched before its time."""
     settle(admission, "AAPL", Settlement(payload=b"1"))
     assert due(prewarm) == ["MSFT"]
+
+
+def test_what_is_fresh_for_longer_than_it_was_written_for_is_due(
+    prewarm: Prewarm, admission: Admission, store: Store, warm_settings: Settings
+) -> None:
+    """After the server's clock was set back by an hour nothing was kept warm for as long."""
+    settle(admission, "AAPL", Settlement(payload=b"1"))
+    entry = store.keys.entry(ask("AAPL").request.key)
+    later = int(time.time() + 3900) * 1_000_000
+    store.client.set(entry, seal(b"1", later), keepttl=True)
+    assert due(prewarm) == ["AAPL", "MSFT"]
+    [twitter] = [one for one in Fleet(warm_settings, store).status().sources if one.name == "twitter"]
+    assert twitter.warm == 0
 
 
 def test_what_is_about_to_expire_is(prewarm: Prewarm, admission: Admission) -> None:

@@ -150,7 +150,7 @@ class _Function(Generic[P, R]):
             return None
 
     async def _look(self, key: str) -> R | None:
-        hit = await self._tools.pipeline.admission.look(self._setup.source.name, key)
+        hit = await self._tools.pipeline.admission.look(self._setup.source, key)
         try:
             return None if hit is None else self._values.decode(hit.payload).value
         except DecodeError:
