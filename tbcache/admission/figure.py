@@ -34,8 +34,9 @@ class Figures:
         self._pay(grant, to_micros(self._billed.due(grant.ask.source.name, day, bill).most))
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
-        """Count the verdict on an ask."""
-        self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
+        """Count the verdict on an ask, if it is somebody's."""
+        if not ask.is_invited:
+            self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
 
     def count_settled(self, grant: Grant, settlement: Settlement) -> None:
         """Count the end of a load."""

@@ -106,7 +106,7 @@ class SharedAdmission:
                 to_micros(ask.needed),
                 constants.ttl_us,
                 terms.deadline_us,
-                self._monitor.worker,
+                "" if ask.is_invited else self._monitor.worker,
                 token,
                 source.cost,
                 bool(ask.slot),

@@ -20,7 +20,8 @@ class Ask(NamedTuple):
     expired. ``slot`` is a slot that the queue holds for this ask already, "" for a job that came with none.
     ``patience`` is how long (seconds) the asker would wait for a slot. ``can_fall_back``: without Redis
     the process goes by its own part of the limit; False for whatever is asked for a job of the queue.
-    ``caller`` is in whose name it is asked; None where it is the process's own.
+    ``caller`` is in whose name it is asked; None where it is the process's own. ``is_invited``: nobody has
+    asked, it would be loaded along with what somebody asks for, and no figure counts it.
     """
 
     source: Source
@@ -31,6 +32,7 @@ class Ask(NamedTuple):
     patience: float = 0.0
     can_fall_back: bool = True
     caller: str | None = None
+    is_invited: bool = False
 
     @property
     def timeline_key(self) -> str:

@@ -82,7 +82,8 @@ class Pack:
         source = self._upstream.source
         for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
             request = FetchRequest(source.name, symbol, leader.hours)
-            await self._invite(leader._replace(request=request, slot=None, patience=0.0), request, news)
+            ask = leader._replace(request=request, slot=None, patience=0.0, is_invited=True)
+            await self._invite(ask, request, news)
 
     def stretch(self, news: Stretch) -> Stretch:
         """The time to ask for, so that it serves the leader, who asks for ``news``, and all members."""

@@ -21,7 +21,7 @@
 --       needed_us    for how long the value must stay fresh; 0 for an ordinary ask
 --       ttl_us       for so long a value is fresh at most
 --       deadline_us  of the ask, by the server's time; 0: none
---       worker
+--       worker       "" where nobody has asked: no figure counts it
 --       id           of the slot, also the lease's token
 --       cost         in slots
 --       is_held      the queue holds the slot already
@@ -105,7 +105,7 @@ if is_hit then
             redis.call('ZREM', slots, unit == 1 and id or id .. '#' .. unit)
         end
     end
-    if redis.pcall('HINCRBY', usage, worker .. ':hit', 1) == 1 then
+    if worker ~= '' and redis.pcall('HINCRBY', usage, worker .. ':hit', 1) == 1 then
         redis.call('EXPIRE', usage, 2678400)
     end
     return reply_hit(now, found)
@@ -146,7 +146,7 @@ local function leave(name, reply)
     if name ~= 'go' and has_slot and charge == 'fetch' then
         release(slots, id, cost)
     end
-    count(usage, worker, name)
+    if worker ~= '' then count(usage, worker, name) end
     return reply
 end
 

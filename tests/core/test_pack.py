@@ -78,6 +78,13 @@ def counts(pipeline: Pipeline, upstream: Packing) -> dict[str, int]:
     return {symbol: outcome.sentiment.count for symbol, outcome in found.items()}
 
 
+def asks(store: Store) -> int:
+    """How many asks the figures of the source have, however they ended."""
+    found = store.client.hgetall(store.keys.usage("twitter", datetime.now(UTC)))
+    ended = ("go", "hit", "stale", "failed")
+    return sum(int(count) for name, count in found.items() if name.decode().rpartition(":")[2] in ended)
+
+
 @pytest.mark.parametrize("slot", ["held", ""])
 def test_what_is_asked_for_a_job_gives_its_worker_no_share(
     pipeline: Pipeline, store: Store, slot: str
@@ -96,9 +103,12 @@ def test_one_request_refreshes_all_and_each_gets_its_own(
     before = store.client.zcard(slots)
     news = (post("both", 0.2, "AAPL", "NVDA"), post("one", 0.3, "TSLA"), post("none", 0.4))
     upstream.pages = lambda symbols: Page(news, exhausted=True)
+    asked = asks(store)
     refresh(pipeline, upstream, *ALL)
     assert upstream.asked == [ALL]
     assert store.client.zcard(slots) == before + 1
+    # Nobody has asked for those that came along, be they fresh or not.
+    assert asks(store) == asked + 1
     assert counts(pipeline, upstream) == {"AAPL": 2, "TSLA": 2, "NVDA": 2}
 
 
@@ -113,12 +123,16 @@ def test_what_is_known_of_a_symbol_stays_its_own_when_its_text_is_gone(
     assert not pipeline.run(upstream, request("NVDA")).sentiment.dropped
 
 
-def test_who_is_fresh_or_unknown_is_not_taken_along(pipeline: Pipeline, upstream: Packing) -> None:
+def test_who_is_fresh_or_unknown_is_not_taken_along(
+    pipeline: Pipeline, upstream: Packing, store: Store
+) -> None:
     """The one needs nothing, the other all its hours, which nobody else does."""
+    upstream.source = replace(PACKED, cache_ttl=5000.0, stale_ttl=6000.0)
     pipeline.run(upstream, request("TSLA"), needed=1000.0)
     upstream.asked.clear()
-    refresh(pipeline, upstream, "AAPL", "GME", "NVDA")
-    assert upstream.asked == [("AAPL", "NVDA")]
+    asked = asks(store)
+    refresh(pipeline, upstream, "AAPL", "GME", "NVDA", "TSLA")
+    assert (upstream.asked, asks(store)) == ([("AAPL", "NVDA")], asked + 1)
     assert pipeline.run(upstream, request("GME")).origin == "live"
 
 
@@ -135,9 +149,9 @@ def test_who_is_granted_without_redis_is_not_taken_along(
     store: Store, settings: Settings, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis goes away between two of them: what this process knows of one may be older than the fleet's."""
-    memory = Memory(store, is_tracking=True)
+    memory, monitor = Memory(store, is_tracking=True), UsageMonitor(store, settings)
     pipeline = Pipeline(
-        core(Admission(store, settings, UsageMonitor(store, settings), memory)),
+        core(Admission(store, settings, monitor, memory)),
         lambda: kept,  # type: ignore[arg-type, return-value]
     )
     upstream = Packing(pages=lambda symbols: Page((post("old", 2, *symbols),), exhausted=True))
@@ -160,6 +174,7 @@ def test_who_is_granted_without_redis_is_not_taken_along(
     assert isinstance(verdict, Go)
     assert (verdict.grant.is_fallback, verdict.grant.timeline is None) == (True, False)
     assert upstream.asked == [("AAPL", "NVDA")]
+    assert (monitor.flush(), asks(store)) == (True, len(ALL) + 1)
     pipeline.close()
     memory.close()
 
@@ -189,9 +204,9 @@ def test_what_fails_gives_the_others_back(
     def pages(symbols: tuple[str, ...]) -> Page:
         raise refusal("twitter", "not now", status=503)
 
-    upstream.pages = pages
+    upstream.pages, asked = pages, asks(store)
     assert pipeline.run(upstream, request(*ALL), lane="prewarm", needed=1000.0).origin == "stale"
-    assert upstream.asked == [ALL]
+    assert (upstream.asked, asks(store)) == ([ALL], asked + 1)
     leases = [store.keys.lease(request(symbol).key) for symbol in ALL[1:]]
     wait_until(lambda: not store.client.exists(*leases), what="the leases of the others to be given back")
 
