@@ -60,7 +60,9 @@ class PageCoverage:
         if self._order.passes(self._start):
             return "complete"
         last = self._order.reach(self._start)
-        if last is not None:
+        if not self._order.is_kept:
+            self._reached = None
+        elif last is not None:
             self._reached = last if self._reached is None else min(last, self._reached)
         if is_repetition:
             return "repeated_page"

@@ -166,6 +166,23 @@ def test_a_few_old_items_in_last_place_do_not_end_the_paging(times: Sequence[flo
     assert (alone.reason, since(alone)) == ("no_next_page", newest)
 
 
+def test_a_step_that_is_long_among_many_short_ones_covers_nothing() -> None:
+    """An advert at the end of a page made ten hours of it nineteen, and those in between were never asked for."""
+    fetched = read(Page(posts(*range(1, 12), 20)))
+    assert (fetched.reason, since(fetched)) == ("no_next_page", 11)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(range(1, 13)))
+def test_a_page_that_is_not_in_order_covers_nothing(ages: Sequence[int]) -> None:
+    """Pages by relevance covered up to a day of which a tenth was read, and that was never asked for again."""
+    out_of_order = sum(min(ages[place:]) < ages[place] for place in range(len(ages)))
+    fetched = read(Page(posts(*ages)))
+    after = read(Page(posts(0.1, 0.2), next="1"), Page(posts(*ages)))
+    assert fetched.reason == after.reason == "no_next_page"
+    assert out_of_order <= len(ages) // 4 or fetched.since is after.since is None
+
+
 @pytest.mark.parametrize("times", [(-24.5, 0.1, 0.2, 0.3, 30), (0.1, 0.2, 0.3, -24, 30), (-24, 0.3, 30)])
 def test_an_item_of_a_time_to_come_shows_no_order(times: Sequence[float]) -> None:
     """A wrong zone put one item a day ahead, and an old post seemed near to it: a day of which some minutes
