@@ -167,7 +167,7 @@ def test_a_few_old_items_in_last_place_do_not_end_the_paging(times: Sequence[flo
 
 
 def test_a_step_that_is_long_among_many_short_ones_covers_nothing() -> None:
-    """An advert at the end of a page made ten hours of it nineteen, and those in between were never asked for."""
+    """An advert at the end of a page made eleven hours of it twenty, and nobody asked again."""
     fetched = read(Page(posts(*range(1, 12), 20)))
     assert (fetched.reason, since(fetched)) == ("no_next_page", 11)
 
@@ -175,7 +175,7 @@ def test_a_step_that_is_long_among_many_short_ones_covers_nothing() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.permutations(range(1, 13)))
 def test_a_page_that_is_not_in_order_covers_nothing(ages: Sequence[int]) -> None:
-    """Pages by relevance covered up to a day of which a tenth was read, and that was never asked for again."""
+    """Pages by relevance covered a day of which a tenth was read, which was never asked for again."""
     out_of_order = sum(min(ages[place:]) < ages[place] for place in range(len(ages)))
     fetched = read(Page(posts(*ages)))
     after = read(Page(posts(0.1, 0.2), next="1"), Page(posts(*ages)))
