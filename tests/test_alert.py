@@ -497,7 +497,7 @@ def test_a_lease_that_redis_refuses_is_a_trouble(
     assert (
         "nobody is told of troubles: the lease trading_bot:{alert}:lease cannot be read (NOPERM" in seen.out
     )
-    assert "alert.unwatched" in [record.message for record in caplog.records]
+    assert "alert.unwatched" in [record.msg for record in caplog.records]
     assert "cannot be read" in listed.err
 
 
@@ -709,7 +709,7 @@ def test_a_message_that_fails_too_often_is_given_up_and_said_so(
         looks(watch, lambda: sent(store, settings) == ["opened"])
         watch.look()
     assert len(asked) == 3
-    assert "alert.given_up" in [record.message for record in caplog.records]
+    assert "alert.given_up" in [record.msg for record in caplog.records]
 
 
 def test_a_hook_that_is_gone_is_asked_no_more(
@@ -731,7 +731,7 @@ def test_a_hook_that_is_gone_is_asked_no_more(
         watch.look()
         assert watch._post._courier.in_hand == 0  # type: ignore[union-attr]
     assert len(asked) == 1
-    said = [record.message for record in caplog.records if record.name == "tbcache.alert"]
+    said = [record.msg for record in caplog.records if record.name == "tbcache.alert"]
     assert said == ["trouble.began", "alert.opened", "alert.hook_gone", "trouble.ended", "alert.resolved"]
     assert url not in caplog.text.replace("127.0.0.1", "")
     assert SECRET not in caplog.text

@@ -198,7 +198,7 @@ def test_corrupt_bytes_are_a_miss_and_go(
     with caplog.at_level(logging.WARNING, "tbcache"):
         assert cache.get("bad:key", "default") == "default"
         assert cache.get("bad:key", "default") == "default"
-    assert [record.getMessage() for record in caplog.records] == ["cache.corrupt"]
+    assert [record.msg for record in caplog.records] == ["cache.corrupt"]
     assert not server.client.exists(entry)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import logging
 from collections.abc import Iterator
@@ -83,6 +84,16 @@ def test_a_program_with_logging_of_its_own_is_spared_as_well(caplog: pytest.LogC
     for _ in range(1000):
         get_logger("tbcache.test").warning("redis.lost", reason="connection refused")
     assert len(caplog.records) == 1
+
+
+def test_a_program_with_logging_of_its_own_is_told_the_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a warning with a hint logging.basicConfig() showed the name alone, which says nothing to anybody."""
+    hint = "see redis://me:hunter2@db/0\x1b[2J, line\nby line"
+    get_logger("tbcache.test").warning("redis.none", hint=hint, tries=2)
+    (record,) = caplog.records
+    assert record.getMessage() == 'redis.none hint="see redis://***@db/0?[2J, line by line" tries=2'
+    assert (record.msg, record.__dict__["tries"]) == ("redis.none", 2)
+    assert copy.deepcopy(record).getMessage() == record.getMessage()
 
 
 def test_what_was_left_out_is_counted_by_the_next_line() -> None:
@@ -197,7 +208,7 @@ def test_no_line_costs_whoever_logs_his_work(capsys: pytest.CaptureFixture[str])
     finally:
         logging.setLogRecordFactory(make)
     said = capsys.readouterr().err
-    assert "job.ended trace_id='8' outcome='done'" in said
+    assert "job.ended trace_id=8 outcome=done" in said
     assert "it.failed" in said
     strict = Strict()
     logging.getLogger("tbcache.test").addFilter(strict)

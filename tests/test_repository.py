@@ -338,7 +338,7 @@ def test_damaged_rows_are_said_in_one_line(tmp_path: Path, caplog: pytest.LogCap
         raw.execute("UPDATE sentiment_items SET author = CAST(x'ff41' AS TEXT) WHERE external_id = '1'")
     assert [each.author for each in repository.items("twitter", "AAPL", since=LONG_AGO)] == ["\ufffdA"]
     repository.close()
-    assert caplog.messages.count("row.damaged") == 1
+    assert [one.msg for one in caplog.records].count("row.damaged") == 1
     assert "\x1b" not in caplog.text
 
 

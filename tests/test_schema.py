@@ -212,7 +212,7 @@ def test_who_may_make_no_table_goes_without_the_hours_alone(
             writer._round()
             # Else what is repeated within a minute would be left out.
             REPEATED.forget()
-        (line,) = [one for one in caplog.records if one.getMessage() == "usage.not_written"]
+        (line,) = [one for one in caplog.records if one.msg == "usage.not_written"]
         assert "usage_hours" in vars(line)["reason"]
         old._database.renew()
         old.hours("fleet", NOW)

@@ -1,7 +1,7 @@
 """Logs: an event is a name plus fields, one line each.
 
 As a library tbcache speaks through the standard ``logging`` under ``tbcache`` and says
-nothing unless asked. The commands call :func:`configure_logging`: then it goes to stderr.
+nothing unless asked: see :class:`Event`. The commands call :func:`configure_logging`: then it goes to stderr.
 
 A warning that repeats is written once, and then counted: see :class:`Repeated`.
 """
@@ -9,6 +9,7 @@ A warning that repeats is written once, and then counted: see :class:`Repeated`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import math
@@ -17,9 +18,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -100,6 +101,42 @@ class _Foreign(Repeated):
         return record.name.startswith("tbcache.") or super().filter(record)
 
 
+class Event(str):
+    """The name of an event, a record's ``msg``. In words, which a program's own handlers ask for, it has its
+    fields behind it: without them ``redis.none`` is all that a ``logging.basicConfig()`` shows.
+    """
+
+    _fields: Mapping[str, Any]
+
+    # A record may be copied or pickled, which makes the name first, and the fields then.
+    def __new__(cls, name: str, fields: Mapping[str, Any] = MappingProxyType({})) -> Event:
+        event = super().__new__(cls, name)
+        event._fields = fields
+        return event
+
+    def __str__(self) -> str:
+        fields = _shown(Redactor().fields(self._fields))
+        return f"{self.name} {_IN_WORDS(None, '', fields)}".rstrip()
+
+    @property
+    def name(self) -> str:
+        return str.__str__(self)
+
+
+_IN_WORDS = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+
+
+class _Formatter(ProcessorFormatter):
+    """One that shows the fields of a record by itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = record.msg
+        if isinstance(event, Event):
+            record = copy.copy(record)
+            record.msg = event.name
+        return super().format(record)
+
+
 #: The filter of all our own loggers.
 REPEATED = Repeated()
 # The modules of background work stand below this one, and log without it.
@@ -118,9 +155,9 @@ class Logger(structlog.stdlib.BoundLogger):
             return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
         except Exception:
             # Most often a record has a field of ours already: then all of them stand in the words.
-            shown = " ".join(f"{name}={value!r}" for name, value in event_kw.items() if name != "exc_info")
+            fields = {name: value for name, value in event_kw.items() if name != "exc_info"}
             with contextlib.suppress(Exception):
-                getattr(self._logger, method_name)(f"{event} {shown}".rstrip())
+                getattr(self._logger, method_name)(str(Event(event or "", fields)))
         return None
 
 
@@ -133,7 +170,7 @@ def get_logger(name: str) -> Logger:
         Logger,
         structlog.wrap_logger(
             logger,
-            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+            processors=[structlog.stdlib.filter_by_level, _to_log],
             wrapper_class=Logger,
             cache_logger_on_first_use=True,
         ),
@@ -175,7 +212,7 @@ def configure_logging(
     handler = logging.StreamHandler(sys.stderr) if file is None else open_log_file(file)
     handler.addFilter(_Foreign())
     handler.setFormatter(
-        ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[
                 structlog.contextvars.merge_contextvars,
                 _add_trace,
@@ -247,11 +284,24 @@ def _kind(record: logging.LogRecord) -> tuple[Kind, Kind]:
 
 
 def _said(record: logging.LogRecord) -> str:
+    if isinstance(record.msg, Event):
+        return record.msg.name
     try:
         return record.getMessage()
     except Exception:
         # Arguments that do not fit: whoever writes the line says so.
         return str(record.msg)
+
+
+def _to_log(logger: logging.Logger, method: str, event: EventDict) -> EventDict:
+    """The arguments of the standard logger's method."""
+    call = structlog.stdlib.render_to_log_kwargs(logger, method, event)
+    return {**call, "msg": Event(call["msg"], call["extra"])}
+
+
+def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told may be an upstream's word; other values are shown by ``repr``, which escapes."""
+    return {name: printable(one, LINE) if isinstance(one, str) else one for name, one in fields.items()}
 
 
 def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -275,11 +325,8 @@ def _renderers(
         return redactor.fields(event)
 
     def show(_logger: object, _method: str, event: EventDict) -> EventDict:
-        """What is told may be an upstream's word; other values are shown by ``repr``, which escapes."""
         trace = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
-        found = redactor.fields(event)
-        shown = {name: printable(one, LINE) if isinstance(one, str) else one for name, one in found.items()}
-        return {**shown, **trace}
+        return {**_shown(redactor.fields(event)), **trace}
 
     def format_exception(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
         # Plain: the default shows the variables of each frame, credentials among them.

@@ -51,7 +51,7 @@ def test_who_guesses_is_shut_out_and_told_of(
     assert logged_in.get("/api/weights").status_code == 200
     assert client.app.state.context.guesses.seconds_shut({"client": ("203.0.113.6", 1), "headers": []}) == 0  # type: ignore[attr-defined]
     # What repeats is counted (tests/test_log.py); that he is shut out is an event of its own.
-    assert {"token.wrong", "token.shut"} <= {record.getMessage() for record in caplog.records}
+    assert {"token.wrong", "token.shut"} <= {record.msg for record in caplog.records}
     told = str([record.__dict__ for record in caplog.records])
     assert ("203.0.113.5" in told, "wrong 3" in told, TOKEN in told) == (True, False, False)
     monkeypatch.setattr(guess, "GUESSES_SECONDS", 0.0)
@@ -104,7 +104,7 @@ def test_strangers_behind_a_proxy_shut_out_no_bot_of_this_machine(
         client.get("/", headers={"X-API-Token": f"wrong {n}", "X-Forwarded-For": "203.0.113.5"})
     assert client.get("/", headers={**RIGHT, "X-Forwarded-For": "203.0.113.6"}).status_code == 429
     assert client.post("/api/queue/reddit/resume", headers=RIGHT).status_code == 200
-    (told,) = (one for one in caplog.records if one.getMessage() == "proxy.untrusted")
+    (told,) = (one for one in caplog.records if one.msg == "proxy.untrusted")
     assert "set TBCACHE_API_TRUSTED_PROXIES" in str(told.__dict__)
 
 

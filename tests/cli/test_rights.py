@@ -198,7 +198,7 @@ def test_without_the_channel_all_goes_on_and_one_line_says_so(
         assert denied(server) == [("channel", "trading_bot:notices")]
         monitor.leave()
         store.close()
-    assert caplog.messages == ["redis.channel_denied"]
+    assert [one.msg for one in caplog.records] == ["redis.channel_denied"]
 
 
 def test_status_names_each_right_that_is_missing(cli: Cli, server: Server, tmp_path: Path) -> None:

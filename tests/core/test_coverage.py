@@ -131,7 +131,7 @@ def test_an_upstream_that_goes_in_circles_is_noticed(
     caplog.set_level(logging.INFO)
     fetched = read(Page(posts(1, 2), next="1"), following)
     assert (fetched.pages, fetched.reason) == (2, "repeated_page")
-    (record,) = (record for record in caplog.records if record.message == "page.repeated")
+    (record,) = (record for record in caplog.records if record.msg == "page.repeated")
     assert (vars(record)["source"], vars(record)["symbol"], vars(record)["pages"]) == ("twitter", "AAPL", 2)
 
 

@@ -115,7 +115,7 @@ def test_the_strictest_limit_of_those_alive_holds(
     assert wide.takes(4) == 0
     assert wide.limiter.get_limits() == narrow.limiter.get_limits() == NARROW.limits
     assert wide.limiter.get_status().allowed == 5
-    assert any("limits.differ" in record.getMessage() for record in caplog.records)
+    assert any("limits.differ" in record.msg for record in caplog.records)
     narrow.membership.stop()
     assert wide.takes(4) == 4
     assert wide.limiter.get_limits() == WIDE.limits

@@ -95,7 +95,7 @@ def test_what_a_later_tbcache_holds_is_left_alone(
     monitor = UsageMonitor(store, settings)
     monitor.beat("client", started_at=utc_now())
     assert list(holder.client.scan_iter("*")) == [b"trading_bot:layout"]
-    assert [record.getMessage() for record in caplog.records] == ["redis.lost"]
+    assert [record.msg for record in caplog.records] == ["redis.lost"]
     with pytest.raises(ConfigurationError, match=rf"{reason}.*TBCACHE_NAMESPACE") as caught:
         require(store)
     assert "\n" not in str(caught.value)
@@ -180,7 +180,7 @@ def test_a_process_of_another_version_is_told_of_once(
         for _ in range(3):
             monitor._presence._look_at = 0.0
             monitor.beat("worker", started_at=utc_now())
-    assert [record.getMessage() for record in caplog.records] == ["fleet.other_version"]
+    assert [record.msg for record in caplog.records] == ["fleet.other_version"]
     trouble = fleet_module.Fleet(settings, store).status().lines[0]
     assert trouble.startswith("box-4711 is of tbcache 0.1.0, which reads and writes Redis otherwise")
     ours = next(worker for worker in monitor.get_workers() if worker.name == monitor.worker)

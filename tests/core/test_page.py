@@ -72,7 +72,7 @@ def test_a_text_is_cut_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     (item,) = _read(Page((long,))).items
     assert (len(item.text), item.text[-2:]) == (MAX_TEXT, "x…")
     assert len(item.author or "") == MAX_AUTHOR
-    (record,) = (record for record in caplog.records if record.message == "page.cut")
+    (record,) = (record for record in caplog.records if record.msg == "page.cut")
     assert (vars(record)["source"], vars(record)["texts"]) == ("mine", 1)
 
 

@@ -101,7 +101,7 @@ def test_a_page_that_was_sent_for_and_not_read_costs_as_much_as_any(
     with pytest.raises(type(error())):
         pipeline.run(failing_at(1, error), AAPL)
     assert costs(pipeline) == (TWITTER.price.per_page, TWITTER.price.per_page)
-    assert "bill.uncertain" in [record.message for record in caplog.records]
+    assert "bill.uncertain" in [record.msg for record in caplog.records]
 
 
 @pytest.mark.parametrize("error", [unanswered, cut_off])

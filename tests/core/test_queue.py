@@ -1814,7 +1814,7 @@ def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
     assert found == {"delayed": 2, "jobs": 2, "lanes": 2, "keys": 2, "pending": 2, "reasons": 2}
     assert queue.explain("news", handles[0].job_id).cause.startswith("it needs a worker that knows ")
     assert (older.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (0, 0)
-    assert len([one for one in caplog.records if "job.put_off" in one.getMessage()]) == 1
+    assert len([one for one in caplog.records if "job.put_off" in one.msg]) == 1
 
 
 def test_no_message_can_hold_a_thread_or_end_it(fleet: Fleet, queue: Queue, store: Store) -> None:

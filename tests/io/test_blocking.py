@@ -126,6 +126,6 @@ def test_what_fails_in_the_background_is_logged(caplog: pytest.LogCaptureFixture
     wait_until(lambda: caplog.records, 20, "the line in the log")
     blocking.undo(fail)
     blocking.close()
-    assert {(record.message, record.reason) for record in caplog.records} == {  # type: ignore[attr-defined]
+    assert {(record.msg, record.reason) for record in caplog.records} == {  # type: ignore[attr-defined]
         ("background.failed", "ValueError: no such thing")
     }

@@ -346,7 +346,7 @@ def test_a_plan_without_cashtags_is_asked_without_them_in_the_same_fetch(
     assert query(twitter) == second.params["query"]
     assert twitter.send(second).status == 503
     # Told, in the log and by the figures that `status` looks at.
-    assert "plan.no_cashtags" in [record.message for record in caplog.records]
+    assert "plan.no_cashtags" in [record.msg for record in caplog.records]
     assert twitter.usage_monitor.figures == {"plain": 1}  # type: ignore[attr-defined]
     # And for a while: tomorrow's plan may have them.
     later = time.monotonic() + PLAIN_SECONDS
