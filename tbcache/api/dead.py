@@ -11,10 +11,10 @@ from pydantic import ConfigDict, Field
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import LEFT_OUT, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
-from tbcache.api.parameter import AnyName, Most, Name, Part
+from tbcache.api.parameter import AnyName, Most, Name, Part, Until
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
-from tbcache.fleet import DeadFilter, LetterMark
+from tbcache.fleet import DeadFilter, LetterMark, Operator
 
 router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
 write_router = APIRouter(prefix="/api", tags=["operate"], route_class=WriteRoute, dependencies=SCHEMES)
@@ -31,6 +31,7 @@ class DeadAsked(RequestBody):
         LEFT_OUT
     )
     caller: Annotated[str, Field(max_length=200, min_length=1)] = LEFT_OUT
+    until: Until = LEFT_OUT
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
 
@@ -39,6 +40,7 @@ class DeadDone(Schema):
     count: int = Field(description="How many were queued again, or forgotten; or would be.")
     left: int = Field(description="How many cannot be queued again, and stay dead.")
     is_done: bool = Field(description="False for a dry run.")
+    until: datetime | None = Field(description="Those that died later were not meant; null: all were.")
 
 
 class DeadLetter(Schema):
@@ -99,19 +101,24 @@ def errors(context: Ctx, name: AnyName = None, most: Most = 10) -> list[DeathCou
 @write_router.post("/dead/{name}/requeue")
 def requeue(operator: Op, name: Name, body: DeadAsked) -> DeadDone:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
-    where = _where(body)
+    where = _where(operator, name, body)
     if body.dry_run:
-        return DeadDone(name=name, count=operator.count_dead(name, where), left=0, is_done=False)
+        return _done(body, name, operator.count_dead(name, where), where)
     done = operator.requeue_dead(name, where)
-    return DeadDone(name=name, count=done.queued, left=done.left, is_done=True)
+    return _done(body, name, done.queued, where, left=done.left)
 
 
 @write_router.post("/dead/{name}/purge")
 def purge(operator: Op, name: Name, body: DeadAsked) -> DeadDone:
     """Forget dead letters: all of a queue, or those that have all of what is said."""
-    act = operator.count_dead if body.dry_run else operator.purge_dead
-    return DeadDone(name=name, count=act(name, _where(body)), left=0, is_done=not body.dry_run)
+    act, where = operator.count_dead if body.dry_run else operator.purge_dead, _where(operator, name, body)
+    return _done(body, name, act(name, where), where)
 
 
-def _where(asked: DeadAsked) -> DeadFilter:
-    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller)
+def _where(operator: Operator, name: str, asked: DeadAsked) -> DeadFilter:
+    until = operator.now(name) if asked.dry_run and asked.until is None else asked.until
+    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller, until)
+
+
+def _done(asked: DeadAsked, name: str, count: int, where: DeadFilter, left: int = 0) -> DeadDone:
+    return DeadDone(name=name, count=count, left=left, is_done=not asked.dry_run, until=where.until)

@@ -12,7 +12,7 @@ from tbcache.api.context import Ctx, Op
 from tbcache.api.model.order import Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
-from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source
+from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
 from tbcache.api.query import QueryRoute
 from tbcache.api.security import SCHEMES, WriteRoute
 from tbcache.fleet import JobFilter
@@ -82,6 +82,7 @@ class JobsMeant(RequestBody):
     caller: Annotated[str, Field(max_length=200, min_length=1, description="With all below it.")] = LEFT_OUT
     state: Literal["waiting", "delayed", "follows"] = LEFT_OUT
     why: Annotated[str, Field(max_length=200)] = ""
+    until: Until = LEFT_OUT
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
 
@@ -89,6 +90,7 @@ class Cancelled(Schema):
     name: str
     count: int = Field(description="How many were cancelled, or would be.")
     is_done: bool = Field(description="False for a dry run.")
+    until: datetime | None = Field(description="Those queued later were not meant; null: all were.")
 
 
 class Reopened(Schema):
@@ -138,10 +140,10 @@ def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> 
 def cancel_all(operator: Op, name: Name, body: JobsMeant) -> Cancelled:
     """Take jobs that wait out of a queue for good: all, or those that have all of what is said; who waits for
     one is told. Those that a worker has in hand stay."""
-    where = JobFilter(symbol=body.symbol, caller=body.caller, state=body.state)
-    if body.dry_run:
-        return Cancelled(name=name, count=operator.count_jobs(name, where), is_done=False)
-    return Cancelled(name=name, count=operator.cancel_jobs(name, where, body.why), is_done=True)
+    until = operator.now(name) if body.dry_run and body.until is None else body.until
+    where = JobFilter(symbol=body.symbol, caller=body.caller, state=body.state, until=until)
+    count = operator.count_jobs(name, where) if body.dry_run else operator.cancel_jobs(name, where, body.why)
+    return Cancelled(name=name, count=count, is_done=not body.dry_run, until=until)
 
 
 @write_router.post("/queue/{name}/jobs/{job}/promote")

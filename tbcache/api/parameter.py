@@ -36,10 +36,15 @@ Most = Annotated[int, Query(ge=1, le=1000, description="So many a page.")]
 
 
 def _not_a_number(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d_.]+\s*", value):
+    if not isinstance(value, str) or re.fullmatch(r"\s*[-+]?[\d_.]+\s*", value):
         raise ValueError("it should be a moment with its zone, like 2026-11-26T14:30:00Z")
     return value
 
 
 #: RFC 3339: a number might be seconds, or milliseconds.
 Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
+#: In a body: what came later is not meant.
+Until = Annotated[
+    Moment,
+    Field(strict=False, description="As a dry run has replied it: what has come since is left alone."),
+]

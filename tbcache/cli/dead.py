@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -115,7 +116,9 @@ def requeue(
     data_dir: DataDir = None,
 ) -> None:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
-    where, operator = _where(symbol, job, error, caller), act_as(who)
+    operator = act_as(who)
+    # What dies while somebody is asked is not meant.
+    where = _where(symbol, job, error, caller, operator.now(name))
     count = operator.count_dead(name, where)
     hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
     what = f"queued again in {name}"
@@ -139,7 +142,9 @@ def purge(
     data_dir: DataDir = None,
 ) -> None:
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
-    where, operator = _where(symbol, job, error, caller), act_as(who)
+    operator = act_as(who)
+    # What dies while somebody is asked is not meant.
+    where = _where(symbol, job, error, caller, operator.now(name))
     count = operator.count_dead(name, where)
     hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
     what = f"forgotten of {name}"
@@ -149,10 +154,16 @@ def purge(
         tell(_done(name, done), f"{name}: {done} forgotten", as_json=as_json)
 
 
-def _where(symbol: str | None, job: str | None, error: str | None, caller: str | None) -> DeadFilter:
+def _where(
+    symbol: str | None,
+    job: str | None,
+    error: str | None,
+    caller: str | None,
+    until: datetime | None = None,
+) -> DeadFilter:
     from tbcache.fleet import DeadFilter
 
-    return DeadFilter(symbol, job, error, caller)
+    return DeadFilter(symbol, job, error, caller, until)
 
 
 def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> str:

@@ -164,9 +164,10 @@ def cancel(
         return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled", as_json=as_json)
     from tbcache.fleet import JobFilter
 
-    where = JobFilter(symbol, None, caller, state)
+    # What is queued while somebody is asked is not meant.
+    where = JobFilter(symbol, None, caller, state, operator.now(name))
     count = operator.count_jobs(name, where)
-    others = 0 if count or where == JobFilter() else operator.count_jobs(name)
+    others = 0 if count or not str(where) else operator.count_jobs(name)
     hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""
     done = {"name": name, "count": count, "is_done": not dry_run}
     what = f"cancelled in {name}"

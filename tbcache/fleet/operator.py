@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from tbcache.admission.rate_limiter import RateLimiter
@@ -19,6 +20,7 @@ from tbcache.fleet.directory import Directory
 from tbcache.fleet.hindrance import put_off_by
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.standing import Thing, standing_of
+from tbcache.io import run
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.caller import check_caller
@@ -34,7 +36,7 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
 from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
 from tbcache.store.start import require
-from tbcache.store.wire import read_limits
+from tbcache.store.wire import read_limits, to_time
 
 log = get_logger("tbcache.fleet")
 
@@ -134,6 +136,17 @@ class Operator:
         if was_set:
             self._audit.write(self.who, "caller.unweight", caller)
         return was_set
+
+    # Those that are meant
+
+    def now(self, name: str) -> datetime:
+        """The present moment (UTC), by the clock of the server: the ``until`` of a filter about whose count
+        somebody is asked.
+
+        Raises:
+          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
+        """
+        return to_time(run(self._store.clock.now_us(self._directory.queue_name(name))))
 
     # One job
 

@@ -7,8 +7,10 @@ waits for Redis meanwhile; what is added or taken away in between is seen by som
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from tbcache.io import run
@@ -48,9 +50,10 @@ class DeadFilter(Filter):
     job_id: str | None = None
     error: str | None = None
     caller: str | None = None
+    until: datetime | None = None
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether the letter is meant."""
+        """Whether the letter is meant, whenever it died."""
         return (
             (self.symbol is None or letter.symbol.casefold() == self.symbol.casefold())
             and (self.job_id is None or letter.job_id == self.job_id)
@@ -120,7 +123,8 @@ class DeadLetters:
           RedisUnreachable: there is no queue without Redis.
         """
         if where.is_all:
-            return int(self._store.call("ZCARD", self._store.keys.queue(queue, "dead")))
+            key = self._store.keys.queue(queue, "dead")
+            return int(self._store.call("ZCOUNT", key, "-inf", _until(where)))
         return sum(1 for _ in self._letters(queue, where))
 
     def reasons(self, queue: str, most: int = 10) -> list[DeathCount]:
@@ -130,7 +134,7 @@ class DeadLetters:
           RedisUnreachable: there is no queue without Redis.
         """
         key, reasons = self._store.keys.queue(queue, "reasons"), list[str]()
-        for ids in _chunks(self._ids(queue), READ):
+        for ids in _chunks(self._ids(queue, DeadFilter()), READ):
             found = self._store.call("HMGET", key, *ids)
             reasons += [_text(one) for one in found if one is not None]
         return count_reasons(queue, reasons, most)
@@ -143,7 +147,7 @@ class DeadLetters:
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        ids = self._ids(queue) if where.is_all else [one.job_id for one in self._letters(queue, where)]
+        ids = self._ids(queue, where) if where.is_all else [one.job_id for one in self._letters(queue, where)]
         keys = queue_keys(self._store.keys, queue)
         count = 0
         for chunk in _chunks(ids):
@@ -202,7 +206,7 @@ class DeadLetters:
     ) -> Iterator[DeadLetter]:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
-        for ids in _chunks(self._ids(queue, after)):
+        for ids in _chunks(self._ids(queue, where, after)):
             with self._store.guard():
                 pipe: Any = self._store.client.pipeline(transaction=False)
                 pipe.zmscore(keys[0], ids)
@@ -216,11 +220,11 @@ class DeadLetters:
                 if where.matches(letter):
                     yield letter
 
-    def _ids(self, queue: str, after: LetterMark | None = None) -> list[bytes]:
-        """All ids, the last to die first, or those that come ``after`` one."""
+    def _ids(self, queue: str, where: DeadFilter, after: LetterMark | None = None) -> list[bytes]:
+        """All ids of the time that is meant, the last to die first, or those that come ``after`` one."""
         key = self._store.keys.queue(queue, "dead")
         if after is None:
-            return list(reversed(self._store.call("ZRANGE", key, 0, -1)))
+            return list(reversed(self._store.call("ZRANGE", key, "-inf", _until(where), "BYSCORE")))
         # Those of one moment are in the order of their ids.
         last = after.died_us, after.job_id.encode()
         with self._store.guard():
@@ -232,6 +236,11 @@ class DeadLetters:
 
 def _chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     return (ids[at : at + size] for at in range(0, len(ids), size))
+
+
+def _until(where: DeadFilter) -> float:
+    """Until when those that are meant have died (us)."""
+    return math.inf if where.until is None else to_micros(where.until.timestamp())
 
 
 def _text(data: bytes | None) -> str:

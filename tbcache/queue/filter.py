@@ -9,7 +9,10 @@ from tbcache.models.error import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Those that have all of what its fields say. A field of None says nothing: without any, all are."""
+    """Those that have all of what its fields say. A field of None says nothing: without any, all are.
+
+    ``until`` leaves out what came after a moment (UTC): somebody was asked about those of then.
+    """
 
     def __post_init__(self) -> None:
         """
@@ -22,8 +25,13 @@ class Filter:
 
     @property
     def is_all(self) -> bool:
-        return all(getattr(self, field.name) is None for field in fields(self))
+        """True where all of then are meant."""
+        return not self._said
 
     def __str__(self) -> str:
-        said = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)]
-        return " ".join(one for one in said if not one.endswith("=None"))
+        return " ".join(f"{name}={value}" for name, value in self._said.items())
+
+    @property
+    def _said(self) -> dict[str, object]:
+        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "until"}
+        return {name: value for name, value in found.items() if value is not None}

@@ -40,18 +40,22 @@ class JobFilter(Filter):
     """Which jobs are meant: those that have all of it. Without anything all are.
 
     ``symbol`` and ``caller`` in any case; a caller with all below it, as ``desk`` means ``desk/bot-1`` too.
+    When a job was queued is as the clock of whoever queued it had it.
     """
 
     symbol: str | None = None
     job_id: str | None = None
     caller: str | None = None
     state: JobState | None = None
+    until: datetime | None = None
 
     def is_of(self, job: _Summary) -> bool:
         """Whether a job may be meant, by its message."""
         symbol, caller = job.symbol or "", job.caller or ""
-        return (self.symbol is None or symbol.casefold() == self.symbol.casefold()) and (
-            self.caller is None or is_below(caller, self.caller)
+        return (
+            (self.symbol is None or symbol.casefold() == self.symbol.casefold())
+            and (self.caller is None or is_below(caller, self.caller))
+            and (self.until is None or job.queued_at is None or job.queued_at <= self.until)
         )
 
 

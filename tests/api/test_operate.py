@@ -83,7 +83,13 @@ def test_dead_letters_and_jobs_over_http(client: TestClient, store: Store) -> No
     assert [(one["job_id"], one["symbol"], one["reason"]) for one in found] == [("job-1", "GME", "no")]
     asked = {"error": "timeout", "dry_run": True}
     counted = client.post("/api/dead/twitter/requeue", json=asked).json()
+    until = counted.pop("until")
     assert counted == {"name": "twitter", "count": 1, "left": 0, "is_done": False}
+    # What has died since it was counted is left alone.
+    store.client.zadd(store.keys.queue("twitter", "dead"), {"job-1": 4e15})
+    meant = client.post("/api/dead/twitter/purge", json={"until": until, "dry_run": True}).json()
+    assert (meant["count"], meant["until"]) == (1, until)
+    assert client.post("/api/dead/twitter/purge", json={"until": "yesterday"}).status_code == 422
     done = client.post("/api/dead/twitter/requeue", json={"error": "timeout"}).json()
     assert (done["count"], done["is_done"]) == (1, True)
     assert client.post("/api/dead/twitter/purge", json={}).json()["count"] == 1

@@ -40,7 +40,7 @@ from tbcache.store import Store
 from tbcache.store.lead import LEAD, Lead
 from tests.browser.fleet import bury
 from tests.kept import keep
-from tests.server import Server
+from tests.server import Server, wait_until
 
 SettingsFor = Callable[..., Settings]
 ClientFor = Callable[..., TestClient]
@@ -799,6 +799,33 @@ def test_what_is_done_to_the_dead_of_one_error_is_done_so_on_the_command_line(cl
         "Forget the 0 dead jobs of reddit whose symbol is GME and whose reason has 'no date' in it" in asked
     )
     assert "tbcache dead purge reddit --symbol GME --error 'no date'" in asked
+
+
+def test_what_is_done_is_what_was_asked_about(client: TestClient, store: Store, settings: Settings) -> None:
+    """The question was about three, thousands more died while it stood there, and all were forgotten."""
+    queue = Queue(store, settings)
+
+    def ask(verb: str) -> dict[str, str]:
+        form = act(client, verb, source="reddit").text
+        return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form))
+
+    def answer(verb: str, fields: dict[str, str]) -> str:
+        return text_of(client.post(f"/act/{verb}", data=fields, headers=HERE).text)
+
+    left = "; 2 that came while you were asked are left."
+    for verb, done in (("purge", "are forgotten"), ("requeue", "are queued again")):
+        bury(store, "reddit", verb, "no date", 3)
+        fields = ask(verb)
+        wait_until(lambda at=int(fields["until"]): time.time() * 1e6 > at + 1000)  # type: ignore[misc]
+        bury(store, "reddit", "LATER", "no date", 2)
+        assert f"3 dead jobs of reddit {done}{left}" in answer(verb, fields)
+        assert sorted(one.symbol for one in queue.dead_letters("reddit")) == ["LATER", "LATER1"]
+    fields = ask("cancel-all")
+    wait_until(lambda: time.time() * 1e6 > int(fields["until"]) + 1000)
+    for symbol in ("B", "C"):
+        queue.enqueue(FetchRequest("reddit", symbol))
+    assert f"3 jobs of reddit are cancelled{left}" in answer("cancel-all", fields)
+    assert [one.symbol for one in queue.jobs("reddit", JobFilter(), 9)] == ["B", "C"]
 
 
 def test_older_slots_than_are_looked_at_are_not_drawn_as_free() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from tbcache.cli import consent
 from tbcache.fleet import Fleet
 from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.io import utc_now
@@ -16,7 +18,7 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.cli.command import Done
 from tests.core.test_dead import bury
-from tests.server import Server
+from tests.server import Server, wait_until
 
 
 def test_a_source_is_paused_drained_and_resumed_by_hand(
@@ -134,6 +136,36 @@ def test_dead_letters_are_counted_before_anything_is_done(
     for more in ("--yes", "--dry-run", "--why=x"):
         again = cli(*one, more, **url)
         assert (again.code, again.err, again.data["state"]) == (1, "tbcache: job-2 is not there\n", "gone")
+
+
+@pytest.mark.parametrize(
+    "command", [("dead", "purge", "twitter"), ("dead", "requeue", "twitter"), ("queue", "cancel", "twitter")]
+)
+def test_what_comes_while_somebody_is_asked_is_left(
+    server: Server,
+    settings: Settings,
+    store: Store,
+    cli: Callable[..., Done],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Sequence[str],
+) -> None:
+    """The question was of two, and thousands that died meanwhile were forgotten for good."""
+    queue = Queue(store, settings)
+    bury(store, [("AAPL", "timeout", {}), ("GME", "timeout", {})])
+    for symbol in ("A", "B"):
+        queue.enqueue(FetchRequest("twitter", symbol))
+
+    def come(question: str) -> None:
+        begun = time.time()
+        wait_until(lambda: time.time() > begun + 0.002)
+        store.client.zadd(store.keys.queue("twitter", "dead"), {"later": 1e6 * time.time()})
+        queue.enqueue(FetchRequest("twitter", "LATER"))
+
+    monkeypatch.setattr(consent, "confirm", come)
+    done = cli(*command, REDIS_URL=server.url)
+    assert (done.code, done.data["count"]) == (0, 2)
+    assert [one.job_id for one in queue.dead_letters("twitter")][:1] == ["later"]
+    assert "LATER" in {one.symbol for one in queue.jobs("twitter", JobFilter(), 9)}
 
 
 def test_a_job_that_would_be_put_off_again_is_not_called_the_next(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from tbcache.api.page.verb import SEARCHED, Doing, Verb
+from tbcache.api.page.verb import SEARCHED, Doing, Verb, searched
 from tbcache.fleet import JobFilter
 from tbcache.models.age import age
 from tbcache.models.error import InvalidRequest
@@ -53,7 +54,7 @@ def _meant(do: Doing) -> JobFilter:
     if do.fields.get("error"):
         raise InvalidRequest("a job that waits has no error yet")
     symbol, job, caller = (do.fields.get(name) or None for name in ("symbol", "id", "caller"))
-    return JobFilter(symbol, job, caller)
+    return JobFilter(symbol, job, caller, until=do.until)
 
 
 def _ask_cancel_all(do: Doing) -> str:
@@ -63,7 +64,9 @@ def _ask_cancel_all(do: Doing) -> str:
 
 
 def _cancel_all(do: Doing) -> str:
-    return f"{do.operator.cancel_jobs(do.source, _meant(do), do.why):,} jobs of {do.source} are cancelled."
+    count, where = do.operator.cancel_jobs(do.source, _meant(do), do.why), _meant(do)
+    later = do.operator.count_jobs(do.source, replace(where, until=None)) if where.until else 0
+    return f"{count:,} jobs of {do.source} are cancelled{_left(later)}."
 
 
 def _ask_promote(do: Doing) -> str:
@@ -100,9 +103,18 @@ def _ask_requeue(do: Doing) -> str:
 
 def _requeue(do: Doing) -> str:
     done = do.operator.requeue_dead(do.source, do.letters)
-    return f"{done.queued:,} dead jobs of {do.source} are queued again" + (
-        f"; {done.left:,} stay dead, as they cannot be read." if done.left else "."
-    )
+    unread = f"; {done.left:,} stay dead, as they cannot be read" if done.left else ""
+    later = _left(_died_later(do) - done.left)
+    return f"{done.queued:,} dead jobs of {do.source} are queued again{unread}{later}."
+
+
+def _died_later(do: Doing) -> int:
+    """How many letters that are meant are there once those of the question are gone."""
+    return do.operator.count_dead(do.source, searched(do.fields)) if do.until else 0
+
+
+def _left(count: int) -> str:
+    return f"; {count:,} that came while you were asked are left" if count > 0 else ""
 
 
 def _ask_purge(do: Doing) -> str:
@@ -110,7 +122,8 @@ def _ask_purge(do: Doing) -> str:
 
 
 def _purge(do: Doing) -> str:
-    return f"{do.operator.purge_dead(do.source, do.letters):,} dead jobs of {do.source} are forgotten."
+    count = do.operator.purge_dead(do.source, do.letters)
+    return f"{count:,} dead jobs of {do.source} are forgotten{_left(_died_later(do))}."
 
 
 _WHY = {"why": "Why (for who waits)"}
@@ -124,10 +137,18 @@ VERBS: Mapping[str, Verb] = {
         _cancel_all,
         _WHY,
         ("symbol", "caller"),
+        is_of_many=True,
     ),
     "promote": Verb("Next", "tbcache queue promote {source} {job}", _ask_promote, _promote),
     "requeue": Verb(
-        "Queue again", "tbcache dead requeue {source}", _ask_requeue, _requeue, searched=SEARCHED
+        "Queue again",
+        "tbcache dead requeue {source}",
+        _ask_requeue,
+        _requeue,
+        searched=SEARCHED,
+        is_of_many=True,
     ),
-    "purge": Verb("Forget", "tbcache dead purge {source}", _ask_purge, _purge, searched=SEARCHED),
+    "purge": Verb(
+        "Forget", "tbcache dead purge {source}", _ask_purge, _purge, searched=SEARCHED, is_of_many=True
+    ),
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from tbcache.fleet import DeadFilter, Fleet, Operator, SourceStatus
 from tbcache.models.error import InvalidRequest
+from tbcache.models.untrusted import moment
 
 #: The fields of the form that say on what.
 Fields = Mapping[str, str]
@@ -53,7 +55,12 @@ class Doing(NamedTuple):
     @property
     def letters(self) -> DeadFilter:
         """The dead letters that the form is about: those of a search, or all of the queue."""
-        return searched(self.fields)
+        return replace(searched(self.fields), until=self.until)
+
+    @property
+    def until(self) -> datetime | None:
+        """When the question was asked; what came later is not meant."""
+        return moment(self.fields.get("until"))
 
 
 class Question(NamedTuple):
@@ -71,7 +78,7 @@ class Verb:
     the command line, with the fields of the form in braces. ``inputs`` are asked for with the question: each
     the name of a field, and what to say beside it. The fields of a search that are ``searched`` are options
     of the command. ``other`` is a field that may be asked about anew, with another value, before it is
-    done."""
+    done. ``is_of_many``: what comes while the question stands is left alone."""
 
     label: str
     command: str
@@ -80,6 +87,7 @@ class Verb:
     inputs: Mapping[str, str] = field(default_factory=dict)
     searched: Sequence[str] = ()
     other: tuple[str, str] | None = None
+    is_of_many: bool = False
 
     def twin(self, fields: Fields) -> str:
         """The command that does the same."""
@@ -89,7 +97,8 @@ class Verb:
 
 def searched(fields: Fields) -> DeadFilter:
     """The filter that the fields of a search are."""
-    return DeadFilter(*(fields.get(name) or None for name in SEARCHED))
+    symbol, job_id, error, caller = (fields.get(name) or None for name in SEARCHED)
+    return DeadFilter(symbol, job_id, error, caller)
 
 
 class _Quoted(dict[str, str]):
