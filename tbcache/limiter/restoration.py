@@ -52,10 +52,20 @@ class Restoration:
         Raises:
           Unavailable: the server is away.
         """
+        if not await self._put_back(source, is_step_known=is_step_known):
+            # An answer that comes later yet names an epoch of before: see :meth:`learn`.
+            await self._put_back(source, is_step_known=False)
+
+    async def _put_back(self, source: str, *, is_step_known: bool) -> bool:
+        """Put the slots of ``source`` back; False where another thread was granted one meanwhile that is not
+        among them: Redis may have lost that as well.
+        """
         window, asked_at = self._windows.of(source), now()
         ages: list[tuple[str, float]] = []
+        granted: list[int] = []
 
         def call(terms: Terms) -> Restore:
+            granted.append(window.granted)
             ages.extend(window.ages())
             seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
             return self._call(window, source, terms, ages, seen_ago_us)
@@ -63,6 +73,7 @@ class Restoration:
         jumps: list[Jump | None] = []
 
         def on_reply(found: Restored) -> None:
+            granted.append(window.granted)
             jumps.append(self._store.clock.go_back(found.now, asked_at, source))
             self._epochs.set(source, found.seen, asked_at)
             window.restored(ages)
@@ -71,6 +82,7 @@ class Restoration:
         for jump in jumps:
             await self._store.clock.mend(source, jump)
         await self._ends.report(source)
+        return granted[0] == granted[1]
 
     def _call(
         self,

@@ -403,6 +403,27 @@ def test_who_comes_back_first_to_an_empty_redis_waits_for_those_who_know(clock: 
     assert ask_on(world, new, fleet[0]) == 0
 
 
+def test_a_slot_that_is_granted_while_others_are_put_back_is_put_back_as_well(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis lost it before the answer had come, and all were told to be back."""
+    world, (one,) = begin(clock, 1)
+    window, late = one.process_window, ["late"]
+    ages = window.ages
+
+    def and_then() -> list[tuple[str, float]]:
+        found = list(ages())
+        if late:
+            window.grant(late.pop(), 1, [LIMIT], LEASE)
+        return found
+
+    monkeypatch.setattr(window, "ages", and_then)
+    flush(world)
+    beat(one)
+    assert b"late" in world.redis.zrange(world.slots_key, 0, -1)
+    assert world.redis.zcard(world.slots_key) == 2
+
+
 def test_one_who_slept_through_a_loss_puts_its_slots_back_first(clock: Clock) -> None:
     """The window is open again since long, and Redis knows nothing of what this one has taken."""
     world, (awake, asleep) = begin(clock, 0, 5, source=LONG)
