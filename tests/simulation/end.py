@@ -53,7 +53,7 @@ class End:
             world.broken(
                 "liveness", f"not over after {CALM} s: jobs {world.oracle.open_jobs}, acts {waiting}"
             )
-        if not world.failures and not world.has_dead:
+        if not world.failures and self._is_all_told:
             self._check_held()
         if not world.failures and world.oracle.is_clock_set:
             self._check_moments()

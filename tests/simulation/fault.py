@@ -20,8 +20,10 @@ class Faults:
         self.world, self.kernel, self.server = world, world.kernel, world.server
         #: What Redis held as it was saved, and when that was.
         self.saved: Any = None
-        self.saved_us = 0
+        self.saved_us = self._saved_count = 0
         self._to_load: Any = None
+        #: Of so many commands Redis knows after a loss; None: of none, and has nothing of before.
+        self._kept_count: int | None = None
         self._lost_at = -micros(1000.0)
         self._up_at = -micros(1000.0)
         self._storm_until = 0
@@ -86,11 +88,12 @@ class Faults:
             saved, self._to_load = self._to_load, None
             self.server.start(saved)
             if saved is not None:
-                self.world.oracle.lose()
+                self.world.oracle.lose(self._kept_count)
             self._up_at = self.kernel.now_us
 
     def save(self) -> None:
         self.saved, self.saved_us = self.server.keyspace.save(), self.server.now_us()
+        self._saved_count = self.world.oracle.count
 
     def lose(self, saved: Any, saved_us: int, seconds: float) -> None:
         """Redis loses what came after; what is assumed of that moment stands in docs/limits.md."""
@@ -99,6 +102,7 @@ class Faults:
             return
         source, self.world.upstream.is_budget_lost = self.world.source.name, True
         self._lost_at = self.kernel.now_us
+        self._kept_count = self._saved_count if saved is self.saved else None
         self._witnesses = {
             one.name
             for one in self.world.living
@@ -110,7 +114,7 @@ class Faults:
         else:
             # As after a failover: nobody was away.
             self.server.load(saved)
-            self.world.oracle.lose()
+            self.world.oracle.lose(self._kept_count)
 
     def _await_missing(self, spans: int) -> None:
         missing = list(self.world.living)

@@ -120,8 +120,12 @@ class Oracle:
             "sweep": self._sweep,
         }
 
-    def lose(self) -> None:
-        """Redis has lost data: what was known by it is known no more; what it has got back is as it was."""
+    def lose(self, kept: int | None = None) -> None:
+        """Redis has lost data: what was known by it is known no more; what it has got back is as it was after
+        so many commands (``kept``)."""
+        if kept is not None:
+            # With a clear that it has lost it has got back the values of before.
+            self.clears = [clear for clear in self.clears if clear[1] <= kept]
         self.has_lost = True
         self._mend()
         self.leases.clear()
