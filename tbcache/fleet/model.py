@@ -133,6 +133,11 @@ class SourceStatus:
         return self.spent_until is not None or any(limit.is_limited for limit in self.limits)
 
     @property
+    def shut_until(self) -> datetime | None:
+        """Until when its upstream has closed it, or its money for the day is spent; None where neither is."""
+        return max((one for one in (self.closed_until, self.spent_until) if one), default=None)
+
+    @property
     def queued(self) -> int:
         """How many fetches wait in its queue, for a worker or for their time."""
         return self.queue.waiting + self.queue.delayed if self.queue else 0

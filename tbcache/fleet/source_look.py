@@ -193,7 +193,7 @@ class SourceLook:
             window_seconds=limit.window_seconds,
             used=found.used,
             remaining=found.remaining,
-            reset_at=found.reset_at if found.used else None,
+            reset_at=found.reset_at if found.used or found.is_limited else None,
             is_limited=found.is_limited,
             reason=found.reason,
         )

@@ -410,7 +410,14 @@ def test_a_stranger_logs_in_once_and_is_let_in_until_the_session_ends(
         assert client.get("/source/reddit", headers=kept).status_code == 401
     client.cookies.clear()
     assert client.get("/source/reddit", headers=kept).status_code == 200
+    # Each page has the way in and out, and the way back.
+    assert '<a href="/login">Log in or out</a>' in client.get("/jobs?symbol=GME", headers=kept).text
+    out = client.get("/login", headers={"Referer": "http://localhost:8000/jobs?symbol=GME", **kept}).text
+    assert 'You are logged in, to look and to act: <a href="/jobs?symbol=GME">' in out
+    assert '<form method="post" action="/logout">' in out
+    assert 'name="back" value="/"' in client.get("/login", headers={"Referer": "http://evil/jobs"}).text
     client.post("/logout")
+    assert "/logout" not in client.get("/login").text
     assert client.get("/source/reddit").status_code == 401
 
 
@@ -611,6 +618,7 @@ def test_who_may_only_read_sees_each_button_disabled_with_the_reason(
     """But for those that only search. Whoever has the other token has all of them."""
     settings = settings_for(server, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN="to read and no more")
     client = client_for(settings, address="10.0.0.9")
+    assert '<a href="/login">/login</a>' in client_for(settings).get("/").text
     for token, is_barred in (("to read and no more", True), (TOKEN, False)):
         client.post("/login", data={"token": token})
         for path in ("/", "/source/news", "/symbol/GME", "/symbol?symbol=GME", "/jobs?error=x"):
@@ -707,6 +715,46 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
         act(client, "requeue", source="reddit").text
     )
     assert "done in" not in text_of(client.get("/").text)
+
+
+def test_a_queue_whose_source_is_closed_says_before_when_nothing_of_it_goes_on(
+    client: TestClient, store: Store, settings: Settings
+) -> None:
+    """Red above it stood until when, and here that nobody knows."""
+    Queue(store, settings).enqueue(FetchRequest("reddit", "GME"))
+    state = store.keys.state("reddit")
+    store.client.hset(state, mapping={"closed_until": 4_000_000_000_000_000, "closed_reason": "quota"})
+    store.client.expire(state, 60)
+    seen = text_of(client.get("/source/reddit").text)
+    assert "Done nobody knows when: nothing of it goes on before Oct 02, 07:06 UTC" in seen
+    assert "Next may go Oct 02, 07:06" in seen
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs", "/callers", "/changes", "/audit", "/symbol/GME", "/symbol/GME/past"]
+)
+def test_a_page_of_which_only_the_head_changes_says_of_when_it_is(client: TestClient, path: str) -> None:
+    """The clock above ran on over figures of half an hour ago."""
+    page = client.get(path).text
+    assert re.search(r"This page is of \d\d:\d\d:\d\d UTC, and does not change by itself", text_of(page))
+    assert "does not change by itself" not in client.get("/").text
+
+
+def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> None:
+    """The reason that bots get is the second one's from then on, and the first knew nothing of it."""
+    act(client, "pause", source="reddit", why="the key leaks", by="ada", sure="yes")
+    told = text_of(act(client, "drain", source="reddit", by="zoe", sure="yes").text)
+    before = "paused by ada@127.0.0.1: the key leaks"
+    assert f"reddit is drained; until now it was {before}, which is forgotten." in told
+    assert "it was drained by zoe@127.0.0.1" in text_of(
+        act(client, "pause", source="reddit", sure="yes").text
+    )
+    assert "reddit goes on; it was paused by" in text_of(
+        act(client, "resume", source="reddit", sure="yes").text
+    )
+    act(client, "limits", source="reddit", limits="3/1h", sure="yes")
+    told = text_of(act(client, "limits", source="reddit", limits="2/1h", sure="yes").text)
+    assert "3/1h were set until now." in told
 
 
 def test_a_window_that_is_used_evenly_is_drawn_so() -> None:

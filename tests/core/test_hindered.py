@@ -65,6 +65,21 @@ def test_when_the_next_may_go_is_not_told_of_a_paused_source_and_is_midnight_for
     assert limit.is_limited
 
 
+def test_a_source_that_is_closed_for_longer_than_its_window_says_until_when(
+    store: Store, fleet: Fleet
+) -> None:
+    """It was told as long as a slot stood in the window, and then nobody knew."""
+    state = store.keys.state("twitter")
+    store.client.hset(state, mapping={"closed_until": 4_000_000_000_000_000, "closed_reason": "quota"})
+    store.client.expire(state, 60)
+    found = source(fleet, "twitter")
+    assert found.closed_until is not None
+    assert [(one.used, one.is_limited, one.reset_at) for one in found.limits] == [
+        (0, True, found.closed_until)
+    ]
+    assert found.shut_until == found.closed_until
+
+
 def test_a_queue_that_is_not_done_for_long_is_a_trouble(
     store: Store, settings: Settings, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

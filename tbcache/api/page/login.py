@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -16,8 +18,21 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/login")
-def show(context: Ctx, back: str = "/") -> HTMLResponse:
-    return page("login.html", back=local_path(back), refusal="", has_token=context.tokens.are_set)
+def show(request: Request, context: Ctx, back: str = "") -> HTMLResponse:
+    return page(
+        "login.html",
+        back=local_path(back or _came_from(request)),
+        refusal="",
+        has_token=context.tokens.are_set,
+        scope=context.tokens.scope_of_page(request.headers),
+    )
+
+
+def _came_from(request: Request) -> str:
+    """The page of this site that links here; the first one where that is not known."""
+    place = urlsplit(request.headers.get("referer", ""))
+    is_ours = place.netloc == request.headers.get("host") and not place.path.startswith("/act/")
+    return place._replace(scheme="", netloc="", fragment="").geturl() if is_ours else "/"
 
 
 @router.post("/login")
@@ -47,7 +62,7 @@ async def login(request: Request, context: Ctx) -> Response:
 
 
 def _again(back: str, refusal: str, status: int, seconds: int | None = None) -> Response:
-    answer = page("login.html", status, back=back, refusal=refusal, has_token=True)
+    answer = page("login.html", status, back=back, refusal=refusal, has_token=True, scope=None)
     if seconds is not None:
         answer.headers["Retry-After"] = str(seconds)
     return answer

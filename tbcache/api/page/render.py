@@ -44,6 +44,7 @@ def _environment() -> Environment:
         "span",
         "megabytes",
         "number",
+        "login",
     ):
         environment.filters[name] = getattr(words, name)
     for name in ("reason", "rule", "item"):

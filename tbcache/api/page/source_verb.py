@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tbcache.api.page.verb import Doing, Verb
 from tbcache.models import Limit
+from tbcache.store.order import Order
 
 _WHY = {"why": "Why (for the others)"}
 _LIMITS = {"limits": "Limits, like 60/1m,1000/1d", **_WHY}
@@ -16,8 +17,12 @@ def _ask_pause(do: Doing) -> str:
 
 
 def _pause(do: Doing) -> str:
-    do.operator.pause(do.source, do.why)
-    return f"{do.source} is paused."
+    return f"{do.source} is paused{_before(do.operator.pause(do.source, do.why))}."
+
+
+def _before(order: Order | None) -> str:
+    """What was said before, and holds no more: another may have said it while the question stood."""
+    return f"; until now it was {order}, which is forgotten" if order else ""
 
 
 def _ask_drain(do: Doing) -> str:
@@ -25,8 +30,7 @@ def _ask_drain(do: Doing) -> str:
 
 
 def _drain(do: Doing) -> str:
-    do.operator.drain(do.source, do.why)
-    return f"{do.source} is drained."
+    return f"{do.source} is drained{_before(do.operator.drain(do.source, do.why))}."
 
 
 def _ask_resume(do: Doing) -> str:
@@ -35,7 +39,9 @@ def _ask_resume(do: Doing) -> str:
 
 def _resume(do: Doing) -> str:
     before = do.operator.resume(do.source)
-    return f"{do.source} goes on." if before else f"{do.source} was neither paused nor drained."
+    return (
+        f"{do.source} goes on; it was {before}." if before else f"{do.source} was neither paused nor drained."
+    )
 
 
 def _ask_limits(do: Doing) -> str:
@@ -49,7 +55,8 @@ def _ask_limits(do: Doing) -> str:
 
 def _set_limits(do: Doing) -> str:
     found = do.operator.set_limits(do.source, Limit.parse_all(do.field("limits")), do.why)
-    return f"The limits of {do.source} are {','.join(map(str, found.limits))}."
+    before = f"; {','.join(map(str, found.before))} were set until now" if found.before else ""
+    return f"The limits of {do.source} are {','.join(map(str, found.limits))}{before}."
 
 
 def _ask_unset(do: Doing) -> str:

@@ -63,6 +63,11 @@ def signed(score: float | None) -> str:
     return "—" if score is None else f"{score:+.2f}".replace("-", "−")
 
 
+def login(text: str) -> Markup:
+    """``text`` with the path of the login as a link."""
+    return Markup('<a href="/login">/login</a>').join(text.split("/login"))
+
+
 def it(what: str) -> str:
     """What is said of a thing in words that follow its name, where its name stands by."""
     return f"it {what}"

@@ -14,7 +14,15 @@
     else fresh();
   });
   document.addEventListener("visibilitychange", fresh);
+  // A page whose head alone changes says how old the rest of it is.
+  const dated = document.querySelector("#dated");
+  const say = minutes => {
+    dated.className = "wrong";
+    dated.firstChild.textContent = `${minutes} min old. `;
+  };
   setInterval(() => {
+    const minutes = Math.floor(performance.now() / 60000);
+    if (dated && minutes) say(minutes);
     const old = performance.now() - seen;
     document.documentElement.classList.toggle("old", old > OLD_MS);
     note(full || (old > OLD_MS ? `nothing new for ${Math.round(old / 1000)} s: is the server there?` : ""));
