@@ -290,17 +290,22 @@ def test_a_refusal_or_a_surprise_is_an_upstream_error(
             "cannot be imported (module 'mybot.sources' has no attribute 'Blusky'",
         ),
         ("bluesky=mybot.sources:item", "is no class"),
-        ("bluesky=mybot.sources:datetime", "is no subclass of tbcache.Provider"),
+        (
+            "bluesky=mybot.sources:datetime",
+            "is no tbcache.Provider: it lacks request(fetch, cursor, since) and parse(response)",
+        ),
+        ("bluesky=tbcache:Provider", "is no tbcache.Provider: it lacks request("),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named(
     bluesky: object, monkeypatch: pytest.MonkeyPatch, entry: str, message: str
 ) -> None:
-    """One line says which entry, and what is wrong with it."""
+    """One line says which entry, and what is wrong with it: also where no provider is made."""
     monkeypatch.setenv("TBCACHE_SOURCES", entry)
-    with pytest.raises(ConfigurationError) as caught:
-        get_provider("bluesky")
-    assert str(caught.value).startswith(f"TBCACHE_SOURCES: {entry} {message}")
+    for use in (get_provider, lambda _: get_sources(Settings.load(os.environ))):
+        with pytest.raises(ConfigurationError) as caught:
+            use("bluesky")
+        assert str(caught.value).startswith(f"TBCACHE_SOURCES: {entry} {message}")
 
 
 @pytest.mark.parametrize("entry", ["bluesky", "bluesky=mybot", "b__s=mybot.sources:Bluesky", "2=a:b"])
@@ -354,7 +359,7 @@ def test_a_price_that_is_none_is_refused(module: Callable[[str], None], figure: 
 
 def test_defaults_that_are_no_mapping_are_refused(module: Callable[[str], None]) -> None:
     """One clear line, and no traceback of ours."""
-    module("from tbcache import Provider\n\nclass Bluesky(Provider):\n    defaults = [('pages', 1)]\n")
+    module("class Bluesky:\n    request = parse = print\n    defaults = [('pages', 1)]\n")
     with pytest.raises(ConfigurationError, match="has defaults that are no mapping"):
         get_sources(Settings.load({"TBCACHE_SOURCES": ENTRY}))
 

@@ -32,6 +32,8 @@ from tbcache.settings.variable import NEAR, variable
 
 FREE = Price()
 
+#: What a class must say itself of its source.
+_METHODS = {"request": "request(fetch, cursor, since)", "parse": "parse(response)"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
@@ -368,7 +370,7 @@ def import_class(name: str, path: str) -> type:
     """The class ``MODULE:CLASS`` that source ``name`` is made of.
 
     Raises:
-      ConfigurationError: it cannot be imported, or is no class.
+      ConfigurationError: it cannot be imported, is no class, or lacks what a provider must have.
     """
     module, _, attribute = path.partition(":")
     _look_in_working_folder()
@@ -378,6 +380,12 @@ def import_class(name: str, path: str) -> type:
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error})") from None
     if not isinstance(found, type):
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
+    abstract = getattr(found, "__abstractmethods__", ())
+    lacking = [call for method, call in _METHODS.items() if method in abstract or not hasattr(found, method)]
+    if lacking:
+        raise ConfigurationError(
+            f"TBCACHE_SOURCES: {name}={path} is no tbcache.Provider: it lacks {' and '.join(lacking)}"
+        )
     return found
 
 
