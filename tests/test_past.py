@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.past import Days, MadeUp
+from bench.past import Days, Hashed, MadeUp
 from tbcache.fetch.history import answered, looked_back
 from tbcache.fetch.reader import Fetched
-from tbcache.fetch.record import extended, sentiment_of
+from tbcache.fetch.record import extended, rescored, sentiment_of
 from tbcache.models import FetchRequest, History, Item, Kind, Point, SymbolSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.models.history import COLUMNS, MOST_POINTS, moments
@@ -80,12 +80,34 @@ def test_a_text_is_looked_at_once_in_a_history(
     assert seen == [story.text]
 
 
+def test_no_score_of_the_past_is_said_to_be_of_another_scorer(repository: SentimentRepository) -> None:
+    """In a rolling upgrade both versions load: what the one has rated, the other has rated as well, and the
+    database has one score of each."""
+    one, two, three = (MadeUp(Hashed(version)) for version in "123")
+    request, records = FetchRequest("twitter", "AAPL", 24), list[Record]()
+    for hour, upstream in enumerate((one, one, two, one)):
+        at = NOW + timedelta(hours=hour)
+        item = Item(str(hour), at, f"post {hour}")
+        records.append(loaded(repository, records[-1] if records else None, item, at, request, upstream))
+    moments = [record.read_at for record in records]
+    for upstream in (one, two, three):
+        # What one scorer has rated alone is told as it was, and the rest as it is rated now.
+        mixed = [rescored(record, upstream.analyzer, "AAPL") for record in records[2:]]
+        then = [sentiment_of(record, request, VOICES) for record in (*records[:2], *mixed)]
+        assert answered(repository, upstream, request, moments) == then
+
+
 def loaded(
-    repository: SentimentRepository, known: Record | None, item: Item, at: datetime, request: FetchRequest
+    repository: SentimentRepository,
+    known: Record | None,
+    item: Item,
+    at: datetime,
+    request: FetchRequest,
+    upstream: MadeUp | None = None,
 ) -> Record:
     """The record after a load at ``at`` that brought ``item``; the database has it as well."""
     fetched = Fetched((item,), (item,), 1, (Span(at - timedelta(hours=1), at),), None, None, (), at)
-    found = extended(known, fetched, request, MadeUp().analyzer, at)
+    found = extended(known, fetched, request, (upstream or MadeUp()).analyzer, at)
     answer = sentiment_of(found.record, request, VOICES)
     repository.save([Answer(answer, found.news, found.reads, found.load)])
     return found.record

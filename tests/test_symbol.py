@@ -122,6 +122,9 @@ def test_what_has_passed_since_an_old_answer_is_not_known() -> None:
         assert (provider.covering(answer, 0.8) is answer) is is_enough
     answer = found("NVDA", now - timedelta(seconds=3700), hours=24)
     assert provider.covering(answer, 0.8) is answer
+    # Whoever sets no least gets an answer however old it is.
+    assert provider.covering(old := found("NVDA", now - timedelta(hours=3), hours=1), 0.0) is old
+    assert provider.covering(answer, 0.8, answer.as_of + timedelta(hours=5)) is None
 
 
 def test_a_part_says_why_it_is_an_older_answer() -> None:

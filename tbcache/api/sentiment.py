@@ -93,7 +93,7 @@ class Sentiment(BaseModel):
 
 class Answer(BaseModel):
     origin: Origin | None = Field(description="Where it comes from; null of an answer of the past.")
-    age: float | None = Field(description="In seconds.")
+    age: float | None = Field(description="In seconds, at the moment that was asked for.")
     sentiment: Sentiment | None = Field(description="null where nothing was known, or too little.")
     reason: str | None = Field(None, description="Why it is null, where more is known than was asked for.")
 
@@ -167,22 +167,27 @@ async def sentiment(
     will be.
     """
     provider = await to_thread.run_sync(_provider, source)
-    if asked.as_of is not None:
-        return await context.past.run(client_of(request.scope), lambda: _then(provider, symbol, asked))
+    if (as_of := asked.as_of) is not None:
+        return await context.past.run(client_of(request.scope), lambda: _then(provider, symbol, asked, as_of))
     wanted = provider.source.request(symbol, asked.hours)
     outcome = await while_asked(
         request, context.waiting, lambda: drive(provider.answer(wanted, patience=asked.patience))
     )
     found = provider.covering(outcome.sentiment, asked.min_coverage)
-    reason = None if found is not None else _too_little(outcome.sentiment, asked.min_coverage)
+    reason = None if found is not None else _too_little(provider, outcome.sentiment, asked)
     # An answer is the same while only its age changes.
     response.headers["ETag"] = tag_of(f"{outcome.origin} {reason} {found!r}".encode())
     return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found), reason=reason)
 
 
-def _then(provider: Provider, symbol: str, asked: SentimentQuery) -> Answer:
-    found = provider.get_sentiment(symbol, asked.hours, min_coverage=asked.min_coverage, as_of=asked.as_of)
-    return Answer(origin=None, age=None, sentiment=_payload(found), reason=None)
+def _then(provider: Provider, symbol: str, asked: SentimentQuery, as_of: datetime) -> Answer:
+    known = provider.get_sentiment(symbol, asked.hours, as_of=as_of)
+    if known is None:
+        return Answer(origin=None, age=None, sentiment=None, reason=None)
+    found = provider.covering(known, asked.min_coverage, as_of)
+    reason = None if found is not None else _too_little(provider, known, asked)
+    age = max(0.0, (as_of - known.as_of).total_seconds())
+    return Answer(origin=None, age=age, sentiment=_payload(found), reason=reason)
 
 
 def _provider(source: str) -> Provider:
@@ -223,8 +228,9 @@ def _history(asked: HistoryQuery, last: datetime) -> History:
     )
 
 
-def _too_little(found: SymbolSentiment, least: float) -> str:
-    return f"it covers {found.covered_hours:g} of {found.hours} hours, which is less than {least:g} of them"
+def _too_little(provider: Provider, found: SymbolSentiment, asked: SentimentQuery) -> str:
+    hours = round(provider.known_hours(found, asked.as_of), 3)
+    return f"it covers {hours:g} of {found.hours} hours, which is less than {asked.min_coverage:g} of them"
 
 
 def _payload(found: Any) -> Any:

@@ -10,7 +10,6 @@ from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Lane, Outcom
 from tbcache.models.request import fraction
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
-from tbcache.providers.base import covering
 
 
 class Provider:
@@ -59,11 +58,12 @@ class Provider:
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
         if as_of is not None:
-            return covering(await drive(blocking.sentiment_then(request, as_of)), min_coverage)
+            then = await drive(blocking.sentiment_then(request, as_of))
+            return blocking.covering(then, min_coverage, as_of)
         found = blocking.pipeline.recall(blocking.source, request)
         if found is None:
             found = await drive(blocking.sentiment(request))
-        return found if not min_coverage else blocking.covering(found, min_coverage)
+        return blocking.covering(found, min_coverage)
 
     async def history(
         self,

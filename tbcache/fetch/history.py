@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,9 @@ def _answers(
     answer: SymbolSentiment | None = None
     for last in lasts:
         if last is not None and last is not known:
-            start = last.seen_from(request.hours)
-            versions = between(all_versions.scored_by(last.scorer), start, last.read_at)
-            answer = sentiment_of(past.record(last, versions, request.hours), request, upstream.voices)
+            scorer, versions = all_versions.of(last)
+            record = past.record(replace(last, scorer=scorer), versions, request.hours)
+            answer = sentiment_of(record, request, upstream.voices)
         known = last
         yield None if last is None else answer
 
@@ -78,7 +79,10 @@ def unknown(repository: SentimentRepository, request: FetchRequest, *, hindsight
     if repository.is_read(request.source, request.symbol):
         else_ = "of other hours" if hindsight else "and counts with hindsight alone"
         return f"{about} was never asked for: what there is was read by a backfill, {else_}"
-    return f"nothing is recorded of {about}: it was never asked for, or longer ago than TBCACHE_KEEP_DAYS"
+    return (
+        f"nothing is recorded of {about}: it was never asked for, or longer ago than TBCACHE_KEEP_DAYS, or "
+        "what came is not written yet"
+    )
 
 
 def looked_back(
@@ -98,8 +102,7 @@ def looked_back(
     start = at[0] - max(KEPT, hours + RETOLD) - AHEAD
     reads = repository.reads(*symbol, start, _FAR)
     all_versions = Versions(repository.versions(*symbol, start, _FAR), upstream, request)
-    scorer = name_of(upstream.analyzer)
-    timeline = Timeline.of(all_versions.scored_by(scorer), reads)
+    timeline = Timeline.of(all_versions.anew, reads)
     tally, latest = tally_of(timeline), timeline.since(start)
 
     def answer(moment: datetime) -> SymbolSentiment | None:
@@ -107,7 +110,7 @@ def looked_back(
         covered = timeline.coverage.within(window).spans
         items = _of_time(latest, Span(window.start - RETOLD, moment))
         known = Timeline.of(items, (Read(span, moment) for span in covered))
-        record = Record(known, moment, moment, request.hours, scorer, None, tally)
+        record = Record(known, moment, moment, request.hours, all_versions.present, None, tally)
         is_known = bool(covered or _of_time(items, window))
         return sentiment_of(record, request, upstream.voices) if is_known else None
 
@@ -127,27 +130,34 @@ class Versions:
     def __init__(
         self, versions: Sequence[tuple[Scored, str]], upstream: Upstream, request: FetchRequest
     ) -> None:
-        self._versions = versions
-        self._upstream = upstream
-        self._symbol = request.symbol
+        self._stored = [version for version, _ in versions]
+        self._scorers = [scorer for _, scorer in versions]
+        self._analyzer = upstream.analyzer
+        self._request = request
+        self.present = name_of(upstream.analyzer)
 
-    def scored_by(self, scorer: str) -> Sequence[Scored]:
-        """All versions. For the present scorer, those of another one are scored anew, as a load does.
+    def of(self, load: Load) -> tuple[str, Sequence[Scored]]:
+        """The versions that an answer of the record of ``load`` may look at, and the scorer that rated them
+        all.
 
-        For an earlier ``scorer``, which this process does not have, the scores stay as they are stored.
+        That is the scorer of the load, where the database has its scores; else it is the present one. Scores
+        of two scorers are never averaged, and none is said to be another's.
         """
-        return self._anew if scorer == name_of(self._upstream.analyzer) else self._as_it_was
+        seen = between(self._stored, load.seen_from(self._request.hours), load.read_at)
+        if load.scorer != self.present and set(self._scorers[seen]) <= {load.scorer}:
+            return load.scorer, self._stored[seen]
+        return self.present, self.anew[seen]
 
     @functools.cached_property
-    def _as_it_was(self) -> Sequence[Scored]:
-        return [version for version, _ in self._versions]
-
-    @functools.cached_property
-    def _anew(self) -> Sequence[Scored]:
-        present = name_of(self._upstream.analyzer)
-        others = [version.item for version, scorer in self._versions if scorer != present]
-        scores = iter(score_items(others, self._upstream.analyzer, self._symbol))
+    def anew(self) -> Sequence[Scored]:
+        """All versions by the present scorer: those of another one are rated anew, as a load does."""
+        others = [
+            version.item
+            for version, scorer in zip(self._stored, self._scorers, strict=True)
+            if scorer != self.present
+        ]
+        scores = iter(score_items(others, self._analyzer, self._request.symbol))
         return [
-            version if scorer == present else Scored(version.item, next(scores))
-            for version, scorer in self._versions
+            version if scorer == self.present else Scored(version.item, next(scores))
+            for version, scorer in zip(self._stored, self._scorers, strict=True)
         ]

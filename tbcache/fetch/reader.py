@@ -27,7 +27,7 @@ log = get_logger("tbcache.fetch")
 CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
 #: For these reasons there is no further page of items. The known ones may be asked for all the same.
-ENDS = frozenset(get_args(PagingEnd)) - {"whole"}
+ENDS = frozenset(get_args(PagingEnd)) - {"complete"}
 #: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 

@@ -44,18 +44,6 @@ from tbcache.settings import Source, SourceSettings, get_settings
 _LOAD_SECONDS = 60.0
 
 
-def covering(
-    found: SymbolSentiment | None, least: float, unknown_hours: float = 0.0
-) -> SymbolSentiment | None:
-    """``found``, or None where it covers less than the share ``least`` of its hours.
-
-    ``unknown_hours`` of these have passed since.
-    """
-    if found is None or (found.covered_hours - unknown_hours) / found.hours < least:
-        return None
-    return found
-
-
 class Provider(Tools, ABC):
     """One upstream. A subclass says how to ask it (:meth:`request`), how to sign (:meth:`auth`)
     and how to read what it answers (:meth:`parse`).
@@ -159,18 +147,26 @@ class Provider(Tools, ABC):
         fraction("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
         if as_of is not None:
-            return covering(run(self.sentiment_then(request, as_of)), min_coverage)
+            return self.covering(run(self.sentiment_then(request, as_of)), min_coverage, as_of)
         found = self.pipeline.recall(self.source, request)
         if found is None:
             found = run(self.sentiment(request))
-        return found if not min_coverage else self.covering(found, min_coverage)
+        return self.covering(found, min_coverage)
 
-    def covering(self, found: SymbolSentiment | None, least: float) -> SymbolSentiment | None:
-        """``found``, or None where less than the share ``least`` of the hours until now is known by it. Of an
-        answer that is not fresh any more, what has passed since is not known."""
-        age = 0.0 if found is None else (self.pipeline.admission.now - found.as_of).total_seconds()
+    def covering(
+        self, found: SymbolSentiment | None, least: float, at: datetime | None = None
+    ) -> SymbolSentiment | None:
+        """``found``, or None where less than the share ``least`` of the hours until ``at`` is known by it."""
+        if found is None or not least or self.known_hours(found, at) / found.hours >= least:
+            return found
+        return None
+
+    def known_hours(self, found: SymbolSentiment, at: datetime | None = None) -> float:
+        """How many of the hours until ``at`` (None: now) are known by ``found``. Where it was not fresh any
+        more by then, what had passed since is not known."""
+        age = ((at or self.pipeline.admission.now) - found.as_of).total_seconds()
         is_fresh = age <= self.source.cache_ttl + _LOAD_SECONDS
-        return covering(found, least, 0.0 if is_fresh else age / 3600)
+        return found.covered_hours if is_fresh else max(0.0, found.covered_hours - age / 3600)
 
     def history(
         self,

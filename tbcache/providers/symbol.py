@@ -68,7 +68,8 @@ class SymbolRequest:
             return Found(str(error))
         sentiment = outcome.sentiment
         if provider.covering(sentiment, self._least) is None:
-            return Found(f"{sentiment.covered_hours:g} of {sentiment.hours} hours are known{_old(outcome)}")
+            known = round(provider.known_hours(sentiment), 3)
+            return Found(f"{known:g} of {sentiment.hours} hours are known{_old(outcome)}")
         return Found(sentiment, None if outcome.error is None else outcome.error.message)
 
     def combined(self, found: Sequence[Found]) -> CombinedSentiment:

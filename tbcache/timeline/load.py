@@ -98,10 +98,11 @@ def looked_at(hours: int) -> timedelta:
     return timedelta(hours=hours) + RETOLD + AHEAD
 
 
-def between(versions: Sequence[Scored], start: datetime, end: datetime) -> Sequence[Scored]:
-    """Those of ``versions``, sorted by their ``seen_at``, that were seen from ``start`` to ``end``."""
+def between(versions: Sequence[Scored], start: datetime, end: datetime) -> slice:
+    """Where those of ``versions``, sorted by their ``seen_at``, stand that were seen from ``start`` to
+    ``end``."""
     first = bisect_left(versions, start, key=lambda version: version.seen_at)
-    return versions[first : bisect_right(versions, end, key=lambda version: version.seen_at)]
+    return slice(first, bisect_right(versions, end, key=lambda version: version.seen_at))
 
 
 def _cuts(chain: Sequence[Load]) -> dict[datetime, datetime]:

@@ -76,6 +76,9 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
 
     wait_until(lambda: then() is not None, 30)
     assert then() == told
+    thin = asked.get(AAPL, params={"hours": 6, "min_coverage": 1, "as_of": told["as_of"]}).json()
+    assert (thin["sentiment"], thin["age"]) == (None, 0.0)
+    assert "of 6 hours, which is less" in thin["reason"]
     end = datetime.fromisoformat(told["as_of"]).astimezone(UTC)
     span = {"start": (end - timedelta(hours=1)).isoformat(), "end": end.isoformat(), "every": 3600}
     asks = {"source": "stocktwits", "symbol": "AAPL", "hours": 6, **span}
@@ -86,6 +89,7 @@ def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:
     nothing = asked.get("/api/history", params={**asks, "symbol": "GME"}).json()
     assert (found.json()["reason"], [point["score"] for point in nothing["points"]]) == (None, [None, None])
     assert "nothing is recorded of GME in stocktwits: it was never asked for" in nothing["reason"]
+    assert nothing["reason"].endswith("or what came is not written yet")
     assert looked_back[0]["count"] > 0
     # The operator's page draws the same, up to the last whole second.
 
