@@ -152,7 +152,7 @@ def test_what_is_given_from_memory_was_asked_for_as_well(sources: RunningSimulat
     monitor = tbcache.get_usage_monitor()
 
     async def main() -> None:
-        provider = get_provider("stocktwits")
+        provider = get_provider("news")
         await provider.fetch("AAPL")
         monitor.popularity.flush()
         for _ in range(3):
@@ -160,7 +160,7 @@ def test_what_is_given_from_memory_was_asked_for_as_well(sources: RunningSimulat
 
     run(main())
     monitor.popularity.flush()
-    assert dict(monitor.popularity.most("stocktwits", 9)) == {"stocktwits:AAPL:24": 4}
+    assert dict(monitor.popularity.most("news", 9)) == {"news:AAPL:24": 4}
 
 
 def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run: Run) -> None:
