@@ -195,13 +195,12 @@ class Operator:
         """
         words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
         ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
-        with self._partly("job.cancel", name, where, tell) as count:
+        with self._in_parts("job.cancel", name, str(where), tell, why) as count:
             for job_id in ids:
                 # One that a worker has taken since then goes on.
                 if self._queue.cancel(queue, job_id, words, is_stopped=False) == "done":
                     done += 1
                     count(1)
-        self._write_counted("job.cancel", name, f"{where}{f': {why}' if why else ''}".lstrip(": "), done)
         return done
 
     def _waiting(self, name: str, where: JobFilter) -> list[str]:
@@ -248,10 +247,8 @@ class Operator:
           Paused: an operator drains it.
         """
         name = self._directory.queue_name(name)
-        with self._partly("dead.requeue", name, where, tell) as count:
-            done = self._queue.dead.requeue(name, where, count)
-        self._write_counted("dead.requeue", name, str(where), done.queued)
-        return done
+        with self._in_parts("dead.requeue", name, str(where), tell) as count:
+            return self._queue.dead.requeue(name, where, count)
 
     def purge_dead(
         self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
@@ -262,17 +259,15 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         name = self._directory.queue_name(name)
-        with self._partly("dead.purge", name, where, tell) as count:
-            purged = self._queue.dead.purge(name, where, count)
-        self._write_counted("dead.purge", name, str(where), purged)
-        return purged
+        with self._in_parts("dead.purge", name, str(where), tell) as count:
+            return self._queue.dead.purge(name, where, count)
 
     @contextmanager
-    def _partly(
-        self, what: str, name: str, where: DeadFilter | JobFilter, tell: Callable[[int], object]
+    def _in_parts(
+        self, what: str, name: str, where: str, tell: Callable[[int], object], why: str = ""
     ) -> Iterator[Callable[[int], None]]:
-        """Meanwhile something is done in parts. Where it breaks off after some of them, the audit and the log
-        have how many were done, and so have the words of the error."""
+        """Meanwhile something is done in parts, and then the audit has how many. Where it breaks off after
+        some of them, by Ctrl-C too, the log has that as well, and so have the words of an error of ours."""
         done = 0
 
         def count(more: int) -> None:
@@ -282,15 +277,18 @@ class Operator:
 
         try:
             yield count
-        except TbcacheError as error:
+        except BaseException as error:
             if done:
-                log.warning("order.broke_off", what=what, source=name, count=done, reason=str(error))
+                reason = str(error) or type(error).__name__
+                log.warning("order.broke_off", what=what, source=name, count=done, reason=reason)
                 with contextlib.suppress(Unavailable):
                     self._audit.write(self.who, what, name, f"{where} (it broke off)".lstrip(), done)
+            if done and isinstance(error, TbcacheError):
                 error.args = (
                     f"It broke off after {done:,}, which are done; ask again for the rest. {error}",
                 )
             raise
+        self._write_counted(what, name, f"{where}{f': {why}' if why else ''}".lstrip(": "), done)
 
     # Limits
 

@@ -159,7 +159,7 @@ class DeadLetters:
         self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
     ) -> Requeued:
         """Queue those that are meant again, by the ids that they had: the first to die is the first to go.
-        One whose fetch is queued by then joins that. ``tell`` is told after each call how many it was of.
+        One whose fetch is queued by then joins that. ``tell`` is told after each call how many it has queued.
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
@@ -174,8 +174,9 @@ class DeadLetters:
         queued = 0
         for wants, asks in groups.items():
             for chunk in _chunks(asks):
-                queued += self._put(queue, chunk, wants)
-                tell(len(chunk))
+                more = self._put(queue, chunk, wants)
+                queued += more
+                tell(more)
         return Requeued(queued, left)
 
     def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants) -> int:
