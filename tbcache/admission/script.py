@@ -160,6 +160,7 @@ class Settle(NamedTuple):
     billed: Key
     timeline: Key
     timeline_lease: Key
+    others: tuple[Key, ...]
     id: str
     cost: int
     worker: str

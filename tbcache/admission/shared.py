@@ -222,6 +222,7 @@ class SharedAdmission:
                 billed=keys.billed(name, today),
                 timeline=keys.entry(timeline),
                 timeline_lease=keys.lease(timeline),
+                others=tuple(map(keys.entry, grant.ask.others(settlement.hours))),
                 id=grant.slot,
                 cost=source.cost,
                 worker=self._monitor.worker,

@@ -49,6 +49,11 @@ class Ask(NamedTuple):
         """For how many hours the timeline has to be known; 0 where there is none."""
         return self.request.hours if isinstance(self.request, FetchRequest) else 0
 
+    def others(self, hours: int) -> tuple[str, ...]:
+        """The cache keys of the answers over other hours, up to ``hours``, that are made of its timeline."""
+        symbol, _, own = self.request.key.rpartition(":")
+        return tuple(f"{symbol}:{each}" for each in range(1, hours + 1) if str(each) != own)
+
 
 class Grant(NamedTuple):
     """A slot that is held, and the lease of a key: the permission to load it.
@@ -161,7 +166,8 @@ Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
 class Settlement:
     """How a load ended: with a ``payload`` (JSON) or with a ``failure``. With neither, nothing was sent.
 
-    ``timeline`` is the JSON of the timeline from which the payload was made. ``closed_by`` is a refusal of
+    ``timeline`` is the JSON of the timeline from which the payload was made, and ``hours`` is for how many
+    hours that was asked for. ``closed_by`` is a refusal of
     the upstream that holds for the whole source. ``bill`` is what the last page cost; each page before it was
     billed when the slot of the next was taken. ``answer`` goes to the database. ``hints`` are what the
     upstream says is left of its limits.
@@ -172,6 +178,7 @@ class Settlement:
 
     payload: bytes | None = None
     timeline: bytes | None = None
+    hours: int = 0
     failure: Failure | None = None
     closed_by: Failure | None = None
     seconds: float | None = None

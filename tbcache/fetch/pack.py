@@ -145,6 +145,7 @@ class Pack:
         settlement = Settlement(
             payload=encode_sentiment(found.answer.sentiment),
             timeline=found.packed,
+            hours=found.hours,
             answer=encode_answer(found.answer) if is_kept else None,
         )
         where = await self._admission.settle(member.grant, settlement)
@@ -152,7 +153,8 @@ class Pack:
             self._admission.count(self._upstream.source, found.naive)
         self._open.pop(member.request.symbol, None)
         if where != "fallback":
-            self._admission.memory.discard(member.request.key)
+            for key in (member.request.key, *member.grant.ask.others(found.hours)):
+                self._admission.memory.discard(key)
         elif is_kept:
             self._outbox().accept(found.answer)
 

@@ -359,9 +359,10 @@ class Pipeline:
 
         where = await finish(settle)
         if where != "fallback":
-            # This process forgets the old value now. Otherwise it would read that until Redis tells it of the
-            # change.
-            self._memory.discard(job.request.key)
+            # This process forgets the old values now. Otherwise it would read them until Redis tells it of
+            # the change.
+            for key in (job.request.key, *loaded.grant.ask.others(settlement.hours)):
+                self._memory.discard(key)
         await world().offload(lambda: job.settled(loaded, where))
         log.info(
             "fetch.finished",

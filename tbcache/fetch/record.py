@@ -145,11 +145,13 @@ def has_baseline(record: Record, request: FetchRequest) -> bool:
 class LoadResult(NamedTuple):
     """The answer of a load, and the record that it follows from, packed for Redis.
 
-    ``naive`` are the figures of whoever remembers nothing.
+    ``hours`` is for how many hours the record was asked for. ``naive`` are the figures of whoever remembers
+    nothing.
     """
 
     answer: Answer
     packed: bytes
+    hours: int
     naive: Mapping[str, int]
 
 
@@ -161,7 +163,8 @@ def load_result(
     sentiment = sentiment_of(found.record, request, upstream.voices)
     start = found.record.read_at - timedelta(hours=request.hours)
     naive = naive_figures(upstream.source, request, known, found.record, start)
-    return LoadResult(Answer(sentiment, found.news, found.reads, found.load), found.packed, naive)
+    answer = Answer(sentiment, found.news, found.reads, found.load)
+    return LoadResult(answer, found.packed, found.record.hours, naive)
 
 
 def _not_before(read_at: datetime, known: Record | None) -> datetime:

@@ -96,6 +96,7 @@ class SentimentJob:
         settlement = Settlement(
             payload=encode_sentiment(answer.sentiment),
             timeline=found.packed,
+            hours=found.hours,
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,

@@ -24,6 +24,11 @@ local function seal(fresh_until_us, birth, payload)
     return '{"f":' .. fresh_until_us .. ',"b":' .. birth .. ',"v":' .. payload .. '}'
 end
 
+-- The same entry, fresh until that moment.
+local function age(entry, fresh_until_us)
+    return string.sub(entry, 1, 5) .. fresh_until_us .. string.sub(entry, 22)
+end
+
 -- Seals a value with the moments of another entry, whose head this is.
 local function seal_alike(head, payload)
     return seal(string.sub(head, 6, 21), string.sub(head, 27, 42), payload)

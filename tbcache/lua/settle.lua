@@ -13,6 +13,7 @@
 --       outbox        STREAM  of answers for the database: field "answer"
 --       billed        SET     of the ids that were billed today, of items that are billed once a day
 --       timeline, timeline_lease   the symbol's timeline and its lease; any keys where the answer is made from none
+--       others        the entries of the symbol over other hours
 -- ARGV  id            of the slot of the last page
 --       cost          in slots
 --       worker
@@ -182,6 +183,13 @@ if timeline_load[1] == token then
     if kind == 'value' and timeline_payload ~= '' then
         local value = seal(int(now + fresh_us), timeline_load[3] or UNCLEARED, timeline_payload)
         redis.call('SET', timeline, value, 'PX', int(timeline_us / 1000))
+        -- What was made of the timeline before is old now: all answers of a symbol are of its last load.
+        for _, key in ipairs(others) do
+            local text = redis.pcall('GET', key)
+            if type(text) == 'string' and fresh_until(text) > now then
+                redis.call('SET', key, age(text, int(now)), 'KEEPTTL')
+            end
+        end
     end
     redis.call('DEL', timeline_lease)
     if (tonumber(timeline_load[2] or 0) or 1) > 0 then

@@ -69,6 +69,19 @@ def test_answers_of_one_timeline_are_of_one_moment(pipeline: Pipeline) -> None:
     assert other.as_of == first.as_of
 
 
+def test_a_load_ends_the_answers_over_other_hours(pipeline: Pipeline, store: Store) -> None:
+    """They were of an earlier load until they expired, while the past is told by the last one."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, over(2))
+    kept = store.client.pttl(store.keys.entry("twitter:AAPL:2"))
+    upstream.answer = lambda cursor: posts(0.2, 0.5, 3)
+    loaded = pipeline.run(upstream, over(4))
+    assert 0 < store.client.pttl(store.keys.entry("twitter:AAPL:2")) <= kept
+    found = pipeline.run(upstream, over(2))
+    assert (found.origin, found.as_of, found.sentiment.count) == ("cache", loaded.as_of, 2)
+    assert len(upstream.sent) == 3
+
+
 def test_what_was_derived_is_a_hit_for_all(pipeline: Pipeline, store: Store) -> None:
     """The timeline may be long, and is read once; the answer is short."""
     upstream = Upstream(answer=lambda cursor: posts(0.5))
