@@ -1,6 +1,6 @@
 """What pages say of the code, as the code has it.
 
-python -m tests.architecture    writes the tables of scripts, metrics and commands into docs
+python -m tests.architecture    writes the tables of pages that are made of code, or of the bench
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PAGE = ROOT / "docs" / "architecture.md"
 PARTS = ("tbcache", "workers", "scheduler")
 METRICS_PAGE = ROOT / "docs" / "metrics.md"
 METRICS_TABLE = re.compile(r"(?<=<!-- metrics -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+README = ROOT / "README.md"
+LIMITERS_TABLE = re.compile(r"(?<=<!-- limiters -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- scripts -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 _HEAD = "| Script | What it does | Keys | Declared in | Run by |\n|---|---|---|---|---|\n"
@@ -88,6 +90,20 @@ def table_of_metrics() -> str:
         for one in METRICS
     )
     return "| Metric | Type | Labels | What it says |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def table_of_limiters() -> str:
+    """What the README shows of the first table of bench/RESULTS.md, where a cell is "refused/most"."""
+    text = (ROOT / "bench" / "RESULTS.md").read_text("utf-8")
+    _, _, rest = text.partition("\n| limiter ")
+    lines = []
+    for row in rest.partition("\n\n")[0].splitlines()[2:]:
+        name, *loads, used, _, _ = (cell.strip() for cell in row.strip("|").split(" | "))
+        pairs = [load.split("/") for load in loads]
+        refused = " | ".join(refused for refused, _ in pairs)
+        lines.append(f"| {name} | {refused} | {max(int(most) for _, most in pairs)} | {float(used):.0%} |")
+    head = "| Limiter | Refused: saturated | in bursts | heavy tail | clocks 1 h off | Most in 2 s | Used |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *lines, ""])
 
 
 def scripts() -> dict[str, Script[Any, Any]]:
@@ -206,6 +222,7 @@ def _write(page: Path, table: re.Pattern[str], text: str) -> None:
 
 if __name__ == "__main__":
     _write(PAGE, TABLE, table_of_scripts())
+    _write(README, LIMITERS_TABLE, table_of_limiters())
     _write(METRICS_PAGE, METRICS_TABLE, table_of_metrics())
     _write(command_page.PAGE, command_page.PART, command_page.commands())
     _write(command_page.PAGE, command_page.EXIT_CODES, command_page.exit_codes())

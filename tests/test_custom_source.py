@@ -1,4 +1,4 @@
-"""A source of one's own: the README's class, taken from the README, against a server that speaks HTTP."""
+"""A source of one's own: the class of docs/source.md, against a server that speaks HTTP."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def upstream() -> Iterator[Bluesky]:
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Writes mybot/sources.py where it is found; its first text is the README's."""
+    """Writes mybot/sources.py where it is found; its first text is the page's."""
 
     def forget() -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "mybot"]:
@@ -138,12 +138,12 @@ def bluesky(
 
 
 def with_defaults(**defaults: Any) -> str:
-    """The README's module with further defaults in its class."""
+    """The page's module with further defaults in its class."""
     given = ", ".join(f"{name!r}: {value!r}" for name, value in defaults.items())
     return readme.files()[NAME].replace('"max_hours": 72}', f'"max_hours": 72, {given}}}')
 
 
-# The README's class
+# The page's class
 
 
 def test_the_class_of_the_readme_is_about_20_lines() -> None:

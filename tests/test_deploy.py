@@ -204,7 +204,7 @@ OF_ONE = {
 
 
 def documented() -> set[str]:
-    """Every variable that the README names in a table."""
+    """Every variable that docs/settings.md names in a table."""
     plain = {row[0].strip("`") for row in readme.table("Variable | Default")}
     fields = {
         field for row in readme.table("Variable | Meaning") for field in re.findall(r"`__(\w+)`", row[0])

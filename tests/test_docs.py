@@ -152,6 +152,13 @@ def test_the_table_of_metrics_is_that_of_their_declarations() -> None:
     assert found[0] == architecture.table_of_metrics()
 
 
+def test_the_readme_compares_limiters_by_the_figures_of_the_bench() -> None:
+    """`python -m tests.architecture` writes them anew: of two figures for one thing neither is believed."""
+    found = architecture.LIMITERS_TABLE.search(text_of("README.md"))
+    assert found is not None
+    assert found[0] == architecture.table_of_limiters()
+
+
 def test_every_script_has_a_caller() -> None:
     """A table of declarations would be as green if nothing ran any of them."""
     assert [row for row in rows_of(ARCHITECTURE, "Script") if not row[-1].endswith(".py")] == []

@@ -84,9 +84,7 @@ def _server(settings: Settings, store: Store, status: FleetStatus) -> Iterator[F
         yield Finding(
             "ok", "redis", f"it keeps an append-only file, and throws nothing away ({facts.eviction_policy})"
         )
-    yield from (
-        Finding("note", "redis", line, "the README's ACL rule has all rights") for line in status.denied
-    )
+    yield from (Finding("note", "redis", line, "docs/deploying.md has all rights") for line in status.denied)
     if not (status.denied or status.missing_rights):
         yield Finding("ok", "redis", "its user may do all that is needed")
     yield from _trip(settings, store)

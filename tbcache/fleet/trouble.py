@@ -77,13 +77,13 @@ def _rights(missing: Sequence[str]) -> Iterator[Trouble]:
     if missing:
         named = ", ".join(missing)
         what = f"this user of Redis may not run {named}, and what needs that is refused, or not done"
-        todo = f"give it the rights of the README's rule: +{' +'.join(missing)}"
+        todo = f"give it the rights of the rule in docs/deploying.md: +{' +'.join(missing)}"
         yield Trouble("rights_missing", what, todo)
 
 
 def _unwatched(fault: str) -> Iterator[Trouble]:
     if fault:
-        todo = "give the processes' user the right to that key, as the README's rule does"
+        todo = "give the processes' user the right to that key, as the rule in docs/deploying.md does"
         yield Trouble("unwatched", f"nobody is told of troubles: {fault}", todo)
 
 

@@ -1,4 +1,4 @@
-"""Which commands this process's user of Redis may not run, of those that the README's rule names.
+"""Which commands this process's user of Redis may not run, of those that the rule in docs/deploying.md names.
 
 A script that meets one that is missing says no more than that it may not run some command. So each is run
 by itself, on a key of its own that is a STRING: what is for another type does nothing there.

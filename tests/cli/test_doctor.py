@@ -96,7 +96,7 @@ def test_each_thing_that_is_wrong_comes_with_what_mends_it(
     fixes = {fix for _, _, fix in found}
     assert "did you mean TBCACHE_STOCKTWITS__LIMITS?" in fixes
     assert f"if all in it is yours, `chmod 700 {folder}`, else choose another --data-dir" in fixes
-    assert "give it the rights of the README's rule: +llen" in fixes
+    assert "give it the rights of the rule in docs/deploying.md: +llen" in fixes
     assert "start all with the same TBCACHE_STOCKTWITS__LIMITS" in fixes
     (drift,) = [what for _, what, _ in found if "other limits" in what]
     assert "this shell 2/1h" in drift

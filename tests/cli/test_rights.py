@@ -1,4 +1,4 @@
-"""A user of Redis with no more rights than the README names, and with fewer."""
+"""A user of Redis with no more rights than docs/deploying.md names, and with fewer."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ UNTRIED = {
 
 
 def rule() -> list[str]:
-    """The arguments of the command in the README, without the client it is given to."""
-    (block,) = (block for block in readme.blocks("sh") if "ACL SETUSER" in block)
+    """The arguments of the command on the page, without the client it is given to."""
+    (block,) = (block for block in readme.blocks("sh", readme.DEPLOYING) if "ACL SETUSER" in block)
     client, *words = shlex.split(block.replace("\\\n", ""))
     assert client == "redis-cli"
     return words
@@ -52,7 +52,7 @@ def commands() -> set[str]:
 
 @contextmanager
 def user(server: Server, *more: str) -> Iterator[str]:
-    """The address of ``server`` for the user of the README, changed by ``more``."""
+    """The address of ``server`` for the user of the page, changed by ``more``."""
     server.client.execute_command(*rule(), *more)
     server.client.acl_log_reset()
     try:
