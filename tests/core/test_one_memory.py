@@ -83,7 +83,7 @@ def test_the_newest_of_a_set_and_a_load_without_redis_is_given_to_all(
     newest = "set" if is_set_last else "loaded"
     assert fallback.cache.get(KEY) == newest
     assert fallback.answer == b'"%b"' % newest.encode()
-    assert fallback.admission.look("twitter", KEY) is not None
+    assert fallback.admission.look(TWITTER, KEY) is not None
 
 
 def test_what_is_deleted_without_redis_is_gone_for_all_and_so_is_what_is_on_its_way(

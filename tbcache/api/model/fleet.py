@@ -103,6 +103,7 @@ class SourceState(Schema):
     daily_budget: float | None = Field(description="The smallest of all processes.")
     spent_since: datetime | None = Field(description="When the budget of the day was found to be spent.")
     spent_until: datetime | None = Field(description="Until when it is.")
+    is_bill_readable: bool = Field(description="A bill that is not counts as the whole budget.")
     day_cost: float | None = Field(description="What a day comes to at this rate, where no budget bounds it.")
     delay_hours: float = Field(description="How late its items come, where that is too late to keep any.")
 
