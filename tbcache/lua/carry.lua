@@ -6,8 +6,9 @@
 --       days     HASHes of successive UTC days, "worker:metric" -> count
 -- ARGV  day      the last of `days`, since the Unix epoch
 -- Replies 1; 0 where that day was carried before.
+local MOST_FIGURE = 2 ^ 53
 local TTL_S = 29 * 86400  -- shorter than a day's figures are kept: none is missed, or all begins anew
-local carried = tonumber(redis.call('HGET', totals, 'day'))
+local carried = bounded(redis.call('HGET', totals, 'day'), 0, MOST_FIGURE)
 -- Of the totals that begin now, and of those that a clock has carried into the future, no past day is a part.
 if not carried or carried > day + 1 then
     redis.call('UNLINK', totals)
@@ -26,7 +27,7 @@ for at, usage in ipairs(days) do
     end
 end
 for metric, sum in pairs(sums) do
-    redis.call('HSET', totals, metric, int((tonumber(redis.call('HGET', totals, metric)) or 0) + sum))
+    redis.call('HSET', totals, metric, int(bounded(redis.call('HGET', totals, metric), 0, MOST_FIGURE, 0) + sum))
 end
 redis.call('HSET', totals, 'day', int(day))
 redis.call('EXPIRE', totals, TTL_S)

@@ -80,9 +80,10 @@ end
 
 local ready_at, is_called, handed_out = 0, false, {}
 
-local function ask_again_at(moment)
-    if ready_at == 0 or moment < ready_at then
-        ready_at = moment
+-- The worker is to come again at that moment; 0 for none.
+local function ask_again_at(at)
+    if at > 0 and (ready_at == 0 or at < ready_at) then
+        ready_at = at
     end
 end
 
@@ -103,6 +104,12 @@ redis.call('SET', asked, int(now), 'EX', QUEUE_TTL_S)
 -- As long as workers ask for jobs, what waits does not expire, even where nothing is queued for days.
 if math.floor(now / HOUR_US) ~= math.floor(last / HOUR_US) then
     renew_ttls()
+end
+
+-- A claim that ends later than any can was written before the server's clock was set back, or is damaged. Whoever has it,
+-- and lives, renews it.
+for _, claim in ipairs(redis.call('ZRANGEBYSCORE', claims, int(now + claim_us + REVOKED_US), '+inf', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', claims, int(now + claim_us), claim)
 end
 
 -- The claims that have lapsed, the oldest last. Those of workers whose connection is open are left out: such a worker is
@@ -188,7 +195,8 @@ local function read_lane(lane, many)
     local waiting = {}
     for i, id in ipairs(ids) do
         if messages[i] then
-            waiting[#waiting + 1] = {id = id, message = messages[i], key = fetches[i], place = tonumber(found[2 * i])}
+            waiting[#waiting + 1] = {id = id, message = messages[i], key = fetches[i],
+                place = bounded(found[2 * i], -MOST_PLACE, MOST_PLACE, 0)}
         else
             take_out(lane, id)
         end
@@ -371,13 +379,9 @@ if handed_out[1] then
     end
 end
 local next_due = is_there[delayed] and redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-if next_due then
-    ask_again_at(tonumber(next_due))
-end
+ask_again_at(moment(next_due))
 -- A claim of another worker is looked at as it lapses: that may be dead.
 local next_lapse = redis.call('ZRANGEBYSCORE', claims, '(' .. int(now), '(' .. int(now + claim_us), 'WITHSCORES',
     'LIMIT', 0, 1)[2]
-if next_lapse then
-    ask_again_at(tonumber(next_lapse))
-end
+ask_again_at(moment(next_lapse))
 return reply_dequeued(now, ready_at, is_called, seen, revoked, handed_out)

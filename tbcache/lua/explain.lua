@@ -45,11 +45,11 @@ if in_force_now[1] then
     if each == 1 then
         local found = redis.call('ZRANGE', slots, gone, -1, 'WITHSCORES')
         for at = 2, #found, 2 do
-            stamps[#stamps + 1] = int(tonumber(found[at]))
+            stamps[#stamps + 1] = int(moment(found[at]))
         end
     else
         for at = gone + each - 1, gone + many - 1, each do
-            stamps[#stamps + 1] = int(tonumber(redis.call('ZRANGE', slots, at, at, 'WITHSCORES')[2]))
+            stamps[#stamps + 1] = int(moment(redis.call('ZRANGE', slots, at, at, 'WITHSCORES')[2]))
         end
     end
 end
@@ -91,8 +91,8 @@ local function stand(id)
     end
     local due = redis.call('ZSCORE', delayed, id)
     if due then
-        local failed = tonumber(field(tries, id)) or 0
-        return {'delayed', 0, int(tonumber(due)), field(reasons, '@' .. id), failed > 0 and failed < MOST_TRIES and failed or 0}
+        local failed = bounded(field(tries, id), 0, MOST_TRIES - 1, 0)
+        return {'delayed', 0, int(moment(due)), field(reasons, '@' .. id), failed}
     end
     return is_claimed(id) and {'running', 0, int(begun_at(id)), '', 0} or {'follows', 0, 0, '', 0}
 end

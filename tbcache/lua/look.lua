@@ -12,17 +12,20 @@ local function count(lane)
     return type(found) == 'number' and found or 1
 end
 
--- The moment of the first of a set; nil for none.
+local now = server_time()
+
+-- The moment of the first of a set; math.huge for none, and for one that no calendar reaches.
 local function first_of(set)
-    return tonumber(redis.pcall('ZRANGE', set, 0, 0, 'WITHSCORES')[2])
+    return bounded(redis.pcall('ZRANGE', set, 0, 0, 'WITHSCORES')[2], -math.huge, LAST_MOMENT, math.huge)
 end
 
 local function when(interactive, prewarm, suspects, delayed, claims)
     if count(interactive) + count(prewarm) + count(suspects) > 0 then
         return '0'
     end
-    local due, lapse = first_of(delayed), first_of(claims)
-    local first = math.min(due or math.huge, lapse or math.huge)
+    -- No claim holds for long, and dequeue.lua puts right those that are said to.
+    local lapse = redis.pcall('EXISTS', claims) == 1 and math.min(first_of(claims), now + MINUTE_US) or math.huge
+    local first = math.min(first_of(delayed), lapse)
     return first < math.huge and int(math.max(0, first)) or '-1'
 end
 
@@ -30,4 +33,4 @@ local moments = {}
 for at = 1, #queues, PARTS do
     moments[#moments + 1] = when(unpack(queues, at, at + PARTS - 1))
 end
-return reply_looked(server_time(), moments)
+return reply_looked(now, moments)

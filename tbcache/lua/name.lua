@@ -11,7 +11,7 @@ local now = server_time()
 redis.call('ZREMRANGEBYSCORE', names, '-inf', int(now - shown_us))
 if not redis.call('ZSCORE', names, name) and redis.call('ZCARD', names) >= most then
     local oldest = redis.call('ZRANGE', names, 0, 0, 'WITHSCORES')
-    if tonumber(oldest[2]) > now - kept_us then
+    if moment(oldest[2]) > now - kept_us then
         return 0
     end
     redis.call('ZREM', names, oldest[1])

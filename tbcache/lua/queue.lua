@@ -44,6 +44,9 @@ local SUSPECT_DEATHS = 2
 -- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
 -- order, and any number of new names cannot hold up for ever who waits already.
 local STEP = 1000
+-- A place is no further from 0. What stands there and is further is damaged, and counts as 0: all places after an endless
+-- one would be the same.
+local MOST_PLACE = 2 ^ 52
 
 -- The parts that hold jobs; the others have times of their own.
 local parts = {interactive, prewarm, suspects, interactive_tags, prewarm_tags, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
@@ -200,7 +203,7 @@ end
 local function account_of(id)
     local account = redis.call('HGET', lanes, id) or ''
     local stride, caller = string.match(account, ' (%d+) (%S+)$')
-    return string.find(account, '^prewarm') and prewarm or interactive, tonumber(stride or 0), caller or ''
+    return string.find(account, '^prewarm') and prewarm or interactive, bounded(stride, 0, MOST_PLACE, 0), caller or ''
 end
 
 local function is_suspect(id)
@@ -212,7 +215,7 @@ end
 -- caller's account is charged, because the job has had its turn, or needs none.
 local function put_in_front(id)
     local lane = is_suspect(id) and suspects or (account_of(id))
-    local first = tonumber(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2] or 0)
+    local first = bounded(redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')[2], -MOST_PLACE, MOST_PLACE, 0)
     redis.call('ZADD', lane, int(math.min(first, 0) - 1), id)
     is_there[lane] = true
 end
@@ -221,8 +224,8 @@ end
 -- begins behind others who have just come: what it did not use before gives it no precedence.
 local function next_place(lane, caller)
     local found = redis.call('ZMSCORE', tags_of(lane), '', caller)
-    local time = tonumber(found[1] or 0)
-    return math.max(time + STEP, tonumber(caller ~= '' and found[2] or 0)), time
+    local time = bounded(found[1], 0, MOST_PLACE, 0)
+    return math.max(time + STEP, caller ~= '' and bounded(found[2], 0, MOST_PLACE, 0) or 0), time
 end
 
 -- Gives jobs their places in a lane on a caller's account, one after the other. This is start-time fair queueing: the

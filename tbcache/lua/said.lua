@@ -4,17 +4,13 @@
 -- so. So where Redis loses one, in whole or in part, whoever knows it may say it again at any time, and undoes nothing.
 
 -- Past this a number of Lua is not exact.
-local LAST_SINCE = 2 ^ 53
+local LAST_SINCE = 2 ^ 53 - 1
 
 -- Writes a saying: a new one, where `since` is 0, or one that was lost, unless a later one stands. Replies what stood,
 -- and what stands from now on; "" for nothing.
 local function say(key, field, value, since, who, why)
     local before = redis.call('HGET', key, field) or ''
-    local stood = tonumber(string.match(before, '^%S+ (%d+)')) or 0
-    if stood >= LAST_SINCE then
-        -- It is damaged.
-        stood = 0
-    end
+    local stood = bounded(string.match(before, '^%S+ (%d+)'), 0, LAST_SINCE, 0)
     -- Later than what stands, also where the clock was set back.
     local number = since == 0 and math.max(server_time(), stood + 1) or since
     if number <= stood then

@@ -36,7 +36,17 @@ from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
 from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
-from tbcache.queue.script import DEQUEUE, FINISH, PARTS, FinishJobs, JobAsk, queue_keys
+from tbcache.queue.script import (
+    DEQUEUE,
+    FINISH,
+    LOOK,
+    PARTS,
+    FinishJobs,
+    JobAsk,
+    Looked,
+    LookForJobs,
+    queue_keys,
+)
 from tbcache.queue.thread import Threads
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
@@ -1963,6 +1973,47 @@ def test_a_damaged_part_of_a_queue_loses_no_job_and_claims_none(
     jobs = [given or worker.await_job(), worker.await_job()]
     assert {one.kwargs["symbol"] for one in jobs} == {"BEFORE", "MEANWHILE"}
     assert server.client.hgetall(store.keys.queue("news", "deaths")) == {}
+
+
+def looked(store: Store) -> Looked:
+    """When the news queue is to be asked for what is put off, or in hand."""
+    keys = queue_keys(store.keys, "news")
+    no_lane = keys.suspects
+    return store.run(LOOK, LookForJobs((no_lane, no_lane, no_lane, keys.delayed, keys.claims)))
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("junk", ["inf", "1e300"])
+def test_a_place_or_a_moment_that_is_damaged_stops_no_job(
+    queue: Queue, store: Store, settings: Settings, junk: str
+) -> None:
+    """No worker could read when it was to come again; and whoever waited behind an endless place had none."""
+    client, keys = store.client, queue_keys(store.keys, "news")
+    late, *others = [queue.enqueue(job("news", symbol), caller="ann") for symbol in ("LATE", "ONE", "TWO")]
+    client.zadd(keys.delayed, {"ghost": junk})
+    client.zadd(keys.interactive, {late.job_id: junk})
+    client.zadd(keys.interactive_tags, {"": junk, "ann": junk})
+    client.hset(keys.lanes, others[0].job_id, f"interactive {'9' * 400} ann")
+    client.expire(keys.delayed, 60)
+    assert looked(store).moments == (-1,)
+    assert set(dequeue(store, settings, FAST, 2)[1]) == {one.job_id for one in others}
+    queue.enqueue(job("news", "NEW"), caller="ann")
+    assert client.zscore(keys.interactive_tags, "ann") < 1e9
+    assert late.job_id in dequeue(store, settings, FAST, 9)[1]
+
+
+@pytest.mark.one_server
+def test_a_claim_that_ends_later_than_any_can_is_taken_over(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """After the server's clock was set back by an hour the jobs of a dead worker waited for as long."""
+    client, keys = store.client, queue_keys(store.keys, "news")
+    claim = claimed(store, queue.enqueue(job("news", "HELD")))
+    client.zadd(keys.claims, {claim: "inf"})
+    found = looked(store)
+    assert 0 < found.moments[0] - found.now <= 60_000_000
+    dequeue(store, settings, FAST, 1)
+    assert client.zscore(keys.claims, claim) < time.time() * 1e6 + 3_600_000_000
 
 
 def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
