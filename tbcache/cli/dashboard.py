@@ -255,7 +255,7 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
     for worker in recent:
         add_row(
             table,
-            shown(worker.name, "" if worker.is_alive else "red"),
+            shown(worker.name, "red" if worker.is_missed else ""),
             f"{worker.busy}/{worker.threads}" if worker.threads else "-",
             f"{age(worker.age)} ago",
             ", ".join(worker.doing) or (worker.role if worker.is_alive else "gone"),

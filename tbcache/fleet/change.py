@@ -96,8 +96,9 @@ def troubles(incidents: Iterable[Incident]) -> Iterator[Change]:
 def processes(workers: Iterable[WorkerStatus], departures: Iterable[Departure]) -> Iterator[Change]:
     """Who came, and who is here no more."""
     for one in workers:
-        yield _came(one)
-        if not one.is_alive:
+        if one.is_alive or one.is_missed:
+            yield _came(one)
+        if one.is_missed:
             yield Change(one.beat_at, "lost", f"{one.role} {one.name} is not heard of any more", who=one.name)
     for left in departures:
         yield _came(left)

@@ -19,7 +19,7 @@ from tbcache.fleet.trouble import server_troubles, troubles
 from tbcache.io import now, utc_now
 from tbcache.models.untrusted import printable
 from tbcache.monitoring import UsageMonitor, WorkerStatus
-from tbcache.monitoring.departure import PASSING, Departure, read_departures
+from tbcache.monitoring.departure import Departure, read_departures
 from tbcache.queue import Deaths, Queue
 from tbcache.settings import Settings, unconfigured
 from tbcache.store import Refused, Store, Unavailable
@@ -137,9 +137,7 @@ class Look:
             followed = [one for one in read_departures(self._store, MOST_DEPARTURES) if one.is_lost]
         found = [Lost(one.at, one.name, one.role, is_followed=True) for one in followed]
         found += [
-            Lost(one.beat_at, one.name, one.role, is_followed=False)
-            for one in workers
-            if not one.is_alive and one.role != PASSING
+            Lost(one.beat_at, one.name, one.role, is_followed=False) for one in workers if one.is_missed
         ]
         return sorted((one for one in found if at - one.at < LOST_SHOWN), reverse=True)
 

@@ -29,6 +29,9 @@ local status = {retry_at = 0, text = ''}
 if in_force_now[1] then
     status = look(window, now, cost, 1)
 end
+if status.code == 'closed' then
+    status.text = 'the upstream, which has closed it (' .. status.text .. ')'
+end
 for _, limit in ipairs(in_force_now) do
     if status.text == 'limit ' .. limit[1] then
         status.text = string.format('a slot of the limit %.0f per %.10g s', limit[1], limit[2] / 1e6)

@@ -12,14 +12,12 @@ import msgspec
 from tbcache.io import utc_now
 from tbcache.models.decoder import Moment
 from tbcache.models.untrusted import NotJson, printable, read_json
-from tbcache.monitoring.heartbeat import Heartbeat
+from tbcache.monitoring.heartbeat import PASSING, Heartbeat
 from tbcache.store import Store
 
 KEPT = timedelta(days=1)
 #: A fleet that is scaled up and down all day has a few hundred.
 MOST = 500
-#: Bots and commands come and go all day, and nobody misses them.
-PASSING = "client"
 
 
 class Departure(msgspec.Struct, frozen=True):

@@ -11,6 +11,9 @@ import msgspec
 
 #: The roles of processes that take slots, and so have a share of the limits while Redis is away.
 FETCHING_ROLES = {"worker", "client"}
+#: Bots and commands come and go all day, and nobody misses them. One that comes again, as the API does, is
+#: heard of once it fetches something.
+PASSING = "client"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tbcache.io import utc_now
 from tbcache.models.untrusted import NotJson, printable, read_json
-from tbcache.monitoring.heartbeat import Heartbeat
+from tbcache.monitoring.heartbeat import PASSING, Heartbeat
 from tbcache.settings.profile import Profile, read_profile
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
@@ -56,6 +56,11 @@ class WorkerStatus:
     memory_bytes: int = 0
     #: When a scheduler does each of its works next (UTC).
     fires: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def is_missed(self) -> bool:
+        """True where it is not heard of any more, and is none of those that come and go all day."""
+        return not self.is_alive and self.role != PASSING
 
 
 def read_workers(store: Store) -> list[WorkerStatus]:

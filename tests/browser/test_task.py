@@ -31,7 +31,9 @@ def why_does_aapl_wait(hand: Mouse, page: Page, shoot: Callable[[str], None]) ->
     shoot("fleet")
     hand.press(page.locator("#warm").get_by_role("link", name="AAPL"))
     told = main(page)
-    expect(told).to_contain_text("is number 2 of the lane interactive, waits for HTTP 402: pay first")
+    expect(told).to_contain_text(
+        "is number 2 of the lane interactive, waits for the upstream, which has closed it (HTTP 402"
+    )
     expect(told).to_contain_text(re.compile(r"starts at about \d\d:\d\d:\d\d"))
     shoot("symbol")
 

@@ -18,7 +18,6 @@ from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
 from tbcache.models.error import InvalidRequest
-from tbcache.store.wire import to_micros
 
 VERBS: Mapping[str, Verb] = {
     **source_verb.VERBS,
@@ -53,7 +52,7 @@ async def act(request: Request, context: Ctx, name: str) -> Response:
             return _done(request, name, text, back, fields)
     if verb.is_of_many:
         now = await asyncio.to_thread(lambda: do.operator.now(do.source))
-        fields |= {"until": str(to_micros(now.timestamp()))}
+        fields |= {"until": str(round(now.timestamp() * 1_000_000))}
     asked = await asyncio.to_thread(verb.ask, do)
     return page(
         "sure.html",

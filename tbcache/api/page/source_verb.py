@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbcache.api.page.verb import Doing, Verb
+from tbcache.fleet import Order
 from tbcache.models import Limit
-from tbcache.store.order import Order
 
 _WHY = {"why": "Why (for the others)"}
 _LIMITS = {"limits": "Limits, like 60/1m,1000/1d", **_WHY}
