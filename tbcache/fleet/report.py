@@ -126,8 +126,9 @@ def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list
         name: sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows)
         for name in ("hits", "stale", "misses", "failed")
     }
-    # An old answer that is given as the fetch has failed is its caller's, and a miss of its source.
-    missing["misses"] += min(0, missing["stale"])
+    # An old answer that is given as the fetch has failed is its caller's, and a miss of its source; so is an
+    # ask whose fetch has failed: the source counts as failed who gets that told without a fetch.
+    missing["misses"] += min(0, missing["stale"]) + min(0, missing["failed"])
     missing = {name: max(0, count) for name, count in missing.items()}
     asks = sum(missing.values())
     if not asks:

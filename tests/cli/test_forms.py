@@ -102,9 +102,12 @@ def test_usage_is_told_by_source_worker_caller_and_day(
     of_callers = lines(cli("usage", *week, "--by", "caller", "--csv", REDIS_URL=server.url))
     assert [one["cost_most"] for one in of_callers] == ["1.5", "0.0", ""]
     assert {one["cost_most"] for one in cli("usage", *week).data["rows"]} == {None}
-    # An old answer that was given as the fetch failed is a miss of the source, and is counted once.
+    # A fetch that failed, also where an old answer was given, is a miss of the source, and is counted once.
+    for origin in ("stale", "failed"):
+        store.client.hset(callers, f"late:{origin}", 1)
+        assert rows(*week, "--by", "caller")[2:] == [("late", 1, 0.0)]
+        store.client.hdel(callers, f"late:{origin}")
     store.client.hset(callers, "late:stale", 1)
-    assert rows(*week, "--by", "caller")[2:] == [("late", 1, 0.0)]
     days = [f"{yesterday:%Y-%m-%d}", f"{utc_now():%Y-%m-%d}"]
     assert rows(*week, "--by", "day") == [(days[0], 3, 2.0), (days[1], 2, 0.5)]
     assert rows("--source", "reddit") == [("reddit", 1, 0.0)]
