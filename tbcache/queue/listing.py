@@ -17,7 +17,7 @@ from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.filter import Filter
-from tbcache.queue.script import Stand, job_of
+from tbcache.queue.script import REVOKED, Stand, job_of
 from tbcache.settings import Settings
 from tbcache.store import Store
 
@@ -217,7 +217,10 @@ class Listing:
         for start in itertools.count(0, PAGE):
             page = self._store.call("ZRANGE", self._key(part), start, start + PAGE - 1)
             for one in page:
-                yield job_of(one) if part == "claims" else one.decode(errors="replace")
+                if part != "claims":
+                    yield one.decode(errors="replace")
+                elif not one.endswith(REVOKED):
+                    yield job_of(one)
             if len(page) < PAGE:
                 return
 

@@ -261,6 +261,10 @@ class Looked(NamedTuple):
     moments: tuple[int, ...]
 
 
+#: Behind a claim of a job that is over, and in a worker's hands still (queue.lua).
+REVOKED = b"/!"
+
+
 def job_of(claim: bytes) -> str:
     """The id of the job that a claim is of, which may have any character in it."""
     return claim.decode(errors="replace").rpartition("/")[0]

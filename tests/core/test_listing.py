@@ -76,6 +76,10 @@ def test_jobs_are_listed_in_the_order_in_which_they_start(
     assert symbols(job_id="no such job") == []
     for state, those in (("delayed", ["LATER"]), ("follows", ["RUNS"]), ("running", ["RUNS"])):
         assert symbols(state=state) == those
+    # Of a job that was cancelled while a worker had it in hand, its claim alone is left.
+    store.client.zadd(store.keys.queue("news", "claims"), {"over/bot-1/!": 9e15})
+    assert symbols(state="follows") == ["RUNS"]
+    assert len(fleet.jobs("news")) == 6
 
 
 def test_a_queue_that_is_none_and_a_message_that_is_damaged(settings: Settings, store: Store) -> None:
