@@ -1043,7 +1043,7 @@ def test_limits_may_be_the_environments_alone(monkeypatch: pytest.MonkeyPatch) -
     ("variable", "value", "what"),
     [
         ("TBCACHE_TWITER__LIMITS", "5/1m", "did you mean TBCACHE_TWITTER__LIMITS"),
-        ("TBCACHE_ALPHAVANTAGE__LIMIT", "5/1m", "TBCACHE_ALPHAVANTAGE__LIMIT is no setting"),
+        ("TBCACHE_ALPHAVANTAGE__LIMTS", "5/1m", "did you mean TBCACHE_ALPHAVANTAGE__LIMITS"),
         ("TBCACHE_ALPHAVANTAGE__LIMITS", "5/1x", "TBCACHE_ALPHAVANTAGE__LIMITS='5/1x' is not valid"),
     ],
 )

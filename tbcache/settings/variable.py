@@ -88,15 +88,16 @@ class Fields(NamedTuple):
         for name, value in _ours(variables):
             field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
             is_built_in = field in self.built_in
-            if nested and (is_built_in or field in custom or self._may_be_declared(field, nested, custom)):
+            if nested and (is_built_in or field in custom or self._may_be_declared(field, custom)):
                 if nested not in self.source:
-                    raise ConfigurationError(self._unknown(name))
+                    # Another source's setting is not meant.
+                    raise ConfigurationError(self._unknown(name, (field,)))
                 target = given if is_built_in else given.setdefault("custom", {})
                 target.setdefault(field, {})[nested] = value
             elif field in self.plain and not nested:
                 given[field] = value
             else:
-                raise ConfigurationError(self._unknown(name, custom))
+                raise ConfigurationError(self._unknown(name, (*self.built_in, *custom)))
         return given
 
     def explain(self, error: ValidationError, variables: Mapping[str, str]) -> str:
@@ -128,21 +129,21 @@ class Fields(NamedTuple):
                 variables |= {name: written[name] for name in chosen if name in written}
         return variables
 
-    def _may_be_declared(self, source: str, field: str, custom: Iterable[str]) -> bool:
-        """True for what may be a setting of a source that code declares, which is not known here.
+    def _may_be_declared(self, source: str, custom: Iterable[str]) -> bool:
+        """True for what may be a source that code declares, which is not known here.
 
-        Not where it is nearly that of a source that is known: it is likely to be a misspelling.
+        Not where it is nearly one that is known: it is likely to be a misspelling.
         """
-        is_source = source.isidentifier() and source not in self.settings
-        if not is_source or field not in self.source:
+        if not source.isidentifier() or source in self.settings:
             return False
         return not difflib.get_close_matches(source, (*self.built_in, *custom), n=1, cutoff=NEAR)
 
-    def _unknown(self, name: str, custom: Iterable[str] = ()) -> str:
+    def _unknown(self, name: str, sources: Iterable[str]) -> str:
+        """``sources`` are those of which a setting may be meant."""
         if (bare := name.removeprefix(PREFIX)) in REDIS_VARIABLES:
             return f"{name} is no setting of tbcache; did you mean {bare}?"
         known = [variable_of(field) for field in self.plain]
-        known += [variable(source, field) for source in (*self.built_in, *custom) for field in self.source]
+        known += [variable(source, field) for source in sources for field in self.source]
         by_lower = {option.lower(): option for option in known}
         hint = nearest(name, by_lower)
         for lower, option in by_lower.items():
