@@ -297,7 +297,9 @@ def test_a_call_ends_with_its_slot(monkeypatch: pytest.MonkeyPatch, quotes: tbca
         await asyncio.sleep(3600)
         return 1.5
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(
+        TimeoutError, match=r"quote\(\) was not over within the 0\.\d+ s that its slot may take"
+    ):
         asyncio.run(quote("AAPL"))  # type: ignore[arg-type]
 
 

@@ -369,8 +369,17 @@ class AsyncFetcher(_Function[P, R]):
         key = self._shaped(self._key(given, kwargs))
 
         async def call(send_by: float) -> Any:
-            async with asyncio.timeout(max(0.0, send_by - now())):
-                return await self._function(*given, **kwargs)
+            left = max(0.0, send_by - now())
+            try:
+                async with asyncio.timeout(left) as bound:
+                    return await self._function(*given, **kwargs)
+            except TimeoutError as error:
+                if not bound.expired():
+                    raise
+                raise TimeoutError(
+                    f"{self._setup.source.name}: {self._setup.name}() was not over within the {left:.3g} s "
+                    "that its slot may take, a part of TBCACHE_LEASE_SECONDS"
+                ) from error
 
         if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
