@@ -10,7 +10,7 @@ from tbcache.limiter.broken import Unheard
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.window import Windows
-from tbcache.store import Refused, Store
+from tbcache.store import Store
 
 UNHEARD = "Redis does not know yet what another process of this machine has sent"
 
@@ -54,7 +54,7 @@ class Joining:
             if window.must_announce(want.can_fall_back):
                 await self.now(want.source)
 
-    async def await_others(self, source: str) -> None:
+    def await_others(self, source: str) -> None:
         """See that Redis knows what the other processes of this machine have sent, before it first hears of
         this one.
 
@@ -65,15 +65,11 @@ class Joining:
         Raises:
           Unavailable: the server is away. Refused: Redis does not know it yet.
         """
-        others = self._windows.unheard(source)
-        if not others:
-            return
-        try:
-            if None in await self._store.command("ZMSCORE", self._store.keys.fleet(source), *others):
-                raise Unheard(self._store.address, UNHEARD)
-        except Refused as error:
+        self._windows.broken.check(source)
+        if self._windows.has_unheard(source):
+            error = Unheard(self._store.address, UNHEARD)
             self._windows.broken.add(source, error)
-            raise
+            raise error
 
     async def now(self, source: str) -> None:
         """Join once more, unless this process is about to leave.

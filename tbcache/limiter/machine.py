@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import re
 import socket
@@ -44,8 +43,6 @@ class Machine:
         self.is_marked = False
         #: True once the marker says that Redis may not know of all that was sent.
         self.is_marked_fallback = False
-        #: From when on the others can see that this process is there (monotonic).
-        self._seen_from = math.inf
 
     def marker_of(self, member: str) -> Marker:
         """The marker of another process with the same Redis and namespace."""
@@ -56,10 +53,10 @@ class Machine:
         """Have the marker say that Redis knows of all that was sent."""
         self.marker.set_clean()
         self.is_marked, self.is_marked_fallback = True, False
-        self._seen_from = min(self._seen_from, io.now())
 
-    def fall_back(self) -> bool:
-        """Have the marker say that this process may send what Redis does not know of.
+    def fall_back(self, is_known: bool) -> bool:
+        """Have the marker say that this process may send what Redis does not know of; and when, unless Redis
+        has told it a share (``is_known``).
 
         False where it could not be written, so that the process must not do so.
         """
@@ -67,9 +64,8 @@ class Machine:
             # No process shares the limit, so no other has to know; whoever started it has.
             self._say_alone()
             return True
-        if not self.is_marked_fallback:
-            self.is_marked_fallback = self.marker.set_fallback()
-            self._seen_from = min(self._seen_from, io.now())
+        if not is_known or not self.is_marked_fallback:
+            self.is_marked_fallback = self.marker.set_fallback(is_known=is_known)
         return self.is_marked_fallback
 
     def _say_alone(self) -> None:
@@ -77,12 +73,6 @@ class Machine:
             self._has_said_alone = True
             log.warning("redis.none", hint=_ALONE)
             warn_if_unlogged(_ALONE)
-
-    def unheard(self, seconds: float) -> list[str]:
-        """The others that may have sent something in the last ``seconds`` of which Redis does not know. One
-        that Redis has told nothing has sent nothing since it could see that this process is there.
-        """
-        return self.marker.unheard(seconds) if io.now() - self._seen_from <= seconds else []
 
     def leave(self, *, has_sent: bool) -> None:
         """This process ends, and sends nothing any more."""

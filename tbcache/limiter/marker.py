@@ -8,10 +8,12 @@ The file tells them what Redis cannot tell while it is away, or once the process
   others have sent. So it takes nothing while another process is there, and after the last has ended, until
   all that it may have sent has left the window. A process that ends writes ``over`` to its file, whose time
   is then the time of its end. Where a process was killed, the first one that finds it dead does so.
-  So does one that reaches Redis (join.py), where the other may have sent something that Redis does not know.
 - **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
   the limits is given back at once. The share of any other is kept until all that it may have sent has left
-  every window. The file of such a process is empty, because that can be written even on a full disk.
+  every window.
+- **The process is unknown:** Redis has told it no share, and it has sent something, or is about to.
+  The file is empty then, because that can be written even on a full disk, and its time is that of the last
+  slot. One that begins and reaches Redis (join.py) takes nothing until that has left the window.
 
 Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
 made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away
@@ -41,7 +43,7 @@ KEPT_SECONDS = 25 * 3600.0
 #: times, with so many seconds in between.
 LOOKS, LOOK_SECONDS = 100, 0.01
 
-_CLEAN, _OVER = b"clean", b" over"
+_CLEAN, _KNOWN, _OVER = b"clean", b"known", b" over"
 
 
 @boundary("marker")
@@ -64,9 +66,14 @@ class Marker:
         """Write that the process is there, and that Redis knows of all that it has sent."""
         self._write(_CLEAN)
 
-    def set_fallback(self) -> bool:
-        """Write that the process may send what Redis does not know of; False where it still looks clean."""
-        self._write(b"")
+    def set_fallback(self, *, is_known: bool) -> bool:
+        """Write that the process may send what Redis does not know of; False where it still looks clean.
+
+        ``is_known``: Redis has told it a share, and keeps that for it.
+        """
+        self._write(_KNOWN if is_known else b"")
+        if is_known and self.is_clean:
+            self._write(b"")
         return not self.is_clean
 
     def set_over(self) -> None:
@@ -117,17 +124,15 @@ class Marker:
             return False
         return _is_ours(folder) and all(quiet)
 
-    def unheard(self, seconds: float) -> list[str]:
-        """The names of the others that may have sent what Redis does not know: they are not clean, and are
-        there, or have ended less than ``seconds`` ago.
+    def has_unheard(self, seconds: float) -> bool:
+        """True where another process that Redis has told no share may have sent something in the last
+        ``seconds``, which Redis does not know yet.
         """
-        folder = self._file.parent
         try:
-            others = [file for file in folder.iterdir() if file.name != self._member]
-            named = [file for file in others if pid_of(file.name) is not None]
-            return [file.name for file in named if _is_unclean(file) and not _is_quiet(file, seconds)]
+            others = [file for file in self._file.parent.iterdir() if file.name != self._member]
+            return any(_is_unheard(file, seconds) for file in others if pid_of(file.name) is not None)
         except OSError:
-            return []
+            return False
 
     @property
     def _file(self) -> Path:
@@ -145,7 +150,7 @@ class Marker:
             with self._lock:
                 held = self._hold()
                 # The file is cut off after the write and not before it. So a marker that says "clean" once
-                # more is not empty in between.
+                # more is not empty in between. The cut sets its time, whatever it said before.
                 os.pwrite(held, text, 0)
                 os.ftruncate(held, len(text))
 
@@ -195,11 +200,12 @@ def _is_quiet(file: Path, seconds: float) -> bool:
     return is_over and io.clock() - ended_at >= seconds
 
 
-def _is_unclean(file: Path) -> bool:
-    """True where a file says that its process may have sent something without Redis."""
+def _is_unheard(file: Path, seconds: float) -> bool:
+    """True where a process that was told no share has written so lately that it is about to send."""
     for _ in range(2):
         try:
-            if file.read_bytes().startswith(_CLEAN):
+            is_told = file.read_bytes().startswith((_CLEAN, _KNOWN))
+            if is_told or io.clock() - file.stat().st_mtime >= seconds:
                 return False
         except FileNotFoundError:
             return False

@@ -96,7 +96,7 @@ class Membership:
             await self._store.ready()
             self._limiter.windows.join_machine()
             if not window.is_member:
-                await self._limiter.join.await_others(source)
+                self._limiter.join.await_others(source)
             if gives_up_allowances:
                 window.give_up_allowances()
             going_by = await self._beat(source, window)

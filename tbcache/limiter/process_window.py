@@ -50,7 +50,7 @@ class ProcessWindow(SlotRecord):
     def __init__(
         self,
         may_fall_back: Callable[[], bool] = lambda: True,
-        fall_back: Callable[[], bool] = lambda: True,
+        fall_back: Callable[[bool], bool] = lambda is_known: True,
         announce: Callable[[], object] = lambda: None,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
@@ -212,7 +212,7 @@ class ProcessWindow(SlotRecord):
                 # each sees the other.
                 self._announce()
             wait = self._longest_wait(limits, cost, slot)
-            if wait == 0.0 and not self._fall_back():
+            if wait == 0.0 and not self._fall_back(self.is_member):
                 return RETURN_SECONDS
             if wait == 0.0 and not self.is_member:
                 # Whoever has begun since may not have seen yet that this process is about to send something.

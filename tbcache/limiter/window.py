@@ -10,7 +10,6 @@ from tbcache.limiter.ask import WindowKeys
 from tbcache.limiter.broken import Broken
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import ProcessWindow
-from tbcache.limiter.promise import SLOWEST
 from tbcache.store import Refused, Store
 from tbcache.store.script import Script
 
@@ -124,12 +123,12 @@ class Windows:
         if self._store.is_shared:
             self.join_machine()
 
-    def unheard(self, source: str) -> list[str]:
-        """The processes of this machine that may have sent something without Redis, before they could see
-        that this process is there, so lately that it is in a window of ``source`` yet.
+    def has_unheard(self, source: str) -> bool:
+        """True where a process of this machine that Redis has told no share may have sent something that is
+        in a window of ``source`` yet.
         """
         longest = max((limit.window_seconds for limit in self.of(source).limits), default=0.0)
-        return self.machine.unheard((self.hold_seconds + longest) * SLOWEST)
+        return self.machine.marker.has_unheard(self.hold_seconds + longest)
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -40,7 +40,7 @@ def leave_behind() -> Callable[..., str]:
     """Has a process of its own say something and die at once, killed; the name of its file."""
 
     def leave(is_clean: bool = True) -> str:
-        say = "set_clean()" if is_clean else "set_fallback()"
+        say = "set_clean()" if is_clean else "set_fallback(is_known=False)"
         code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_marker_says_what_was_said_last(root: Path) -> None:
     assert not marker.is_clean
     marker.set_clean()
     assert marker.is_clean
-    assert marker.set_fallback()
+    assert marker.set_fallback(is_known=True)
     assert not marker.is_clean
     marker.set_clean()
     marker.remove()
@@ -101,7 +101,7 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
-    other.set_fallback()
+    other.set_fallback(is_known=True)
     assert not one.is_alone(0.0)
     other.set_over()
     assert not other.is_clean
@@ -115,23 +115,36 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     assert (one.is_alone(61.0), one.is_alone(59.0)) == (False, True)
 
 
-def test_those_are_named_that_may_have_sent_what_redis_does_not_know(
+def test_who_was_told_no_share_and_sends_is_seen_for_a_window(
     root: Path, leave_behind: Callable[..., str]
 ) -> None:
-    """Whoever reaches Redis asks whether it knows them."""
+    """Redis does not know what it has sent; of those that it has told a share it keeps that."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    assert one.unheard(60.0) == []
-    one.set_fallback()
+    assert not one.has_unheard(60.0)
+    one.set_fallback(is_known=False)
     other.set_clean()
-    assert one.unheard(60.0) == []
-    other.set_fallback()
-    assert one.unheard(60.0) == [LIVING]
-    other.set_over()
-    assert (one.unheard(60.0), one.unheard(0.0)) == ([LIVING], [])
+    assert not one.has_unheard(60.0)
+    other.set_fallback(is_known=True)
+    assert not one.has_unheard(60.0)
+    other.set_fallback(is_known=False)
+    assert one.has_unheard(60.0)
+    assert not one.has_unheard(0.0)
     other.remove()
-    killed = leave_behind(is_clean=False)
-    assert one.unheard(60.0) == [killed]
-    assert one.unheard(0.0) == []
+    file = folder_of(root) / leave_behind(is_clean=False)
+    assert one.has_unheard(60.0)
+    sent_at = time.time() - 60.0
+    os.utime(file, (sent_at, sent_at))
+    assert (one.has_unheard(61.0), one.has_unheard(59.0)) == (True, False)
+
+
+def test_each_slot_of_one_that_was_told_no_share_is_seen(root: Path) -> None:
+    """From the last one on, all it has sent is in the window for as long."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_fallback(is_known=False)
+    os.utime(folder_of(root) / LIVING, (0.0, 0.0))
+    assert not one.has_unheard(60.0)
+    other.set_fallback(is_known=False)
+    assert one.has_unheard(60.0)
 
 
 def test_a_file_that_is_just_being_made_is_looked_at_twice(
@@ -139,9 +152,9 @@ def test_a_file_that_is_just_being_made_is_looked_at_twice(
 ) -> None:
     """It is empty for a moment: two that begin at once would wait for each other."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    other.set_fallback()
+    other.set_fallback(is_known=False)
     monkeypatch.setattr(time, "sleep", lambda seconds: other.set_clean())
-    assert one.unheard(60.0) == []
+    assert not one.has_unheard(60.0)
 
 
 @pytest.mark.parametrize("is_clean", [True, False])
@@ -242,7 +255,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     marker.set_clean()
     folder = folder_of(root)
     (root if is_root else folder).chmod(0o777)
-    marker.set_fallback()
+    marker.set_fallback(is_known=True)
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
@@ -287,7 +300,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
-    assert marker.set_fallback()
+    assert marker.set_fallback(is_known=True)
     assert not marker.is_alone(0.0)
     marker.set_over()
     marker.remove()

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tbcache.limiter import limiter_of
 from tbcache.limiter.join import UNHEARD
-from tbcache.store import Refused
 from tbcache.store.constant import ABSENT_SECONDS
 from tests.core.test_loss import give_up_allowances
 from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
@@ -50,9 +48,18 @@ def test_what_one_has_sent_that_began_cut_off_is_waited_for(clock: Clock, later:
     """A window held the limit twice: Redis knew nothing of it."""
     world, cut, other = begin(clock)
     clock.now += later
-    assert take_all(other, cut, seconds=OVER - 0.2) == 0
+    assert take_all(other, cut, seconds=OVER - later - 0.2) == 0
     assert UNHEARD in str(other.limiter.check_rate_limit()[1].reason)
-    assert take_all(other, cut, seconds=0.3) == LIMIT.count
+    assert take_all(other, cut, seconds=0.4) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_it_is_waited_for_from_its_last_slot_on(clock: Clock) -> None:
+    """What it has sent last is in the window for longest."""
+    world, cut, other = begin(clock, 3)
+    clock.now += 1.5
+    assert [cut.take() for _ in range(3)] == [True] * 3
+    assert take_all(other, seconds=OVER - 0.2) == 0
     assert world.most_in_a_window() == LIMIT.count
 
 
@@ -75,21 +82,26 @@ def test_one_that_was_killed_before_it_could_tell_is_waited_for(clock: Clock) ->
     world.kill(cut)
     clock.now += 1.0
     new = world.start()
-    assert take_all(new, seconds=LIMIT.window_seconds + LEASE - 0.2) == 0
+    assert take_all(new, seconds=OVER - 1.2) == 0
     assert take_all(new, seconds=0.4) == LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
 
 
-def test_one_that_redis_knows_is_not_waited_for(clock: Clock) -> None:
-    """Its share is kept for it."""
-    world = World(clock, 1)
-    (known,) = world.fleet
+def test_one_that_redis_has_told_a_share_is_not_waited_for(clock: Clock) -> None:
+    """That is kept for it, and when it was killed for as long as what it sent may be in a window."""
+    world = World(clock, 2)
+    known, beside = world.fleet
     assert known.take()
     known.beat()
     known.cut_off()
     clock.now += 0.5
     assert known.take()
     assert known.process_window.has_fallback_slots
+    world.kill(known)
+    beside.beat()
+    clock.now += OVER
+    beside.beat()
+    assert world.redis.zscore(world.producer.store.keys.fleet(world.source.name), known.name) is None
     new = world.start()
     new.beat()
     assert new.process_window.is_member
@@ -105,17 +117,3 @@ def test_one_that_could_take_nothing_is_not_waited_for(clock: Clock) -> None:
     new = world.start()
     new.beat()
     assert new.process_window.is_member
-
-
-def test_it_is_waited_for_as_well_where_redis_cannot_say_whom_it_knows(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A damaged key is no reason to take what another has."""
-
-    async def refuse(*command: object) -> None:
-        raise Refused("", "WRONGTYPE")
-
-    world, _, other = begin(clock)
-    monkeypatch.setattr(other.store, "command", refuse)
-    assert take_all(other, seconds=1.0) == 0
-    assert world.source.name in limiter_of(other.store).windows.broken

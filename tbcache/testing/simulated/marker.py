@@ -16,6 +16,8 @@ class Disk:
     now: Callable[[], float]
     is_living: Callable[[str], bool]
     said: dict[str, tuple[str, float | None]] = field(default_factory=dict)
+    #: When each that goes on without Redis has last written that it is about to send.
+    sent_at: dict[str, float] = field(default_factory=dict)
 
 
 class Marker:
@@ -27,8 +29,9 @@ class Marker:
     def set_clean(self) -> None:
         self._disk.said[self._member] = "clean", None
 
-    def set_fallback(self) -> bool:
-        self._disk.said[self._member] = "", None
+    def set_fallback(self, *, is_known: bool) -> bool:
+        self._disk.said[self._member] = "known" if is_known else "", None
+        self._disk.sent_at[self._member] = self._disk.now()
         return True
 
     def set_over(self) -> None:
@@ -47,9 +50,11 @@ class Marker:
         quiet = [self._is_quiet(member, seconds) for member in self._disk.said if member != self._member]
         return all(quiet)
 
-    def unheard(self, seconds: float) -> list[str]:
-        others = [member for member, (said, _) in self._disk.said.items() if said != "clean"]
-        return [one for one in others if one != self._member and not self._is_quiet(one, seconds)]
+    def has_unheard(self, seconds: float) -> bool:
+        others = [
+            member for member, (said, _) in self._disk.said.items() if not said and member != self._member
+        ]
+        return any(self._disk.now() - self._disk.sent_at[member] < seconds for member in others)
 
     def _is_quiet(self, member: str, seconds: float) -> bool:
         said, over_at = self._disk.said[member]
