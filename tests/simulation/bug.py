@@ -144,13 +144,6 @@ _SHARING = (
         "return is_known and asked_at >= self._unbroken_since",
         "return True",
     ),
-    _bug(
-        "a promise is kept though one that was absent is back",
-        "tbcache.limiter.promise:Promises.is_kept",
-        " and asked_at >= self._unbroken_since",
-        "",
-        _CUT,
-    ),
 )
 _LOSS = (
     _bug(

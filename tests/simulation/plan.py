@@ -295,6 +295,9 @@ def rest_plan_of(seed: int) -> Plan:
     # Who counts takes no slot, and rests.
     notes = _scattered(chance, ("note",), 6 + chance.below(10), end + IDLE)
     broken = _scattered(chance, faults, chance.below(3), end + IDLE)
+    resting = Chance(seed, "resting")
+    if resting.happens(0.3):
+        broken.append(Step(end, "cut off as it rests", resting.below(6), 0, resting.choice(LASTING)))
     after = _steps_of(chance, shape, WOKEN, faults, 0.4, 10 + chance.below(15))
     # One that has waited for a slot until then rests so much later.
     woken = end + IDLE + chance.uniform(-1.0, 14.0)

@@ -15,7 +15,7 @@ from tbcache.store.said import TAKEN_BACK
 from tbcache.testing.simulated.kernel import Coro, micros
 from tests.simulation.caller import Client
 from tests.simulation.fault import Faults
-from tests.simulation.oracle import PLAIN
+from tests.simulation.oracle import ABSENT_US, PLAIN
 from tests.simulation.plan import Step
 from tests.simulation.process import LOOP, Process
 from tests.simulation.work import UNKNOWN
@@ -239,6 +239,21 @@ def _cut_in_a_burst(faults: Faults, process: Process, step: Step) -> None:
         faults.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
 
 
+def _cut_as_it_rests(faults: Faults, process: Process, step: Step) -> None:
+    """The answer to the beat by which it says that it rests is lost, and it goes alone."""
+    waits = True
+
+    def look(who: str, command: tuple[bytes, ...], answer: object) -> None:
+        nonlocal waits
+        call = faults.world.oracle._scripts.read(command) if waits and who == process.name else None
+        if call is not None and call.script.name == "beat" and call.number("silence_us") > ABSENT_US:
+            waits = False
+            faults.cut(process, "silent", 2.0 + step.seconds)
+            process.do("act saturate", lambda: process.saturate(2.0))
+
+    faults.server.listeners.append(look)
+
+
 def _freeze_in_a_load(faults: Faults, process: Process, step: Step) -> None:
     """It wakes up when its lease is over, and another may have loaded the same."""
     symbol = f"T{step.odd % 3}"
@@ -304,9 +319,12 @@ def _lose_beside(faults: Faults, process: Process, step: Step) -> None:
 
 
 def _come_back_with_another_clock(faults: Faults, process: Process, step: Step) -> None:
-    """All is used up as the server goes; it comes back empty, on a machine whose clock is another."""
+    """All is used up as the server goes; it comes back empty, on a machine whose clock is another. One may be
+    cut off, and puts its slots back later than the others."""
     for one in faults.world.active:
         one.do("act saturate", lambda one=one: one.saturate(1.0 + step.seconds))
+    if step.odd % 2:
+        faults.kernel.after(0.29, lambda: faults.cut(process, "silent", 1.5 + step.seconds))
     faults.kernel.after(0.3, lambda: faults.lose(({}, {}), 0, step.seconds / 2))
     faults.kernel.after(0.3, lambda: faults.step_clock(CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]))
 
@@ -394,6 +412,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "cut off while all are hungry": _cut_while_hungry,
     "cut off and kill": _cut_and_kill,
     "cut off in a burst": _cut_in_a_burst,
+    "cut off as it rests": _cut_as_it_rests,
     "freeze in a load": _freeze_in_a_load,
     "freeze in a job": _freeze_in_a_job,
     "cancel": _cancel,
