@@ -692,6 +692,23 @@ def test_a_message_that_fails_is_sent_again_under_the_same_id(
     assert (len(asked), len(ids(asked))) == (3, 1)
 
 
+def test_a_hook_that_is_back_is_told_at_once_of_all_that_is_wrong(
+    server: Server,
+    settings_for: SettingsFor,
+    store: Store,
+    watch_for: Callable[..., Watch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It had answered for half an hour, and knew of none of the troubles that were open."""
+    monkeypatch.setattr(post, "RETRY_SECONDS", (3600.0,))
+    with replying("500 No", "204 Yes") as (url, asked):
+        settings = settings_for(server, **hook(url))
+        close(store)
+        Fleet(settings, store).as_operator("ada").pause("stocktwits")
+        looks(watch_for(settings, store), lambda: sent(store, settings) == ["opened"] * 2)
+    assert (len(asked), len(ids(asked))) == (3, 2)
+
+
 def test_a_message_that_fails_too_often_is_given_up_and_said_so(
     server: Server,
     settings_for: SettingsFor,
@@ -882,6 +899,15 @@ def test_who_is_told_late_is_told_of_what_is_wrong_now(settings_for: SettingsFor
     fleet.see(after(2))
     (over,) = fleet.known.values()
     (going,) = Following("*:0s").see(NOW, trouble())
+    assert [one.unsent for one in queue.due([over, going], after(60))] == ["opened", "resolved"]
+    waiting = msgspec.structs.replace(going, tries=2, next_try_at=after(600))
+    assert queue.due([waiting], after(60)) == []
+    # One that is tried early, as the hook is back, loses no try.
+    queue._takes = True
+    assert [one.tries for one in (*queue.due([waiting], after(60)), *queue.due([waiting], after(600)))] == [
+        2,
+        3,
+    ]
     for hours, is_told in ((1, True), (3, False)):
         assert queue.awaits(over, after(3600 * hours)) is is_told
         assert queue.awaits(going, after(3600 * hours))
@@ -924,6 +950,11 @@ def test_the_command_lists_rules_and_incidents(
     assert "stocktwits is closed" in shown.out
     # Without a webhook the log is where it was told.
     assert "in the log" in shown.out
+    # A shell without one knows nothing of the fleet's.
+    assert "webhook none in this shell" in shown.err
+    (known,) = Incidents(store).read().values()
+    Incidents(store).add(msgspec.structs.replace(known, tries=3))
+    assert "not told yet (tries: 3)" in cli("alert", is_terminal=True, COLUMNS="160").out
 
 
 def test_a_test_says_what_came_back(cli: Cli, inbox: Inbox) -> None:

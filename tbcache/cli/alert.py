@@ -25,6 +25,7 @@ commands = typer.Typer()
 alerts = typer.Typer(epilog=EXAMPLE, invoke_without_command=True)
 commands.add_typer(alerts, name="alert")
 MOST_SHOWN = 20
+NO_WEBHOOK = "none in this shell (TBCACHE_ALERT_WEBHOOK_URL); whether the fleet has one is not known here"
 
 
 @alerts.callback()
@@ -50,7 +51,7 @@ def alert(
         print_json({"rules": rules, "webhook": address, "watcher": watcher._asdict(), "incidents": shown})
         return
     print_note(f"rules    {', '.join(rules) or 'none'}")
-    print_note(f"webhook  {address or 'none: set TBCACHE_ALERT_WEBHOOK_URL'}")
+    print_note(f"webhook  {address or NO_WEBHOOK}")
     print_note(f"watches  {watcher.fault or watcher.name or 'nobody: no process of the fleet is running'}")
     if not shown:
         say("there was no trouble within the last 7 days")
@@ -95,4 +96,6 @@ def _state(one: Incident) -> str:
         return "ended"
     if one.opened_at is None:
         return "open"
+    if one.tries:
+        return f"open, not told yet (tries: {one.tries})"
     return "open, told" if one.sent else "open, in the log"

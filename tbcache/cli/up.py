@@ -43,6 +43,7 @@ from tbcache.settings import (
     variable,
 )
 from tbcache.settings.database import why_unkept
+from tbcache.settings.variable import variable_of
 
 EXAMPLE = "Example: tbcache up --demo"
 
@@ -230,8 +231,8 @@ def _await_own(settings: Settings, display: Display, stop: StopSignal) -> bool:
 
 def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:
     """What we set for our processes, and tell other commands."""
-    budgets = (variable(source, "daily_budget") for source in BUILT_IN)
-    variables = {name: os.environ[name] for name in budgets if os.environ.get(name)}
+    shared = (*(variable(source, "daily_budget") for source in BUILT_IN), variable_of("alert_rules"))
+    variables = {name: os.environ[name] for name in shared if os.environ.get(name)}
     if options.demo or settings.database_url is None:
         variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
     if options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:

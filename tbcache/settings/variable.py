@@ -31,7 +31,7 @@ _PLAIN = {
     "extra_forbidden": "it is not known here",
 }
 #: The settings of the whole fleet that the runtime file may give: none that names code to run, no secret.
-_FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE")
+_FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE", "TBCACHE_ALERT_RULES")
 
 
 def variable(source: str, field: str) -> str:

@@ -42,7 +42,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One demo for all tests that leave it running, in the shell of a user with credentials of their own."""
     folder = tmp_path_factory.mktemp("up")
     own = {"TBCACHE_NEWS__API_KEY": OWN, "TBCACHE_STOCKTWITS__ACCESS_TOKEN": OWN}
-    own["TBCACHE_TWITTER__DAILY_BUDGET"] = "1000"
+    own |= {"TBCACHE_TWITTER__DAILY_BUDGET": "1000", "TBCACHE_ALERT_RULES": "*:4m"}
     own["TBCACHE_DATABASE_URL"] = f"sqlite:///{folder / 'own.sqlite3'}"
     with running_up(folder / "data", "--demo", **own) as up:
         up.wait_for("all common symbols are warm in every source")
@@ -68,9 +68,10 @@ def test_every_common_symbol_becomes_warm(demo: Up, ask: Callable[..., Done]) ->
 
 
 def test_a_shell_keeps_to_the_money_of_the_fleet_that_it_asks_for(ask: Callable[..., Done]) -> None:
-    """It has no budget of its own, and would go on where the fleet's is spent."""
-    (budget,) = (one for one in ask("config").data if one["variable"] == "TBCACHE_TWITTER__DAILY_BUDGET")
-    assert (budget["value"], budget["origin"]) == ("1000", "runtime file")
+    """It has no budget of its own, and would go on where the fleet's is spent. Nor has it other alerts."""
+    found = {one["variable"]: (one["value"], one["origin"]) for one in ask("config").data}
+    assert found["TBCACHE_TWITTER__DAILY_BUDGET"] == ("1000", "runtime file")
+    assert found["TBCACHE_ALERT_RULES"] == ("*:4m", "runtime file")
 
 
 def test_the_api_is_at_its_usual_port_or_says_where(demo: Up, monkeypatch: pytest.MonkeyPatch) -> None:

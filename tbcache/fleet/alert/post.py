@@ -40,6 +40,8 @@ class Post:
         self._told_at: deque[float] = deque()
         self._answers: dict[str, Delivery] = {}
         self._gone = gone
+        #: Whether the webhook has accepted what it answered last: then nothing has to wait any more.
+        self._takes = False
 
     def stop(self) -> None:
         if self._courier is not None:
@@ -62,13 +64,17 @@ class Post:
         if self._courier is None:
             return []
         awaited = [one for one in known if self.awaits(one, at) and not self.is_sending(one)]
-        due = [one for one in awaited if one.next_try_at is None or one.next_try_at <= at]
+        due = [one for one in awaited if self._takes or _is_due(one, at)]
         ends = [one for one in due if one.sent]
-        first = sorted((one for one in due if not one.sent), key=lambda one: one.began_at)
+        # What is wrong now goes before the end of what nobody was told of.
+        first = sorted(
+            (one for one in due if not one.sent), key=lambda one: (one.unsent != "opened", one.began_at)
+        )
         # What the courier would not take is no try.
         free = MOST_IN_HAND - self._courier.in_hand
         return [
-            replace(one, tries=one.tries + 1, next_try_at=at + _pause(one.tries))
+            # One that is sent again early, as the webhook is back, loses no try by it.
+            replace(one, tries=one.tries + _is_due(one, at), next_try_at=at + _pause(one.tries))
             for one in [*ends, *first[: self._may_tell()]][: max(0, free)]
         ]
 
@@ -81,7 +87,9 @@ class Post:
     def answered(self, known: Mapping[str, Incident], at: datetime) -> list[Incident]:
         """Those of ``known`` whose messages have been answered, as they are now."""
         if self._courier is not None:
-            self._answers |= {message.id: answer for message, answer in self._courier.answers()}
+            for message, delivery in self._courier.answers():
+                self._answers[message.id] = delivery
+                self._takes = delivery.is_accepted
         found = []
         for one in known.values():
             answer = self._answers.pop(message_id(one, one.unsent), None) if one.unsent else None
@@ -121,6 +129,10 @@ class Post:
         log.warning("alert.failed", **facts, reason=answer.reason, tries=one.tries)
         pause = max(_pause(one.tries - 1), timedelta(seconds=answer.retry_after))
         return replace(one, next_try_at=at + pause)
+
+
+def _is_due(one: Incident, at: datetime) -> bool:
+    return one.next_try_at is None or one.next_try_at <= at
 
 
 def _pause(tries: int) -> timedelta:
