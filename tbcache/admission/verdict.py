@@ -51,8 +51,8 @@ class Ask(NamedTuple):
 
     def others(self, hours: int) -> tuple[str, ...]:
         """The cache keys of the answers over other hours, up to ``hours``, that are made of its timeline."""
-        symbol, _, own = self.request.key.rpartition(":")
-        return tuple(f"{symbol}:{each}" for each in range(1, hours + 1) if str(each) != own)
+        symbol, _, hours_asked = self.request.key.rpartition(":")
+        return tuple(f"{symbol}:{each}" for each in range(1, hours + 1) if str(each) != hours_asked)
 
 
 class Grant(NamedTuple):

@@ -168,6 +168,7 @@ def test_jobs_are_cancelled_by_a_filter(asking: TestClient) -> None:
         "name": "twitter",
         "count": 1,
         "is_done": True,
+        "until": None,
     }
     assert asking.post(path, json={"symbl": "GME"}).status_code == 422
     assert asking.post(path, json={}).json()["count"] == 2
