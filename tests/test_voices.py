@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bench import voice
 from tbcache.models import Engagement, FetchRequest, Item, SymbolSentiment
+from tbcache.models.error import ConfigurationError
 from tbcache.scoring import VOICES, VoiceRule, aggregate, get_scorer, score_items, voice_rules
 from tbcache.scoring.voices import Voice, weigh
 from tbcache.scoring.voices.language import is_english
@@ -223,7 +224,7 @@ def test_a_rule_of_ones_own_sees_what_is_left() -> None:
 @pytest.mark.parametrize("shares", [[], [1.0, 1.0], [-0.1], [float("nan")]])
 def test_a_rule_that_gives_no_share_a_voice_is_named(shares: list[float]) -> None:
     """It is a user's function: the error says which one."""
-    with pytest.raises(ValueError, match="voice rule 'odd' must give 1 shares"):
+    with pytest.raises(ConfigurationError, match="voice rule 'odd' must give 1 shares"):
         weigh([item("1")], (VoiceRule("odd", lambda voices: shares),))
 
 

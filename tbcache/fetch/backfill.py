@@ -17,6 +17,7 @@ from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.plan import SAMPLE, typical
 from tbcache.fetch.reader import Fetched, Upstream
+from tbcache.fetch.record import UNRATED
 from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
@@ -191,12 +192,20 @@ class BackfillJob:
 
     def _write(self, fetched: Fetched, read_at: datetime) -> None:
         analyzer, symbol = self._upstream.analyzer, self.request.symbol
-        scores = score_items(fetched.items, analyzer, symbol)
+        error = None
+        try:
+            scores = score_items(fetched.items, analyzer, symbol)
+        except ConfigurationError as raised:
+            # The page is paid for.
+            error, analyzer = raised, UNRATED
+            scores = score_items(fetched.items, analyzer, symbol)
         reads = [Read(span, read_at) for span in fetched.spans if span.start < span.end]
         scored: list[tuple[Item, float | None]] = list(zip(fetched.items, scores, strict=True))
         self._upstream.repository.save_items(
             self.request.source, symbol, scored, reads, read_at, name_of(analyzer)
         )
+        if error is not None:
+            raise error
 
 
 @functools.lru_cache(maxsize=64)

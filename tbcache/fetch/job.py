@@ -31,13 +31,15 @@ class Attempt:
 class Loaded(Generic[T]):
     """A loaded value, with what is needed to settle its load: the grant of its last page, and the settlement.
 
-    An empty settlement says that nothing was sent. ``facts`` go to the log.
+    An empty settlement says that nothing was sent. ``facts`` go to the log. ``error`` is what is raised once
+    that is settled, in the place of the value.
     """
 
     value: T
     grant: Grant
     settlement: Settlement
     facts: Mapping[str, object] = field(default_factory=dict)
+    error: Exception | None = None
 
 
 class Answered(NamedTuple, Generic[T]):

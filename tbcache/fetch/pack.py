@@ -23,8 +23,6 @@ from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item
 from tbcache.models.error import UpstreamError
 from tbcache.models.request import Stretch
-from tbcache.repository import encode_answer
-from tbcache.store.codec import encode_sentiment
 from tbcache.timeline import Record
 
 log = get_logger("tbcache.fetch")
@@ -142,13 +140,7 @@ class Pack:
 
     async def _settle(self, member: Member, found: LoadResult) -> None:
         is_kept = self._upstream.persist_to_db
-        settlement = Settlement(
-            payload=encode_sentiment(found.answer.sentiment),
-            timeline=found.packed,
-            hours=found.hours,
-            answer=encode_answer(found.answer) if is_kept else None,
-        )
-        where = await self._admission.settle(member.grant, settlement)
+        where = await self._admission.settle(member.grant, found.settlement(is_kept=is_kept))
         if where == "stored":
             self._admission.count(self._upstream.source, found.naive)
         self._open.pop(member.request.symbol, None)

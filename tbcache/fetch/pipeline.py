@@ -147,8 +147,9 @@ class Pipeline:
           RateLimited: there is no slot within the patience. BudgetExhausted: there is none today.
           AnswerPending: another has not loaded it within the patience.
           UpstreamError: the upstream has answered without a value, and there is no old one.
+          ConfigurationError: a scorer or a rule of somebody's own has failed; what was read is kept.
 
-        Any other exception is a bug, mostly in a parser or a scorer. Those who wait for the same load get it
+        Any other exception is a bug, mostly in a parser. Those who wait for the same load get it
         as an UpstreamError, and nobody tries again for some seconds: the same answer would meet the same bug,
         and each try costs a slot. A load that is interrupted (by Ctrl-C, or by the time limit of a worker) is
         no failure. Whoever waits for it loads instead.
@@ -331,6 +332,8 @@ class Pipeline:
             interrupted = Settlement(is_interrupted=True, pages=attempt.sent, bill=attempt.bill)
             world().undo(functools.partial(self.admission.settle, attempt.grant, interrupted))
             raise
+        if loaded.error is not None:
+            raise loaded.error
         return Answered(loaded.value, "live")
 
     async def _settle_failure(
@@ -364,6 +367,9 @@ class Pipeline:
             for key in (job.request.key, *loaded.grant.ask.others(settlement.hours)):
                 self._memory.discard(key)
         await world().offload(lambda: job.settled(loaded, where))
+        if loaded.error is not None:
+            log.error("fetch.broke", source=job.source.name, **job.names, error=str(loaded.error))
+            return
         log.info(
             "fetch.finished",
             source=job.source.name,

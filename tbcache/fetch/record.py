@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from tbcache.admission import Settlement
 from tbcache.fetch.naive import naive_figures
 from tbcache.fetch.reader import Fetched, Upstream
 from tbcache.io.log import get_logger
-from tbcache.models import FetchRequest, Item, SymbolSentiment
-from tbcache.repository import Answer
+from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
+from tbcache.models.error import ConfigurationError
+from tbcache.repository import Answer, encode_answer
 from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
+from tbcache.store.codec import encode_sentiment
 from tbcache.timeline import (
     RETOLD,
     Corrupt,
@@ -39,6 +43,18 @@ _STEP = timedelta(minutes=1)
 #: The smallest step between two loads: ``read_at`` is what tells them apart.
 _RESOLUTION = timedelta(microseconds=1)
 _FAR = datetime.max.replace(tzinfo=UTC)
+
+
+class _Unrated:
+    """The scorer of texts that none has rated yet: what has this one's scores is rated by the next."""
+
+    name, version = "unrated", "0"
+
+    def score(self, texts: list[str]) -> list[float]:
+        return [math.nan] * len(texts)
+
+
+UNRATED = _Unrated()
 
 
 class Extension(NamedTuple):
@@ -146,25 +162,52 @@ class LoadResult(NamedTuple):
     """The answer of a load, and the record that it follows from, packed for Redis.
 
     ``hours`` is for how many hours the record was asked for. ``naive`` are the figures of whoever remembers
-    nothing.
+    nothing. ``error`` is what is wrong with the scorer or a rule, where one has failed: then the answer says
+    nothing, and the record is kept for the next one.
     """
 
     answer: Answer
     packed: bytes
     hours: int
     naive: Mapping[str, int]
+    error: ConfigurationError | None = None
+
+    def settlement(self, *, is_kept: bool) -> Settlement:
+        """How the load ends; its answer goes to the database where it ``is_kept``."""
+        failed = None if self.error is None else Failure("error", str(self.error), 0, None)
+        return Settlement(
+            payload=None if failed else encode_sentiment(self.answer.sentiment),
+            failure=failed,
+            timeline=self.packed,
+            hours=self.hours,
+            answer=encode_answer(self.answer) if is_kept else None,
+        )
 
 
 def load_result(
     upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
 ) -> LoadResult:
     """The answer to ``request`` from what was ``known`` before and what was ``fetched``."""
-    found = extended(known, fetched, request, upstream.analyzer, read_at)
-    sentiment = sentiment_of(found.record, request, upstream.voices)
+    error = None
+    try:
+        found = extended(known, fetched, request, upstream.analyzer, read_at)
+    except ConfigurationError as raised:
+        # The pages are paid for: what they brought is kept, and rated when it is asked for again.
+        error, found = raised, extended(known, fetched, request, UNRATED, read_at)
+    sentiment = nothing(request, found.record.read_at, "no_score", found.record.scorer)
+    try:
+        sentiment = sentiment if error else sentiment_of(found.record, request, upstream.voices)
+    except ConfigurationError as raised:
+        error = raised
     start = found.record.read_at - timedelta(hours=request.hours)
     naive = naive_figures(upstream.source, request, known, found.record, start)
     answer = Answer(sentiment, found.news, found.reads, found.load)
-    return LoadResult(answer, found.packed, found.record.hours, naive)
+    return LoadResult(answer, found.packed, found.record.hours, naive, error)
+
+
+def nothing(request: FetchRequest, as_of: datetime, reason: str, scorer: str) -> SymbolSentiment:
+    """The answer that says nothing, and why."""
+    return aggregate(request, (), (), as_of=as_of, complete=False, since=None, reason=reason, scorer=scorer)
 
 
 def _not_before(read_at: datetime, known: Record | None) -> datetime:

@@ -13,7 +13,7 @@ from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
 from tbcache.fetch.reader import CountingUpstream, Fetched, PageReader, RecheckingUpstream, Upstream
-from tbcache.fetch.record import has_baseline, load_result, record_of, rescored, sentiment_of
+from tbcache.fetch.record import has_baseline, load_result, nothing, record_of, rescored, sentiment_of
 from tbcache.io import world
 from tbcache.io.deadline import until
 from tbcache.io.log import get_logger
@@ -22,7 +22,7 @@ from tbcache.models.error import UpstreamError
 from tbcache.models.price import NOTHING
 from tbcache.models.request import Stretch
 from tbcache.repository import Answer, encode_answer
-from tbcache.scoring import aggregate, name_of
+from tbcache.scoring import name_of
 from tbcache.settings import Source
 from tbcache.store.codec import decode_sentiment, encode_sentiment
 from tbcache.timeline import Record
@@ -73,8 +73,8 @@ class SentimentJob:
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = await self._admission.delay.reach(self.source, self.request)
         if reach is None:
-            nothing = delayed(self._upstream, self.request, self._admission.now)
-            return Loaded(nothing, attempt.grant, Settlement())
+            empty = delayed(self._upstream, self.request, self._admission.now)
+            return Loaded(empty, attempt.grant, Settlement())
         timeline = attempt.grant.timeline
         known = None if timeline is None else await world().offload(lambda: record_of(timeline, self.request))
         pack = Pack(self._upstream, self._admission, self._outbox)
@@ -93,18 +93,15 @@ class SentimentJob:
         await pack.settle(fetched, read_at)
         answer, self._naive = found.answer, found.naive
         self._answer = answer
-        settlement = Settlement(
-            payload=encode_sentiment(answer.sentiment),
-            timeline=found.packed,
-            hours=found.hours,
+        settlement = replace(
+            found.settlement(is_kept=self._upstream.persist_to_db),
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,
-            answer=encode_answer(answer) if self._upstream.persist_to_db else None,
             hints=fetched.hints,
         )
         facts = {"items": len(part.items)} | ({"others": len(pack.members)} if pack.members else {})
-        return Loaded(answer.sentiment, attempt.grant, settlement, facts)
+        return Loaded(answer.sentiment, attempt.grant, settlement, facts, found.error)
 
     def settled(self, loaded: Loaded[SymbolSentiment], where: Settled) -> None:
         if where == "stored":
@@ -214,13 +211,4 @@ def _derived(upstream: Upstream, request: FetchRequest, packed: bytes) -> Derive
 
 def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> SymbolSentiment:
     """The empty answer, where the plan's delay hides all the hours that were asked for."""
-    return aggregate(
-        request,
-        (),
-        (),
-        as_of=as_of,
-        complete=False,
-        since=None,
-        reason="plan_delay",
-        scorer=name_of(upstream.analyzer),
-    )
+    return nothing(request, as_of, "plan_delay", name_of(upstream.analyzer))

@@ -36,7 +36,7 @@
 --       deadline_us   0: none
 --       budget        of the day (millionths of a dollar; 0: none)
 --       has_timeline   the answer is made from a timeline
---       timeline_payload   the JSON of the timeline's value; "" for none
+--       timeline_payload   the JSON of the timeline's value, which may be there without an answer; "" for none
 --       timeline_us   for how long the timeline is kept
 --       loader        what those who joined find in the list `woken`: the context of the load's span, "1" for none
 --       once          the items that are billed once a day: id, price (millionths of a dollar), ...
@@ -180,7 +180,7 @@ end
 -- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
 local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
 if timeline_load[1] == token then
-    if kind == 'value' and timeline_payload ~= '' then
+    if timeline_payload ~= '' then
         local value = seal(int(now + fresh_us), timeline_load[3] or UNCLEARED, timeline_payload)
         redis.call('SET', timeline, value, 'PX', int(timeline_us / 1000))
         -- What was made of the timeline before is old now: all answers of a symbol are of its last load.

@@ -64,7 +64,7 @@ class SymbolRequest:
         try:
             request = provider.source.request(self._request.symbol, self._request.hours)
             outcome = await provider.answer(request, patience=self._patience)
-        except (UpstreamError, RateLimited, InvalidRequest) as error:
+        except (UpstreamError, RateLimited, InvalidRequest, ConfigurationError) as error:
             return Found(str(error))
         sentiment = outcome.sentiment
         if provider.covering(sentiment, self._least) is None:

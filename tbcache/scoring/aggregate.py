@@ -9,12 +9,14 @@ from datetime import datetime
 
 from tbcache.models import FetchRequest, Item, SymbolSentiment, Volume
 from tbcache.models.answer import NO_VOLUME
+from tbcache.models.error import ConfigurationError
 from tbcache.scoring import detail
+from tbcache.scoring.broken import broken
 from tbcache.scoring.confidence import THRESHOLD
 from tbcache.scoring.detail import Rated
 from tbcache.scoring.finance import clean
 from tbcache.scoring.precision import confidence, estimate
-from tbcache.scoring.scorer import Scorer, TargetScorer
+from tbcache.scoring.scorer import Scorer, TargetScorer, name_of
 from tbcache.scoring.voices import VOICES, VoiceRule, weigh
 
 #: What an author's own label counts: clearly more than the texts that say the same in words
@@ -31,13 +33,16 @@ def score_items(items: Sequence[Item], scorer: Scorer, symbol: str | None = None
 
     None where it has none of them; texts are rated in one call, each by its first
     :data:`SCORED_CHARACTERS`, and for ``symbol`` where the scorer can (:class:`TargetScorer`).
+
+    Raises:
+      ConfigurationError: the scorer raised something, or did not give one figure a text; it is named.
     """
     scores = [_stated(item) for item in items]
     texts = {i: _beginning(item.text) for i, item in enumerate(items) if scores[i] is None}
     texts = {i: text for i, text in texts.items() if clean(text)}
     rated = _rate(list(texts.values()), scorer, symbol) if texts else []
     for i, figure in zip(texts, rated, strict=True):
-        scores[i] = _bounded(figure)
+        scores[i] = figure
     return scores
 
 
@@ -103,10 +108,22 @@ def aggregate(
     return replace(sentiment, confidence=_rounded(confidence(found, sentiment.coverage)))
 
 
-def _rate(texts: list[str], scorer: Scorer, symbol: str | None) -> list[float]:
-    if symbol is not None and isinstance(scorer, TargetScorer):
-        return scorer.score_for(texts, symbol)
-    return scorer.score(texts)
+def _rate(texts: list[str], scorer: Scorer, symbol: str | None) -> list[float | None]:
+    try:
+        if symbol is not None and isinstance(scorer, TargetScorer):
+            figures = scorer.score_for(texts, symbol)
+        else:
+            figures = scorer.score(texts)
+        rated = [_bounded(figure) for figure in figures]
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise broken(f"the scorer {name_of(scorer)}", error) from error
+    if len(rated) != len(texts):
+        raise ConfigurationError(
+            f"the scorer {name_of(scorer)} gave {len(rated)} figures for {len(texts)} texts, and not one each"
+        )
+    return rated
 
 
 def _beginning(text: str) -> str:

@@ -13,10 +13,10 @@ from scheduler.missing import Candidate
 from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page
-from tbcache.models.error import UpstreamUnavailable
+from tbcache.models.error import ConfigurationError, UpstreamUnavailable
 from tbcache.models.request import Stretch
 from tbcache.repository import decode_answer
-from tbcache.scoring import FinanceVader
+from tbcache.scoring import FinanceVader, VoiceRule
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock
 from tbcache.timeline import Read, Record, decode_record, encode_record
@@ -425,3 +425,59 @@ def test_a_load_after_the_servers_time_is_found_to_be_less_is_whole_as_well(
     monkeypatch.setattr(ServerClock, "today", property(lambda clock: earlier))
     found = pipeline.run(upstream, AAPL, needed=1000)
     assert (found.origin, found.complete) == ("live", True)
+
+
+class Mine:
+    """A scorer of somebody's own that is broken until it is mended."""
+
+    name, version, is_broken = "mine", "1", True
+
+    def score(self, texts: list[str]) -> list[float]:
+        if self.is_broken:
+            raise RuntimeError("no model")
+        return [0.5] * len(texts)
+
+
+@dataclass
+class Own(Upstream):
+    """An upstream whose texts are rated by a scorer of somebody's own."""
+
+    mine: Mine = field(default_factory=Mine)
+
+    analyzer = property(lambda self: self.mine)
+
+
+def test_a_broken_scorer_is_named_and_what_was_paid_for_is_kept(pipeline: Pipeline) -> None:
+    """Each try bought the same pages again, and said only that the fetch broke off."""
+    upstream = Own(answer=lambda cursor: posts(0.5, 3))
+    for hours in (24, 24, 6):
+        with pytest.raises(ConfigurationError, match=r"scorer mine/1 raised RuntimeError: no model \(test_d"):
+            pipeline.run(upstream, over(hours))
+    upstream.mine.is_broken = False
+    found = pipeline.run(upstream, over(24))
+    assert (found.sentiment.score, figures(found)) == (0.5, (2, 24, True))
+    assert len(upstream.sent) == 1
+
+
+def test_a_broken_rule_is_named_and_what_was_paid_for_is_kept(pipeline: Pipeline) -> None:
+    """It is one line of somebody's own, and costs nothing but that."""
+    rule = VoiceRule("robot", lambda voices: [1 / 0 for _ in voices])
+    upstream = Own(answer=lambda cursor: posts(0.5))
+    upstream.mine.is_broken, upstream.voices = False, (rule,)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"rule 'robot' raised ZeroDivisionError: .* \(test_d"):
+            pipeline.run(upstream, AAPL)
+    upstream.voices = ()
+    assert pipeline.run(upstream, AAPL).sentiment.score == 0.5
+    assert len(upstream.sent) == 1
+
+
+def test_what_a_broken_scorer_has_not_rated_is_in_the_database(pipeline: Pipeline, store: Store) -> None:
+    """The load after it names it as the one before: without it the past would end there."""
+    upstream = Own(answer=lambda cursor: posts(0.5), persist_to_db=True)
+    with pytest.raises(ConfigurationError):
+        pipeline.run(upstream, AAPL)
+    ((_, fields),) = store.client.xrange(store.keys.outbox("twitter"))
+    kept = decode_answer(fields[b"answer"])
+    assert ([score for _, score in kept.items], kept.sentiment.score) == ([None], None)
+    assert kept.load is not None

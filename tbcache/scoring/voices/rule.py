@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tbcache.models import Item
+from tbcache.models.error import ConfigurationError
+from tbcache.scoring.broken import broken
 
 
 class Voice(NamedTuple):
@@ -64,7 +66,8 @@ def weigh(
     ``earlier`` are items of before, which the rules that look back compare them with.
 
     Raises:
-      ValueError: a rule gave another number of shares than there were voices, or one that is below 0.
+      ConfigurationError: a rule raised something, gave another number of shares than there were voices, or
+        one that is below 0; it is named.
     """
     shares, dropped = [1.0] * len(items), dict[str, float]()
     order = sorted(range(len(items)), key=lambda i: _place(items[i]))
@@ -83,12 +86,17 @@ def weigh(
 def _left(rule: VoiceRule, before: Sequence[Voice], voices: Sequence[Voice]) -> Sequence[float]:
     """What the rule leaves of each of ``voices``."""
     seen = [*before, *voices] if rule.looks_back else voices
-    return _checked(rule, rule.shares(seen), len(seen))[len(seen) - len(voices) :]
+    try:
+        return _checked(rule, rule.shares(seen), len(seen))[len(seen) - len(voices) :]
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise broken(f"voice rule {rule.name!r}", error) from error
 
 
 def _checked(rule: VoiceRule, shares: Sequence[float], count: int) -> Sequence[float]:
     if len(shares) != count or not all(math.isfinite(share) and share >= 0 for share in shares):
-        raise ValueError(
+        raise ConfigurationError(
             f"voice rule {rule.name!r} must give {count} shares of at least 0, one a voice; it gave "
             f"{len(shares)}: {list(shares)[:5]}"
         )
