@@ -20,7 +20,7 @@ from tbcache.models.price import NOTHING, Bill
 from tbcache.models.request import Stretch
 from tbcache.scoring import Scorer, VoiceRule
 from tbcache.settings import Source
-from tbcache.timeline import Span
+from tbcache.timeline import AHEAD, Span
 
 log = get_logger("tbcache.fetch")
 
@@ -273,7 +273,9 @@ class PageReader:
         self._hints = page.hints
         self._attempt.bill = self._upstream.source.price.bill([item.id for item in page.items], page.users)
         for item in page.items:
-            self._kept.setdefault(item.id, item)
+            # An item of a time that is far off would count in each answer up to that time.
+            if item.at is None or item.at <= self._now + AHEAD:
+                self._kept.setdefault(item.id, item)
         self._gone |= dict.fromkeys(page.gone)
 
     async def _exchange(self, http: HttpRequest, parse: Callable[[RawResponse], Page]) -> Page:

@@ -4,7 +4,7 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 """
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
-from tbcache.timeline.load import Load, Past
+from tbcache.timeline.load import AHEAD, Load, Past
 from tbcache.timeline.record import FINAL, RETOLD, Corrupt, Record, decode_record, encode_record, pack_record
 from tbcache.timeline.tally import (
     Tally,
@@ -18,6 +18,7 @@ from tbcache.timeline.tally import (
 from tbcache.timeline.timeline import Read, Scored, Timeline
 
 __all__ = [
+    "AHEAD",
     "FINAL",
     "NO_COVERAGE",
     "RETOLD",

@@ -78,17 +78,18 @@ def encode_record(record: Record, most_bytes: int = MOST_BYTES) -> bytes:
 
 
 def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTES) -> Packed:
-    """``record``, which has items from ``kept_from`` on, as JSON with a timeline of at most ``most_bytes``.
+    """``record``, which has items from ``kept_from`` on, as JSON with a timeline of at most ``most_bytes``,
+    and of MOST_PLAIN_BYTES before it is compressed.
 
     A longer timeline loses its oldest items and the coverage of their time; its reason is FULL where some of
     its hours are among that. The hours stand first, because scripts read them.
     """
-    data = _encode(record)
-    while len(data) > most_bytes and (most := len(record.timeline.versions)) > 1:
-        kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, most * most_bytes // len(data))))
+    data, room = _encode(record, most_bytes)
+    while room < 1 and (most := len(record.timeline.versions)) > 1:
+        kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, int(most * room))))
         reason = FULL if kept_from > record.read_at - timedelta(hours=record.hours) else record.reason
         record = replace(record, timeline=record.timeline.kept_from(kept_from), reason=reason)
-        data = _encode(record)
+        data, room = _encode(record, most_bytes)
     return Packed(record, kept_from, b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(data)))
 
 
@@ -220,15 +221,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgpack_decoder(_Table)
 
 
-def _encode(record: Record) -> bytes:
+def _encode(record: Record, most_bytes: int) -> tuple[bytes, float]:
+    """The compact form of ``record``, and the part of it for which there is room: 1 or more is all of it."""
     reads = [
         (_micros(read.span.start), _micros(read.span.end), _micros(read.at)) for read in record.timeline.reads
     ]
     rows = [_Row.of(version) for version in record.timeline.versions]
     moments = _micros(record.asked_at), _micros(record.read_at)
     table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows, dict(record.tally))
+    plain = _plain(table)
     # Level 1 is the fastest: the next ones save little space and take several times as long.
-    return _FORM + zlib.compress(_plain(table), 1)
+    data = _FORM + zlib.compress(plain, 1)
+    return data, min(most_bytes / len(data), MOST_PLAIN_BYTES / len(plain))
 
 
 def _plain(table: _Table) -> bytes:

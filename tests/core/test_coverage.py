@@ -194,6 +194,12 @@ def test_an_item_of_a_time_to_come_shows_no_order(times: Sequence[float]) -> Non
     assert (ahead.reason, since(ahead), len(ahead.items)) == ("no_next_page", 0.2, 3)
 
 
+def test_an_item_of_a_far_off_time_is_not_kept() -> None:
+    """It was one of each last hour up to that time, and the past soon knew nothing of it."""
+    fetched = read(Page((item("far", ago(-25)), *posts(-23, 1)), exhausted=True))
+    assert (fetched.reason, [one.id for one in fetched.items]) == (None, ["-23", "1"])
+
+
 def test_an_upstream_whose_clock_is_ahead_by_seconds_shows_its_order() -> None:
     """No two clocks are the same."""
     fetched = read(Page(posts(-0.01)))

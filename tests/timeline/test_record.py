@@ -71,6 +71,14 @@ def test_a_form_is_no_larger_than_its_bound_and_claims_no_more_than_it_holds() -
     assert left_out.at < covered.start <= kept.versions[0].at
 
 
+def test_texts_that_compress_well_fit_in_what_can_be_read_back() -> None:
+    """A wave of spam made a record that nobody could read, and all pages of it were paid for at each ask."""
+    versions = [seen(f"{n}", n, n, "to the moon " * 3_000) for n in range(1_000)]
+    timeline = decode_record(encode_record(_record(Timeline.of(versions)))).timeline
+    assert 800 < len(timeline.versions) < 1_000
+    assert timeline.versions[-1].item.id == "999"
+
+
 def test_a_figure_that_is_none_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would make a figure of every answer that it counts in."""
     monkeypatch.setattr(form, "_finite", lambda figure: figure)
