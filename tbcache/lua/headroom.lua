@@ -9,7 +9,7 @@ local WINDOWS_BEFORE_LESS = 4
 -- upstream has stated do not fade.
 local function learned_of(state_key, limit, span, now)
     local stored = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
-    local known = bounded(stored[1], 0, limit, 0)
+    local known = bounded(stored[1], 0, limit - 1, 0)
     if not stored[2] then
         return known
     end
@@ -35,7 +35,8 @@ local function others_use(slots_key, state_key, limit, span, now, ours)
         return others, until_
     end
     if slides == '1' then
-        return others, now + span
+        -- This has no end, so nobody writes what leaves no room for one of ours (see settle.lua).
+        return others < limit and others or 0, now + span
     end
     if learned or not stored[1] then
         return learned and learned_of(state_key, limit, span, now) or 0, now + span

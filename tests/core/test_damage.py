@@ -223,7 +223,17 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         "shares that are none": [ghost(5.0, share="nan"), ghost(5.0, "another", share="-100")],
         "use by others that is no number": [state(learned__2000000="nan")],
         "use by others below none": [state(foreign__2000000="-500", slides__2000000="1")],
-        "windows without end, and use by others of all": [state(horizon="inf", learned__2000000="1e300")],
+        "windows without end, and use by others of all": [
+            state(horizon="inf", learned__2000000="1e300", slides__2000000="0")
+        ],
+        "use by others, and nothing says until when": [
+            state(learned__2000000="5", learned_next__2000000="nan")
+        ],
+        "use by others of all, while the window slides": [state(foreign__2000000="6", slides__2000000="1")],
+        "use by others for an hour": [
+            state(foreign__2000000="5", foreign_until__2000000=Ahead(AHEAD), slides__2000000="0")
+        ],
+        "one that may be silent without end": [ghost(5.0, silence="inf", rooms="6:2000000=6")],
         "a loss that is made good in an hour": [state(lost_at=Ahead(0.0), whole_at=Ahead(AHEAD))],
         "a loss to come, limits of nothing, and one heard of in the future": [
             state(lost_at=Ahead(AHEAD), limits="0:2000000"),
@@ -237,6 +247,44 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         for damage in damages:
             damage(damaged.world)
         assert damaged.why_not(most_seconds=2 * MEND_SECONDS) is None, name
+
+
+def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:
+    """All of it held until then, or for ever."""
+    world = World(clock, 1)
+    [process] = world.fleet
+    process.beat()
+    ghost(-AHEAD, share="0.5", rooms="6:2000000=6")(world)
+    # What is kept for one that nobody knows stops nobody before the beat, either.
+    assert process.take()
+    ghost(FORGOTTEN_SECONDS, "gone", share="0.1")(world)
+    ahead = Ahead(AHEAD)
+    state(lost_at=ahead, returned_at=ahead, wanted_until=ahead, left_until="inf", limits="0:2000000")(world)
+    process.beat()
+    process.beat()
+    now = Ahead(0.0).micros(world)
+    assert world.redis.hget(STATE, "limits") == b"6:2000000"
+    assert float(world.redis.zscore(FLEET, "ghost")) < now
+    assert int(world.redis.hget(STATE, "returned_at")) <= now
+    assert now - MICROS <= int(world.redis.hget(STATE, "lost_at")) <= now
+    clock.now += MEND_SECONDS
+    process.beat()
+    assert world.redis.hexists(STATE, f"rooms:{limiter_of(process.store).member}")
+    assert 0 < int(world.redis.hget(STATE, "left_until")) < now + 10 * MICROS
+
+
+def test_a_damaged_share_counts_as_what_the_others_leave(clock: Clock) -> None:
+    """One who is cut off goes on with it, whatever stands there by now."""
+    world = World(clock, 2)
+    near, far = world.fleet
+    for process in (*world.fleet, *world.fleet):
+        process.take()
+        process.beat()
+    world.redis.hset(STATE, f"share:{limiter_of(far.store).member}", "nan")
+    for _ in range(20):
+        clock.now += 0.25
+        near.beat()
+    assert [near.take() for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_loss_of_which_nobody_knows_the_moment_shuts_the_window_until_the_next_beat(clock: Clock) -> None:
