@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
@@ -378,12 +380,18 @@ def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawR
         return bounded(source, parse(response))
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         # The answer has another shape than its parser was written for.
-        what = f"the answer is not as expected ({type(error).__name__}: {_message(error)})"
+        what = f"the answer is not as expected{_place(error)} ({type(error).__name__}: {_message(error)})"
         raise UpstreamPayloadError(source, what[:200], status=response.status) from error
     except SystemExit as error:
         # Else somebody's parser would end a worker, or a command without a word.
         what = f"parse() ended the program ({error.code!r}): it should raise what is wrong"
         raise UpstreamPayloadError(source, what[:200], status=response.status) from error
+
+
+def _place(error: Exception) -> str:
+    """The file and line of the parser that it met, which is called by the first frame."""
+    frames = traceback.extract_tb(error.__traceback__, limit=2)[1:]
+    return "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def _message(error: Exception) -> str:

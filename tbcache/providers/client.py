@@ -25,6 +25,7 @@ from tbcache.models.error import ConfigurationError, UpstreamAuthError, Upstream
 from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.mask import Mask, pairs
 from tbcache.providers.trace import record_status, requesting
+from tbcache.settings import variable
 
 MAX_BYTES = 8 * 1024 * 1024
 #: A sign-in, the request itself, and another try of both.
@@ -223,6 +224,9 @@ class HttpClient:
         if isinstance(error, httpx2.NetworkError | httpx2.ProxyError):
             why = _ERRNO.sub("", line(str(error)))
             return f"no connection ({why})" if why else "no connection"
+        if isinstance(error, httpx2.UnsupportedProtocol):
+            where = f"set {variable(self._source, 'base_url')}, or base_url among its defaults"
+            return f"the URL that request() has made has no http:// or https:// ({where})"
         # The error's own words are left out: a protocol error quotes the refused header, credentials and all.
         return f"the exchange failed ({type(error).__name__})"
 

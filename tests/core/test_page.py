@@ -108,3 +108,7 @@ def test_a_parser_that_is_surprised_is_a_payload_error(page: Page | Exception) -
     with pytest.raises(UpstreamPayloadError, match="not as expected") as caught:
         _read(page)
     assert caught.value.message.isprintable()
+    if isinstance(page, Exception):
+        # Whoever writes one needs the line.
+        raised_at = _read.__code__.co_firstlineno + 3
+        assert f"as expected at test_page.py:{raised_at} ({type(page).__name__}: " in caught.value.message

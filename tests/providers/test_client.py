@@ -171,9 +171,10 @@ def test_every_failure_on_the_way_is_an_unavailable_upstream(error: Exception) -
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://api.test/", "http://[::1/"])
 def test_an_address_that_cannot_be_asked_is_an_unavailable_upstream(url: str) -> None:
-    """A typo in a base URL must not kill a worker."""
-    with pytest.raises(UpstreamError), _closing(HttpClient("news")) as plain:
+    """A typo in a base URL must not kill a worker, and whoever has set none is told how."""
+    with pytest.raises(UpstreamError) as caught, _closing(HttpClient("news")) as plain:
         plain.send(HttpRequest("GET", url))
+    assert ("set TBCACHE_NEWS__BASE_URL, or base_url among" in str(caught.value)) == ("[" not in url)
 
 
 @contextmanager
