@@ -26,6 +26,7 @@ import yaml
 from tbcache import cli
 from tbcache.embedded.simulator.credential import demo_variables
 from tbcache.io import utc_now
+from tbcache.models.version import __version__
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_sources
 from tbcache.store import Store
@@ -187,8 +188,8 @@ def test_every_variable_is_a_setting() -> None:
         assert {name for name in service["environment"] if not name.startswith("OTEL_")} <= fields
 
 
-#: The file sets REDIS_URL, which goes before these; workers that are scaled have names of their own.
-NOT_PASSED = {"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_SSL", "TBCACHE_WORKER_NAME"}
+#: Workers that are scaled have names of their own.
+NOT_PASSED = {"TBCACHE_WORKER_NAME"}
 #: Whose variable it is, where it is not every source's.
 OF_ONE = {
     "BEARER_TOKEN": {"twitter"},
@@ -222,6 +223,14 @@ def test_every_documented_variable_reaches_the_fleet() -> None:
     for name in FLEET:
         assert documented() - NOT_PASSED - set(SERVICES[name]["environment"]) == set()
         assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_a_fleet_of_containers_goes_by_one_redis() -> None:
+    """The bots beside it go by the same `.env`: an address that is ignored here makes two fleets of them."""
+    given = SERVICES["worker"]["environment"]
+    redis = {name: value for name, value in given.items() if name.startswith("REDIS_") and value is not None}
+    assert redis == {"REDIS_HOST": "${REDIS_HOST:-redis}", "REDIS_CLUSTER": "${REDIS_CLUSTER:-false}"}
+    assert Settings.load({"REDIS_HOST": "redis"}).redis == SERVICES["demo"]["environment"]["REDIS_URL"]
 
 
 def test_the_containers_of_the_api_have_a_token() -> None:
@@ -290,6 +299,16 @@ def answering(status: int) -> Iterator[tuple[int, list[str]]]:
         yield server.server_port, asked
         server.shutdown()
         thread.join()
+
+
+# The chart
+
+
+def test_the_chart_installs_the_version_that_it_lies_beside() -> None:
+    """Its default tag is its appVersion: one that was left behind installs the release of before."""
+    chart = yaml.safe_load((ROOT / "charts" / "tbcache" / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
+    assert chart["version"] == re.sub(r"\.(?=[a-z])", "-", __version__)
 
 
 # The image

@@ -13,7 +13,7 @@ from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 from tbcache.settings import Settings, get_source, variable
-from tbcache.settings.origin import near_misses, settings_in_force
+from tbcache.settings.origin import ignored, near_misses, settings_in_force
 
 EXAMPLE = "Example: tbcache config --source twitter"
 
@@ -42,6 +42,8 @@ def config(
     if source is not None and not is_all:
         # What is nothing by default is, most of it, of other sources.
         found = [one for one in found if one.value or one.is_set]
+    if parts := ignored(origins):
+        say(f"{', '.join(parts)} count{'s' if len(parts) == 1 else ''} for nothing: REDIS_URL goes before")
     for miss in near_misses(settings, os.environ):
         say(f"{miss.name} is no setting of tbcache; did you mean {miss.meant}?")
     show(

@@ -49,7 +49,8 @@ def enqueue_all(
 ) -> list[Handle]:
     """Queue fetches, each with when it will start; none of them where one of the sources is drained.
 
-    That refuses its part by itself: those of the others would be queued, and paid for, behind the refusal.
+    The queue of a drained source would refuse its own fetches alone. Those of the other sources would be
+    queued, and paid for, although this raises: so all sources are looked at first.
 
     Raises:
       InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.

@@ -97,7 +97,7 @@ class BoundedProtocol(H11Protocol):
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Meanwhile it takes no place: its answer has no end, and is bounded otherwise."""
+        """Meanwhile it takes no place of a request: streams do not end, and have a bound of their own."""
         self._place.close()
         try:
             yield

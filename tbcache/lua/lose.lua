@@ -19,9 +19,10 @@ if now < earliest_us or now > latest_us then
     return 0
 end
 local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease', 'stepped')
--- The last step that was mended was noticed before this one where the process knew what began with it, or where nothing
--- has begun since; and where it lies in the future, which is of a time that is over. A clock that is put right shows the
--- time of the step before once more.
+-- Another process has mended this step already if the last mend (`stepped_at`) lies between the moment of the step and now.
+-- That moment alone is no proof: a clock that is set back and put right shows the same times twice. So it is another step
+-- if this process knew, before it, the epoch in force, or the one that the last mend began. A mend in the future was
+-- noted before the clock was set back, and so was of an earlier step.
 local is_another = known == stored[1] or known == stored[6]
 local stepped_at = moment(stored[2])
 if not stored[1] or (not is_another and stepped_at >= now - ago_us and stepped_at <= now) then

@@ -56,15 +56,15 @@ def interruptible(actor: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(actor)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         job: object = CurrentMessage.get_current_message()
-        # An actor may call another one.
+        # Where an actor calls another one, the outer call has the thread already, and its end is the job's.
         if not isinstance(job, HeldJob) or job.thread is not None:
             return actor(*args, **kwargs)
         job.thread = threading.get_ident()
         try:
             return actor(*args, **kwargs)
         finally:
-            # It may be interrupted until here: what was sent comes as this call returns, if not before.
-            # Nobody releases the lock, so nothing is sent from then on.
+            # An interrupt is sent only by who holds this lock. One that was sent before is raised here at the
+            # latest; none is sent later, as the lock is never released.
             job.ending.acquire()
 
     return call

@@ -22,6 +22,8 @@ from tbcache.settings.variable import PREFIX, variable, variable_of
 MASK = "********"
 #: Of a URL everything may be shown but the user and the password.
 _URLS = ("redis_url", "database_url")
+#: What REDIS_URL goes before.
+_PARTS = tuple(map(variable_of, ("redis_host", "redis_port", "redis_password", "redis_db", "redis_ssl")))
 #: How much (of 1) a name has in common with one of ours, to be taken for that.
 NEAR_NAME = 0.8
 
@@ -66,6 +68,11 @@ def settings_in_force(settings: Settings, origins: Mapping[str, SettingOrigin]) 
         *plain,
         *(one for source in get_sources(settings).values() for one in _of_source(settings, origins, source)),
     ]
+
+
+def ignored(origins: Mapping[str, SettingOrigin]) -> list[str]:
+    """Variables that are set, and count for nothing, as ``REDIS_URL`` is set and goes before them."""
+    return [name for name in _PARTS if name in origins] if variable_of("redis_url") in origins else []
 
 
 def near_misses(settings: Settings, names: Iterable[str]) -> list[NearMiss]:

@@ -1,8 +1,8 @@
-"""What the user of Redis may not do any more, as a script has found out that was refused half-way.
+"""Rights that the user of Redis has lost, as a script found out that was refused half-way.
 
-The server is there, and whatever is asked of it next has Redis hear of this process, which then counts what
-leaves the window as taken by others. So to try again and again whether it can be used would leave the process
-nothing. It tries anew once the rights are other ones.
+The server is there, and hears of this process with each ask. Each time it hears of one that was away, that
+process has to count as used what leaves its window (docs/limits.md). One that tried again and again, and was
+refused each time, would never have a slot. So it tries again only once the rights of its user have changed.
 """
 
 from __future__ import annotations

@@ -189,11 +189,15 @@ def test_settings_are_told_with_where_they_are_from_and_no_secret(cli: Cli, serv
         "TBCACHE_API_TOKEN": "hunter2-of-the-api",
         "TBCACHE_COMMON_HOURS": "12",
         "REDIS_PASS": "hunter2",
+        "REDIS_HOST": "elsewhere",
     }
     done = cli("config", "--all", **variables)
     assert done.code == 0
     assert "hunter2" not in done.out + done.err
-    assert done.err == "tbcache: REDIS_PASS is no setting of tbcache; did you mean REDIS_PASSWORD?\n"
+    assert done.err == (
+        "tbcache: REDIS_HOST counts for nothing: REDIS_URL goes before\n"
+        "tbcache: REDIS_PASS is no setting of tbcache; did you mean REDIS_PASSWORD?\n"
+    )
     found = {one["variable"]: (one["value"], one["origin"]) for one in done.data}
     assert found["TBCACHE_COMMON_HOURS"] == ("12", "environment")
     assert found["TBCACHE_TWITTER__BEARER_TOKEN"] == (MASK, "environment")
