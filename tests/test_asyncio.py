@@ -31,6 +31,7 @@ from tbcache.io.command import pack
 from tbcache.io.loop import Asyncio
 from tbcache.models.error import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
 from tbcache.providers.client import HttpClient
+from tbcache.scoring import VoiceRule
 from tbcache.store import get_store
 from tbcache.testing import RunningSimulator, simulator
 from tests.io.conftest import Run
@@ -181,6 +182,25 @@ def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run
     assert blocking.get_sentiment("NVDA", min_coverage=found.coverage) == found
     with pytest.raises(InvalidRequest, match="min_coverage -1"):
         blocking.get_sentiment("NVDA", min_coverage=-1)
+
+
+def test_rules_of_ones_own_make_answers_of_their_own(sources: RunningSimulator, run: Run) -> None:
+    """One bot's experiment was the answer of all bots, and theirs was its."""
+    plain = tbcache.get_provider("reddit")
+    mine = type(plain)(plain.source, plain.settings)
+    mine.voices = (*plain.voices, VoiceRule("robot", lambda voices: [0.0] * len(voices)))
+    for first, second in (plain, mine), (mine, plain):
+        asked = [provider.fetch("GME", hours=6) for provider in (first, second, first, second)]
+        assert [outcome.origin for outcome in asked] == ["live", "cache", "cache", "cache"]
+        for outcome, provider in zip(asked, (first, second, first, second), strict=True):
+            is_mine = provider is mine
+            assert ("robot" in outcome.sentiment.dropped, outcome.sentiment.score is None) == (
+                is_mine,
+                is_mine,
+            )
+            assert provider.get_sentiment("GME", hours=6) == outcome.sentiment
+        assert tbcache.get_cache_manager().clear_pattern("reddit:GME:*") >= 2
+    assert run(get_provider("reddit").get_sentiment("GME", hours=6)) is not None
 
 
 def test_a_symbol_is_asked_of_all_sources_that_are_on(sources: RunningSimulator, run: Run) -> None:

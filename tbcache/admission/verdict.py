@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from tbcache.models import Failure, FetchRequest, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
+from tbcache.models.request import TIMELINE
 from tbcache.settings import Source
 from tbcache.store.constant import GIVING_BACK
 
@@ -50,9 +51,10 @@ class Ask(NamedTuple):
         return self.request.hours if isinstance(self.request, FetchRequest) else 0
 
     def others(self, hours: int) -> tuple[str, ...]:
-        """The cache keys of the answers over other hours, up to ``hours``, that are made of its timeline."""
-        symbol, _, hours_asked = self.request.key.rpartition(":")
-        return tuple(f"{symbol}:{each}" for each in range(1, hours + 1) if str(each) != hours_asked)
+        """The cache keys of the other answers, over up to ``hours``, that all make of its timeline."""
+        symbol = self.timeline_key.removesuffix(TIMELINE)
+        keys = (f"{symbol}{each}" for each in range(1, hours + 1))
+        return tuple(key for key in keys if key != self.request.key)
 
 
 class Grant(NamedTuple):

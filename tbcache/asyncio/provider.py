@@ -60,7 +60,7 @@ class Provider:
         if as_of is not None:
             then = await drive(blocking.sentiment_then(request, as_of))
             return blocking.covering(then, min_coverage, as_of)
-        found = blocking.pipeline.recall(blocking.source, request)
+        found = blocking.recall(request)
         if found is None:
             found = await drive(blocking.sentiment(request))
         return blocking.covering(found, min_coverage)

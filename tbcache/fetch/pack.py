@@ -77,9 +77,9 @@ class Pack:
 
         The first symbol is the leader's own; ``news`` is the time that the leader asks for.
         """
-        source = self._upstream.source
+        source, wanted = self._upstream.source, cast("FetchRequest", leader.request)
         for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
-            request = FetchRequest(source.name, symbol, leader.hours)
+            request = FetchRequest(source.name, symbol, wanted.hours, rules=wanted.rules)
             ask = leader._replace(request=request, slot=None, patience=0.0, is_invited=True)
             await self._invite(ask, request, news)
 

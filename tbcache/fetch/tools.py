@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tbcache.fetch.outbox import get_repository
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.scoring import Scorer, VoiceRule, get_scorer, voice_rules
+from tbcache.scoring.voices import name_of_rules
 from tbcache.settings import Source, get_settings
 
 if TYPE_CHECKING:
@@ -31,8 +33,18 @@ class Tools:
         return get_scorer(get_settings().classifier)
 
     @cached_property
-    def voices(self) -> tuple[VoiceRule, ...]:
+    def voices(self) -> Sequence[VoiceRule]:
         """The rules of how much of each item counts."""
+        return self._rules_of_settings
+
+    @property
+    def rules(self) -> str:
+        """The name of :attr:`voices`; "" for those of the settings, which all processes have."""
+        voices = self.voices
+        return "" if voices is self._rules_of_settings else name_of_rules(voices)
+
+    @cached_property
+    def _rules_of_settings(self) -> tuple[VoiceRule, ...]:
         settings = get_settings()
         return voice_rules(
             times=settings.author_times,

@@ -83,7 +83,8 @@ class FetchRequest:
 
     ``stretch`` is what of it a provider is to ask for, None for all of it, and ``asked_at`` when. ``others``
     are symbols that may be asked for in the same request. ``is_deep``: what is missing of the hours is asked
-    for as well, however far back it is.
+    for as well, however far back it is. ``rules`` names the voice rules by which the items are weighed, where
+    they are not those of the settings: such an answer is not the one that everybody gets.
     """
 
     source: str
@@ -95,10 +96,12 @@ class FetchRequest:
     others: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
     is_deep: bool = field(default=False, kw_only=True, repr=False, compare=False)
     asked_at: datetime | None = field(default=None, kw_only=True, repr=False, compare=False)
+    rules: str = field(default="", kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
-        object.__setattr__(self, "key", f"{self.source}:{self.symbol}:{self.hours}")
+        key = f"{self.source}:{self.symbol}:{self.hours}"
+        object.__setattr__(self, "key", f"{key}:{self.rules}" if self.rules else key)
         if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
             raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
 

@@ -148,7 +148,7 @@ class Provider(Tools, ABC):
         request = self.source.request(symbol, hours)
         if as_of is not None:
             return self.covering(run(self.sentiment_then(request, as_of)), min_coverage, as_of)
-        found = self.pipeline.recall(self.source, request)
+        found = self.recall(request)
         if found is None:
             found = run(self.sentiment(request))
         return self.covering(found, min_coverage)
@@ -234,6 +234,15 @@ class Provider(Tools, ABC):
 
         return fill_all(self, request, start, now, fill_next)
 
+    def recall(self, request: FetchRequest) -> SymbolSentiment | None:
+        """The answer that this process has in memory, while it is known to be fresh."""
+        return self.pipeline.recall(self.source, self._by_rules(request))
+
+    def _by_rules(self, request: FetchRequest) -> FetchRequest:
+        """``request`` for an answer by the rules of this provider."""
+        rules = self.rules
+        return replace(request, rules=rules) if rules else request
+
     async def sentiments_then(
         self,
         request: FetchRequest,
@@ -264,7 +273,7 @@ class Provider(Tools, ABC):
         if self.source.missing:
             self.source.require()
         try:
-            known = await self.pipeline.find(self.source, request)
+            known = await self.pipeline.find(self.source, self._by_rules(request))
             return (await self.answer(request)).sentiment if known is None else known
         except (UpstreamError, RateLimited):
             return None
@@ -294,7 +303,7 @@ class Provider(Tools, ABC):
         self.source.require()
         self.usage_monitor.keep_beating("client")
         return await self.pipeline.answer(
-            self, request, lane=lane, patience=patience, needed=needed, slot=slot
+            self, self._by_rules(request), lane=lane, patience=patience, needed=needed, slot=slot
         )
 
     def send(self, request: HttpRequest) -> RawResponse:

@@ -43,7 +43,8 @@ def timeline_of(key: str) -> str | None:
     answer.
     """
     parts = key.split(":")
-    return ":".join((*parts[:2], TIMELINE)) if len(parts) == 3 and parts[2].isdigit() else None
+    is_answer = len(parts) == 3 or (len(parts) == 4 and parts[3].startswith("rules-"))
+    return ":".join((*parts[:2], TIMELINE)) if is_answer and parts[2].isdigit() else None
 
 
 def tagged(key: str) -> str:

@@ -14,7 +14,7 @@ from tbcache.scoring.voices.common import (
 )
 from tbcache.scoring.voices.relevance import about_symbol
 from tbcache.scoring.voices.repetition import without_copies
-from tbcache.scoring.voices.rule import Voice, VoiceRule, Weighed, weigh
+from tbcache.scoring.voices.rule import Voice, VoiceRule, Weighed, name_of_rules, weigh
 
 #: An author counts as so many items of one answer, where nothing else is said.
 TIMES = 3
@@ -58,6 +58,7 @@ __all__ = [
     "by_engagement",
     "by_tickers",
     "in_languages",
+    "name_of_rules",
     "voice_rules",
     "weigh",
     "without_copies",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class VoiceRule:
     name: str
     shares: Shares
     looks_back: bool = False
+
+
+def name_of_rules(rules: Sequence[VoiceRule]) -> str:
+    """What a list of rules is called in the key of the answers that it makes: a digest of their names."""
+    names = "\n".join(rule.name for rule in rules)
+    return f"rules-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
