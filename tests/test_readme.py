@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import shlex
 import subprocess
@@ -109,7 +110,8 @@ def test_the_python_examples_type_check_strictly(tmp_path: Path) -> None:
 def test_each_command_exists_with_its_options(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command that a page names and the program refuses is the first thing a newcomer meets."""
     words = shlex.split(line)[1:]
-    path = words[:2] if words[0] in GROUPS and words[1:] and not words[1].startswith("-") else words[:1]
+    named = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    path = named[: 2 if words[0] in GROUPS else 1]
     assert cli.main([*path, "--help"]) == 0
     shown = capsys.readouterr().out
     for option in (word.partition("=")[0] for word in words if word.startswith("--")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from tbcache.cli.consent import confirm, is_meant
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Why, Yes
-from tbcache.cli.output import check_form, show, tell
+from tbcache.cli.output import check_form, show, tell, terminal_width
 from tbcache.cli.progress import progress
 from tbcache.cli.table import age, rows_table
 from tbcache.models.error import InvalidRequest, UnknownSource
@@ -21,6 +22,9 @@ from tbcache.models.job import JobState
 if TYPE_CHECKING:
     from tbcache.fleet import ListedJob, SourceStatus
 
+#: The columns of `stats` that a narrow terminal leaves out; JSON has them.
+_WIDE_ONLY = {">suspect", ">may run", ">allowed"}
+_WIDE = 110
 STATS_EXAMPLE = "Example: tbcache queue stats"
 LIST_EXAMPLE = "Example: tbcache queue list twitter --symbol AAPL"
 EXPLAIN_EXAMPLE = "Example: tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11"
@@ -58,7 +62,7 @@ def stats(
         raise UnknownSource(name, [one.name for one in found])
     chosen = [one for one in found if name in (None, one.name)]
     data = [_stats(one) for one in chosen]
-    show(data, lambda: _stats_table(chosen), as_json=as_json, as_csv=as_csv)
+    show(data, lambda: _stats_table(chosen, terminal_width()), as_json=as_json, as_csv=as_csv)
 
 
 @queues.command("list", epilog=LIST_EXAMPLE)
@@ -258,10 +262,12 @@ def _stats(source: SourceStatus) -> dict[str, Any]:
     }
 
 
-def _stats_table(sources: Iterable[SourceStatus]) -> Table:
+def _stats_table(sources: Iterable[SourceStatus], width: int) -> Table:
     columns = ("queue", "state", ">asked for", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
     rates = (">oldest", ">begun", ">allowed", ">dead")
-    return rows_table((*columns, *rates), map(_stats_cells, sources))
+    names, rows = (*columns, *rates), map(_stats_cells, sources)
+    shown = [width >= _WIDE or name not in _WIDE_ONLY for name in names]
+    return rows_table(compress(names, shown), (compress(row, shown) for row in rows))
 
 
 def _stats_cells(source: SourceStatus) -> list[str]:

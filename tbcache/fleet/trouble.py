@@ -206,7 +206,7 @@ def failures(recent: RecentMetrics) -> str:
 
 def _todo(recent: RecentMetrics, credentials: Sequence[str]) -> str:
     words = remedy(recent.kinds, credentials)
-    return words or "the logs of the workers have the upstream's words"
+    return words or "the logs of the processes that asked it have its words"
 
 
 def remedy(kinds: Sequence[str], credentials: Sequence[str]) -> str:

@@ -154,6 +154,9 @@ def test_queues_are_told_in_figures_and_job_by_job(
     assert found["load"]["waiting"] == 2
     table = cli("queue", "stats", is_terminal=True, COLUMNS="160").out.splitlines()
     assert table[-1].split()[:4] == ["stocktwits", "ok", "1", "1"]
+    narrow = cli("queue", "stats", is_terminal=True, COLUMNS="80").out
+    assert "…" not in narrow, "a heading or a figure is cut"
+    assert narrow.partition("\n")[0].split()[-4:] == ["running", "oldest", "begun", "dead"]
     assert [one["symbol"] for one in cli("queue", "list").data] == ["AAPL", "GME"]
     (job,) = lines(cli("queue", "list", "stocktwits", "--caller", "desk", "--state", "waiting", "--csv"))
     assert (job["symbol"], job["state"], job["place"]) == ("AAPL", "waiting", "1")
