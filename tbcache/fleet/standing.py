@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 from tbcache.fleet.audit import Audit
@@ -19,12 +20,12 @@ from tbcache.io import run
 from tbcache.io.fork import renew_in_child
 from tbcache.io.log import get_logger
 from tbcache.queue.weight import give_weight, read_weight
-from tbcache.settings import get_declared, is_name, source_names
+from tbcache.settings import get_declared, source_names
 from tbcache.store import Refused, Store
 from tbcache.store.name import Names
 from tbcache.store.order import ORDERS, RESUME, give_order, set_bound
 from tbcache.store.said import TAKEN_BACK, Ordered, Said, read_said
-from tbcache.store.wire import read_limits
+from tbcache.store.wire import MICROS, read_limits
 
 log = get_logger("tbcache.fleet")
 
@@ -32,6 +33,8 @@ Kind = Literal["order", "bound", "weight"]
 
 #: Who says it again, in the audit.
 WHO = "tbcache"
+#: For how long the key stands in which an order, or limits, are (state.lua).
+PAST = timedelta(days=32)
 _SAY: dict[Kind, Callable[[Store, str, Said], Coroutine[Any, Any, Ordered]]] = {
     "order": give_order,
     "bound": set_bound,
@@ -85,10 +88,18 @@ class Standing:
             self._remember(thing, said)
         for thing, said in self._known.copy().items():
             stood = found.get(thing)
-            if stood is None or stood.since < said.since:
+            if (stood is None and not self._is_past(said)) or (
+                stood is not None and stood.since < said.since
+            ):
                 # Of several processes that know it one says it.
                 with contextlib.suppress(Refused):
                     self._say_again(thing, said)
+
+    def _is_past(self, said: Said) -> bool:
+        """True where it has taken back what no Redis has any more: else it would be written again each
+        time that it expires."""
+        since = self._store.clock.today - PAST
+        return _in_force(said) is None and said.since < since.timestamp() * MICROS
 
     def _remember(self, thing: Thing, said: Said | None) -> None:
         with self._lock:
@@ -120,7 +131,7 @@ class Standing:
         # Who may not read these names, or finds them damaged, sees to the rest.
         with contextlib.suppress(Refused):
             names.update(self._sources.all(), self._queues.all())
-        return {name for name in names if is_name(name)}
+        return names
 
     def _own_names(self) -> set[str]:
         """The sources that this process knows without Redis."""

@@ -65,7 +65,7 @@ class _Message(msgspec.Struct):
     kwargs: _Wanted
 
 
-#: What dramatiq has noted of tries that are over.
+#: What dramatiq has noted of tries that are over, and until when a pre-warm was to be run.
 _OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until")
 
 

@@ -288,16 +288,19 @@ def test_a_consumer_that_is_rung_up_goes_before_who_rings(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads of a process run in turn: the job would wait until the reader has done all else."""
-    monkeypatch.setattr(bell, "HEARD_SECONDS", 30.0)
+    monkeypatch.setattr(bell, "HEARD_SECONDS", 3600.0)
     bells = bell.Bells(store)
     alarm = bells.join("news", queue_keys(store.keys, "news"), 30.0)
     alarm.set(math.inf)
     with ThreadPoolExecutor(1) as pool:
         wait = pool.submit(alarm.wait, 30.0)
         wait_until(lambda: alarm._is_listening)
-        alarm.ring()
-        assert not alarm._is_listening
+        ring = threading.Thread(target=alarm.ring, daemon=True)
+        ring.start()
         assert wait.result(30)
+        ring.join(30)
+        assert not ring.is_alive()
+        assert not alarm._is_listening
     bells.leave("news")
 
 

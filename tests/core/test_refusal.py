@@ -23,6 +23,7 @@ from tbcache.models.error import ConfigurationError, RateLimited, RedisUnreachab
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings
 from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.denied import Denied
 from tbcache.store.envelope import seal
 from tbcache.store.fault import is_bug, is_of_call, may_be_done, reason_of
 from tbcache.store.start import require
@@ -476,6 +477,15 @@ def test_one_who_may_not_wait_for_anothers_load_asks_now_and_then(
     finally:
         client.execute_command("ACL", "SETUSER", "default", "+@all")
     assert len(process.sent) < MOST_COMMANDS
+
+
+def test_a_right_that_was_denied_is_forgotten_where_the_server_goes_away_for_another_reason() -> None:
+    """Else whoever could not reach it would wait for rights that are not missing."""
+    denied = Denied()
+    denied.lost(redis.exceptions.NoPermissionError("no permissions"), BEGIN_LOAD)
+    assert denied.commands
+    denied.lost(redis.ConnectionError("gone"), BEGIN_LOAD)
+    assert denied.commands == ()
 
 
 @pytest.mark.parametrize("kind", ["no disk", "no right to scripts"])

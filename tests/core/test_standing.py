@@ -210,3 +210,29 @@ def test_what_is_damaged_there_is_not_said_again_and_keeps_nothing_else_from_it(
         server.client.set(key, "x", ex=600)
     look()
     assert b"ada@desk" in (server.client.hget(twitter, "order") or b"")  # type: ignore[operator]
+
+
+def test_what_is_taken_back_is_not_said_for_ever(settings: Settings, store: Store, look: Look) -> None:
+    """A queue that was paused and resumed once was written, and shown, for as long as a fleet ran."""
+    standing = standing_of(store)
+    standing.say(Thing("order", "old_queue"), Said("resume", 1, "ada"))
+    standing.say(Thing("weight", "desk/gone"), Said("-", 1, "ada"))
+    store.client.flushall()
+    look()
+    assert store.client.hget(store.keys.state("old_queue"), "order") is None
+    assert store.client.hgetall(store.keys.weights) == {}
+
+
+def test_a_queue_is_paused_where_its_name_cannot_be_written(store: Store, operator: Operator) -> None:
+    """What stands under the key of the names is another's: the order is none the less said."""
+    store.client.set(store.keys.queues, "junk", ex=60)
+    standing_of(store).say(Thing("order", "billing"), Said("pause", 1, "ada"))
+    assert b"pause" in store.client.hget(store.keys.state("billing"), "order")
+
+
+def test_a_name_in_redis_that_is_none_becomes_no_key(store: Store, settings: Settings) -> None:
+    """Whoever may write one key would have any other read."""
+    store.client.zadd(store.keys.queues, {"mail": 9e15, "x}:state{": 9e15, "a b": 9e15})
+    store.client.expire(store.keys.queues, 60)
+    assert {"x}:state{", "a b"}.isdisjoint(standing_of(store)._names())
+    assert "mail" in standing_of(store)._names()
