@@ -144,6 +144,13 @@ _SHARING = (
         "return is_known and asked_at >= self._unbroken_since",
         "return True",
     ),
+    _bug(
+        "a promise is kept though one that was absent is back",
+        "tbcache.limiter.promise:Promises.is_kept",
+        " and asked_at >= self._unbroken_since",
+        "",
+        "be back as a promise begins",
+    ),
 )
 _LOSS = (
     _bug(
@@ -178,7 +185,7 @@ _LOSS = (
         _bug(
             "a loss that is noted after the clock was set back is long made good",
             "lose.lua",
-            "lost_at > now and now - step_us or now - later",
+            "moment_of_loss(stored[3]) > now and now - step_us or now - later",
             "now - step_us",
             "come back with another clock",
         ),
@@ -197,7 +204,7 @@ _LOSS = (
     replace(
         _bug(
             "a thread knows an epoch, and goes by the time of before",
-            "tbcache.limiter.restoration:Restoration.restore",
+            "tbcache.limiter.restoration:Restoration._put_back",
             "self._store.clock.go_back(found.now, asked_at, source)",
             "None",
             "set the clock at any time",
@@ -674,8 +681,8 @@ _BOUNDS = (
     _operated(
         "a source that is paused goes on",
         "window.lua",
-        "window.order = stored[8]",
-        "window.order = false",
+        "window.order = stored[6], stored[7], stored[8]",
+        "window.order = stored[6], stored[7], false",
         "pause",
     ),
     _operated(

@@ -201,6 +201,12 @@ def plan_of(seed: int) -> Plan:
     shape = replace(shape, is_shown=Chance(seed, "shown").happens(0.5))
     steps = _steps(chance, shape)
     end, added = steps[-1].at, list[Step]()
+    late = Chance(seed, "late")
+    if late.happens(0.1):
+        # When all else is over.
+        at, over = end + 3.0, end + 4.0 + 2 * shape.limits[0].window_seconds
+        added.append(Step(at, "be back as a promise begins", late.below(6), late.below(12), 0.0))
+        added.append(Step(over, "take", 0, 0, 0.0))
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:

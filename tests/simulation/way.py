@@ -12,6 +12,7 @@ from tbcache.fleet.alert.lease import LEASE_MS as WATCH_MS
 from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.store.said import TAKEN_BACK
+from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import Coro, micros
 from tests.simulation.caller import Client
 from tests.simulation.fault import Faults
@@ -239,6 +240,33 @@ def _cut_in_a_burst(faults: Faults, process: Process, step: Step) -> None:
         faults.kernel.after(after, lambda one=one: one.do("act saturate", lambda: one.saturate(1.5)))
 
 
+def _be_back_as_a_promise_begins(faults: Faults, process: Process, step: Step) -> None:
+    """Redis hears late that a slot is over, so that another is promised it for later than it leaves. Who had
+    it is cut off until then, goes alone, and is back as what was promised begins."""
+    world, after, connection = faults.world, faults.kernel.after, process.connection
+    others = [one for one in world.active if one is not process]
+    window = world.source.limits[0].window_seconds
+    if not others or connection.cut:
+        return
+    other, fair = others[step.odd % len(others)], connection.weather
+
+    async def hold() -> None:
+        slot, _ = await process.slots.begin(max_wait=0.0)
+        world.upstream.arrive(process.name)
+        after(0.5, lambda: other.do("act saturate", lambda: other.saturate(0.3)))
+        after(0.8, lambda: other.do("act wait", lambda: other.wait_in_line(window)))
+        after(window - 0.85, lambda: faults.cut(process, "refused", 0.865))
+        for late in (0.003, 0.006, 0.01):
+            after(window + late, lambda: process.do("act take", process.take))
+        # It says so twice, as the server has forgotten the script, and each way takes long.
+        faults.server._scripts.clear()
+        connection.weather = Weather(quick=0.118, slow=0.118, late=1.0)
+        after(0.45, lambda: setattr(connection, "weather", fair))
+        await process.slots.end(slot)
+
+    process.do("act hold", hold)
+
+
 def _cut_as_it_rests(faults: Faults, process: Process, step: Step) -> None:
     """The answer to the beat by which it says that it rests is lost, and it goes alone."""
     waits = True
@@ -343,6 +371,9 @@ def _refuse(faults: Faults, process: Process, step: Step) -> None:
     upstream = faults.world.upstream
     upstream.mood = ("throttled", "throttled", "down", "stalled")[step.odd % 4]
     upstream.mood_until = faults.kernel.now_us + micros(0.5 + step.seconds)
+    # It refuses one, and another asks right after that.
+    for after in (0.0, 0.6) if step.odd % 4 == 1 else ():
+        faults.kernel.after(after, lambda: _fetch(faults, process, step))
 
 
 def _storm(faults: Faults, process: Process, step: Step) -> None:
@@ -413,6 +444,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "cut off and kill": _cut_and_kill,
     "cut off in a burst": _cut_in_a_burst,
     "cut off as it rests": _cut_as_it_rests,
+    "be back as a promise begins": _be_back_as_a_promise_begins,
     "freeze in a load": _freeze_in_a_load,
     "freeze in a job": _freeze_in_a_job,
     "cancel": _cancel,

@@ -174,7 +174,7 @@ class Work:
 
     def _call(self, message: Any, seconds: float) -> None:
         """Send a request of one's own at some moment of it: the job's slot is held until it is over."""
-        at = self._process.chance.uniform(0.0, seconds)
+        at = self._process.chance.uniform(seconds / 2, seconds)
         self._world.kernel.after(at, functools.partial(self._arrive, message))
         self._run_for(seconds, message)
 

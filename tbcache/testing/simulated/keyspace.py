@@ -372,6 +372,8 @@ class Keyspace:
         return 0 if held is None else len(held.between(low, high))
 
     def do_zrange(self, key: bytes, first: bytes, last: bytes, *options: bytes) -> Any:
+        if b"BYSCORE" in [option.upper() for option in options]:
+            return self.do_zrangebyscore(key, first, last, *options)
         held = self._of(key, ZSet)
         found = [] if held is None else _part(held.order, _whole(first), _whole(last))
         return _listed(found, options)
