@@ -9,6 +9,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tbcache.fleet import Fleet
+from tbcache.io import utc_now
+from tbcache.models import FetchRequest, Limit
+from tbcache.monitoring import UsageMonitor, Workload
+from tbcache.queue import Queue
 from tbcache.store import Store
 from tests.browser.conftest import Api
 from tests.browser.fleet import bury, close_source
@@ -119,6 +124,25 @@ def test_a_telephone_shows_all_of_it(open_page: OpenPage, shop: Store) -> None:
     for path in PAGES:
         page.goto(re.sub(r"(?<=\d)/.*", path, page.url))
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
+
+
+def test_a_laptop_shows_the_first_table_whole_where_much_is_wrong(open_page: OpenPage, shop: Store) -> None:
+    """Its last column is what all of it costs, and was cut off as soon as something failed."""
+    close_source(shop, "options", "the upstream says daily_request_limit_hit")
+    settings, operator = shop.settings, Fleet(shop.settings, shop).as_operator("ada")
+    operator.pause("stocktwits", "its answers look wrong")
+    monitor, queue = UsageMonitor(shop, settings), Queue(shop, settings)
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=8, serves=("reddit", "news")))
+    monitor.count("reddit", {"go": 57, "ms20": 57, "cost": 12_340_000, "error.unavailable": 57})
+    monitor.count("news", {"go": 9, "ms900": 9})
+    assert monitor.flush()
+    queue.enqueue_many([FetchRequest("news", f"S{number}") for number in range(900)])
+    operator.set_limits("news", [Limit(100, 3600.0)])
+    page = open_page(viewport={"width": 1280, "height": 800})
+    expect(page.locator("#source-news")).to_contain_text("done in")
+    expect(page.locator("#source-reddit")).to_contain_text("unavailable")
+    table = page.locator("#sources .scroll")
+    assert table.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
 def test_the_page_is_whole_without_script(browser: object, api: Api, shop: Store) -> None:
