@@ -258,12 +258,17 @@ def _phrase(status: int) -> str:
 # -- times ------------------------------------------------------------------------------------
 
 
-def upstream_now(response: RawResponse) -> datetime:
-    """The time of the upstream's clock when ``response`` was received, to the second; that of our clock where
-    the answer does not tell it.
+def told_now(response: RawResponse) -> datetime | None:
+    """The time of the upstream's clock when ``response`` was received, to the second; None where the answer
+    does not tell it.
     """
     said = _http_date(response.headers.get("date", ""))
-    return response.received_at if said is None else said + _age(response)
+    return said and said + _age(response)
+
+
+def upstream_now(response: RawResponse) -> datetime:
+    """The same as :func:`told_now`, or the time of our clock where the answer does not tell it."""
+    return told_now(response) or response.received_at
 
 
 def by_our_clock(response: RawResponse, moment: datetime | None) -> datetime | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.fetch.coverage import PageCoverage, PagingEnd
+from tbcache.fetch.http_response import told_now
 from tbcache.fetch.job import Attempt
 from tbcache.fetch.page import bounded
 from tbcache.io import utc_now, world
@@ -30,6 +31,10 @@ CLOSING_KINDS = ("throttled", "quota")
 QUOTA_SECONDS = 3600.0
 #: For these reasons there is no further page of items. The known ones may be asked for all the same.
 ENDS = frozenset(get_args(PagingEnd)) - {"complete"}
+#: An upstream's clock that seems to be behind by less may be right: it tells whole seconds, and the answer is
+#: under way for a while. None is believed to be behind by more than an hour.
+_LEAST_BEHIND = timedelta(seconds=2)
+_MOST_BEHIND = timedelta(hours=1)
 #: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 
@@ -107,6 +112,7 @@ class Fetched:
     ``spans`` of time no item is missing. ``gone`` are the ids of known items that the upstream has no more.
     ``counts`` are how many items there were in quarters of an hour, where the upstream was asked for that.
     ``is_asked`` is False where the load had to ask for more than the news, and had no page of that.
+    ``asked_at`` is a moment of the upstream's clock where that is behind: its pages hold nothing newer.
     The slot and the bill of the last page are in the :class:`Attempt`, and are still to be settled.
     """
 
@@ -166,6 +172,9 @@ class PageReader:
         self._turn = turn
         self._may_send = may_send
         self._now = now
+        #: How much the server's clock, by which hours are counted, is ahead of this machine's.
+        self._ahead = now - utc_now()
+        self._behind = timedelta()
         start = self._now - timedelta(hours=self._request.hours)
         self._stretches = stretches or (Stretch(start),)
         #: What is older is not kept: never a part of what the pages are said to cover.
@@ -203,15 +212,20 @@ class PageReader:
 
     async def _read_stretch(self, stretch: Stretch, spans: list[Span]) -> _End:
         """Read one stretch, and append to ``spans`` the time of which its pages leave nothing out."""
-        until = stretch.until or self._now
+        latest = stretch.until or self._now
         # The items that were read a moment ago stand above the bound too, as the upstream counts.
         above = len(self._kept) + stretch.above if stretch.until_id else 0
-        judge = PageCoverage(stretch.since, until, above)
+        judge = PageCoverage(stretch.since, latest, above)
         end = await self._read_pages(stretch, judge, is_first=not spans)
         since = stretch.since if end.reason is None else judge.since
         if since is not None:
-            spans.append(Span(since, until))
+            spans.append(Span(since, min(latest, self._asked_at)))
         return end
+
+    @property
+    def _asked_at(self) -> datetime:
+        """When the upstream was asked, by its own clock where that is behind."""
+        return self._now - self._behind
 
     async def _read_pages(self, stretch: Stretch, judge: PageCoverage, *, is_first: bool) -> _End:
         cursor: str | None = None
@@ -288,11 +302,18 @@ class PageReader:
             # This is checked again at the socket: a process that was suspended meanwhile must not send.
             with until(attempt.grant.send_by):
                 response = await sent(self._upstream, http)
+            self._compare_clocks(response)
             return await world().offload(lambda: parse_page(self._upstream.source.name, parse, response))
         except UpstreamError as error:
             if not _may_be_billed(error):
                 attempt.bill = NOTHING
             raise
+
+    def _compare_clocks(self, response: RawResponse) -> None:
+        told = told_now(response)
+        behind = timedelta() if told is None else response.received_at + self._ahead - told
+        if behind > _LEAST_BEHIND:
+            self._behind = max(self._behind, min(behind, _MOST_BEHIND))
 
     def _ended(self, ending: PagingEnd) -> _End:
         """The end by ``ending``, with a warning where the upstream repeats itself."""
@@ -316,7 +337,7 @@ class PageReader:
             reason,
             end.closed_by,
             self._hints,
-            self._now,
+            self._asked_at,
             tuple(self._gone),
             is_asked=self._is_asked,
         )

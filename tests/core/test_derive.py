@@ -6,13 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from scheduler.missing import Candidate
 from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
-from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page
+from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamUnavailable
 from tbcache.models.request import Stretch
 from tbcache.repository import decode_answer
@@ -291,6 +292,25 @@ def test_a_refresh_asks_for_what_is_new_alone(pipeline: Pipeline, store: Store) 
     assert second is not None
     assert second.since == pytest.approx(hours_ago(0), abs=timedelta(seconds=60))
     assert (second.since_id, second.until) == ("18", None)
+
+
+def test_nothing_is_missed_where_the_upstreams_clock_is_behind(pipeline: Pipeline, store: Store) -> None:
+    """Its posts seemed older than what had been read by then, were never asked for, and the hours whole."""
+
+    class Behind(Asked):
+        def send(self, request: HttpRequest) -> RawResponse:
+            date = format_datetime(hours_ago(600 / 3600), usegmt=True)
+            return replace(super().send(request), headers={"date": date})
+
+    upstream = Behind(answer=lambda cursor: posts(0.5))
+    assert figures(pipeline.run(upstream, AAPL)) == (1, 24, True)
+    age(store, AAPL.key, LINE)
+    posted = hours_ago(600 / 3600)
+    found = pipeline.run(upstream, AAPL, needed=1)
+    second = upstream.stretches[-1]
+    assert second is not None
+    assert second.since < posted
+    assert figures(found) == (1, 24, True)
 
 
 def test_a_refresh_ends_where_it_meets_what_is_known(pipeline: Pipeline, store: Store) -> None:
