@@ -254,11 +254,13 @@ def test_a_frame_is_of_whichever_is_there(
         if name not in installed:
             raise ImportError(name)
         return types.SimpleNamespace(
-            DataFrame=lambda columns, **_: (name, columns),
+            DataFrame=lambda columns, schema_overrides=None: (name, columns, schema_overrides),
             to_datetime=lambda values, utc: values,
             Datetime=lambda unit, zone: (unit, zone),
             Int64="int",
             Float64="float",
+            Boolean="bool",
+            String="text",
         )
 
     monkeypatch.setattr(importlib, "import_module", found)
@@ -266,8 +268,9 @@ def test_a_frame_is_of_whichever_is_there(
         with pytest.raises(ConfigurationError, match="pandas or polars"):
             HISTORY.frame()
         return
-    name, columns = HISTORY.frame()
+    name, columns, types_ = HISTORY.frame()
     assert name == installed[0]
+    assert set(types_ or COLUMNS) == set(COLUMNS)
     # Else a column of None alone would be one of objects, with which nothing can be reckoned.
     unknown, score = columns["score"]
     assert (unknown is None, score) == (name == "polars", 0.5)

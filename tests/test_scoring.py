@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from vaderSentiment import vaderSentiment as vader  # noqa: N813
 
 from tbcache.models import FetchRequest, Item, Label
 from tbcache.models.coerce import text as field_text
+from tbcache.models.error import ConfigurationError
 from tbcache.scoring import (
     LABEL_SCORE,
     SCORED_CHARACTERS,
@@ -395,3 +397,18 @@ def test_a_sentiment_says_what_it_covers_and_who_scored_it() -> None:
     assert (sentiment.as_of, sentiment.since, sentiment.complete) == (NOW, NOW, False)
     assert (sentiment.reason, sentiment.scorer) == ("page_budget", "recorder/7")
     assert get_scorer().name == "finance-vader"
+
+
+@pytest.mark.parametrize("figures", [[0.1], [None, 0.2], ["0.5", "0.5"], None])
+def test_a_scorer_that_does_not_give_one_figure_a_text_is_named(figures: Any) -> None:
+    """It is a user's model: the error says what it gave, and not where we fell over it."""
+
+    class Odd:
+        name, version = "odd", "1"
+
+        def score(self, texts: list[str]) -> list[float]:
+            return figures  # type: ignore[no-any-return]
+
+    items = [Item("1", None, "up"), Item("2", None, "down")]
+    with pytest.raises(ConfigurationError, match=r"^the scorer odd/1 [^()]*$"):
+        score_items(items, Odd())

@@ -84,7 +84,8 @@ def _pandas(frames: Any, columns: dict[str, list[Any]]) -> Any:
 def _polars(frames: Any, columns: dict[str, list[Any]]) -> Any:
     types = {name: frames.Int64 if name in _COUNTS else frames.Float64 for name in _NUMBERS}
     moments = dict.fromkeys(_MOMENTS, frames.Datetime("us", "UTC"))
-    return frames.DataFrame(columns, schema_overrides={**types, **moments})
+    rest = {"complete": frames.Boolean, "scorer": frames.String}
+    return frames.DataFrame(columns, schema_overrides={**types, **moments, **rest})
 
 
 #: What a row has: the moment, and these figures of the answer. ``change`` are those of the volume.

@@ -114,16 +114,19 @@ def _rate(texts: list[str], scorer: Scorer, symbol: str | None) -> list[float | 
             figures = scorer.score_for(texts, symbol)
         else:
             figures = scorer.score(texts)
-        rated = [_bounded(figure) for figure in figures]
+        # It may be an array of any library.
+        figures = list(figures)
     except ConfigurationError:
         raise
     except Exception as error:
         raise broken(f"the scorer {name_of(scorer)}", error) from error
-    if len(rated) != len(texts):
+    try:
+        return [_bounded(figure) for _, figure in zip(texts, figures, strict=True)]
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"the scorer {name_of(scorer)} gave {len(rated)} figures for {len(texts)} texts, and not one each"
-        )
-    return rated
+            f"the scorer {name_of(scorer)} must give {len(texts)} figures, one a text; it gave "
+            f"{len(figures)}: {figures[:5]}"
+        ) from error
 
 
 def _beginning(text: str) -> str:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tbcache.models.error import ConfigurationError
 
+_OURS = Path(__file__).parents[1]
+
 
 def broken(what: str, error: Exception) -> ConfigurationError:
     """What ``what`` raised, and at which line of its own."""
-    # The first frame is that of the caller in here.
-    frames = traceback.extract_tb(error.__traceback__)[1:2]
-    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    theirs = [f" ({path.name}:{line})" for path, line in frames if _OURS not in path.parents]
+    where = theirs[0] if theirs else ""
     return ConfigurationError(f"{what} raised {type(error).__name__}: {str(error)[:200]}{where}")
