@@ -310,8 +310,8 @@ class PageReader:
             raise
 
     def _compare_clocks(self, response: RawResponse) -> None:
-        told = told_now(response)
-        behind = timedelta() if told is None else response.received_at + self._ahead - told
+        stated = told_now(response)
+        behind = timedelta() if stated is None else response.received_at + self._ahead - stated
         if behind > _LEAST_BEHIND:
             self._behind = max(self._behind, min(behind, _MOST_BEHIND))
 

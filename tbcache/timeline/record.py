@@ -84,12 +84,12 @@ def pack_record(record: Record, kept_from: datetime, most_bytes: int = MOST_BYTE
     A longer timeline loses its oldest items and the coverage of their time; its reason is FULL where some of
     its hours are among that. The hours stand first, because scripts read them.
     """
-    data, room = _encode(record, most_bytes)
-    while room < 1 and (most := len(record.timeline.versions)) > 1:
-        kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, int(most * room))))
+    data, share = _encode(record, most_bytes)
+    while share < 1 and (most := len(record.timeline.versions)) > 1:
+        kept_from = record.timeline.cut(kept_from, max(1, min(most - 1, int(most * share))))
         reason = FULL if kept_from > record.read_at - timedelta(hours=record.hours) else record.reason
         record = replace(record, timeline=record.timeline.kept_from(kept_from), reason=reason)
-        data, room = _encode(record, most_bytes)
+        data, share = _encode(record, most_bytes)
     return Packed(record, kept_from, b'{"h":%d,"t":"%b"}' % (record.hours, base64.b64encode(data)))
 
 
