@@ -582,16 +582,14 @@ _STOPPED = (
         "dequeue.lua",
         "if used > 0 then",
         "if used > 0 and is_renewed then",
-        "cancel what runs",
-        "call",
+        "outlast a slot",
     ),
     _in_queue(
         "the slot of a job that Redis has lost is free before it is over",
         "dequeue.lua",
         "if used > 0 then",
         "if used > 0 and redis.call('ZMSCORE', claims, claim, claim .. REVOKED)[1] then",
-        _LOST,
-        "call",
+        "outlast a slot",
     ),
     _in_queue(
         "the slot of a job that runs for long is held no longer than a lease",

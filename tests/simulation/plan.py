@@ -263,6 +263,12 @@ def queue_plan_of(seed: int) -> Plan:
         at = round(chance.uniform(1.5, 4.0), 6)
         stop = Step(at, "stop the leader", chance.below(6), chance.below(12), chance.choice(LASTING))
         steps = tuple(sorted((*steps, stop, *_scattered(chance, QUEUED, 8, 24.0)), key=lambda step: step.at))
+    chance = Chance(seed, "long")
+    if chance.happens(0.2):
+        # When all else is over.
+        at, over = steps[-1].at + 3.0, steps[-1].at + 6.0 + shape.limits[0].window_seconds + shape.lease
+        long = Step(at, "outlast a slot", 0, chance.below(2), 0.0)
+        steps = (*steps, long, Step(over, "enqueue", 0, 0, 0.0))
     return Plan(seed, shape, steps, "queue")
 
 

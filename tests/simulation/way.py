@@ -146,6 +146,23 @@ def _cancel_what_runs(faults: Faults, process: Process, step: Step) -> None:
     process.do("act cancel", lambda: process.move("cancel", queue, id))
 
 
+def _outlast_a_slot(faults: Faults, process: Process, step: Step) -> None:
+    """A job goes on for longer than its slot would be held, and sends late, though it is cancelled, or Redis
+    has lost it; others take what there is."""
+    world, after = faults.world, faults.kernel.after
+    seconds = world.source.limits[0].window_seconds + world.lease + 2.0
+    jobs, queue = world.oracle.jobs, world.source.name
+    process.do("act call", lambda: process.call(seconds))
+
+    def cancel() -> None:
+        for id in [id for id in jobs.open if jobs.claims.get(id) in jobs.claims_until and not jobs.open[id]]:
+            process.do("act cancel", lambda id=id: process.move("cancel", queue, id))
+
+    after(0.8, cancel if step.odd % 2 else lambda: faults.lose(({}, {}), 0, 0.0))
+    for one in world.active:
+        after(1.0, lambda one=one: one.do("act saturate", lambda: one.saturate(seconds)))
+
+
 def _hang_up(faults: Faults, process: Process, step: Step) -> None:
     """Whoever asks is gone while his ask waits, for a slot or for another's load."""
     loops = [one for one in faults.world.active if one.kind == LOOP]
@@ -430,6 +447,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "call": _call,
     "cancel a job": _move("cancel"),
     "cancel what runs": _cancel_what_runs,
+    "outlast a slot": _outlast_a_slot,
     "hang up": _hang_up,
     "promote a job": _move("promote"),
     "requeue the dead": _exhume("requeue"),
