@@ -97,7 +97,7 @@ class Entries:
         if fresh_until >= envelope.FOREVER:
             return math.inf
         # The server wrote the moment by its clock; ours may be an hour off.
-        return (fresh_until - await self.store.now_us(key.partition(":")[0])) / MICROS
+        return (fresh_until - await self.store.clock.now_us(key.partition(":")[0])) / MICROS
 
     async def write(self, key: str, payload: bytes, seconds: float) -> bool:
         """Set an entry, newer than every clear until now."""

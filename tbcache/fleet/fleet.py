@@ -452,14 +452,6 @@ class Fleet:
     def _new_errors(self, name: str, span: timedelta) -> Iterable[Change]:
         return new_errors(name, self._monitor.get_marks(name), span)
 
-    def enqueue(self, request: FetchRequest, lane: Lane, caller: str | None = None) -> Handle:
-        """Queue a fetch for a worker, or join the one that is queued for the same answer.
-
-        Raises:
-          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
-        """
-        return self._queue.enqueue(request, lane, caller=caller)
-
     def enqueue_many(
         self, requests: Sequence[FetchRequest], lane: Lane, caller: str | None = None
     ) -> list[Handle]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, ask_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
-from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, Result, decode_result, encode_result
+from tbcache.queue.job import Deaths, QueueDepth, Result, decode_result, encode_result
 from tbcache.queue.listing import JobFilter, JobPage, ListedJob, Listing
 from tbcache.queue.script import (
     BACKLOG,
@@ -348,9 +348,6 @@ class Queue:
         )
         return self._store.run(BACKLOG, ask)
 
-    def depths(self, sources: Iterable[str]) -> list[QueueDepth]:
-        return [self.depth(source) for source in sources]
-
     def deaths(self, source: str, since: datetime) -> Deaths | None:
         """The jobs of ``source`` that died since a moment; None where none did.
 
@@ -388,14 +385,6 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         return Listing(self._store, self._settings, queue).page(where, most, skip)
-
-    def dead_letters(self, source: str, most: int = 10) -> list[DeadLetter]:
-        """The jobs of ``source`` that died last, and why; at most ``most``.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
-        return self.dead.search(source, most=most)
 
     def cancel(self, queue: str, job_id: str, why: str, *, is_stopped: bool = True) -> Moved:
         """Take a job out of its queue, or, where it ``is_stopped`` as well, have its worker stop it. ``why``

@@ -177,10 +177,6 @@ class Store:
                 cursor, page = await self._scan(node, ("SCAN", cursor or 0, "MATCH", match, "COUNT", count))
                 yield page
 
-    async def now_us(self, source: str) -> float:
-        """See :meth:`tbcache.store.clock.ServerClock.now_us`."""
-        return await self.clock.now_us(source)
-
     async def ready(self) -> None:
         """Whether anything would be sent now.
 

@@ -164,7 +164,7 @@ def test_what_comes_while_somebody_is_asked_is_left(
     monkeypatch.setattr(consent, "confirm", come)
     done = cli(*command, REDIS_URL=server.url)
     assert (done.code, done.data["count"]) == (0, 2)
-    assert [one.job_id for one in queue.dead_letters("twitter")][:1] == ["later"]
+    assert [one.job_id for one in queue.dead.search("twitter")][:1] == ["later"]
     assert "LATER" in {one.symbol for one in queue.jobs("twitter", JobFilter(), 9)}
 
 

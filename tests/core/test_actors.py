@@ -124,7 +124,7 @@ def retries_that_run_out(shop: Shop) -> None:
     work = shop.actor(fail(9, shop), actor_name="work", max_retries=1, min_backoff=1, max_backoff=5)
     work.send("try")
     shop.work_off()
-    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead_letters("default")
+    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead.search("default")
     assert (shop.done, letter.reason) == (["try"] * 2, "RuntimeError: not yet")
 
 
@@ -240,7 +240,7 @@ def an_unknown_actor(shop: Shop) -> None:
     shop.actor()
     shop.broker.enqueue(dramatiq.Message("default", "nobody", (), {}, {}))
     shop.work_off()
-    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead_letters("default")
+    (letter,) = Queue(shop.broker.store, shop.broker.settings).dead.search("default")
     assert letter.reason == "ActorNotFound: nobody"
 
 

@@ -104,7 +104,7 @@ def test_a_caller_is_meant_with_all_below_it() -> None:
 def test_dead_letters_are_forgotten_by_a_filter(store: Store, queue: Queue, operator: Operator) -> None:
     """What is left out stays as it is, and of the others nothing does."""
     assert operator.purge_dead("twitter", DeadFilter(error="timeout")) == 2
-    assert [letter.job_id for letter in queue.dead_letters("twitter")] == ["job-1"]
+    assert [letter.job_id for letter in queue.dead.search("twitter")] == ["job-1"]
     assert store.client.hkeys(store.keys.queue("twitter", "dead-jobs")) == [b"job-1"]
     assert store.client.hkeys(store.keys.queue("twitter", "reasons")) == [b"job-1"]
     assert operator.purge_dead("twitter") == 1
@@ -115,7 +115,7 @@ def test_dead_letters_are_forgotten_by_a_filter(store: Store, queue: Queue, oper
 def test_dead_letters_are_queued_again_by_their_ids(queue: Queue, operator: Operator) -> None:
     """The two of one fetch are one job; who waits for it from now on is not told that it died."""
     assert operator.requeue_dead("twitter") == (3, 0)
-    assert queue.dead_letters("twitter") == []
+    assert queue.dead.search("twitter") == []
     assert queue.depth("twitter").interactive == 2
     assert queue.enqueue(FetchRequest("twitter", "AAPL")).job_id == "job-0"
     assert operator.requeue_dead("twitter") == (0, 0)

@@ -414,7 +414,7 @@ def test_a_damaged_count_buries_its_job(
     else:
         holder.die()
         worker().ask()
-    assert [letter.job_id for letter in queue.dead_letters("news")] == [handle.job_id]
+    assert [letter.job_id for letter in queue.dead.search("news")] == [handle.job_id]
     with pytest.raises(TbcacheError, match="why" if what == "later" else "its worker died"):
         handle.result(30)
     assert queue.enqueue(job("news", "AAPL")).is_new
@@ -897,7 +897,7 @@ def test_a_job_that_kills_its_workers_takes_no_other_along(
     assert all(handles[symbol].result(30).sentiment.symbol == symbol for symbol in "ABCD")
     with pytest.raises(TbcacheError, match="its worker died 4 times"):
         handles["POISON"].result(30)
-    (letter,) = queue.dead_letters("news")
+    (letter,) = queue.dead.search("news")
     assert (letter.job_id, letter.reason, deaths) == (handles["POISON"].job_id, "its worker died 4 times", 4)
     assert '"POISON"' in letter.message
 
@@ -1799,7 +1799,7 @@ def test_a_job_that_cannot_be_read_is_dead_lettered_with_its_reason(
     one = worker(threads=2)
     assert one.await_job().kwargs["symbol"] == "GOOD"
     assert (one.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (1, 1)
-    (letter,) = queue.dead_letters("news")
+    (letter,) = queue.dead.search("news")
     assert re.search(reason, letter.reason)
     with pytest.raises(TbcacheError, match=re.escape(letter.reason)):
         handles[0].result(30)
@@ -1857,7 +1857,7 @@ def test_what_no_source_can_be_asked_for_is_dead_lettered_at_once(fleet: Fleet, 
     with pytest.raises(TbcacheError, match="hours 9999 is more"):
         handle.result(30)
     assert len(fleet.ran) == 1
-    assert [one.reason for one in queue.dead_letters("news")] == [
+    assert [one.reason for one in queue.dead.search("news")] == [
         "InvalidRequest: hours 9999 is more than news can answer"
     ]
 
@@ -2060,7 +2060,7 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
         client.restore(key, 60_000, held)
     limiter_of(store).windows.broken.renew()
     assert set(dequeue(store, settings, FAST, 9)[1]) == {one.job_id for one in (due, *waiting)}
-    assert [letter.job_id for letter in queue.dead_letters("news")] == [lapsed.job_id]
+    assert [letter.job_id for letter in queue.dead.search("news")] == [lapsed.job_id]
     assert finish(store, claim, "done") == "done"
 
 

@@ -60,7 +60,7 @@ class SuiteBroker(PacingBroker):
     @property
     def dead_letters(self) -> list[dramatiq.Message[Any]]:
         queue = Queue(self.store, self.settings)
-        letters = [one for name in self.queues for one in queue.dead_letters(name)]
+        letters = [one for name in self.queues for one in queue.dead.search(name)]
         return [dramatiq.Message.decode(one.message.encode()) for one in letters]
 
 

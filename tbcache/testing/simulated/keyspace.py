@@ -281,12 +281,6 @@ class Keyspace:
         held.extend(values)
         return len(held)
 
-    def do_lpush(self, key: bytes, *values: bytes) -> Any:
-        held = self._make(key, list)
-        for value in values:
-            held.insert(0, value)
-        return len(held)
-
     def do_lpop(self, key: bytes) -> Any:
         held = self._of(key, list)
         if not held:
@@ -311,15 +305,6 @@ class Keyspace:
             held[:] = _part(held, _whole(first), _whole(last))
             self._drop_empty(key, held)
         return b"OK"
-
-    def do_lrem(self, key: bytes, count: bytes, value: bytes) -> Any:
-        held, most, gone = self._of(key, list), _whole(count), 0
-        while held is not None and value in held and (most == 0 or gone < most):
-            held.remove(value)
-            gone += 1
-        if held is not None:
-            self._drop_empty(key, held)
-        return gone
 
     # Sorted sets
 
