@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -25,5 +26,7 @@ class Heads:
                 await send({"type": "http.response.body", "body": b""})
                 if message.get("more_body", False):
                     asked.cancel()
+                    # It ends here: what came after the end of an answer would be an error.
+                    await checkpoint()
 
             await self._app({**scope, "method": "GET"}, receive, headed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
@@ -18,5 +18,5 @@ def page_of(found: Sequence[T], most: int) -> tuple[Sequence[T], bool]:
 
 def link_next(request: Request, response: Response, **at: str) -> None:
     """Say where the next page is: the same path with the same query, but for what is named."""
-    path, query = quote(request.scope["path"]), urlencode({**request.query_params, **at})
-    response.headers["Link"] = f'<{path}?{query}>; rel="next"'
+    query = urlencode({**request.query_params, **at})
+    response.headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'

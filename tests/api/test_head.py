@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from base64 import b64encode
 from hashlib import sha256
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from tbcache.api.head import Heads
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,26 @@ def test_head_is_what_get_would_answer_without_its_body(client: TestClient, path
         assert asked.headers.get("ETag") == found.headers.get("ETag")
     else:
         assert asked.headers["Content-Type"].startswith("text/event-stream")
+
+
+def test_what_would_go_on_ends_with_its_head() -> None:
+    """Not only where it sees that nobody listens any more: nothing may come behind the end of an answer."""
+    sent = list[Message]()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(9):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        await asyncio.sleep(0)
+
+    asyncio.run(Heads(endless)({"type": "http", "method": "HEAD"}, receive, send))
+    assert sent[1:] == [{"type": "http.response.body", "body": b""}]
 
 
 def test_a_path_that_has_get_says_that_it_has_head(client: TestClient) -> None:

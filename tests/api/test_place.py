@@ -17,18 +17,21 @@ from starlette.types import Receive, Scope, Send
 from tbcache.api.crew import Crew
 from tbcache.io import web_protocol
 from tbcache.io.web_place import WebPlaces
-from tbcache.io.web_protocol import APART
+from tbcache.io.web_protocol import APART, MOST_AHEAD
 from tbcache.io.web_server import WebServer, configure, listen
 from tests.server import wait_until
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Of `/stream` half of it comes at once, and the rest when all of the request's body has come."""
+    """Half of it comes at once; the rest of `/stream` when all of the request's body has come, and that of
+    `/wait` when nobody listens any more."""
     apart = scope["state"][APART] if scope["path"] == "/stream" else contextlib.nullcontext
     with apart():
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"go", "more_body": True})
         while scope["path"] == "/stream" and (await receive()).get("more_body"):
+            pass
+        while scope["path"] == "/wait" and (await receive())["type"] != "http.disconnect":
             pass
     await send({"type": "http.response.body", "body": b"od"})
 
@@ -39,6 +42,7 @@ class Place(NamedTuple):
     places: WebPlaces
     port: int
     opened: contextlib.ExitStack
+    web: WebServer
 
     def connect(self, data: bytes = b"") -> socket.socket:
         client = self.opened.enter_context(socket.create_connection(("127.0.0.1", self.port), 60))
@@ -66,7 +70,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[WebPlaces], Pla
             stack.callback(thread.join, 60)
             stack.callback(setattr, web, "should_exit", True)
             assert ready.wait(60)
-            return Place(places, int(url.rpartition(":")[2]), stack.enter_context(contextlib.ExitStack()))
+            port, opened = int(url.rpartition(":")[2]), stack.enter_context(contextlib.ExitStack())
+            return Place(places, port, opened, web)
 
         yield start
 
@@ -78,12 +83,34 @@ def told(client: socket.socket) -> bytes:
     return b""
 
 
+def read_all(client: socket.socket) -> bytes:
+    """All that comes until the server has said the last of it."""
+    with contextlib.suppress(ConnectionError), client.makefile("rb") as stream:
+        return stream.read()
+    return b""
+
+
+def test_so_much_is_read_ahead_of_an_answer_and_no_more(serve: Callable[[WebPlaces], Place]) -> None:
+    """Who sends on while he waits would fill the memory of the server otherwise."""
+    there = serve(WebPlaces(2))
+    client = there.connect(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert told(client) == b"HTTP/1.1 200"
+    (connection,) = there.web.server_state.connections
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+    wait_until(lambda: connection.conn.trailing_data[0])
+    assert not connection.flow.read_paused
+    client.sendall(b"x" * 2 * MOST_AHEAD)
+    wait_until(lambda: connection.flow.read_paused)
+
+
 def test_who_is_one_too_many_is_told_and_more_are_cut(serve: Callable[[WebPlaces], Place]) -> None:
     """Each that is told costs a file for a while, as each that is answered does."""
     there = serve(WebPlaces(2))
     there.connect()
     wait_until(lambda: there.is_taken(1))
-    assert [told(there.connect()) for _ in range(3)] == [b"HTTP/1.1 429", b"HTTP/1.1 429", b""]
+    refusals = [read_all(there.connect()) for _ in range(3)]
+    assert [one[:12] for one in refusals] == [b"HTTP/1.1 429", b"HTTP/1.1 429", b""]
+    assert all(b"\r\nretry-after: 1\r\n" in one for one in refusals[:2])
 
 
 def test_a_proxy_that_is_trusted_may_have_all_connections(serve: Callable[[WebPlaces], Place]) -> None:

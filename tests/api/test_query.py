@@ -30,6 +30,15 @@ def test_what_is_not_known_behind_the_question_mark_is_refused(settings: Setting
         assert found["/api/weights"].json()["error"] == "nmae: it is not known behind the ?; known: nothing"
 
 
+def test_a_verb_that_takes_nothing_there_says_where_it_looks(client: TestClient) -> None:
+    """ "known: nothing" would have its reason thrown away."""
+    refused = client.post("/api/queue/reddit/pause?why=too+dear")
+    assert (refused.status_code, refused.json()["error"]) == (
+        422,
+        "why: it is not known behind the ?; what a POST is to do stands in its body, as JSON",
+    )
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [

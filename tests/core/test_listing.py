@@ -76,6 +76,7 @@ def test_jobs_are_listed_in_the_order_in_which_they_start(
     assert symbols(job_id="no such job") == []
     for state, those in (("delayed", ["LATER"]), ("follows", ["RUNS"]), ("running", ["RUNS"])):
         assert symbols(state=state) == those
+    assert symbols(job_id=running.job_id, state="waiting") == []
     # Of a job that was cancelled while a worker had it in hand, its claim alone is left.
     store.client.zadd(store.keys.queue("news", "claims"), {"over/bot-1/!": 9e15})
     assert symbols(state="follows") == ["RUNS"]
