@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.past import Days, Hashed, MadeUp
-from tbcache.fetch.history import answered, looked_back
+from tbcache.fetch.history import answered, looked_back, unknown
 from tbcache.fetch.reader import Fetched
 from tbcache.fetch.record import extended, rescored, sentiment_of
 from tbcache.models import FetchRequest, History, Item, Kind, Point, SymbolSentiment
@@ -78,6 +78,29 @@ def test_a_text_is_looked_at_once_in_a_history(
     answers = answered(repository, MadeUp(), request, moments)
     assert len({answer.as_of for answer in answers if answer is not None}) == 3
     assert seen == [story.text]
+
+
+def test_nothing_is_told_of_hours_of_which_a_part_is_not_kept(
+    repository: SentimentRepository,
+) -> None:
+    """Near the end of what is kept a tenth of the items made another score."""
+    request, records = FetchRequest("twitter", "AAPL", 1), list[Record]()
+    for day in range(4):
+        at = NOW + timedelta(days=day)
+        records.append(
+            loaded(repository, records[-1] if records else None, Item(f"{day}", at, "post"), at, request)
+        )
+    moments = [record.read_at for record in records]
+    live = [sentiment_of(record, request, VOICES) for record in records]
+    assert answered(repository, MadeUp(), request, moments) == live
+    assert repository.remove_older(NOW + timedelta(days=1, hours=12), 100)
+    # The days before, with which the volume is compared, are not there any more.
+    found = [
+        each and replace(each, volume=live[3].volume)
+        for each in answered(repository, MadeUp(), request, moments)
+    ]
+    assert found == [None, None, None, live[3]]
+    assert "is not kept" in unknown(repository, request, hindsight=False)
 
 
 def test_no_score_of_the_past_is_said_to_be_of_another_scorer(repository: SentimentRepository) -> None:

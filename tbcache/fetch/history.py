@@ -29,6 +29,8 @@ def answered(
 ) -> list[SymbolSentiment | None]:
     """The answer that ``request`` would have had at each moment of ``at``, which is sorted.
 
+    It is None also where a part of what it was made of is not kept any more.
+
     Raises:
       RepositoryUnavailable: the database does not answer.
     """
@@ -37,7 +39,15 @@ def answered(
         return []
     loads = repository.loads(*symbol, at[0] - LIFE - max(KEPT, back), at[-1])
     past = Past(loads, [])
-    lasts = [past.last(moment) for moment in at]
+    # The load before the oldest that is kept, and what that and all before it brought, is not kept.
+    first = repository.first_load(*symbol)
+    lost = None if first is None else first.after
+
+    def kept(load: Load | None) -> Load | None:
+        is_kept = load is not None and (lost is None or lost < load.seen_from(request.hours))
+        return load if is_kept else None
+
+    lasts = [kept(past.last(moment)) for moment in at]
     found = [load for load in lasts if load is not None]
     if not found:
         return [None] * len(at)
@@ -75,7 +85,8 @@ def unknown(repository: SentimentRepository, request: FetchRequest, *, hindsight
     about = f"{request.symbol} in {request.source}"
     first = repository.first_load(request.source, request.symbol)
     if first is not None:
-        return f"what the database has of {about} begins at {first.read_at:%Y-%m-%d %H:%M} UTC"
+        gone = "" if first.after is None else ", and a part of what the next answers were made of is not kept"
+        return f"what the database has of {about} begins at {first.read_at:%Y-%m-%d %H:%M} UTC{gone}"
     if repository.is_read(request.source, request.symbol):
         else_ = "of other hours" if hindsight else "and counts with hindsight alone"
         return f"{about} was never asked for: what there is was read by a backfill, {else_}"
