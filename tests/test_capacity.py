@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -72,7 +73,7 @@ def entry(count: int, covered: float) -> bytes:
     answer = SymbolSentiment(
         "twitter", "AAPL", 24, 0.1, count, 1, 0, 0, NOON, covered == 24, since, "any/1", "page_budget"
     )
-    return seal(encode_sentiment(answer))
+    return seal(encode_sentiment(answer), int((time.time() + 60) * 1e6))
 
 
 def answers(*entries: bytes) -> list[SymbolSentiment]:

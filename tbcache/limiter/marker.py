@@ -148,21 +148,28 @@ class Marker:
                     return
             _remove_old(folder)
             with self._lock:
-                held = self._hold()
-                # The file is cut off after the write and not before it. So a marker that says "clean" once
-                # more is not empty in between. The cut sets its time, whatever it said before.
-                os.pwrite(held, text, 0)
-                os.ftruncate(held, len(text))
+                if self._held is None or os.fstat(self._held).st_nlink == 0:
+                    self._make(text)
+                else:
+                    # The file is cut off after the write and not before it. So a marker that says "clean"
+                    # once more is not empty in between. The cut sets its time, whatever it said before.
+                    os.pwrite(self._held, text, 0)
+                    os.ftruncate(self._held, len(text))
 
-    def _hold(self) -> int:
-        """The file, which stays open and locked for as long as this process lives."""
-        if self._held is None or os.fstat(self._held).st_nlink == 0:
-            self._let_go()
-            held = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            self._release = weakref.finalize(self, os.close, held)
-            _lock(held)
-            self._held = held
-        return self._held
+    def _make(self, text: bytes) -> None:
+        """Make the file, which stays open and locked for as long as this process lives.
+
+        It gets its name last: nobody finds it without its lock, or before it says something.
+        """
+        self._let_go()
+        draft = self._file.with_name(f"{self._member}-draft")
+        held = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        self._release = weakref.finalize(self, os.close, held)
+        _lock(held)
+        with contextlib.suppress(OSError):
+            os.write(held, text)  # on a full disk it is empty: then it says "unknown", and is there
+        draft.rename(self._file)
+        self._held = held
 
     def _let_go(self) -> None:
         self._held = None
@@ -202,16 +209,11 @@ def _is_quiet(file: Path, seconds: float) -> bool:
 
 def _is_unheard(file: Path, seconds: float) -> bool:
     """True where a process that was told no share has written so lately that it is about to send."""
-    for _ in range(2):
-        try:
-            is_told = file.read_bytes().startswith((_CLEAN, _KNOWN))
-            if is_told or io.clock() - file.stat().st_mtime >= seconds:
-                return False
-        except FileNotFoundError:
-            return False
-        # It may have been made this very moment, and say nothing yet.
-        time.sleep(LOOK_SECONDS)
-    return True
+    try:
+        is_told = file.read_bytes().startswith((_CLEAN, _KNOWN))
+        return not is_told and io.clock() - file.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> None:

@@ -62,7 +62,7 @@ def test_no_module_of_the_folder_is_imported_without_the_users_word(repository: 
     assert (done.code, done.err) == (0, "")
     assert not (repository / "executed").exists()
     named = tbcache(repository, "limits", REDIS_URL=server.url, TBCACHE_SOURCES="evil=evil:Evil")
-    assert (named.code, named.err) == (0, "")
+    assert (named.code, "evil=evil:Evil is no tbcache.Provider" in named.err) == (2, True)
     assert (repository / "executed").exists()
 
 

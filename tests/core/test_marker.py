@@ -147,14 +147,23 @@ def test_each_slot_of_one_that_was_told_no_share_is_seen(root: Path) -> None:
     assert one.has_unheard(60.0)
 
 
-def test_a_file_that_is_just_being_made_is_looked_at_twice(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is empty for a moment: two that begin at once would wait for each other."""
-    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    other.set_fallback(is_known=False)
-    monkeypatch.setattr(time, "sleep", lambda seconds: other.set_clean())
+def test_nobody_finds_a_file_that_is_just_being_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would say nothing yet, or seem to be of a dead process: two that begin at once would wait for each
+    other.
+    """
+    one, other, lock = Marker("fleet", OURS), Marker("fleet", LIVING), marker_module._lock
+    found: list[bool] = []
+
+    def looked_at(file: int) -> None:
+        found.append(one.has_unheard(60.0) or (folder_of(root) / LIVING).exists())
+        lock(file)
+        found.append(one.has_unheard(60.0))
+
+    monkeypatch.setattr(marker_module, "_lock", looked_at)
+    other.set_clean()
+    assert found == [False, False]
     assert not one.has_unheard(60.0)
+    assert [file.name for file in folder_of(root).iterdir()] == [LIVING]
 
 
 @pytest.mark.parametrize("is_clean", [True, False])

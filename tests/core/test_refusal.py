@@ -446,7 +446,7 @@ def test_a_damaged_answer_that_cannot_be_removed_is_asked_about_now_and_then(
 ) -> None:
     """A loop that reads it again and again would take the server's time from everyone."""
     store, client = process.store, private_server.client
-    junk = seal(b"{}")
+    junk = seal(b"{}", int((time.time() + 60) * 1e6))
     client.set(store.keys.entry(FetchRequest("twitter", "BAD").key), junk, ex=60)
     client.execute_command("ACL", "SETUSER", "default", "-unlink")
     process.sent.clear()
