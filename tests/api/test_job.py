@@ -157,7 +157,7 @@ def test_what_has_changed_comes_a_page_at_a_time(client: TestClient, store: Stor
         assert sorted(told) == sorted(f"o{number}" for number in range(1_020))
     # Four are of one moment each, and some of them may be gone by the next page.
     one = "/api/changes?most=1&hours=0.003"
-    told = [found["who"] for (found,) in pages_of(client, one)]
+    told = [found["who"] for page in pages_of(client, one) for found in page]
     assert (len(told) > 8, sorted(told)) == (True, sorted(f"o{number}" for number in range(len(told))))
     moment = parse_qs(client.get(one).links["next"]["url"])["after"][0].partition(".")[0]
     assert client.get(f"{one}&after={moment}.99").json()[0]["who"] in ("o4", "o5", "o6", "o7")
