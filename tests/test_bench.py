@@ -355,6 +355,8 @@ def test_a_bar_that_is_missed_says_so() -> None:
     assert "1 of 2 bars met. Not met: 1 load (2)." in text
     assert "NOT MET  1 load: 2" in text
     assert "| x | 1 |" in text
+    mended = report.replaced(text, [Table("T", "How.", ["a"], [["x"]], [Bar("1 load", "1", True)])])
+    assert "1 of 1 bars met.\n" in mended
 
 
 def test_the_lock_names_no_index() -> None:
