@@ -19,7 +19,8 @@ from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.cancel import interruptible
-from tbcache.queue.consumer import CLAIM_SECONDS, PacingConsumer, WorkerContext
+from tbcache.queue.consumer import PacingConsumer
+from tbcache.queue.context import CLAIM_SECONDS, WorkerContext
 from tbcache.queue.hand import Hand, HeldJob
 from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
@@ -55,11 +56,11 @@ def _does_something(one: Middleware, name: str) -> bool:
     return getattr(method, "__func__", method) is not getattr(Middleware, name, None)
 
 
-class _Hearing(NamedTuple):
-    """By the name of a signal's method, whether any of these does something."""
+class _Listeners(NamedTuple):
+    """Of a signal: the methods of what is built in, and whether any middleware of the list is one."""
 
-    middleware: list[Middleware]
-    is_heard: dict[str, bool]
+    built_in: list[Callable[..., None]]
+    is_any: bool
 
 
 class PacingBroker(Broker):
@@ -83,12 +84,11 @@ class PacingBroker(Broker):
         built_in = [_Current(), TraceMiddleware(), log_of_job, JobMiddleware(), _Boot(self)]
         #: What no list of middleware leaves out: the first before a signal, and the last after it.
         self._built_in: list[Middleware] = []
-        #: By the name of a signal's method, those of them that do something.
-        self._known_methods: dict[str, list[Callable[..., None]]] = {}
-        self._hearing = _Hearing([], {})
+        #: By the name of a signal's method, who hears it while the list is this one: each job emits a dozen.
+        self._hearing: tuple[list[Middleware], dict[str, _Listeners]] = ([], {})
         super().__init__(middleware)
         self.actor_options |= JobMiddleware().actor_options
-        self._built_in, self._known_methods = built_in, {}
+        self._built_in, self._hearing = built_in, ([], {})
         self.store = store
         self.settings = settings
         self.sources = {source.name: source for source in sources}
@@ -101,34 +101,28 @@ class PacingBroker(Broker):
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
-        for method in self._methods(f"before_{signal}"):
+        listeners = self._listeners(f"before_{signal}")
+        for method in listeners.built_in:
             method(self, *args, **options)
-        if self._is_heard(f"before_{signal}"):
+        if listeners.is_any:
             super().emit_before(signal, *args, **options)
 
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
-        if self._is_heard(f"after_{signal}"):
+        listeners = self._listeners(f"after_{signal}")
+        if listeners.is_any:
             super().emit_after(signal, *args, **options)
-        for method in reversed(self._methods(f"after_{signal}")):
+        for method in reversed(listeners.built_in):
             method(self, *args, **options)
 
-    def _methods(self, name: str) -> list[Callable[..., None]]:
-        found = self._known_methods.get(name)
-        if found is None:
-            some = [one for one in self._built_in if _does_something(one, name)]
-            found = self._known_methods[name] = [getattr(one, name) for one in some]
-        return found
-
-    def _is_heard(self, name: str) -> bool:
-        """Whether any middleware of the list does something then: each job emits a dozen signals."""
-        hearing = self._hearing
+    def _listeners(self, name: str) -> _Listeners:
+        listed, known = self._hearing
         # The list is public.
-        if hearing.middleware != self.middleware:
-            hearing = self._hearing = _Hearing([*self.middleware], {})
-        found = hearing.is_heard.get(name)
-        if found is None:
-            found = hearing.is_heard[name] = any(_does_something(one, name) for one in self.middleware)
-        return found
+        if listed != self.middleware:
+            listed, known = self._hearing = [*self.middleware], {}
+        if name not in known:
+            built_in = [getattr(one, name) for one in self._built_in if _does_something(one, name)]
+            known[name] = _Listeners(built_in, any(_does_something(one, name) for one in listed))
+        return known[name]
 
     def source_of(self, queue_name: str) -> Source:
         """The source that paces a queue; one without limits where none does."""
@@ -253,7 +247,7 @@ class PacingBroker(Broker):
         self, name: str, emit: Callable[..., None], messages: Iterable[dramatiq.Message[Any]]
     ) -> None:
         """Emit the signal for each message, where any middleware hears it."""
-        if self._is_heard(name):
+        if self._listeners(name).is_any:
             for message in messages:
                 emit("enqueue", message, None)
 

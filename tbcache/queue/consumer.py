@@ -6,11 +6,10 @@ import heapq
 import itertools
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import cast
 
-import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.io import now, run, utc_now, world
@@ -18,24 +17,21 @@ from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.models.again import comes_again
 from tbcache.queue.account import caller_in
-from tbcache.queue.bell import Bells
-from tbcache.queue.cancel import JobsInHand
-from tbcache.queue.end import MOST_TRIES, Ends, OnUnanswered
+from tbcache.queue.context import WorkerContext
+from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
-from tbcache.queue.job import FETCH, UNBEGUN, Finish, Result, dead
+from tbcache.queue.job import UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
-from tbcache.queue.presence import PresenceChannel
-from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_fetch, read_message
-from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
-from tbcache.queue.thread import Reservation, Threads
-from tbcache.settings import Settings, Source
+from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_job
+from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
+from tbcache.queue.thread import Reservation
+from tbcache.settings import Source
 from tbcache.settings.work import get_work
-from tbcache.store import Store, Unavailable
+from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 log = get_logger("tbcache.queue")
 
-CLAIM_SECONDS = 3.0
 #: Claims are renewed so many times in the time for which they hold.
 RENEWALS = 4
 #: Those of a process whose connection is there hold for so many times as long.
@@ -44,46 +40,10 @@ PRESENT_TIMES = 10
 #: which claims hold. Once it has seen one it asks as that lapses.
 LOOK_TIMES = 10
 LOOK_PART = 5 / 3
-#: A worker that is stopped waits for Redis for so long, to say which jobs it has done; containers are killed
-#: after 10 s.
-STOP_SECONDS = 8.0
 PAUSE_SECONDS = 0.1
 #: For how long a job waits that only a newer worker can read.
 UNKNOWN_SECONDS = 5.0
 MOST_WARNINGS = 100
-
-
-@dataclass(slots=True)
-class WorkerContext:
-    """What the consumers of one worker have in common. ``claim_seconds`` is for how long a job is a worker's
-    that says nothing more; ``actors`` are those that it runs, by name."""
-
-    store: Store
-    settings: Settings
-    threads: Threads
-    actors: Mapping[str, dramatiq.Actor[Any, Any]]
-    claim_seconds: float = CLAIM_SECONDS
-    _bells: dict[str, Bells] = field(default_factory=dict)
-    presence: PresenceChannel = field(init=False)
-    jobs: JobsInHand = field(default_factory=JobsInHand)
-    on_unanswered: OnUnanswered = lambda source, caller: None
-
-    _last_moment: float = -math.inf
-
-    def __post_init__(self) -> None:
-        self.presence = self.store.beside(PresenceChannel)
-
-    def last_moment(self) -> float:
-        """Until when the consumers of a worker that is stopped wait for Redis, one after another
-        (monotonic)."""
-        if now() > self._last_moment + STOP_SECONDS:
-            self._last_moment = now() + STOP_SECONDS
-        return self._last_moment
-
-    def bells_of(self, queue: str) -> Bells:
-        """Those of all queues; in a cluster of this one, as no connection blocks for several hash slots."""
-        group = queue if self.settings.redis_cluster else ""
-        return self._bells.get(group) or self._bells.setdefault(group, Bells(self.store))
 
 
 class PacingConsumer(Consumer):
@@ -349,18 +309,10 @@ class PacingConsumer(Consumer):
 
     def _read(self, handed_out: HandedOut) -> HeldJob | None:
         """The job; None for one that cannot be run here, which is dead-lettered or put off by then."""
-        claim, name = handed_out.claim, slot_of(handed_out.claim)
+        claim = handed_out.claim
         try:
-            message = read_message(handed_out.message, self._source.name)
-            if self._is_paced and message.actor_name.startswith(FETCH):
-                message = read_fetch(message, self._shared.actors)
-                slot, caller = name if handed_out.is_held else "", caller_in(message.options)
-                options = {"slot": slot} | ({"caller": caller} if caller else {})
-                job_id = job_of(claim)
-                return HeldJob(message.copy(message_id=job_id, options=options), claim, is_fetch=True)
-            job = HeldJob(message, claim, is_fetch=False)
-            if handed_out.is_held:
-                job.slot = name
+            job = read_job(handed_out, self._source.name, self._shared.actors, is_paced=self._is_paced)
+            if job.slot is not None:
                 self._hand.use(claim, self._source.cost)
             return self._due(job)
         except Unknown as error:

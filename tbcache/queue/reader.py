@@ -16,6 +16,10 @@ import msgspec
 from dramatiq.message import get_encoder
 
 from tbcache.models.decoder import convert
+from tbcache.queue.account import caller_in
+from tbcache.queue.hand import HeldJob
+from tbcache.queue.job import FETCH
+from tbcache.queue.script import HandedOut, job_of, slot_of
 
 #: Options by which a message would have dramatiq hold it in memory, or end a thread.
 _REFUSED_OPTIONS = {"eta", "throws"}
@@ -41,6 +45,26 @@ class _Fields(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     message_id: str
     message_timestamp: int
+
+
+def read_job(
+    handed_out: HandedOut, queue: str, actors: Mapping[str, dramatiq.Actor[..., Any]], *, is_paced: bool
+) -> HeldJob:
+    """The job that was handed out, with the slot that it came with, if one did.
+
+    Raises:
+      Unreadable: no worker can read it. Unknown: this one cannot.
+    """
+    claim = handed_out.claim
+    slot = slot_of(claim) if handed_out.is_held else None
+    message = read_message(handed_out.message, queue)
+    if is_paced and message.actor_name.startswith(FETCH):
+        message, caller = read_fetch(message, actors), caller_in(message.options)
+        options = {"slot": slot or ""} | ({"caller": caller} if caller else {})
+        return HeldJob(message.copy(message_id=job_of(claim), options=options), claim, is_fetch=True)
+    job = HeldJob(message, claim, is_fetch=False)
+    job.slot = slot
+    return job
 
 
 def read_message(data: bytes, queue: str) -> dramatiq.Message[Any]:

@@ -30,7 +30,16 @@ from tbcache.models.error import (
     UpstreamNotFound,
     UpstreamUnavailable,
 )
-from tbcache.queue import Handle, PacingBroker, Queue, RateLimitMiddleware, actor_name, bell, consumer
+from tbcache.queue import (
+    Handle,
+    PacingBroker,
+    Queue,
+    RateLimitMiddleware,
+    actor_name,
+    bell,
+    consumer,
+    context,
+)
 from tbcache.queue.account import Account
 from tbcache.queue.batch import Wants, put_all
 from tbcache.queue.job import Finish, Result
@@ -524,7 +533,7 @@ def test_a_dead_workers_job_is_taken_over(
     assert next(iter(dead.broker.consume("news", timeout=50))) is not None
     assert queue.depth("news").running == 1
     dead.broker.context.presence.leave()
-    lapse(dead.broker.store, 2.1 * consumer.CLAIM_SECONDS)
+    lapse(dead.broker.store, 2.1 * context.CLAIM_SECONDS)
     fleet.start()
     wait_until(lambda: fleet.ran == [("news", "AAPL")])
 
@@ -1187,7 +1196,7 @@ def test_nothing_is_done_again_after_redis_was_frozen(
 
 
 @pytest.mark.one_server
-@pytest.mark.parametrize("seconds", [0.1, consumer.CLAIM_SECONDS * (consumer.PRESENT_TIMES - 1)])
+@pytest.mark.parametrize("seconds", [0.1, context.CLAIM_SECONDS * (consumer.PRESENT_TIMES - 1)])
 def test_a_worker_that_only_stands_still_keeps_its_jobs(
     queue: Queue, server: Server, settings: Settings, store_for: Callable[..., Store], seconds: float
 ) -> None:
@@ -1219,7 +1228,7 @@ def test_a_worker_that_stands_still_for_long_loses_its_jobs(
     queue.enqueue(job("news", "AAPL"))
     slow.await_job()
     other.ask()
-    lapse(slow.broker.store, times * consumer.CLAIM_SECONDS)
+    lapse(slow.broker.store, times * context.CLAIM_SECONDS)
     is_held = times < consumer.PRESENT_TIMES and not settings.redis_cluster
     assert (other.ask() is None) == is_held
 
@@ -1245,7 +1254,7 @@ def test_a_worker_that_is_stopped_waits_for_redis_to_say_what_it_has_done(
             tries.set()
 
     monkeypatch.setattr(worker.consumer._ends, "say", try_to_say)
-    monkeypatch.setattr(consumer, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr(context, "STOP_SECONDS", 60.0)
     closing = threading.Thread(target=worker.consumer.close)
     closing.start()
     assert tries.wait(30)

@@ -248,8 +248,8 @@ _JOBS = (
     _bug(
         "a job is said to be done as it is handed out",
         f"{CONSUMER}._read",
-        "                return HeldJob(message.copy",
-        '                self._end(claim, Finish("done"))\n                return HeldJob(message.copy',
+        "            return self._due(job)",
+        '            self._end(claim, Finish("done"))\n            return self._due(job)',
         _QUEUED,
     ),
     _bug(
