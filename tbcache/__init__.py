@@ -67,79 +67,51 @@ if TYPE_CHECKING:
     from tbcache.scoring import Scorer
     from tbcache.settings import Settings, get_settings
 
+#: The module of each name, by module; all other names are errors.
 _HOME = {
-    "__version__": "models.version",
-    # cache
-    "CacheManager": "cache",
-    "cached": "cache",
-    "get_cache_manager": "cache",
-    # limits
-    "RateLimiter": "rate_limiter",
-    "RateLimitStatus": "models",
-    "Limit": "models",
-    "get_rate_limiter": "rate_limiter",
-    # usage
-    "UsageMonitor": "monitoring",
-    "get_usage_monitor": "monitoring",
-    # any function
-    "source": "fetch.function",
-    "FunctionSource": "fetch.function",
-    "Fetcher": "fetch.function",
-    "AsyncFetcher": "fetch.function",
-    "FetcherOutcome": "fetch.function",
-    # fetching
-    "Provider": "providers",
-    "get_provider": "providers",
-    "get_symbol": "providers",
-    "history": "providers",
-    "FetchRequest": "models",
-    "HttpRequest": "models",
-    "History": "models",
-    "RawResponse": "models",
-    "Page": "models",
-    "Item": "models",
-    "SymbolSentiment": "models",
-    "CombinedSentiment": "models",
-    "Outcome": "models",
-    # queueing
-    "Handle": "queue",
-    "caller": "models.caller",
-    "QueuedJob": "queue",
-    "Explanation": "queue",
-    "enqueue": "queue",
-    "enqueue_many": "queue",
-    "PacingBroker": "queue",
-    "RateLimitMiddleware": "queue",
-    "get_broker": "queue",
-    # parts that can be replaced
-    "Scorer": "scoring",
-    "SentimentRepository": "repository",
-    # settings
-    "Settings": "settings",
-    "get_settings": "settings",
-    # errors
-    "TbcacheError": "models.error",
-    "TbcacheWarning": "models.error",
-    "ConfigurationError": "models.error",
-    "UnknownSource": "models.error",
-    "MissingExtra": "models.error",
-    "InvalidRequest": "models.error",
-    "RedisUnreachable": "models.error",
-    "RateLimited": "models.error",
-    "AnswerPending": "models.error",
-    "BudgetExhausted": "models.error",
-    "Paused": "models.error",
-    "RepositoryUnavailable": "models.error",
-    "ResultTimeout": "models.error",
-    "UpstreamError": "models.error",
-    "UpstreamThrottled": "models.error",
-    "UpstreamQuotaExhausted": "models.error",
-    "UpstreamAuthError": "models.error",
-    "UpstreamNotEntitled": "models.error",
-    "UpstreamNotFound": "models.error",
-    "UpstreamBadRequest": "models.error",
-    "UpstreamUnavailable": "models.error",
-    "UpstreamPayloadError": "models.error",
+    name: module
+    for module, names in {
+        "models.version": ("__version__",),
+        # cache, limits, usage
+        "cache": ("CacheManager", "cached", "get_cache_manager"),
+        "rate_limiter": ("RateLimiter", "get_rate_limiter"),
+        "monitoring": ("UsageMonitor", "get_usage_monitor"),
+        # any function
+        "fetch.function": ("source", "FunctionSource", "Fetcher", "AsyncFetcher", "FetcherOutcome"),
+        # fetching
+        "providers": ("Provider", "get_provider", "get_symbol", "history"),
+        "models": (
+            "RateLimitStatus",
+            "Limit",
+            "FetchRequest",
+            "HttpRequest",
+            "History",
+            "RawResponse",
+            "Page",
+            "Item",
+            "SymbolSentiment",
+            "CombinedSentiment",
+            "Outcome",
+        ),
+        # queueing
+        "queue": (
+            "Handle",
+            "QueuedJob",
+            "Explanation",
+            "enqueue",
+            "enqueue_many",
+            "PacingBroker",
+            "RateLimitMiddleware",
+            "get_broker",
+        ),
+        "models.caller": ("caller",),
+        # parts that can be replaced
+        "scoring": ("Scorer",),
+        "repository": ("SentimentRepository",),
+        # settings
+        "settings": ("Settings", "get_settings"),
+    }.items()
+    for name in names
 }
 
 __all__ = [
@@ -209,9 +181,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _HOME and name not in __all__:
         raise AttributeError(f"module 'tbcache' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"tbcache.{_HOME[name]}"), name)
+    home = _HOME.get(name, "models.error")
+    value: object = getattr(importlib.import_module(f"tbcache.{home}"), name)
     globals()[name] = value
     return value
 

@@ -10,10 +10,15 @@ in one process: both share the cache in memory and the limits.
 Names are loaded when they are first used, as those of :mod:`tbcache`.
 """
 
+# ruff: noqa: F401 -- what is imported for type checkers is in the list of tbcache.
+
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
+
+# Type checkers read it in these words alone.
+from tbcache import __all__ as __all__
 
 if TYPE_CHECKING:
     from tbcache import (
@@ -75,87 +80,18 @@ if TYPE_CHECKING:
 
 #: What is awaited. All other names are those of tbcache.
 _HOME = {
-    "CacheManager": "cache",
-    "cached": "cache",
-    "get_cache_manager": "cache",
-    "RateLimiter": "limiter",
-    "get_rate_limiter": "limiter",
-    "UsageMonitor": "monitor",
-    "get_usage_monitor": "monitor",
-    "Provider": "provider",
-    "get_provider": "provider",
-    "get_symbol": "symbol",
-    "history": "backtest",
-    "Handle": "queue",
-    "QueuedJob": "queue",
-    "enqueue": "queue",
-    "enqueue_many": "queue",
+    name: module
+    for module, names in {
+        "cache": ("CacheManager", "cached", "get_cache_manager"),
+        "limiter": ("RateLimiter", "get_rate_limiter"),
+        "monitor": ("UsageMonitor", "get_usage_monitor"),
+        "provider": ("Provider", "get_provider"),
+        "symbol": ("get_symbol",),
+        "backtest": ("history",),
+        "queue": ("Handle", "QueuedJob", "enqueue", "enqueue_many"),
+    }.items()
+    for name in names
 }
-
-__all__ = [
-    "AnswerPending",
-    "AsyncFetcher",
-    "BudgetExhausted",
-    "CacheManager",
-    "CombinedSentiment",
-    "ConfigurationError",
-    "Explanation",
-    "FetchRequest",
-    "Fetcher",
-    "FetcherOutcome",
-    "FunctionSource",
-    "Handle",
-    "History",
-    "HttpRequest",
-    "InvalidRequest",
-    "Item",
-    "Limit",
-    "MissingExtra",
-    "Outcome",
-    "PacingBroker",
-    "Page",
-    "Paused",
-    "Provider",
-    "QueuedJob",
-    "RateLimitMiddleware",
-    "RateLimitStatus",
-    "RateLimited",
-    "RateLimiter",
-    "RawResponse",
-    "RedisUnreachable",
-    "RepositoryUnavailable",
-    "ResultTimeout",
-    "Scorer",
-    "SentimentRepository",
-    "Settings",
-    "SymbolSentiment",
-    "TbcacheError",
-    "TbcacheWarning",
-    "UnknownSource",
-    "UpstreamAuthError",
-    "UpstreamBadRequest",
-    "UpstreamError",
-    "UpstreamNotEntitled",
-    "UpstreamNotFound",
-    "UpstreamPayloadError",
-    "UpstreamQuotaExhausted",
-    "UpstreamThrottled",
-    "UpstreamUnavailable",
-    "UsageMonitor",
-    "cached",
-    "caller",
-    "enqueue",
-    "enqueue_many",
-    "get_broker",
-    "get_cache_manager",
-    "get_provider",
-    "get_rate_limiter",
-    "get_settings",
-    "get_symbol",
-    "get_usage_monitor",
-    "history",
-    "source",
-]
 
 
 def __getattr__(name: str) -> object:
