@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import tbcache
+import tbcache.asyncio
 from tbcache.api import create_app
 from tbcache.cache import CacheManager, cached, get_cache_manager
 from tbcache.models import Outcome, RateLimitStatus
@@ -225,6 +226,13 @@ def test_http_has_the_seeds_paths() -> None:
 
 
 # Types
+
+
+def test_both_kinds_of_type_checkers_are_told_what_the_awaited_api_exports() -> None:
+    """Each of them reads the list of another module in words of its own; pyright is not at hand."""
+    source = Path(tbcache.asyncio.__file__).read_text()
+    assert "\nfrom tbcache import __all__ as __all__\n" in source
+    assert "\n__all__ = tbcache.__all__\n" in source
 
 
 def test_calls_of_users_type_check_strictly() -> None:

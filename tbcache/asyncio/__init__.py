@@ -10,14 +10,16 @@ in one process: both share the cache in memory and the limits.
 Names are loaded when they are first used, as those of :mod:`tbcache`.
 """
 
-# ruff: noqa: F401 -- what is imported for type checkers is in the list of tbcache.
+# ruff: noqa: F401, F811 -- what is imported for type checkers is in the list of tbcache, which is read twice.
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
-# Type checkers read it in these words alone.
+import tbcache
+
+# By this import mypy knows what the module exports, and by the assignment below pyright does.
 from tbcache import __all__ as __all__
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
     from tbcache.asyncio.provider import Provider, get_provider
     from tbcache.asyncio.queue import Handle, QueuedJob, enqueue, enqueue_many
     from tbcache.asyncio.symbol import get_symbol
+
+__all__ = tbcache.__all__
 
 #: What is awaited. All other names are those of tbcache.
 _HOME = {
