@@ -128,8 +128,9 @@ def cost(line: Line, server: Server, function: Actor, jobs: int, threads: int) -
         worker.stop()
         broker.close()
         if isinstance(broker, RedisBroker):
-            # It leaves its connections to the garbage collector, which warns of each that is open.
-            broker.client.close()
+            # It leaves its connections to the garbage collector, which warns of each that is open; and so
+            # does its client, whose pool was made from a URL.
+            broker.client.connection_pool.disconnect()
     return Cost(*((end - begun) / jobs for begun, end in zip(before, after, strict=True)))
 
 

@@ -4,6 +4,7 @@ looks at a time: the peers and the ratios are for ``make bench``."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import pkgutil
 import sys
@@ -60,6 +61,11 @@ def disposable() -> Iterator[Server]:
     """A server whose keys nobody checks: the benchmark leaves some without a TTL."""
     server = Server().start()
     yield server
+    # A benchmark is a process, whose end closes what it has opened; here the garbage collector would warn of
+    # each connection, in whatever test it runs next.
+    for one in gc.get_objects():
+        if type(one) is redis.Connection and one.port == server.port:
+            one.disconnect()
     server.close()
 
 
