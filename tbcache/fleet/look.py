@@ -170,7 +170,11 @@ class Look:
         status = FleetStatus(
             at=now,
             server=ServerStatus(
-                error.address, is_available=False, reason=error.reason, is_refusing=error.is_refusal
+                error.address,
+                is_available=False,
+                reason=error.reason,
+                is_refusing=error.is_refusal,
+                is_passing=error.is_passing,
             ),
             sources=tuple(map(self._source.unknown, self._source.sources.values())),
             workers=(),

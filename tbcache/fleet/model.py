@@ -27,14 +27,16 @@ State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off"
 class ServerStatus:
     """Redis or Valkey; what only it knows is None while it is away.
 
-    ``is_refusing``: it is there, and refuses what it is asked. ``append_only``: it writes what it is told to
-    a file at once; ``eviction_policy`` says which keys it throws away when its memory is full.
+    ``is_refusing``: it is there, and refuses what it is asked; ``is_passing``: it is there, and only does not
+    answer yet. ``append_only``: it writes what it is told to a file at once; ``eviction_policy`` says which
+    keys it throws away when its memory is full.
     """
 
     address: str
     is_available: bool
     reason: str | None = None
     is_refusing: bool = False
+    is_passing: bool = False
     version: str | None = None
     uptime_seconds: int | None = None
     memory_bytes: int | None = None

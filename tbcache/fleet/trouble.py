@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
 from tbcache.fleet.refusal import refusals_of
 from tbcache.models.age import age
-from tbcache.models.error import LATE
 from tbcache.models.untrusted import printable
 from tbcache.monitoring import FETCHING_ROLES, RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths
@@ -37,10 +36,9 @@ def server_troubles(status: FleetStatus, since: datetime | None) -> tuple[Troubl
             f"mend it at the server; {meanwhile}",
         )
         return (Trouble("redis_refuses", what, todo, since=since),)
-    # One that is there, and stands still, need not be started, and a second one would be refused.
-    is_there = LATE in (server.reason or "")
     where = f"start it at {server.address}, or set REDIS_URL to where it is"
-    todo = f"{'it is busy, loading, or frozen' if is_there else where}; {meanwhile}"
+    # One that is there, and stands still, need not be started, and a second one would be refused.
+    todo = f"{'it is busy, loading, or frozen' if server.is_passing else where}; {meanwhile}"
     return (Trouble("redis_away", f"Redis is away ({server.reason})", todo, since=since),)
 
 

@@ -101,28 +101,24 @@ class RedisUnreachable(TbcacheError, ConnectionError):
     configured.
     """
 
-    is_refusal = False
-    is_passing = False
-
-    def __init__(self, address: str, reason: str, *, is_refusal: bool = False) -> None:
+    def __init__(
+        self, address: str, reason: str, *, is_refusal: bool = False, is_passing: bool = False
+    ) -> None:
         self.address = address
         self.reason = reason
         self.is_refusal = is_refusal
-        super().__init__(_unreachable(address, reason, is_refusal=is_refusal))
+        self.is_passing = is_passing
+        super().__init__(_unreachable(address, reason, is_refusal=is_refusal, is_passing=is_passing))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, or one from another process, says the same and knows as much.
         return type(self), (self.address, self.reason), {**self.__dict__, "args": self.args}
 
 
-#: Why a server is away that is there, and stands still or has too much to do.
-LATE = "no answer in time"
-
-
-def _unreachable(address: str, reason: str, *, is_refusal: bool) -> str:
+def _unreachable(address: str, reason: str, *, is_refusal: bool, is_passing: bool) -> str:
     if is_refusal:
         return f"Redis at {address} refuses what it is asked ({reason})."
-    if address and LATE in reason:
+    if is_passing:
         return f"Redis at {address} is there, and gives no answer in time: it is busy, loading, or frozen."
     what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
     return (

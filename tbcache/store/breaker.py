@@ -93,8 +93,8 @@ class Breaker:
         self._prober = BackgroundThread("tbcache-probe", self._probe)
         self._probe_seconds = PROBE_SECONDS
         self._lost_at = self._returned_at = -math.inf
-        #: True while the server is there, and refuses.
-        self.is_refusing = False
+        #: True while the server is there, and refuses; or only does not answer yet.
+        self.is_refusing = self.is_passing = False
         self.renew()
 
     def renew(self) -> None:
@@ -129,14 +129,15 @@ class Breaker:
         """
         reason = self.reason
         if reason is not None and not self.is_ours:
-            raise Unavailable(self._address, reason, is_refusal=self.is_refusing)
+            raise Unavailable(self._address, reason, is_refusal=self.is_refusing, is_passing=self.is_passing)
 
     def open(self, error: Exception) -> Unavailable:
         """The server is away, as ``error`` says: what to raise for it."""
         self._lost(error)
-        unavailable = Unavailable(self._address, reason_of(error), is_refusal=is_refusal(error))
+        unavailable = Unavailable(
+            self._address, reason_of(error), is_refusal=is_refusal(error), is_passing=is_passing(error)
+        )
         unavailable.is_timeout = may_be_done(error)
-        unavailable.is_passing = is_passing(error)
         return unavailable
 
     def overdue(self) -> Unavailable:
@@ -172,6 +173,7 @@ class Breaker:
         with self._lock:
             self.is_closed = True
             self.reason = "closed"
+            self.is_refusing = self.is_passing = False
         self._prober.stop(timeout=0.0)
 
     def _lost(self, error: Exception) -> None:
@@ -181,7 +183,7 @@ class Breaker:
                 return
             self.is_greeted = False
             is_news, self.reason = self.reason is None, reason
-            self.is_refusing = is_there
+            self.is_refusing, self.is_passing = is_there, is_passing(error)
             if is_news:
                 self._schedule_probe(is_there)
                 if now() - self._returned_at >= LULL_SECONDS:

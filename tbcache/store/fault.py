@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from tbcache.io.error import Unsent as Unsent
-from tbcache.models.error import LATE, ConfigurationError
+from tbcache.models.error import ConfigurationError
 
 #: Everything that a server, or the way to it, may raise; not what redis-py says of our own mistakes.
 AWAY = (
@@ -30,6 +30,9 @@ AWAY = (
     ClusterError,
     OSError,
 )
+#: Why a server cannot be used that is there, and stands still or has too much to do; and one that may not be
+#: there.
+LATE, UNCONNECTED = "no answer in time", "no connection in time"
 #: It refuses the user or the password.
 REFUSED_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 
@@ -98,9 +101,12 @@ def is_refusal(error: Exception) -> bool:
 
 def is_passing(error: Exception) -> bool:
     """True when the server is there and will answer by itself: it is frozen, loading, or being promoted."""
-    if isinstance(error, redis.TimeoutError | TimeoutError | BusyLoadingError):
+    cause = _cause(error)
+    if isinstance(cause, redis.TimeoutError | TimeoutError):
+        return not _is_unconnected(cause)
+    if isinstance(cause, BusyLoadingError):
         return True
-    return words(error).startswith(("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"))
+    return words(cause).startswith(("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"))
 
 
 def is_denied(error: Exception) -> bool:
@@ -133,11 +139,21 @@ def words(error: BaseException) -> str:
     return f"{code} {text}" if code and code != "ERR" and not text.startswith(code) else text
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Why there was no connection, where that is all that ``error`` says."""
+    return error.__cause__ if isinstance(error, Unsent) and error.__cause__ is not None else error
+
+
+def _is_unconnected(error: BaseException) -> bool:
+    """True of a timeout where nothing has answered at the address: a host that is switched off, or none. A
+    server that is frozen is connected to all the same, by its machine."""
+    return str(error) == "Timeout connecting to server"
+
+
 def _problem(error: BaseException) -> str:
-    if isinstance(error, Unsent) and error.__cause__ is not None:
-        error = error.__cause__
+    error = _cause(error)
     if isinstance(error, redis.TimeoutError | TimeoutError):
-        return LATE
+        return UNCONNECTED if _is_unconnected(error) else LATE
     text = _OF_CONNECTION.sub("", words(error))
     if "refused" in text.lower() and not isinstance(error, redis.ResponseError):
         return "connection refused"

@@ -51,9 +51,9 @@ def require(store: Store) -> None:
                 f"Redis at {store.address} refuses the database ({error}); "
                 "check REDIS_DB or the number in REDIS_URL"
             ) from None
-        unreachable = RedisUnreachable(store.address, reason_of(error), is_refusal=is_refusal(error))
-        unreachable.is_passing = is_passing(error)
-        raise unreachable from None
+        raise RedisUnreachable(
+            store.address, reason_of(error), is_refusal=is_refusal(error), is_passing=is_passing(error)
+        ) from None
     _require_layout(store)
     store.probe()
 

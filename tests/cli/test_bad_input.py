@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -455,6 +457,26 @@ def test_an_option_before_a_command_is_not_thrown_away(cli: Cli, server: Server,
         assert (done.code, done.out) == (2, "")
         assert reason in done.err
     assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
+
+
+def test_a_host_that_answers_nothing_is_not_called_busy(cli: Cli) -> None:
+    """It is switched off, or another's address: whoever waits for it waits for ever."""
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        # The system drops what comes beyond so many that nobody has accepted.
+        silent.listen(0)
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        done = cli("queue", "stats", REDIS_URL=url, TBCACHE_REDIS_TIMEOUT="0.3")
+        check = cli("status", "--check", REDIS_URL=url, TBCACHE_REDIS_TIMEOUT="0.3")
+    assert done.code == 3
+    assert "is not reachable at" in done.err
+    assert "(no connection in time)" in done.err
+    assert check.out.startswith("Redis is away (no connection in time): start it at ")
 
 
 def test_a_redis_that_stands_still_is_not_to_be_started(cli: Cli, private_server: Server) -> None:

@@ -29,6 +29,7 @@ class Server(Schema):
     address: str
     is_available: bool
     is_refusing: bool = Field(description="It is there, and refuses what it is asked.")
+    is_passing: bool = Field(description="It is there, and only does not answer yet.")
     reason: str | None
     version: str | None
     uptime_seconds: int | None
