@@ -332,7 +332,7 @@ class Store:
     ) -> Unavailable:
         """What to raise for an error of the server; ``source`` is whose keys ``script`` was run on."""
         if not is_of_call(error, is_script=script is not None):
-            self._denied.lost(error, script)
+            self._denied.lost(error)
             return self.breaker.open(error)
         name = script.name if script is not None else ""
         refused = Refused(self.address, reason_of(error), is_bug=is_bug(error))

@@ -8,24 +8,23 @@ refused each time, would never have a slot. So it tries again only once the righ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from tbcache.store.fault import is_denied
-from tbcache.store.script import Script
+from tbcache.store.fault import denied_command
 
 
 class Denied:
     """The rights that are missing."""
 
     def __init__(self) -> None:
-        #: What the script runs that was refused for want of a right; nothing where the server went away for
-        #: another reason.
+        #: What was refused for want of a right, in the server's word; nothing where it went away for another
+        #: reason.
         self.commands: tuple[str, ...] = ()
         self._found: frozenset[str] = frozenset()
 
-    def lost(self, error: Exception, script: Script[Any, Any] | None) -> None:
+    def lost(self, error: Exception) -> None:
         """Record why the server cannot be used from now on."""
-        self.commands = tuple(sorted(script.commands)) if script is not None and is_denied(error) else ()
+        command = denied_command(error)
+        self.commands = (command,) if command else ()
 
     def is_as_before(self, found: Iterable[str]) -> bool:
         """True where these are missing of :attr:`commands`, as they were when that was last asked."""

@@ -61,6 +61,8 @@ _OF_SCRIPT_ALONE = re.compile(
     r"|attempt to call |wrong number of args calling (Redis )?command",
     re.IGNORECASE,
 )
+#: The command that the user has no right to, beside a subcommand of it.
+_DENIED = re.compile(r"no permissions to run the '([a-z]+)(?:\|[a-z]+)?' command", re.IGNORECASE)
 #: The number of a database, or that there is none to choose.
 _OF_DATABASE = re.compile(r"\bDB index\b|\bSELECT\b|Invalid Database", re.IGNORECASE)
 
@@ -109,9 +111,10 @@ def is_passing(error: Exception) -> bool:
     return words(cause).startswith(("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"))
 
 
-def is_denied(error: Exception) -> bool:
-    """True when the user has no right to what was asked, or to a command of a script."""
-    return isinstance(error, NoPermissionError) or "ACL failure in script" in str(error)
+def denied_command(error: Exception) -> str | None:
+    """The command that the user has no right to, of a script or asked for itself; None for another error."""
+    found = _DENIED.search(words(error)) if isinstance(error, redis.ResponseError) else None
+    return found[1] if found else None
 
 
 def may_be_done(error: Exception) -> bool:

@@ -56,7 +56,6 @@ _CONSTANT = re.compile(
 _UPPER = re.compile(rf"{_STRING.pattern}|{_COMMENT.pattern}|\b[A-Z][A-Z\d_]*\b")
 #: A function of a script, of one line or up to an `end` at the start of one, and its name.
 _FUNCTION = re.compile(r"^local function (\w+)\b(?:.* end\n|.*\n(?:(?!end\n).*\n)*end\n)", re.MULTILINE)
-_CALLED = re.compile(r"redis\.call\('([A-Z]+)'")
 _POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
 #: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
 _LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
@@ -94,11 +93,6 @@ class Script(Generic[C, R]):
         # variable of the function that runs, from the last on, for each function that uses it.
         lines = [*named, "return (function()", _without_unused(_with_constants(source)), "end)()"]
         return "\n".join(lines)
-
-    @functools.cached_property
-    def commands(self) -> frozenset[str]:
-        """The commands that it runs, but for those without which it goes on."""
-        return frozenset(_CALLED.findall(self.text))
 
     @functools.cached_property
     def _source(self) -> str:
