@@ -27,7 +27,7 @@ from tbcache.fleet.alert.follow import HOLD, follow
 from tbcache.fleet.alert.memory import Memory
 from tbcache.fleet.alert.message import message_of
 from tbcache.fleet.alert.webhook import signature
-from tbcache.fleet.incident import MOST, Incidents, stale
+from tbcache.fleet.incident import MOST, Incidents, Terms, stale
 from tbcache.io import utc_now
 from tbcache.io.redact import Redactor
 from tbcache.models import FetchRequest
@@ -475,7 +475,7 @@ def test_a_damaged_lease_is_taken_over(
         store.client.rpush(key, "x")
     else:
         store.client.set(key, "5 ghost" if what == "no end" else "ghost", ex=None if what == "no end" else 60)
-    assert Fleet(settings, store).watcher() == (None, "") if what == "no end" else True
+    assert Fleet(settings, store).watcher().name is None if what == "no end" else True
     watch = watch_for(settings, store)
     watch.look()
     # Higher than any that ever was, so that nobody who stood still writes with it.
@@ -941,7 +941,8 @@ def test_the_command_lists_rules_and_incidents(
     close(store)
     watch_for(settings_for(server, TBCACHE_ALERT_RULES="*:0s"), store).look()
     data = cli("alert", REDIS_URL=server.url).data
-    assert (data["rules"][0], data["webhook"]) == ("*:5m", None)
+    # They are those of the process that watches, whatever this shell has.
+    assert (data["rules"], data["webhook"]) == (["*:0s"], None)
     (one,) = data["incidents"]
     assert data["watcher"]["name"]
     assert not data["watcher"]["fault"]
@@ -950,11 +951,28 @@ def test_the_command_lists_rules_and_incidents(
     assert "stocktwits is closed" in shown.out
     # Without a webhook the log is where it was told.
     assert "in the log" in shown.out
-    # A shell without one knows nothing of the fleet's.
-    assert "webhook none in this shell" in shown.err
+    assert "webhook none: set TBCACHE_ALERT_WEBHOOK_URL for every process" in shown.err
     (known,) = Incidents(store).read().values()
     Incidents(store).add(msgspec.structs.replace(known, tries=3))
     assert "not told yet (tries: 3)" in cli("alert", is_terminal=True, COLUMNS="160").out
+
+
+def test_a_shell_elsewhere_is_told_by_what_the_fleet_goes(
+    cli: Cli, server: Server, store: Store, settings_for: SettingsFor, watch_for: Callable[..., Watch]
+) -> None:
+    """It told its own rules, and that there was no webhook, while that of the fleet failed each time."""
+    variables = hook("https://hooks.example.com/T0/hidden", TBCACHE_ALERT_RULES="closed:7s")
+    watch_for(settings_for(server, **variables), store).look()
+    data = cli("alert", REDIS_URL=server.url).data
+    assert (data["rules"], data["webhook"]) == (["closed:7s"], "https://hooks.example.com")
+    told = store.client.get(store.keys.alert_terms)
+    assert b"hidden" not in told
+    assert SECRET.encode() not in told
+    (finding,) = (one for one in cli("doctor", REDIS_URL=server.url).data if one["about"] == "alerts")
+    assert finding["what"] == "https://hooks.example.com is told of troubles: closed:7s"
+    # What another has left there is not that of who watches now.
+    Incidents(store).publish(Terms("another", ("*:1s",)), 60_000)
+    assert cli("alert", REDIS_URL=server.url).data["rules"] is None
 
 
 def test_a_test_says_what_came_back(cli: Cli, inbox: Inbox) -> None:

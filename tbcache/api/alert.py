@@ -20,20 +20,20 @@ class Watcher(Schema):
 
 
 class Alerts(Schema):
-    rules: list[str] = Field(description="After how long one is told of which troubles: `*:5m`.")
-    webhook: str | None = Field(description="Its address, without what is secret of it.")
+    """By what the process that watches goes, whatever this one was started with."""
+
+    rules: list[str] | None = Field(
+        description="After how long one is told of which troubles: `*:5m`. Null where nobody says."
+    )
+    webhook: str | None = Field(
+        description="Its address, without what is secret of it; null where there is none, or nobody says."
+    )
     watcher: Watcher
 
 
 @router.get("/alerts")
 def alerts(context: Ctx) -> Alerts:
     """By which rules one is told of troubles, and whereto; `/api/incidents` says of each what was sent."""
-    # It brings an HTTP client along, which nothing else of the API needs.
-    from tbcache.fleet.alert import Webhook
-
-    webhook = Webhook.of(context.settings)
-    return Alerts(
-        rules=[str(rule) for rule in context.settings.alerts],
-        webhook=webhook.address if webhook else None,
-        watcher=Watcher(**context.fleet.watcher()._asdict()),
-    )
+    found = context.fleet.watcher()
+    rules = None if found.rules is None else list(found.rules)
+    return Alerts(rules=rules, webhook=found.webhook, watcher=Watcher(name=found.name, fault=found.fault))

@@ -25,7 +25,9 @@ commands = typer.Typer()
 alerts = typer.Typer(epilog=EXAMPLE, invoke_without_command=True)
 commands.add_typer(alerts, name="alert")
 MOST_SHOWN = 20
-NO_WEBHOOK = "none in this shell (TBCACHE_ALERT_WEBHOOK_URL); whether the fleet has one is not known here"
+NOBODY = "nobody: no process of the fleet is running"
+UNKNOWN = "not known: the process that watches does not say"
+NO_WEBHOOK = "none: set TBCACHE_ALERT_WEBHOOK_URL for every process of the fleet; the log alone is told"
 
 
 @alerts.callback()
@@ -35,24 +37,23 @@ def alert(
     most: Annotated[int, typer.Option(min=1, max=500, help="List so many.")] = MOST_SHOWN,
     data_dir: DataDir = None,
 ) -> None:
-    """List the rules of alerts, and the incidents: those that are open, and the last that ended."""
+    """List the fleet's rules of alerts, and the incidents: those that are open, and the last that ended."""
     if is_group_of(context):
         return
-    settings = quiet_settings()
-    # It brings an HTTP client along, which most commands start faster without.
-    from tbcache.fleet.alert import Webhook
-
-    webhook, rules = Webhook.of(settings), [str(rule) for rule in settings.alerts]
-    fleet = require_redis(settings)
+    fleet = require_redis(quiet_settings())
     found, watcher = fleet.incidents(), fleet.watcher()
     shown = sorted(found, key=lambda one: one.ended_at is not None)[:most]
-    address = webhook.address if webhook else None
+    rules, webhook = watcher.rules, watcher.webhook
     if wants_json(as_json):
-        print_json({"rules": rules, "webhook": address, "watcher": watcher._asdict(), "incidents": shown})
+        who = {"name": watcher.name, "fault": watcher.fault}
+        print_json({"rules": rules, "webhook": webhook, "watcher": who, "incidents": shown})
         return
-    print_note(f"rules    {', '.join(rules) or 'none'}")
-    print_note(f"webhook  {address or NO_WEBHOOK}")
-    print_note(f"watches  {watcher.fault or watcher.name or 'nobody: no process of the fleet is running'}")
+    print_note(f"watches  {watcher.fault or watcher.name or NOBODY}")
+    if rules is not None:
+        print_note(f"rules    {', '.join(rules) or 'none'}")
+        print_note(f"webhook  {webhook or NO_WEBHOOK}")
+    elif watcher.name is not None:
+        print_note(f"rules    {UNKNOWN}")
     if not shown:
         say("there was no trouble within the last 7 days")
         return

@@ -127,7 +127,7 @@ PLACES = {
     "alert": Place(
         SEE,
         "alert",
-        "List the rules of alerts, and the incidents: those that are open, and the last that ended.",
+        "List the fleet's rules of alerts, and the incidents: those that are open, and the last that ended.",
     ),
     "queue": Place(
         ACT,

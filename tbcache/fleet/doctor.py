@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
+from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, ServerStatus, SourceStatus
 from tbcache.fleet.trouble import drift_of, remedy
 from tbcache.models import Limit
@@ -44,6 +45,7 @@ def checkup(settings: Settings, store: Store, status: FleetStatus) -> Iterator[F
     yield from _server(settings, store, status)
     if status.server.is_available:
         yield from _fleet(settings, status)
+        yield from _alerts(settings, store)
     for source in status.sources:
         yield from _source(settings, source, is_known=status.server.is_available)
 
@@ -158,6 +160,26 @@ def _fleet(settings: Settings, status: FleetStatus) -> Iterator[Finding]:
         Finding("wrong", one.source or SHELL, one.what, one.todo)
         for one in drift_of(status, _shell(settings, status))
     )
+
+
+def _alerts(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Whom the process that watches tells of troubles; nothing where it does not say."""
+    try:
+        watcher = Incidents(store).watcher()
+    except Unavailable:
+        return
+    if watcher.rules is None:
+        return
+    if watcher.webhook is not None:
+        yield Finding("ok", "alerts", f"{watcher.webhook} is told of troubles: {', '.join(watcher.rules)}")
+    elif settings.alert_webhook_url is not None:
+        fix = "set TBCACHE_ALERT_WEBHOOK_URL and its secret for every process of the fleet"
+        yield Finding(
+            "wrong", "alerts", "this shell has a webhook, and the process that watches has none", fix
+        )
+    else:
+        fix = "docs/alerts.md says how a webhook is told"
+        yield Finding("note", "alerts", "the log alone is told of troubles", fix)
 
 
 def _shell(settings: Settings, status: FleetStatus) -> WorkerStatus:

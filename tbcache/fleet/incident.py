@@ -14,6 +14,7 @@ import msgspec
 
 from tbcache.models.decoder import Moment
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
+from tbcache.settings.alert import MOST_RULES
 from tbcache.store import Refused, Store
 from tbcache.store.reply import flag
 from tbcache.store.script import Key, Script
@@ -86,10 +87,25 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Watcher(NamedTuple):
-    """Which process watches the fleet, None for none; ``fault``: what is wrong with the key that says so."""
+    """Which process watches the fleet, None for none; ``fault``: what is wrong with the key that says so.
+
+    ``rules`` are those that it goes by, and ``webhook`` is where it sends, None for nowhere. Where it does
+    not say (it is of an earlier version), or nobody watches, ``rules`` is None.
+    """
 
     name: str | None
     fault: str = ""
+    rules: tuple[str, ...] | None = None
+    webhook: str | None = None
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the process ``name`` goes by as it watches: the rules as they are written, and the address of its
+    webhook without what is secret of it."""
+
+    name: str
+    rules: tuple[str, ...]
+    webhook: str | None = None
 
 
 class WriteIncidents(NamedTuple):
@@ -111,8 +127,32 @@ class Incidents:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def publish(self, terms: Terms, kept_ms: int) -> None:
+        """Say what this process goes by, as long as it watches.
+
+        Raises:
+          Unavailable: Redis is away, or refuses the key.
+        """
+        self._store.call("SET", self._store.keys.alert_terms, msgspec.json.encode(terms), "PX", kept_ms)
+
     def watcher(self) -> Watcher:
-        """Who watches, by the lease.
+        """Who watches, and by what.
+
+        Raises:
+          Unavailable: Redis is away.
+        """
+        found = self.holder()
+        try:
+            terms = _read_terms(self._store.call("GET", self._store.keys.alert_terms))
+        except Refused:
+            return found
+        # Another may have followed the one that has written it.
+        if terms is None or found.name != terms.name:
+            return found
+        return found._replace(rules=terms.rules, webhook=terms.webhook)
+
+    def holder(self) -> Watcher:
+        """Who watches, by the lease alone.
 
         Raises:
           Unavailable: Redis is away.
@@ -193,6 +233,16 @@ def stale(known: Iterable[Incident], now: datetime) -> list[str]:
     old = [one for one in over if one.ended_at and now - one.ended_at > KEPT]
     surplus = max(0, len(found) - len(old) - MOST)
     return [one.id for one in (*old, *[one for one in over if one not in old][:surplus])]
+
+
+def _read_terms(text: bytes | None) -> Terms | None:
+    """What was written as such; None where it is none."""
+    try:
+        found = read_json(text or b"", Terms)
+    except NotJson:
+        return None
+    rules = tuple(printable(one, LINE) for one in found.rules[:MOST_RULES])
+    return Terms(printable(found.name), rules, printable(found.webhook, LINE) if found.webhook else None)
 
 
 def read_incident(text: bytes) -> Incident | None:

@@ -93,7 +93,7 @@ class Look:
             workers=tuple(workers),
             denied=snapshot.denied,
             missing_rights=self._missing_rights(),
-            unwatched=Incidents(self._store).watcher().fault,
+            unwatched=Incidents(self._store).holder().fault,
             is_starting=self._is_starting(snapshot, workers),
             is_told=goes_by.is_told,
             common_symbols=goes_by.symbols,

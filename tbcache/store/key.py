@@ -223,6 +223,11 @@ class Keys:
         return f"{self.namespace}:{{alert}}:lease"
 
     @property
+    def alert_terms(self) -> str:
+        """STRING, JSON of what the process that watches goes by: fleet/incident.py."""
+        return f"{self.namespace}:{{alert}}:terms"
+
+    @property
     def alert_gone(self) -> str:
         """STRING, a digest of the webhook that answered 410: fleet/alert/gone.py."""
         return f"{self.namespace}:{{alert}}:gone"

@@ -11,12 +11,12 @@ from typing import Self
 
 from tbcache.fleet.alert.follow import follow, is_recent, steps
 from tbcache.fleet.alert.gone import Gone
-from tbcache.fleet.alert.lease import Lease
+from tbcache.fleet.alert.lease import LEASE_MS, Lease
 from tbcache.fleet.alert.memory import Memory
 from tbcache.fleet.alert.post import Post
 from tbcache.fleet.alert.webhook import Webhook
 from tbcache.fleet.fleet import Fleet
-from tbcache.fleet.incident import ID_DIGITS, KEPT, Incident, Incidents, stale
+from tbcache.fleet.incident import ID_DIGITS, KEPT, Incident, Incidents, Terms, stale
 from tbcache.fleet.model import FleetStatus, Trouble
 from tbcache.fleet.standing import standing_of
 from tbcache.io import random_id, utc_now
@@ -39,8 +39,9 @@ class Watch:
         self._rules = settings.alerts
         self._fleet, self._incidents = Fleet(settings, store), Incidents(store)
         self._standing = standing_of(store)
-        self._lease = Lease(store, f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}")
-        webhook = Webhook.of(settings)
+        name, webhook = f"{socket.gethostname()}-{os.getpid()}-{random_id(4)}", Webhook.of(settings)
+        self._lease = Lease(store, name)
+        self._terms = Terms(name, tuple(map(str, self._rules)), webhook.address if webhook else None)
         gone = None if webhook is None else Gone(store, webhook.mark)
         self._post = Post(webhook, settings.namespace, Redactor(settings.secrets), gone)
         #: All, as they stood in Redis, for when it is away, was emptied, or refuses the key.
@@ -79,6 +80,9 @@ class Watch:
         if self._lease.token == 0:
             self._listen()
             return
+        # Whoever reads it goes by it where it can be read; nobody needs it.
+        with contextlib.suppress(Unavailable):
+            self._incidents.publish(self._terms, LEASE_MS)
         status = self._fleet.outline()
         if status.server.is_available:
             self._follow_fleet(status)
@@ -108,7 +112,7 @@ class Watch:
         if not self._read(at):
             return
         with contextlib.suppress(Unavailable):
-            if fault := self._incidents.watcher().fault:
+            if fault := self._incidents.holder().fault:
                 log.error("alert.unwatched", reason=fault)
         self._known |= _by_id(self._post.answered(self._alone(), at))
         for one in self._alone().values():
