@@ -9,6 +9,7 @@ from tbcache.api.app import create_app
 from tbcache.api.bound import allow_files, most_others
 from tbcache.api.token import Tokens
 from tbcache.fleet.alert import Watch
+from tbcache.fleet.presence import present
 from tbcache.io.log import get_logger
 from tbcache.io.web_place import WebPlaces
 from tbcache.io.web_server import WebServer, configure, inherit, listen
@@ -67,6 +68,7 @@ def serve(
     watch = Watch.of_process(settings)
     watch.start()
     try:
-        WebServer(config, announce).run(sockets=[listener])
+        with present("api"):
+            WebServer(config, announce).run(sockets=[listener])
     finally:
         watch.stop()

@@ -15,7 +15,7 @@ from tbcache.settings.profile import Profile, SourceProfile
 from tbcache.store.wire import strictest
 
 #: The roles whose reports count: the first of them that any living process has.
-_ROLES = (("worker",), ("client",), ("scheduler",))
+_ROLES = (("worker",), ("client", "api"), ("scheduler",))
 
 
 @dataclass(frozen=True, slots=True)

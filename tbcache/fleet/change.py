@@ -101,6 +101,13 @@ def processes(workers: Iterable[WorkerStatus], departures: Iterable[Departure]) 
         if one.is_missed:
             yield Change(one.beat_at, "lost", f"{one.role} {one.name} is not heard of any more", who=one.name)
     for left in departures:
+        if left.back_at is not None:
+            seconds = (left.back_at - left.at).total_seconds()
+            what = (
+                f"{left.role} {left.name} was not heard of for {seconds:.0f} s: it stood still, and goes on"
+            )
+            yield Change(left.at, "lost", what, who=left.name)
+            continue
         yield _came(left)
         if left.is_lost:
             what = (

@@ -134,7 +134,11 @@ class Look:
         followed: list[Departure] = []
         # As of the leader: the rest is seen all the same.
         with contextlib.suppress(Refused):
-            followed = [one for one in read_departures(self._store, MOST_DEPARTURES) if one.is_lost]
+            followed = [
+                one
+                for one in read_departures(self._store, MOST_DEPARTURES)
+                if one.is_lost and not one.back_at
+            ]
         found = [Lost(one.at, one.name, one.role, is_followed=True) for one in followed]
         found += [
             Lost(one.beat_at, one.name, one.role, is_followed=False) for one in workers if one.is_missed

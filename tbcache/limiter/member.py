@@ -63,6 +63,11 @@ class Membership:
         store.breaker.on_return(self._beat_all)
         _MEMBERSHIPS.add(self)
 
+    @property
+    def is_joined(self) -> bool:
+        """True from :meth:`start` until :meth:`stop`."""
+        return self._thread.is_running
+
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:

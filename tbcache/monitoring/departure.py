@@ -1,10 +1,10 @@
 """Who is gone from the fleet: a process that ends takes itself off the list of those that are there. One that
-is killed does not: the next of its name finds it there, and says so.
+is killed does not: the next of its name finds it there, and says so. One that stood still says so itself.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -23,7 +23,8 @@ MOST = 500
 class Departure(msgspec.Struct, frozen=True):
     """The process ``name``, which was there from ``started_at`` on, left at the moment ``at`` (UTC).
 
-    ``is_lost``: it has not left in order, and was last heard of then; another of its name is there since.
+    ``is_lost``: it has not left in order, and was last heard of then; another of its name is there since, or,
+    where there is a ``back_at``, it goes on itself from then on.
     """
 
     at: Moment
@@ -32,13 +33,23 @@ class Departure(msgspec.Struct, frozen=True):
     role: str
     version: str = ""
     is_lost: bool = False
+    back_at: Moment | None = None
 
 
-def add_departure(pipe: Any, store: Store, name: str, last: Heartbeat, *, is_lost: bool = False) -> None:
-    """Have ``pipe`` write that the process leaves which has beaten ``last``, or that it ``is_lost``."""
+def add_departure(
+    pipe: Any,
+    store: Store,
+    name: str,
+    last: Heartbeat,
+    *,
+    is_lost: bool = False,
+    back_at: datetime | None = None,
+) -> None:
+    """Have ``pipe`` write that the process leaves which has beaten ``last``, or that it ``is_lost``, or was
+    until ``back_at``."""
     if last.role != PASSING:
         at, key = last.beat_at if is_lost else utc_now(), store.keys.gone
-        line = Departure(at, last.started_at, name, last.role, last.version, is_lost)
+        line = Departure(at, last.started_at, name, last.role, last.version, is_lost, back_at)
         pipe.rpush(key, msgspec.json.encode(line))
         pipe.ltrim(key, -MOST, -1)
         pipe.expire(key, KEPT)
@@ -61,4 +72,4 @@ def _read(text: bytes) -> Departure | None:
     except NotJson:
         return None
     name, role, version = printable(found.name, 80), printable(found.role, 20), printable(found.version, 20)
-    return Departure(found.at, found.started_at, name, role, version, found.is_lost)
+    return msgspec.structs.replace(found, name=name, role=role, version=version)

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import msgspec
 
-#: The roles of processes that take slots, and so have a share of the limits while Redis is away.
-FETCHING_ROLES = {"worker", "client"}
-#: Bots and commands come and go all day, and nobody misses them. One that comes again, as the API does, is
-#: heard of once it fetches something.
+#: The roles of processes that may take slots, and those that have a share of the limits from the first beat
+#: on, for while Redis is away; an API has one once it has fetched something.
+SHARING_ROLES = {"worker", "client"}
+FETCHING_ROLES = {*SHARING_ROLES, "api"}
+#: Bots and commands come and go all day, and nobody misses them. One that comes again is heard of once it
+#: fetches.
 PASSING = "client"
 
 

@@ -22,7 +22,7 @@ from tbcache.models.untrusted import printable, quoted, whole_number
 from tbcache.monitoring.caller_usage import CallerMetrics, CallerUsage
 from tbcache.monitoring.counted import Counted, counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
-from tbcache.monitoring.heartbeat import Workload
+from tbcache.monitoring.heartbeat import SHARING_ROLES, Workload
 from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.presence import Presence, command_name, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
@@ -266,13 +266,18 @@ class UsageMonitor:
     # Heartbeats
 
     def keep_beating(self, role: str, report: Callable[[], Workload] = lambda: Workload()) -> None:
-        """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done."""
+        """Beat each second, in a thread, until :meth:`leave`; ``report`` says what is being done.
+
+        A process that beats already goes on in its own role, and has a share of the limits from then on where
+        ``role`` has one.
+        """
         with self._joining:
-            if self._presence.is_kept:
-                return
-            started_at = utc_now()
-            self._presence.add(role, lambda: self.beat(role, started_at=started_at, workload=report()))
-            atexit.register(self.leave)
+            if not self._presence.is_kept:
+                started_at = utc_now()
+                self._presence.add(lambda: self.beat(role, started_at=started_at, workload=report()))
+                atexit.register(self.leave)
+            if role in SHARING_ROLES:
+                self._presence.share()
 
     def beat(self, role: str, *, started_at: datetime, workload: Workload | None = None) -> None:
         """Say that this process is alive, and shares its sources' limits where ``role`` does.

@@ -20,7 +20,7 @@ from tbcache.limiter.member import Membership
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.models.version import __version__
 from tbcache.monitoring.departure import add_departure
-from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
+from tbcache.monitoring.heartbeat import SHARING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings, get_declared
 from tbcache.settings.profile import profile_of
@@ -70,12 +70,14 @@ class Presence:
         """True from :meth:`add` until :meth:`leave`."""
         return self._beater.is_running
 
-    def add(self, role: str, beat: Callable[[], None]) -> None:
+    def add(self, beat: Callable[[], None]) -> None:
         """Call ``beat`` each second, in a thread, until :meth:`leave`."""
         self._round = beat
         self._beater.start()
-        if role in FETCHING_ROLES:
-            self._membership.start()
+
+    def share(self) -> None:
+        """Have a share of the limits, until :meth:`leave`; does nothing where this process has one."""
+        self._membership.start()
 
     def _beat_on(self) -> float:
         self._round()
@@ -88,7 +90,7 @@ class Presence:
           Unavailable: Redis is away.
         """
         self._tell(self._heartbeat(role, started_at, workload))
-        if role in FETCHING_ROLES:
+        if role in SHARING_ROLES or self._membership.is_joined:
             run(self._membership.beat_if_idle())
 
     def _heartbeat(self, role: str, started_at: datetime, workload: Workload) -> Heartbeat:
@@ -136,6 +138,7 @@ class Presence:
         if is_due:
             if is_first:
                 self._report_lost(_read(listed), heartbeat)
+            self._report_stall(heartbeat, at)
             self._written = heartbeat, at
         elif not listed:
             self._written = None, -math.inf
@@ -150,6 +153,19 @@ class Presence:
         with self._store.guard():
             pipe = self._store.client.pipeline(transaction=False)
             add_departure(pipe, self._store, self.name, last, is_lost=True)
+            pipe.execute()
+
+    def _report_stall(self, heartbeat: Heartbeat, at: float) -> None:
+        """Say of this process that it was not heard of though Redis was there: it stood still, or had no
+        processor."""
+        (last, written_at), (lost, _) = self._written, self._store.breaker.absence
+        unheard = at - written_at
+        if last is None or unheard < ALIVE_SECONDS or lost <= unheard:
+            return
+        log.warning("fleet.stood_still", who=self.name, seconds=round(unheard))
+        with self._store.guard():
+            pipe = self._store.client.pipeline(transaction=False)
+            add_departure(pipe, self._store, self.name, last, is_lost=True, back_at=heartbeat.beat_at)
             pipe.execute()
 
     def _is_new(self, heartbeat: Heartbeat, at: float) -> bool:

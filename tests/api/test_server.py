@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from tbcache.api import serve
 from tbcache.api.server import STOP_SECONDS
 from tbcache.models.error import ConfigurationError
 from tbcache.settings import Settings
-from tests.server import Server
+from tests.server import Server, wait_until
 
 SCRIPT = """
 import sys
@@ -54,14 +55,18 @@ def running(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_ends_it_with_code_0(server: Server, number: signal.Signals) -> None:
-    """Containers, `tbcache up` and Ctrl-C all end it so, and none is a failure."""
+    """Containers, `tbcache up` and Ctrl-C all end it so, and none is a failure. Meanwhile it is on the list,
+    though it fetches nothing."""
+    processes = "trading_bot:workers"
     with running(server) as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", "/readyz")
         assert connection.getresponse().status == 200
         connection.close()
+        wait_until(lambda: [json.loads(one)["role"] for one in server.client.hvals(processes)] == ["api"])
         process.send_signal(number)
         assert process.wait(30) == 0
+        assert server.client.hlen(processes) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

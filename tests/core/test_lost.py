@@ -3,15 +3,17 @@ away."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from tbcache.fleet import Fleet, look
 from tbcache.io import utc_now
-from tbcache.monitoring import UsageMonitor, Workload
+from tbcache.monitoring import UsageMonitor, Workload, presence
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.server import Server, wait_until
@@ -66,6 +68,33 @@ def test_who_goes_on_is_lost_to_nobody(store: Store, settings: Settings) -> None
     store.client.hset(store.keys.workers, "worker-2", "banana")
     start(store, settings, "worker-2", now)
     assert {one.kind for one in fleet.changes()} == {"came"}
+
+
+def test_an_api_has_a_share_of_the_limits_from_its_first_fetch_on(store: Store, settings: Settings) -> None:
+    """It is on the list all the time, and one that only shows the fleet takes nothing from the others."""
+    monitor = UsageMonitor(store, settings)
+    for role, is_joined in (("api", False), ("client", True)):
+        monitor.keep_beating(role)
+        assert monitor._presence._membership.is_joined == is_joined
+    wait_until(lambda: [one.role for one in monitor.get_workers()] == ["api"])
+    monitor.leave()
+
+
+def test_a_process_that_stood_still_is_told_once_it_goes_on(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of all threads were gone for 20 s, and afterwards nothing had ever been."""
+    monitor, now = UsageMonitor(store, settings), utc_now()
+    monitor.worker = "worker-1"
+    monitor.beat("worker", started_at=now)
+    monkeypatch.setattr(presence, "utc_now", lambda: now + timedelta(seconds=20))
+    monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 20))
+    monitor.beat("worker", started_at=now)
+    fleet = Fleet(settings, store)
+    (lost,) = (one for one in fleet.changes() if one.kind == "lost")
+    assert lost.what == "worker worker-1 was not heard of for 20 s: it stood still, and goes on"
+    # It is there: nobody need look why it died.
+    assert fleet.status().lost == ()
 
 
 def test_who_had_no_time_to_beat_since_redis_is_back_is_not_missed(
