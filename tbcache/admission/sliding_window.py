@@ -270,6 +270,7 @@ class SlidingWindow:
             is_limited=not found.is_allowed,
             window_seconds=found.span / MICROS,
             reason=printable(found.reason) or None,
+            left_to_others=found.others,
         )
         until = found.start if found.is_allowed else found.retry_at
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))

@@ -61,7 +61,7 @@ def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
                 source.name,
                 source.state,
                 limit.limit,
-                str(limit.used),
+                f"{limit.used}{f' ({limit.left_to_others} left to others)' if limit.left_to_others else ''}",
                 str(limit.remaining),
                 free_at,
                 closed,

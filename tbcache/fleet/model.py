@@ -51,7 +51,9 @@ class LimitStatus:
     """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used.
 
     ``is_limited``: nothing may be sent now, for ``reason``: then ``reset_at`` is when that is over, None
-    where nobody knows, as of one that an operator has paused. What only Redis knows is None while it is away.
+    where nobody knows, as of one that an operator has paused. ``left_to_others`` is the part of ``used`` that
+    is left to others who use the same key, by the upstream's headers or after a refusal. What only Redis
+    knows is None while it is away.
     """
 
     limit: str
@@ -62,6 +64,7 @@ class LimitStatus:
     reset_at: datetime | None = None
     is_limited: bool | None = None
     reason: str | None = None
+    left_to_others: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

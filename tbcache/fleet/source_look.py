@@ -196,6 +196,7 @@ class SourceLook:
             reset_at=found.reset_at if found.used or found.is_limited else None,
             is_limited=found.is_limited,
             reason=found.reason,
+            left_to_others=found.left_to_others,
         )
 
 

@@ -40,6 +40,7 @@ class Taken(NamedTuple):
     limit: int
     span: int
     used: int
+    others: int
     retry_at: int
     code: str
     reason: bytes

@@ -13,8 +13,9 @@
 --       process
 --       ignores_fleet   only these limits hold, and those that an operator has set, but not those of the fleet
 -- Replies
---       taken: now, is_allowed, limit, span, used, retry_at, code, reason, seen, start
---                    the figures are those of the tightest limit after the take; retry_at (us) is when the oldest
+--       taken: now, is_allowed, limit, span, used, others, retry_at, code, reason, seen, start
+--                    the figures are those of the tightest limit after the take, others is what of used is left to others
+--                    with the same key; retry_at (us) is when the oldest
 --                    slot leaves its window (now, if there is none), or when the ask can be granted;
 --                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
 --       late: now    the deadline has passed, and nothing was done
@@ -46,4 +47,4 @@ if is_allowed then
     local first = redis.call('ZRANGEBYSCORE', slots, '(' .. int(start - after.span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + after.span or now
 end
-return reply_taken(now, is_allowed, after.count, after.span, after.used, retry_at, status.code, status.text, seen, start)
+return reply_taken(now, is_allowed, after.count, after.span, after.used, after.others, retry_at, status.code, status.text, seen, start)

@@ -88,7 +88,7 @@ local function freed_at(window, span, now, over)
 end
 
 -- Looks at one limit. Replies {free_at: when there is room for `cost`, 0 for now; code, text: why not now; used: how
--- many slots are used; is_certain: a slot that starts at free_at can be promised; paced_at: when the pre-warm lane may
+-- many slots are used; others: how many of these are left to others with the same key; is_certain: a slot that starts at free_at can be promised; paced_at: when the pre-warm lane may
 -- take the next after this one}.
 local function look_at_limit(window, limit, now, cost, fraction)
     local count, span = limit[1], limit[2]
@@ -145,12 +145,13 @@ local function look_at_limit(window, limit, now, cost, fraction)
     end
     -- What is kept, and what others use, is told of as far as there is room for it.
     found.used = math.max(ours, math.min(found.used, count))
+    found.others = math.min(others, found.used - ours)
     return found
 end
 
 -- Looks whether there is room for `cost` more slots. `fraction` is below 1 for the pre-warm lane, which may fill this
 -- part of each limit whatever the interactive asks do. Replies {retry_at: when to ask again, 0 where there is room now;
--- code, text: why not; count, span, used: of the tightest limit, where slots were counted; is_certain: a slot that
+-- code, text: why not; count, span, used, others: of the tightest limit, where slots were counted; is_certain: a slot that
 -- starts at retry_at can be promised; paced: for the pre-warm lane, span -> when it may take the next slot after this
 -- one}.
 local function look(window, now, cost, fraction)
@@ -176,7 +177,7 @@ local function look(window, now, cost, fraction)
             status.retry_at, status.code, status.text = found.free_at, found.code, found.text
         end
         if not status.count or limit[1] - found.used < status.count - status.used then
-            status.count, status.span, status.used = limit[1], limit[2], found.used
+            status.count, status.span, status.used, status.others = limit[1], limit[2], found.used, found.others
         end
     end
     local stop, words = stopped_by(window.order, window.is_for_new)

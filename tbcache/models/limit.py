@@ -98,6 +98,8 @@ class RateLimitStatus:
 
     ``allowed`` is how many requests the window allows; ``reset_at`` is when the
     next slot that is in use comes free (UTC; now, if none is in use).
+    ``left_to_others`` is the part of ``used`` that is left to others who use the same key, by the upstream's
+    headers or after a refusal.
     """
 
     source: str
@@ -108,3 +110,4 @@ class RateLimitStatus:
     is_limited: bool
     window_seconds: float = 0.0
     reason: str | None = None
+    left_to_others: int = 0

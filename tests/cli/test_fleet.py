@@ -164,6 +164,20 @@ def test_no_password_in_an_address_is_shown(server: Server, cli: Callable[..., D
     assert found["base_url"] == "http://127.0.0.1:1/x"
 
 
+def test_what_is_left_to_others_is_told_apart_from_what_was_sent(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """After a refusal a hundred were used of two requests, and nothing said whose the others were."""
+    RateLimiter(get_source("stocktwits", settings), store).check_rate_limit(cost=2)
+    next_at = int((time.time() + 60) * 1e6)
+    learned = {"learned:60000000": 20, "learned_next:60000000": next_at}
+    store.client.hset(store.keys.state("stocktwits"), mapping=learned)
+    (limit,) = cli("limits", "show", "stocktwits", REDIS_URL=server.url).data[0]["limits"]
+    assert (limit["used"], limit["left_to_others"], limit["remaining"]) == (22, 20, 38)
+    shown = cli("limits", "show", "stocktwits", is_terminal=True, REDIS_URL=server.url, COLUMNS="120")
+    assert "22 (20 left to others)" in shown.out
+
+
 def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
     server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
 ) -> None:

@@ -15,6 +15,10 @@ class LimitStatus(Schema):
     limit: str = Field(examples=["300/15m"])
     allowed: int = Field(validation_alias="count")
     used: int | None
+    left_to_others: int | None = Field(
+        description="The part of `used` that is left to others with the same key, by the upstream's headers "
+        "or after a refusal."
+    )
     remaining: int | None
     reset_at: datetime | None = Field(description="When the next slot in use comes free; null where none is.")
     is_limited: bool | None
