@@ -17,20 +17,23 @@ MOST_IDS = 100_000
 
 
 class Billed:
-    """The ids of each source. They are those of one UTC day, which is counted from the Unix epoch."""
+    """The ids of each source. They are those of one UTC day, which is counted from the Unix epoch, and of one
+    ``epoch`` of the source's window: where Redis has lost its data, it bills all items anew, and so does this
+    process.
+    """
 
     def __init__(self) -> None:
-        self._days: dict[str, tuple[int, set[str]]] = {}
+        self._days: dict[str, tuple[int, str, set[str]]] = {}
 
-    def due(self, source: str, day: int, bill: Bill) -> Bill:
+    def due(self, source: str, day: int, epoch: str, bill: Bill) -> Bill:
         """``bill`` without the items that were counted before. The others count as counted from now on."""
-        before = self._of(source, day)
+        before = self._of(source, day, epoch)
         once = {id: price for id, price in bill.once.items() if id not in before}
         before.update(once)
         return replace(bill, once=once)
 
-    def _of(self, source: str, day: int) -> set[str]:
+    def _of(self, source: str, day: int, epoch: str) -> set[str]:
         kept = self._days.get(source)
-        if kept is None or kept[0] != day or len(kept[1]) > MOST_IDS:
-            kept = self._days[source] = day, set()
-        return kept[1]
+        if kept is None or kept[:2] != (day, epoch) or len(kept[2]) > MOST_IDS:
+            kept = self._days[source] = day, epoch, set()
+        return kept[2]

@@ -31,7 +31,7 @@ class Figures:
         """Record a bill that Redis has counted, so that it is not counted again while Redis is away; and in
         whose name it was run up.
         """
-        self._pay(grant, to_micros(self._billed.due(grant.ask.source.name, day, bill).most))
+        self._pay(grant, to_micros(self._due(grant, day, bill).most))
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
         """Count the verdict on an ask, if it is somebody's."""
@@ -52,11 +52,16 @@ class Figures:
     def count_bill(self, grant: Grant, bill: Bill) -> None:
         """Count what was paid, without the items that were billed earlier today."""
         name = grant.ask.source.name
-        due = self._billed.due(name, day_of(self._store.clock.today), bill)
+        due = self._due(grant, day_of(self._store.clock.today), bill)
         if due.most:
             self._monitor.bill(name, due)
             self._pay(grant, to_micros(due.most))
             self._limiter.process_window(name).purse.pay(to_micros(due.most))
+
+    def _due(self, grant: Grant, day: int, bill: Bill) -> Bill:
+        """``bill`` without the items that were counted before."""
+        name = grant.ask.source.name
+        return self._billed.due(name, day, self._limiter.epochs.of(name), bill)
 
     def _pay(self, grant: Grant, micros: int) -> None:
         name = grant.ask.source.name

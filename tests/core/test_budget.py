@@ -241,10 +241,10 @@ def test_what_was_read_is_remembered_for_its_day_and_is_bounded(monkeypatch: pyt
     """The next day everything is billed again, and a process that reads for days stays small."""
     monkeypatch.setattr(billed, "MOST_IDS", 2)
     seen, bill = billed.Billed(), Price(per_item=1.0, daily_dedupe=True).bill
-    assert seen.due("twitter", 1, bill(["1", "2"])).most == 2
-    assert seen.due("twitter", 1, bill(["2", "3"])).most == 1
-    assert seen.due("twitter", 1, bill(["2"])).most == 1
-    assert seen.due("twitter", 2, bill(["2"])).most == 1
+    assert seen.due("twitter", 1, "a", bill(["1", "2"])).most == 2
+    assert seen.due("twitter", 1, "a", bill(["2", "3"])).most == 1
+    assert seen.due("twitter", 1, "a", bill(["2"])).most == 1
+    assert seen.due("twitter", 2, "a", bill(["2"])).most == 1
 
 
 def test_one_that_was_told_of_no_money_spends_none(proxy: Proxy) -> None:

@@ -24,6 +24,7 @@ from tbcache.models.error import (
 from tbcache.models.price import Price
 from tbcache.providers.twitter import TwitterProvider
 from tbcache.settings import Settings
+from tbcache.store import Store
 from tests.core.conftest import TWITTER, Upstream, item
 from tests.today import set_today
 
@@ -56,6 +57,19 @@ def test_the_users_of_an_answer_are_billed_to_its_source(pipeline: Pipeline) -> 
 
 
 AAPL = FetchRequest("twitter", "AAPL")
+
+
+def test_what_redis_has_lost_is_paid_for_anew_by_callers_as_well(pipeline: Pipeline, store: Store) -> None:
+    """The bill of the day counts it anew; what callers had paid "at most" was less than what was spent."""
+    source = replace(TWITTER, price=Price(per_item=0.005, daily_dedupe=True))
+    upstream = Upstream(source, answer=lambda cursor: Page((item("1"), item("2"))))
+    monitor = pipeline.admission._monitor
+    for _ in range(2):
+        pipeline.run(upstream, AAPL)
+        monitor.callers.flush()
+        (caller,) = monitor.get_caller_metrics("twitter").values()
+        assert caller.cost_most == monitor.get_source_metrics("twitter").cost_today == pytest.approx(0.01)
+        store.client.flushall()
 
 
 @pytest.fixture(autouse=True)
