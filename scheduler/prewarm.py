@@ -142,7 +142,7 @@ class Prewarm:
     def _able(self, source: Source, requests: Sequence[FetchRequest]) -> list[FetchRequest]:
         """Those of which something may come: what lies in a plan's delay is shut or open as one."""
         late = [one for one in requests if one.hours <= source.delay_hours]
-        is_shut = any(run(self._delay.is_shut(source, one)) for one in late[:1])
+        is_shut = any(run(self._delay.why_shut(source, one)) for one in late[:1])
         return [one for one in requests if not is_shut or one.hours > source.delay_hours]
 
     def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Freshness]]:

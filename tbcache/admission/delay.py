@@ -80,9 +80,16 @@ class PlanDelay:
         #: What this process wrote to Redis last, and when (monotonic).
         self._recorded: dict[str, tuple[bytes, float]] = {}
 
-    async def is_shut(self, source: Source, request: FetchRequest) -> bool:
-        """True where ``request`` would bring nothing, by what is known, or while that is being found out."""
-        return _lies_within(source, request) and _shuts(await self._finding(source.name), request.symbol)
+    async def why_shut(self, source: Source, request: FetchRequest) -> str | None:
+        """Why nothing is sent for ``request``: it would bring nothing ("plan_delay"), or whether it would is
+        being found out ("plan_unknown"); None where it is sent.
+        """
+        if not _lies_within(source, request):
+            return None
+        finding = await self._finding(source.name)
+        if not _shuts(finding, request.symbol):
+            return None
+        return "plan_delay" if finding == LATE else "plan_unknown"
 
     async def reach(self, source: Source, request: FetchRequest) -> Reach | None:
         """What to send for ``request``; None where nothing is to be sent, as another is finding out."""

@@ -88,6 +88,8 @@ def _why_none(answer: SymbolSentiment) -> str | None:
     hours = f"{answer.hours} hours"
     if answer.reason == "plan_delay" and not answer.count:
         return f"the {hours} lie within the delay of its plan"
+    if answer.reason == "plan_unknown" and not answer.count:
+        return "whether its plan's items come late is being found out"
     if not answer.count:
         return f"no items in {hours}" if answer.coverage else f"nothing of the {hours} is known"
     return "none of its items counts and has a score" if answer.score is None else None

@@ -37,7 +37,7 @@ from tbcache.fetch.job import Answered, Attempt, Job, Loaded
 from tbcache.fetch.outbox import AnswerSink, get_outbox
 from tbcache.fetch.pack import Packs
 from tbcache.fetch.reader import TooLate, Upstream, closing
-from tbcache.fetch.sentiment import SentimentJob, delayed
+from tbcache.fetch.sentiment import SentimentJob, unasked
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.asker import tell_load, tell_wait
 from tbcache.io.deadline import seconds_left
@@ -129,9 +129,9 @@ class Pipeline:
         request = cast("FetchRequest", ask.request)
         if ask.lane == "interactive":
             self._popularity.record(request.key)
-        if await self.admission.delay.is_shut(upstream.source, request):
+        if why := await self.admission.delay.why_shut(upstream.source, request):
             await self.admission.give_back(ask)
-            nothing = delayed(upstream, request, self.admission.now)
+            nothing = unasked(upstream, request, self.admission.now, why)
             return self._outcome(request, Answered(nothing, "cache"))
         job = SentimentJob(upstream, request, self.admission, self._outbox, self._packs)
         return self._outcome(request, await self.travel(job, ask))

@@ -73,7 +73,8 @@ class SentimentJob:
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = await self._admission.delay.reach(self.source, self.request)
         if reach is None:
-            empty = delayed(self._upstream, self.request, self._admission.now)
+            why = await self._admission.delay.why_shut(self.source, self.request)
+            empty = unasked(self._upstream, self.request, self._admission.now, why or "plan_unknown")
             return Loaded(empty, attempt.grant, Settlement())
         timeline = attempt.grant.timeline
         known = None if timeline is None else await world().offload(lambda: record_of(timeline, self.request))
@@ -209,6 +210,6 @@ def _derived(upstream: Upstream, request: FetchRequest, packed: bytes) -> Derive
     return Derived(sentiment, encode_sentiment(sentiment), answer)
 
 
-def delayed(upstream: Upstream, request: FetchRequest, as_of: datetime) -> SymbolSentiment:
-    """The empty answer, where the plan's delay hides all the hours that were asked for."""
-    return nothing(request, as_of, "plan_delay", name_of(upstream.analyzer))
+def unasked(upstream: Upstream, request: FetchRequest, as_of: datetime, why: str) -> SymbolSentiment:
+    """The empty answer, where the plan's delay hides all the hours that were asked for, or may do so."""
+    return nothing(request, as_of, why, name_of(upstream.analyzer))

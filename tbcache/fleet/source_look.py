@@ -90,7 +90,7 @@ class SourceLook:
         is_limited = outline.state == "ok" and any(limit.remaining == 0 for limit in limits)
         common = listed(source, goes_by)
         # Where the hours that are kept warm lie in the plan's delay, there is nothing to keep.
-        is_shut = any(run(self._delay.is_shut(source, request)) for request in common[:1])
+        is_shut = any(run(self._delay.why_shut(source, request)) for request in common[:1])
         answers = covering(snapshot.kept[source.name])
         usage, recent = sure(self._store, self._monitor.get_source_metrics(source.name)), outline.recent
         mean = recent.latency_mean if recent else None

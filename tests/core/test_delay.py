@@ -67,10 +67,10 @@ def used(store: Store) -> int:
 def test_what_lies_in_the_plans_delay_is_asked_for_twice_a_day(pipeline: Pipeline, store: Store) -> None:
     """2,880 requests a day would come back empty by construction; the answer says why it has nothing."""
     free = News(replace(SOURCE, limits=(Limit(2, 60.0),)), ages=LATE)
-    for symbol in ("AAPL", "AAPL", "MSFT", "TSLA"):
+    for symbol, known in (("AAPL", "delay"), ("AAPL", "unknown"), ("MSFT", "delay"), ("TSLA", "delay")):
         # No slot is left for any but the first two.
         outcome = pipeline.run(free, ask(symbol), patience=0.0)
-        assert (outcome.sentiment.reason, outcome.sentiment.score) == ("plan_delay", None)
+        assert (outcome.sentiment.reason, outcome.sentiment.score) == (f"plan_{known}", None)
         assert (outcome.complete, outcome.covered_hours) == (False, 0.0)
     # Further back than the delay: so the asks show what came before.
     assert free.asked == [48, 48]
@@ -114,16 +114,17 @@ def test_while_one_finds_out_the_others_do_not_ask(pipeline: Pipeline, delay: An
     """Ten common symbols that are due at once are one request."""
     assert delay.reach(SOURCE, ask("MSFT")) is not None
     free = News(ages=LATE)
-    assert pipeline.run(free, ask("AAPL")).sentiment.reason == "plan_delay"
+    # Nobody knows yet that they come late.
+    assert pipeline.run(free, ask("AAPL")).sentiment.reason == "plan_unknown"
     assert free.asked == []
 
 
 def test_too_few_articles_settle_nothing_for_the_day(pipeline: Pipeline, store: Store, delay: Any) -> None:
     """A symbol that is seldom written of has none of today on any plan."""
     pipeline.run(News(ages=RARE), ask("AAPL"))
-    assert not delay.is_shut(SOURCE, ask("MSFT"))
+    assert not delay.why_shut(SOURCE, ask("MSFT"))
     pipeline.run(News(ages=LATE), ask("MSFT"))
-    assert not delay.is_shut(SOURCE, ask("TSLA"))
+    assert not delay.why_shut(SOURCE, ask("TSLA"))
     pipeline.run(News(ages=LATE), ask("TSLA"))
     assert store.client.pttl(store.keys.delay("news")) / 1000 > delay_module.UNSURE_SECONDS
 
@@ -153,7 +154,7 @@ def test_an_article_of_tomorrow_does_not_show_a_plan_without_a_delay(pipeline: P
     """One wrong date would make every empty answer of a late plan a complete one, for a day."""
     for symbol in ("ODD", "AAPL"):
         pipeline.run(News(ages=(-3.0, *LATE)), ask(symbol, 48))
-    assert delay.is_shut(SOURCE, ask("MSFT"))
+    assert delay.why_shut(SOURCE, ask("MSFT"))
 
 
 def test_others_find_out_where_an_ask_has_failed(pipeline: Pipeline) -> None:
@@ -172,10 +173,10 @@ def test_a_plan_that_was_changed_is_noticed_by_the_next_answer(pipeline: Pipelin
     """Whoever pays gets the news of today with the first request that shows them, and the reverse."""
     pipeline.run(News(ages=LATE), ask("AAPL"))
     pipeline.run(News(ages=PROMPT), ask("AAPL", 72))
-    assert not delay.is_shut(SOURCE, ask("MSFT"))
+    assert not delay.why_shut(SOURCE, ask("MSFT"))
     for symbol in ("TSLA", "AMD"):
         pipeline.run(News(ages=LATE), ask(symbol, 72))
-    assert delay.is_shut(SOURCE, ask("MSFT"))
+    assert delay.why_shut(SOURCE, ask("MSFT"))
 
 
 def test_without_redis_each_process_learns_it_by_itself(settings: Settings) -> None:
@@ -227,4 +228,4 @@ def test_items_at_the_very_edge_of_the_delay_show_nothing(delay: Any) -> None:
     now = datetime.now(UTC)
     assert delay.reach(SOURCE, ask()) is not None
     delay.learn(SOURCE, ask(hours=48), [_aged(23.9, now), *(_aged(25.0 + n, now) for n in range(9))], now)
-    assert delay.is_shut(SOURCE, ask())
+    assert delay.why_shut(SOURCE, ask())

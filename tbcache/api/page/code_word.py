@@ -17,6 +17,7 @@ _REASONS = {
     "no_times": "items do not say when they are of",
     "repeated_page": "the upstream went in circles",
     "plan_delay": "the plan's items come late",
+    "plan_unknown": "whether the plan's items come late is being found out",
 }
 #: What a rule takes out.
 _RULES = {
