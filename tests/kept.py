@@ -12,11 +12,14 @@ from tbcache.store.codec import encode_sentiment
 from tbcache.store.envelope import seal
 
 
-def keep(store: Store, symbol: str, covered: float, *, fresh: float = 300, age: float = 0) -> None:
-    """Reddit's answer of 24 hours, of which so many are known; ``fresh`` and ``age`` are in seconds."""
+def keep(
+    store: Store, symbol: str, covered: float, *, fresh: float = 300, age: float = 0, is_empty: bool = False
+) -> None:
+    """Reddit's answer of 24 hours, of which so many are known; ``fresh`` and ``age`` are in seconds.
+    ``is_empty``: nobody has written anything."""
     now = utc_now() - timedelta(seconds=age)
     since = now - timedelta(hours=covered)
-    figures = (0.25, 8, 5, 1, 2)
+    figures = (None, 0, 0, 0, 0) if is_empty else (0.25, 8, 5, 1, 2)
     is_complete = covered == 24
     answer = SymbolSentiment("reddit", symbol, 24, *figures, now, is_complete, since, "any/1", None)
     until = int((time.time() + fresh) * 1e6)

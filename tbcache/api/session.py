@@ -23,18 +23,18 @@ def new_session(token: SecretStr) -> str:
     return f"{until}.{_seal(token, until)}"
 
 
-def has_session(headers: Headers, token: SecretStr) -> bool:
-    """True where ``headers`` have a cookie of ours that has not expired."""
-    return any(_is_sealed(value, token) for value in _values(headers))
+def session_seconds(headers: Headers, token: SecretStr) -> float:
+    """For how long a cookie of ours in ``headers`` lets in; 0.0 where there is none, or it has expired."""
+    return max((_seconds(value, token) for value in _values(headers)), default=0.0)
 
 
-def _is_sealed(value: str, token: SecretStr) -> bool:
+def _seconds(value: str, token: SecretStr) -> float:
     until, _, seal = value.partition(".")
     if not (until.isdecimal() and until.isascii() and len(until) < 12):
-        return False
+        return 0.0
     # The seal is compared in any case, so that the time it takes says nothing.
     is_ours = hmac.compare_digest(seal.encode("latin-1", "replace"), _seal(token, int(until)).encode())
-    return is_ours and int(until) > time.time()
+    return max(0.0, int(until) - time.time()) if is_ours else 0.0
 
 
 def _seal(token: SecretStr, until: int) -> str:

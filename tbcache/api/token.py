@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal, Self
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from tbcache.api.session import has_session
+from tbcache.api.session import session_seconds
 from tbcache.settings import Settings
 
 #: "act" is to change something, or to ask what may cost money; who may do that may read as well.
@@ -39,7 +40,13 @@ class Tokens:
 
     def scope_of_page(self, headers: Headers) -> Scope | None:
         """What the token in ``headers`` allows, or the session of the page; None without one of ours."""
-        return self._scope(headers, lambda *shown: _has_token(*shown) or has_session(*shown))
+        return self._scope(headers, lambda *shown: _has_token(*shown) or session_seconds(*shown) > 0)
+
+    def seconds_of_page(self, headers: Headers) -> float:
+        """For how long what ``headers`` show lets in: a token for ever, a session until it ends."""
+        if self.scope_of(headers) is not None:
+            return math.inf
+        return max(session_seconds(headers, token) for token in (self.act, self.read) if token)
 
     def _scope(self, headers: Headers, has_shown: Callable[[Headers, SecretStr], bool]) -> Scope | None:
         may_act, may_read = (

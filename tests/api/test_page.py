@@ -234,6 +234,10 @@ def test_a_symbols_page_shows_what_each_cache_has_and_fetches_nothing(
     assert "+0.25" in seen
     assert "12.0 of 24 hours" in seen
     assert "Nothing is kept." in seen
+    # All hours are known, and nobody has written anything: that is no good answer.
+    keep(store, "QUIET", 24, is_empty=True)
+    quiet = _card_of(client, "QUIET")
+    assert ("reddit empty" in quiet, "100%" in quiet) == (True, False)
     assert monitor.get_source_metrics("reddit").requests_today == 0
 
 
@@ -408,6 +412,9 @@ def test_a_stranger_logs_in_once_and_is_let_in_until_the_session_ends(
     # Of the session alone: what else runs in this process would take the servers' clocks for wrong.
     with mock.patch.object(session, "time", SimpleNamespace(time=lambda: later)):
         assert client.get("/source/reddit", headers=kept).status_code == 401
+    # A page that is open stands still from then on, and says why.
+    with mock.patch.object(session, "time", SimpleNamespace(time=lambda: later - 2)):
+        assert "the session has ended" in client.get("/live/head", headers=kept).text
     client.cookies.clear()
     assert client.get("/source/reddit", headers=kept).status_code == 200
     # Each page has the way in and out, and the way back.
@@ -463,12 +470,16 @@ def test_nothing_is_done_before_somebody_says_that_he_is_sure(
     for number in range(3):
         cache.set(f"news:{number}", number)
     cache.set("reddit:1", 1)
-    asked = text_of(act(client, "clear", pattern="news:*", back="/source/news").text)
+    form = act(client, "clear", pattern="news:*", back="/source/news").text
+    asked = text_of(form)
     assert "Remove the 3 cached values that match news:*?" in asked
     assert "tbcache cache clear 'news:*'" in asked
     assert cache.get("news:1") == 1
-    done = act(client, "clear", pattern="news:*", back="/source/news", sure="yes")
-    assert "3 cached values are removed." in text_of(done.text)
+    # A clear is of all up to now: what is being fetched is not kept either.
+    cache.set("news:late", 1)
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form))
+    done = act(client, "clear", **fields)
+    assert "4 cached values are removed; 1 of them had come since you were asked." in text_of(done.text)
     assert 'href="/source/news"' in done.text
     assert (cache.get("news:1"), cache.get("reddit:1")) == (None, 1)
 
@@ -515,6 +526,9 @@ def test_what_was_done_is_not_done_again_by_who_loads_the_page_again(client: Tes
         assert "reddit is paused." in text_of(page)
         assert 'href="/source/reddit"' in page
     assert text_of(client.get("/audit").text).count("queue.pause") == 1
+    # Another tab does something, and this one is loaded again.
+    assert "stocktwits is paused." in text_of(act(client, "pause", source="stocktwits", sure="yes").text)
+    assert "The audit has what was done." in text_of(client.get(sent.headers["location"]).text)
     client.cookies.clear()
     assert "The audit has what was done." in text_of(client.get("/done/pause?back=//evil.example").text)
     assert "evil" not in client.get("/done/pause?back=//evil.example").text

@@ -17,6 +17,7 @@ from tbcache.api.page.render import page
 from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
+from tbcache.io import random_id
 from tbcache.models.error import InvalidRequest
 
 VERBS: Mapping[str, Verb] = {
@@ -25,8 +26,8 @@ VERBS: Mapping[str, Verb] = {
     **cache_verb.VERBS,
     **caller_verb.VERBS,
 }
-#: What was done is told by a cookie, which no link can forge as it could a query: for so long, in so many
-#: characters.
+#: What was done last is told by a cookie, which no link can forge as it could a query: for so long, in so
+#: many characters. Before it stands the act that it is of: another tab may have done something since.
 DONE, DONE_SECONDS, MOST_TEXT = "tbcache_done", 300, 600
 
 router = APIRouter(include_in_schema=False)
@@ -54,12 +55,15 @@ async def act(request: Request, context: Ctx, name: str) -> Response:
         now = await asyncio.to_thread(lambda: do.operator.now(do.source))
         fields |= {"until": str(round(now.timestamp() * 1_000_000))}
     asked = await asyncio.to_thread(verb.ask, do)
+    question = Question(asked) if isinstance(asked, str) else asked
+    if question.of:
+        fields |= {"count": str(question.of)}
     return page(
         "sure.html",
         422 if wrong else 200,
         verb=verb,
         name=name,
-        question=Question(asked) if isinstance(asked, str) else asked,
+        question=question,
         wrong=wrong,
         by=name_of(request, fields),
         back=back,
@@ -75,17 +79,21 @@ def _asked(verb: Verb) -> tuple[str, ...]:
 
 
 @router.get("/done/{name}")
-def done(request: Request, name: str, back: str = "/") -> HTMLResponse:
-    """What was done; by now only the audit has it where that was long ago."""
-    text = unquote(request.cookies.get(DONE, "")) or "The audit has what was done."
-    return page("done.html", verb=_verb(name), text=text, back=local_path(back))
+def done(request: Request, name: str, back: str = "/", of: str = "") -> HTMLResponse:
+    """What was done; by now only the audit has it where that was long ago, or more was done since."""
+    act, _, text = request.cookies.get(DONE, "").partition(".")
+    said = unquote(text) if act == of else ""
+    return page(
+        "done.html", verb=_verb(name), text=said or "The audit has what was done.", back=local_path(back)
+    )
 
 
 def _done(request: Request, name: str, text: str, back: str, fields: Mapping[str, str]) -> Response:
-    answer = RedirectResponse(f"/done/{name}?{urlencode({'back': back})}", 303)
+    act = random_id(8)
+    answer = RedirectResponse(f"/done/{name}?{urlencode({'back': back, 'of': act})}", 303)
     answer.set_cookie(
         DONE,
-        quote(text[:MOST_TEXT], safe=""),
+        f"{act}.{quote(text[:MOST_TEXT], safe='')}",
         max_age=DONE_SECONDS,
         path="/done",
         httponly=True,

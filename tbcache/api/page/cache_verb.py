@@ -8,6 +8,7 @@ from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.words import age, many
 from tbcache.models import FetchRequest
 from tbcache.models.size import size
+from tbcache.models.untrusted import whole_number
 
 #: So many values are listed beside the question.
 MOST_LISTED = 20
@@ -53,7 +54,10 @@ def _ask_clear(do: Doing) -> Question:
 
 def _clear(do: Doing) -> str:
     count = do.operator.clear(do.field("pattern"))
-    return f"{many(count, 'cached value')} {'is' if count == 1 else 'are'} removed."
+    asked = whole_number(do.fields.get("count"))
+    more = 0 if asked is None else count - asked
+    since = f"; {more:,} of them had come since you were asked" if more > 0 else ""
+    return f"{many(count, 'cached value')} {'is' if count == 1 else 'are'} removed{since}."
 
 
 _OTHER_PATTERN = ("pattern", "Another pattern, like news:GME:*")

@@ -99,9 +99,9 @@ class Live:
         self._looked_at = -math.inf
 
     @contextmanager
-    def watching(self, name: str, draw: Draw) -> Iterator[AsyncIterator[bytes]]:
-        """The messages of the page ``name``, for as long as this is open: all of it at first, and then what
-        has changed.
+    def watching(self, name: str, draw: Draw, seconds: float = math.inf) -> Iterator[AsyncIterator[bytes]]:
+        """The messages of the page ``name``, for as long as this is open, and no longer than ``seconds``: all
+        of it at first, and then what has changed.
 
         Raises:
           Full: as many watch as may.
@@ -113,21 +113,22 @@ class Live:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._go_on_looking())
         try:
-            yield self._messages(page)
+            yield self._messages(page, time.monotonic() + seconds)
         finally:
             page.watchers -= 1
             if not page.watchers:
                 self._pages.pop(name, None)
 
-    async def _messages(self, page: _Watched) -> AsyncIterator[bytes]:
+    async def _messages(self, page: _Watched, until: float) -> AsyncIterator[bytes]:
         seen = -1
-        while True:
+        while time.monotonic() < until:
             looked = self._looked
             if page.number and page.number != seen:
                 text = page.changes if page.number == seen + 1 else message(page.parts)
                 seen = page.number
                 yield text
             await looked.wait()
+        yield _stands_still("the session has ended, and this page stands still: reload it to log in")
 
     async def _go_on_looking(self) -> None:
         while self._pages:
@@ -150,14 +151,15 @@ class Live:
 
 
 class Stream(EventSourceResponse):
-    """What changes of a page, each second, until its reader goes; 503 where as many watch as may.
+    """What changes of a page, each second, until its reader goes, for so many ``seconds`` at most; 503 where
+    as many watch as may.
 
     A browser's stream goes on asking by itself after that, and the page says meanwhile that it stands still.
     """
 
-    def __init__(self, live: Live, name: str, draw: Draw) -> None:
+    def __init__(self, live: Live, name: str, draw: Draw, seconds: float = math.inf) -> None:
         super().__init__(())
-        self._live, self._name, self._draw = live, name, draw
+        self._live, self._name, self._draw, self._seconds = live, name, draw, seconds
         self._apart: Callable[[], AbstractContextManager[None]] = nullcontext
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +168,8 @@ class Stream(EventSourceResponse):
 
     async def stream_response(self, send: Send) -> None:
         try:
-            with self._live.watching(self._name, self._draw) as messages, self._apart():
+            watching = self._live.watching(self._name, self._draw, self._seconds)
+            with watching as messages, self._apart():
                 self.body_iterator = messages
                 await super().stream_response(send)
         except Full:
@@ -180,7 +183,12 @@ async def _refusal(most: int) -> AsyncIterator[bytes]:
     text = (
         f"{most} pages are watched already, and no more may be: this one stands still. Reload it to see more"
     )
-    yield format_sse_event(data_str=text, event="full", retry=RETRY_SECONDS * 1000)
+    yield _stands_still(text)
+
+
+def _stands_still(text: str) -> bytes:
+    """Tells a page why nothing more comes; it asks again later."""
+    return format_sse_event(data_str=text, event="full", retry=RETRY_SECONDS * 1000)
 
 
 def _look(fleet: Fleet) -> Seen:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from fastapi import APIRouter, HTTPException, Request
 
+from tbcache.api.address import is_of_this_machine
+from tbcache.api.context import get_context
 from tbcache.api.page import (
     act,
     audit,
@@ -42,7 +45,14 @@ async def live(request: Request, name: str) -> Stream:
     draw = DRAWN.get(name) or await _draw_of_source(request, name)
     if draw is None:
         raise HTTPException(404)
-    return Stream(live_of(request), name, draw)
+    return Stream(live_of(request), name, draw, _seconds(request))
+
+
+def _seconds(request: Request) -> float:
+    """For how long whoever asks may watch: as long as its session lasts, where it is let in by one."""
+    tokens = get_context(request).tokens
+    is_by_place = not tokens.are_set or is_of_this_machine(request.scope, request.headers)
+    return math.inf if is_by_place else tokens.seconds_of_page(request.headers)
 
 
 async def _draw_of_source(request: Request, name: str) -> Draw | None:

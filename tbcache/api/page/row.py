@@ -120,11 +120,13 @@ def _cell(one: Kept, now: datetime) -> Cell:
         return Cell(symbol, "none", "none", None, f"{symbol}: no answer is kept")
     covered = found.covered_hours / one.request.hours
     left = (one.fresh_until - now).total_seconds()
-    is_fresh = left > 0
-    tone: Tone = ("good" if covered >= 0.95 else "fair") if is_fresh else "bad"
-    word = f"{covered:.0%}" if is_fresh else "stale"
+    is_fresh, is_whole = left > 0, covered >= 0.95
+    # All is known of it, and there is nothing: no score comes of that.
+    is_empty = is_whole and not found.count
+    tone: Tone = ("good" if is_whole and not is_empty else "fair") if is_fresh else "bad"
+    word = ("empty" if is_empty else f"{covered:.0%}") if is_fresh else "stale"
     title = (
-        f"{symbol}: {found.covered_hours:g} of {one.request.hours} hours known, "
+        f"{symbol}: {found.covered_hours:g} of {one.request.hours} hours known, with {found.count} items, "
         f"fresh until {one.fresh_until:%H:%M:%S} UTC"
     )
     return Cell(symbol, tone, word, covered, title, max(0.0, (now - found.as_of).total_seconds()))
