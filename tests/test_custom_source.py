@@ -287,7 +287,7 @@ def test_a_refusal_or_a_surprise_is_an_upstream_error(
         ("bluesky=mybot.source:Bluesky", "cannot be imported (No module named 'mybot.source')"),
         (
             "bluesky=mybot.sources:Blusky",
-            "cannot be imported (module 'mybot.sources' has no attribute 'Blusky'",
+            "cannot be imported (module 'mybot.sources' has no attribute 'Blusky'); did you mean 'Bluesky'?",
         ),
         ("bluesky=mybot.sources:item", "is no class"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -15,12 +16,14 @@ from tbcache.cli.moment import moment
 from tbcache.cli.option import AsJson, DataDir, SourceName
 from tbcache.cli.output import tell
 from tbcache.cli.progress import progress
-from tbcache.io import utc_now
+from tbcache.io import now, utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
 
 EXAMPLE = "Example: tbcache backfill stocktwits AAPL --since 7d"
 
 commands = typer.Typer()
+#: So often it says in a pipe how far it is.
+SAY_SECONDS = 10.0
 
 _WHY = {
     "recent": "what came within the last hour is left to `tbcache fetch`",
@@ -75,6 +78,7 @@ class _Pages:
     def __init__(self, start: datetime) -> None:
         self.advance: Callable[[float], None] = lambda more: None
         self._pages = self._items = 0
+        self._said_at = -math.inf
         self._start, self._reached = start, utc_now()
         self.hours = round((self._reached - start).total_seconds() / 3600)
 
@@ -83,7 +87,9 @@ class _Pages:
         self._items += items
         if since is None:
             return
-        if not sys.stderr.isatty():
+        # A line a page would fill the log of who lets it run for an hour.
+        if not sys.stderr.isatty() and now() - self._said_at >= SAY_SECONDS:
+            self._said_at = now()
             say(f"{self}; back to {since:%Y-%m-%d %H:%M}")
         self.advance(max(0.0, (self._reached - max(since, self._start)).total_seconds() / 3600))
         self._reached = min(self._reached, since)

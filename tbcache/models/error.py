@@ -65,8 +65,10 @@ class UnknownSource(ConfigurationError):
         super().__init__(f"unknown source {source!r}{self._hint()} (known: {listed})")
 
     def _hint(self) -> str:
+        module, dot, kind = self.source.rpartition(".")
         if ":" not in self.source:
-            return nearest(self.source, self.known)
+            of_ones_own = f"; a class of your own is written {module}:{kind}" if dot else ""
+            return nearest(self.source, self.known) or of_ones_own
         return f": give the class a name, with TBCACHE_SOURCES=mine={self.source}, and ask for 'mine'"
 
     def __reduce__(self) -> tuple[Any, ...]:

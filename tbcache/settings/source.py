@@ -377,7 +377,10 @@ def import_class(name: str, path: str) -> type:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error})") from None
+        near = nearest(attribute, vars(sys.modules[module])) if module in sys.modules else ""
+        raise ConfigurationError(
+            f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error}){near}"
+        ) from None
     if not isinstance(found, type):
         raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
     abstract = getattr(found, "__abstractmethods__", ())

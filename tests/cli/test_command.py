@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tbcache.cli.app import PLACES, load
+from tbcache.cli.backfill import _Pages
+from tbcache.io import utc_now
 from tbcache.models.version import __version__
 from tbcache.monitoring.presence import command_name
 from tbcache.settings import Settings
@@ -328,6 +330,15 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(
     again, told = pages_of(lambda: cli(*command, **variables))
     assert (again, told.err) == (0, "tbcache: 0 pages, 0 items; all is known\n")
     assert (told.data["pages"], told.data["items"], told.data["reached_at"]) == (0, 0, None)
+
+
+def test_a_backfill_in_a_pipe_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a page was one a second, for as long as it took."""
+    pages = _Pages(utc_now() - timedelta(days=7))
+    for _ in range(3):
+        pages.add(10, utc_now() - timedelta(hours=1))
+    assert capsys.readouterr().err.count("back to") == 1
+    assert f"{pages}" == "3 pages, 30 items"
 
 
 def test_a_backfill_of_what_costs_money_needs_a_budget(cli: Cli, fleet: dict[str, str]) -> None:

@@ -291,6 +291,7 @@ def test_a_stranger_records_and_checks(
         ("posts:Nobody", "cannot be imported (module 'posts' has no attribute 'Nobody'"),
         ("nowhere:Posts", "cannot be imported (No module named 'nowhere')"),
         ("twiter", "unknown source 'twiter'; did you mean 'twitter'?"),
+        ("posts.Posts", "unknown source 'posts.Posts'; a class of your own is written posts:Posts"),
     ],
 )
 @pytest.mark.usefixtures("own")
