@@ -47,11 +47,7 @@ class Line:
         asks = [JobAsk(one.message_id, one.encode(), "") for one in messages]
         run(
             put_all(
-                self._store,
-                "bench",
-                "news",
-                asks,
-                Wants(account_for(name or caller, self._settings.caller_weights)),
+                self._store, "news", asks, Wants(account_for(name or caller, self._settings.caller_weights))
             )
         )
 

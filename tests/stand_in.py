@@ -9,7 +9,7 @@ class Monitor:
     worker = "w"
 
     @property
-    def popularity(self) -> Monitor:
+    def ask_counts(self) -> Monitor:
         return self
 
     @property

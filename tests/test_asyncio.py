@@ -155,13 +155,27 @@ def test_what_is_given_from_memory_was_asked_for_as_well(sources: RunningSimulat
     async def main() -> None:
         provider = get_provider("news")
         await provider.fetch("AAPL")
-        monitor.popularity.flush()
         for _ in range(3):
             assert await provider.get_sentiment("AAPL")
 
     run(main())
-    monitor.popularity.flush()
+    monitor.flush()
     assert dict(monitor.popularity.most("news", 9)) == {"news:AAPL:24": 4}
+
+
+def test_what_is_queued_was_asked_for_as_well(sources: RunningSimulator, run: Run) -> None:
+    """A bot that has workers ask is a bot that asks."""
+    monitor = tbcache.get_usage_monitor()
+
+    async def main() -> None:
+        await get_provider("reddit").fetch("AAPL")
+        for symbol, states in (("AAPL", ["hit", "hit"]), ("MSFT", ["queued", "joined"])):
+            jobs = await enqueue("reddit", symbol), tbcache.enqueue("reddit", symbol)
+            assert [job.state for job in jobs] == states
+
+    run(main())
+    monitor.flush()
+    assert dict(monitor.popularity.most("reddit", 9)) == {"reddit:AAPL:24": 3, "reddit:MSFT:24": 2}
 
 
 def test_an_answer_that_covers_too_little_is_none(sources: RunningSimulator, run: Run) -> None:

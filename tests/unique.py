@@ -160,7 +160,7 @@ class Run:
         asks = [ask_for(FetchRequest(SOURCE, symbol), wants, "x") for symbol in symbols]
         clock: Any = SimpleNamespace(today=datetime.fromtimestamp(self.now, UTC), day=int(self.now) // 86_400)
         store: Any = SimpleNamespace(keys=KEYS, clock=clock, today=Today(KEYS, clock))
-        queued = self._client.run(ENQUEUE, _call(store, "w", SOURCE, asks, wants), self.now)
+        queued = self._client.run(ENQUEUE, _call(store, SOURCE, asks, wants), self.now)
         for symbol, one in zip(symbols, queued, strict=True):
             self._say(
                 "ask",

@@ -49,8 +49,6 @@ from tbcache.store.wire import to_micros
 #: So long (seconds) is waited before Redis is asked again for what it has refused.
 REFUSED_SECONDS = 0.25
 
-_ONE_HIT = {"hit": 1}
-
 
 class Admission:
     """Gives the verdicts of one process. ``admit.lua`` and ``settle.lua`` have the rules."""
@@ -67,11 +65,10 @@ class Admission:
         #: It knows which plans have items that come late.
         self.delay = PlanDelay(store)
         self._monitor = monitor
-        self.popularity = monitor.popularity
-        self.callers = monitor.callers
+        self.ask_counts = monitor.ask_counts
         self._figures = Figures(store, self._limiter, monitor)
         #: It reads the values that are expected to be fresh.
-        self.fresh = Fresh(store, self.count_hit)
+        self.fresh = Fresh(store)
         self._ids = itertools.count()
         self._prefix = f"{io.random_id(8)}."
         self._shared = SharedAdmission(store, settings, monitor, self._figures, self.fresh)
@@ -100,7 +97,10 @@ class Admission:
         try:
             is_hit_enough = not ask.needed and not ask.slot
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
-            return await self._shared.admit(ask, token) if hit is None else hit
+            if hit is None:
+                return await self._shared.admit(ask, token)
+            self._figures.count_verdict(ask, hit)
+            return hit
         except Unavailable:
             is_lost = self._limiter.process_window(ask.source.name).is_asked(token)
             verdict = self._fallback.admit(ask, token)
@@ -208,10 +208,6 @@ class Admission:
         """Give back the slot that the queue holds for ``ask``, which does not need it."""
         if ask.slot:
             await self._take_back(ask, ask.slot)
-
-    def count_hit(self, source: Source) -> None:
-        """Count a hit for which the script was not asked."""
-        self._monitor.count(source.name, _ONE_HIT)
 
     def count(self, source: Source, figures: Mapping[str, int]) -> None:
         """Add ``figures`` to the figures that ``source`` has today."""

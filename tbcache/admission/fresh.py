@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tbcache.admission.verdict import Hit
@@ -33,9 +32,8 @@ class Fresh:
     script of admission costs the server more, and is needed only where a request may go upstream.
     """
 
-    def __init__(self, store: Store, count_hit: Callable[[Source], None]) -> None:
-        """``count_hit`` counts a hit of :meth:`find`."""
-        self._store, self._count_hit = store, count_hit
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._seen: dict[str, _Seen] = {}
         #: The log of clears of each source, as it was last read.
         self.logs: dict[str, ClearLog] = {}
@@ -63,8 +61,6 @@ class Fresh:
             hit = self._opened(source, key, now_us, await self._store.send(seen.read))
         if hit is None:
             self._seen.pop(key, None)
-        else:
-            self._count_hit(source)
         return hit
 
     async def look(self, source: Source, key: str) -> Hit | None:

@@ -41,6 +41,11 @@ class Ask(NamedTuple):
         return self.request.timeline_key if isinstance(self.request, FetchRequest) else ""
 
     @property
+    def is_new(self) -> bool:
+        """False of a job's, which was counted as it was queued, and of a pre-warm, which nobody asks for."""
+        return self.slot is None and self.lane == "interactive"
+
+    @property
     def is_deep(self) -> bool:
         """True where the request fills older hours of the timeline, for which nobody waits."""
         return isinstance(self.request, FetchRequest) and self.request.is_deep

@@ -88,8 +88,7 @@ class Pipeline:
         self.admission = admission
         self._outbox = outbox
         self._packs = Packs()
-        self._popularity = admission.popularity
-        self._callers = admission.callers
+        self._counts = admission.ask_counts
         self._memory = admission.memory
 
     def run(
@@ -117,18 +116,20 @@ class Pipeline:
     ) -> Outcome:
         """Do what :meth:`run` does, as a coroutine."""
         patience = wait_seconds("patience", patience)
+        source = upstream.source
+        ask = Ask(source, request, lane, needed, slot, patience, can_fall_back=slot is None)
         if not needed and not slot:
-            known = self.recall(upstream.source, request) or await self.find(upstream.source, request)
+            known = self.recall(source, request, is_new=ask.is_new)
+            known = known or await self.find(source, request, is_new=ask.is_new)
             if known is not None:
                 return self._outcome(request, Answered(known, "cache"))
-        ask = Ask(upstream.source, request, lane, needed, slot, patience, can_fall_back=slot is None)
         return await self.fetch(upstream, ask)
 
     async def fetch(self, upstream: Upstream, ask: Ask) -> Outcome:
         """Do what :meth:`answer` does, for a request whose answer is not in the memory of this process."""
         request = cast("FetchRequest", ask.request)
-        if ask.lane == "interactive":
-            self._popularity.record(request.key)
+        if ask.is_new:
+            self._counts.record(upstream.source.name, "pending", request.key)
         if why := await self.admission.delay.why_shut(upstream.source, request):
             await self.admission.give_back(ask)
             nothing = unasked(upstream, request, self.admission.now, why)
@@ -167,9 +168,9 @@ class Pipeline:
             # A job that comes again has no answer yet: where it was tried too often, the queue counts it.
             is_of_queue = ask.slot is not None
             if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
-                self._callers.record(job.source.name, "failed")
+                self._counts.record(job.source.name, "failed")
             raise
-        self._callers.record(job.source.name, answered.origin)
+        self._counts.record(job.source.name, answered.origin)
         return answered
 
     async def _travel(self, job: Job[T], ask: Ask, admit: Admit) -> Answered[T]:
@@ -242,41 +243,46 @@ class Pipeline:
             raise AnswerPending(source, utc_now(), "its cached answer is damaged and cannot be removed")
         await world().sleep(REMOVAL_SECONDS)
 
-    def recall(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
+    def recall(self, source: Source, request: FetchRequest, *, is_new: bool = True) -> SymbolSentiment | None:
         """The answer that this process has in memory, while it is known to be fresh: a hit without a round
-        trip.
+        trip. ``is_new`` is that of an :class:`Ask`.
         """
-        kept = self.recall_kept(source, request.key, SymbolSentiment)
-        if kept is not None:
-            self._popularity.record(request.key)
-        return kept
+        return self.recall_kept(source, request.key, SymbolSentiment, request.key if is_new else "")
 
-    def recall_kept(self, source: Source, key: str, kind: type[T]) -> T | None:
-        """What a job of ``source`` has put into memory under ``key``, if it is a ``kind``."""
+    def recall_kept(self, source: Source, key: str, kind: type[T], counted: str = "") -> T | None:
+        """What a job of ``source`` has put into memory under ``key``, if it is a ``kind``. ``counted`` is by
+        what key the ask counts (see :class:`AskCounts`)."""
         if source.charge == "request":
             return None
         kept = self._memory.get(key)
         if not isinstance(kept, kind):
             return None
-        self.admission.count_hit(source)
+        self._counts.record(source.name, "memory", counted)
         return kept
 
-    async def find(self, source: Source, request: FetchRequest) -> SymbolSentiment | None:
-        """The answer in Redis, where a fresh one is expected there. Such a hit costs one MGET.
+    async def find(
+        self, source: Source, request: FetchRequest, *, is_new: bool = True
+    ) -> SymbolSentiment | None:
+        """The answer in Redis, where a fresh one is expected there. Such a hit costs one MGET. ``is_new`` is
+        that of an :class:`Ask`.
 
         None where there is none. Then :meth:`fetch` finds out what is to be done.
         """
         if request.hours <= source.delay_hours:
             return None
-        found = await self.find_kept(source, request.key, decode_sentiment, _as_it_is)
-        if found is not None:
-            self._popularity.record(request.key)
-        return found
+        counted = request.key if is_new else ""
+        return await self.find_kept(source, request.key, decode_sentiment, _as_it_is, counted)
 
     async def find_kept(
-        self, source: Source, key: str, read: Callable[[bytes], T], kept: Callable[[T, bytes], object]
+        self,
+        source: Source,
+        key: str,
+        read: Callable[[bytes], T],
+        kept: Callable[[T, bytes], object],
+        counted: str = "",
     ) -> T | None:
-        """Do what :meth:`find` does for any job, whose ``read`` and ``kept`` are given."""
+        """Do what :meth:`find` does for any job, whose ``read`` and ``kept`` are given; ``counted`` is as in
+        :meth:`recall_kept`."""
         memory = self._memory
         token = memory.begin(key) if memory.is_tracking else None
         try:
@@ -288,7 +294,7 @@ class Pipeline:
             return None
         if token is not None:
             memory.put(key, kept(value, hit.payload), hit.fresh_seconds, token, len(hit.payload))
-        self._callers.record(source.name, "cache")
+        self._counts.record(source.name, "hit", counted)
         return value
 
     def close(self) -> None:

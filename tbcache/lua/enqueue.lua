@@ -2,7 +2,6 @@
 --@include wake
 --@include envelope
 --@include queue
---@include usage
 --@include stop
 --@include token
 -- enqueue: queues jobs, or joins those that are queued for the same fetches. What is in the cache is replied, and
@@ -20,8 +19,6 @@
 -- KEYS  queue      (see queue.lua)
 --       state      of the source or the queue (see state.lua)
 --       clears     the log of clears (see clear.lua)
---       usage      HASH of the source's UTC day
---       callers    HASH of that day: "caller:cache" -> how many hits the caller had (monitoring/caller_usage.py)
 --       fence      the highest token of a leader (see token.lua)
 -- ARGV  token      the leader's who asks (see lead.lua); 0 for whoever leads nothing
 --       lane       "interactive" | "prewarm"
@@ -29,7 +26,6 @@
 --       charge     "fetch" | "request": then an answer that is in the cache needs a slot all the same
 --       needed     for how many seconds more the answers must be fresh; 0 for any that is
 --       after      the fetches must have begun after this moment (s); 0: whenever they have
---       worker     in whose name hits are counted
 --       caller     on whose account the jobs are; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
 --       is_requeued    they are dead letters: each that is still one is none any more, and waits again
@@ -39,14 +35,13 @@
 --                    letter) | "fenced", and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
-local MOST_CALLER_COUNTS, OTHER_CALLERS = 1000, '(others)'
 
 local now = server_time()
 -- Jobs begin by our clock: the asker's may be ahead of it.
 after = math.min(after, now / 1000000)
 local account = lane .. ' ' .. int(stride) .. ' ' .. caller
 local in_lane = lane == 'prewarm' and prewarm or interactive
-local hits, is_changed, is_moved, is_for_workers = 0, false, false, false
+local is_changed, is_moved, is_for_workers = false, false, false
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
 local is_drained = stop == 'drained'
 
@@ -314,7 +309,6 @@ local function ask(id, message, key)
         move(found[1], true)
     end
     if entry then
-        hits = hits + 1
         return reply_queued(words and found[1] or id, 'hit', entry)
     end
     if not words then
@@ -334,14 +328,6 @@ local function ask(id, message, key)
     return followed
 end
 
--- As caller_usage.py does for what is answered elsewhere: there is room for so many, and the rest is one caller's.
-local function count_hits_of_caller()
-    local is_counted = redis.pcall('HEXISTS', callers, caller .. ':cache') == 1
-    local there = redis.pcall('HLEN', callers)
-    local is_room = type(there) == 'number' and there < MOST_CALLER_COUNTS
-    count(callers, (is_counted or is_room) and caller or OTHER_CALLERS, 'cache', hits)
-end
-
 read_known()
 local queued = {}
 for at = 1, #asks, PARTS do
@@ -356,11 +342,5 @@ if is_moved then
 elseif is_changed then
     renew_ttls({jobs, lanes, delay_us > 0 and delayed or in_lane, tags_of(in_lane)})
     renew_ttls(is_there[keys] and {pending, keys} or {})
-end
-if hits > 0 then
-    count(usage, worker, 'hit', hits)
-    if caller ~= '' then
-        count_hits_of_caller()
-    end
 end
 return queued

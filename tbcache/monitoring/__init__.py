@@ -8,7 +8,7 @@ from tbcache.monitoring.caller_usage import CallerMetrics
 from tbcache.monitoring.counted import EDGES, Counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, latency_bucket
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
-from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor
+from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor, monitor_of
 from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.process import WorkerStatus
 
@@ -29,4 +29,5 @@ __all__ = [
     "day_metrics",
     "get_usage_monitor",
     "latency_bucket",
+    "monitor_of",
 ]

@@ -1,11 +1,50 @@
-"""Counts that are added to a hash in Redis, in which there is room for so many fields and no more."""
+"""Counts of this process, and a hash in Redis that they are added to, with room for so many each.
+
+They are hints: what a process has counted goes to Redis within a second, and is lost if that fails.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, TypeVar
 
+from tbcache.io.fork import renew_in_child
 from tbcache.store import Store
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Tally(Generic[K]):
+    """Counts of this process. It takes no lock, as a count that is lost does no harm."""
+
+    def __init__(self, most: int, wake: Callable[[], object]) -> None:
+        """There is room for ``most`` keys. ``wake`` is called where there is something to be sent, and was
+        nothing."""
+        self._most, self._wake = most, wake
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin with no counts: at the start, and in a forked child, whose parent sends its own."""
+        self._counts: dict[K, int] = {}
+
+    def add(self, key: K, by: int = 1, *, is_bounded: bool = True) -> bool:
+        """Add to the count of ``key``; False where that is a new one, and there is no room for it."""
+        counts = self._counts
+        if key in counts:
+            counts[key] += by
+            return True
+        if is_bounded and len(counts) >= self._most:
+            return False
+        counts[key] = by
+        if len(counts) == 1:
+            self._wake()
+        return True
+
+    def take(self) -> list[tuple[K, int]]:
+        """All that was counted since it was taken last."""
+        counts, self._counts = self._counts, {}
+        return list(counts.items())
 
 
 def add_counts(

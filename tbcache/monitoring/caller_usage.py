@@ -1,25 +1,25 @@
 """What each caller asks for, and where its answers come from.
 
-These counts are hints, as those of popularity.py. What a process answers from its own memory is not counted:
-such an answer costs nobody anything.
+What a process answers from its own memory is not counted: such an answer costs nobody anything.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from tbcache.models.caller import current_caller
 from tbcache.models.untrusted import printable, whole_number
-from tbcache.monitoring.bounded_hash import add_counts, read_counts
+from tbcache.monitoring.bounded_hash import Tally, add_counts, read_counts
 from tbcache.settings import Settings
 from tbcache.settings.caller import account_of
 from tbcache.store import Store
 from tbcache.store.wire import MICROS
 
 KEPT_SECONDS = 31 * 86400
-#: The most counts of a process between two heartbeats, and of a source in a day; the rest is one caller's.
+#: The most counts of a process within a second, and of a source in a day; the rest is one caller's.
 MOST_COUNTS = 1_000
 #: Whose the asks of the callers are for whom there is no room. No caller has such a name.
 OTHERS = "(others)"
@@ -33,7 +33,7 @@ class CallerMetrics:
 
     ``cost_most`` is what the loads that were begun in its name have cost at most (US dollars): an item that
     is billed once a day counts for each process that has read it. Who joined another's load paid nothing.
-    As the other counts it is a hint: what a process counts between two heartbeats is lost with it, and so is
+    As the other counts it is a hint: what a process has counted within a second is lost with it, and so is
     what it cannot tell Redis. The bill of a source is exact, and counted elsewhere.
     """
 
@@ -70,14 +70,15 @@ class CallerMetrics:
 class CallerUsage:
     """Counts the asks of this process by caller, and reads those of the fleet."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, wake: Callable[[], object]) -> None:
         self._store = store
         self._settings = settings
-        self._counted: dict[tuple[str, str | None, str], int] = {}
+        self._tally = Tally[tuple[str, str | None, str]](MOST_COUNTS, wake)
 
-    def record(self, source: str, origin: str) -> None:
-        """Count an ask that was answered by ``origin``: cache, stale, live or failed. It takes no lock."""
-        self._add(source, current_caller.get(), origin, 1)
+    def record(self, source: str, origin: str, name: str | None = None) -> None:
+        """Count an ask that was answered by ``origin`` (cache, stale, live or failed): that of a caller, or
+        of the thread's or task's."""
+        self._add(source, name or current_caller.get(), origin, 1)
 
     def fail(self, source: str, name: str | None) -> None:
         """Count that a caller, or the process itself, was left without an answer."""
@@ -89,9 +90,7 @@ class CallerUsage:
             self._add(source, name, PAID, micros)
 
     def _add(self, source: str, name: str | None, what: str, amount: int) -> None:
-        key, counted = (source, name, what), self._counted
-        if key in counted or len(counted) < MOST_COUNTS:
-            counted[key] = counted.get(key, 0) + amount
+        self._tally.add((source, name, what), amount)
 
     def flush(self) -> None:
         """Add the counts of this process to those in Redis.
@@ -99,9 +98,8 @@ class CallerUsage:
         Raises:
           Unavailable: Redis is away.
         """
-        counted, self._counted = self._counted, {}
         by_source: dict[str, Counter[str]] = {}
-        for (source, name, origin), asks in list(counted.items()):
+        for (source, name, origin), asks in self._tally.take():
             account = account_of(name or self._settings.own_caller, self._settings.caller_weights)
             by_source.setdefault(source, Counter())[f"{account}:{origin}"] += asks
         for source, asks_by in by_source.items():

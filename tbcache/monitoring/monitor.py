@@ -19,6 +19,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models.error import InvalidRequest
 from tbcache.models.price import Bill
 from tbcache.models.untrusted import printable, quoted, whole_number
+from tbcache.monitoring.ask_count import AskCounts
 from tbcache.monitoring.caller_usage import CallerMetrics, CallerUsage
 from tbcache.monitoring.counted import Counted, counted
 from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_metrics, recent_metrics
@@ -28,8 +29,8 @@ from tbcache.monitoring.presence import Presence, command_name, process_name
 from tbcache.monitoring.process import WorkerStatus, read_workers
 from tbcache.monitoring.recorder import Recorder
 from tbcache.monitoring.symbol_cost import SymbolCosts
-from tbcache.settings import Settings, check_name, get_settings, warn_of_near_miss
-from tbcache.store import Store, Unavailable, get_store
+from tbcache.settings import Settings, check_name, warn_of_near_miss
+from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.mark import Marks
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER
@@ -54,17 +55,19 @@ class UsageMonitor:
         self.renew()
         self._minutes = Minutes(store)
         self._totals = DayTotals(store)
-        self._recorder = Recorder(store, settings, process_name(settings))
+        self._recorder = Recorder(store, settings, process_name(settings), self._send_hints)
         self._presence = Presence(store, settings, self._recorder.worker)
         self.names = self._recorder.names
         #: How often which answer is asked for.
-        self.popularity = Popularity(store)
+        self.popularity = Popularity(store, self._recorder.wake)
         #: What each caller asks for.
-        self.callers = CallerUsage(store, settings)
+        self.callers = CallerUsage(store, settings, self._recorder.wake)
         #: What is paid for each symbol.
-        self.symbol_costs = SymbolCosts(store)
+        self.symbol_costs = SymbolCosts(store, self._recorder.wake)
         # The recorder's own: a hit counts itself, and pays for each call between.
         self.count = self._recorder.count
+        #: What is asked of this process.
+        self.ask_counts = AskCounts(self.popularity, self.callers, self.count)
         renew_in_child(self)
 
     def renew(self) -> None:
@@ -133,6 +136,12 @@ class UsageMonitor:
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         return self._recorder.flush()
+
+    def _send_hints(self) -> None:
+        for hints in (self.popularity, self.callers, self.symbol_costs):
+            # A key of one kind that may not be written must not hold up the others.
+            with contextlib.suppress(Refused):
+                hints.flush()
 
     def mark_minute(self, source: str) -> None:
         """See to it that what there was of ``source`` when this minute began is kept.
@@ -287,9 +296,6 @@ class UsageMonitor:
         with contextlib.suppress(Unavailable):
             self._presence.beat(role, started_at, workload or Workload())
             self._recorder.mark_minutes()
-            self.popularity.flush()
-            self.callers.flush()
-            self.symbol_costs.flush()
             self._presence.look_for_others()
 
     def leave(self) -> None:
@@ -305,10 +311,19 @@ class UsageMonitor:
             return []
 
 
+def monitor_of(store: Store) -> UsageMonitor:
+    """The usage monitor of ``store``, of which there is one."""
+    return store.beside(_monitor)
+
+
 @singleton
 def get_usage_monitor() -> UsageMonitor:
     """The usage monitor of this process."""
-    return UsageMonitor(get_store(), get_settings())
+    return monitor_of(get_store())
+
+
+def _monitor(store: Store) -> UsageMonitor:
+    return UsageMonitor(store, store.settings)
 
 
 def _micros_of(cost: object) -> int:

@@ -1,22 +1,19 @@
-"""How often each answer is asked for, so that what most callers ask for is kept warm, and is filled first.
-
-These counts are hints. What a process has counted goes to Redis with its next heartbeat, and is lost if that
-fails.
-"""
+"""How often each answer is asked for, so that what most callers ask for is kept warm, and is filled first."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from tbcache.models.untrusted import printable, whole_number
-from tbcache.monitoring.bounded_hash import add_counts, read_counts
+from tbcache.monitoring.bounded_hash import Tally, add_counts, read_counts
 from tbcache.store import Store
 
 HOUR_SECONDS = 3600.0
 KEPT_SECONDS = 2 * 3600
-#: The most keys that a process counts between two heartbeats, and the most of a source in an hour: whoever
+#: The most keys that a process counts within a second, and the most of a source in an hour: whoever
 #: asks for ever new symbols fills no Redis.
 MOST_KEYS = 1_000
 MOST_OF_SOURCE = 10_000
@@ -25,15 +22,14 @@ MOST_OF_SOURCE = 10_000
 class Popularity:
     """Counts the asks of this process, and reads those of the fleet in this hour and the one before."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._counted: dict[str, int] = {}
+    #: Count an ask for a cache key.
+    record: Callable[[str], object]
 
-    def record(self, key: str) -> None:
-        """Count an ask for a cache key. It takes no lock, as an ask that is not counted does no harm."""
-        counted = self._counted
-        if key in counted or len(counted) < MOST_KEYS:
-            counted[key] = counted.get(key, 0) + 1
+    def __init__(self, store: Store, wake: Callable[[], object]) -> None:
+        self._store = store
+        self._tally = Tally[str](MOST_KEYS, wake)
+        # The tally's own, as a hit that costs no round trip pays for each call between.
+        self.record = self._tally.add
 
     def flush(self) -> None:
         """Add the counts of this process to those in Redis.
@@ -41,11 +37,8 @@ class Popularity:
         Raises:
           Unavailable: Redis is away.
         """
-        counted, self._counted = self._counted, {}
-        if not counted:
-            return
         by_source: dict[str, dict[str, int]] = {}
-        for key, asks in list(counted.items()):
+        for key, asks in self._tally.take():
             by_source.setdefault(key.partition(":")[0], {})[key] = asks
         for source, asks_for in by_source.items():
             key = self._store.keys.asked(source, self._store.clock.today)

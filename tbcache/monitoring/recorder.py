@@ -7,7 +7,7 @@ import contextlib
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tbcache.io.background import BackgroundThread
@@ -41,14 +41,18 @@ class _Batch(NamedTuple):
 
 
 class Recorder:
-    """Counts in the name of ``worker``; what it has counted reaches Redis within a second."""
+    """Counts in the name of ``worker``; what it has counted reaches Redis within a second.
 
-    def __init__(self, store: Store, settings: Settings, worker: str) -> None:
+    ``send_hints`` sends with it what may be lost.
+    """
+
+    def __init__(self, store: Store, settings: Settings, worker: str, send_hints: Callable[[], None]) -> None:
         self.worker = worker
         self.names = Names(store)
         self.known = source_names(settings)
         self._store = store
         self._settings = settings
+        self._send_hints = send_hints
         self._minutes = Minutes(store)
         self.renew()
         self._is_known_at_exit = self._is_flushing = False
@@ -78,7 +82,7 @@ class Recorder:
             for metric, by in figures.items():
                 counter[metric] += by
         if not is_awaited:
-            self._start_flushing()
+            self.wake()
 
     def bill(self, source: str, bill: Bill) -> None:
         """Add what answers cost that were read while Redis was away.
@@ -98,7 +102,10 @@ class Recorder:
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         try:
-            return self._flush()
+            with self._flushing:
+                is_done = self._send_all()
+                self._send_hints()
+            return is_done
         except Unavailable:
             return False
 
@@ -166,7 +173,8 @@ class Recorder:
         dollars = self._settings.source(source).daily_budget if source in self.known else None
         return to_micros(dollars or 0)
 
-    def _start_flushing(self) -> None:
+    def wake(self) -> None:
+        """Have all be sent within a second."""
         if not self._is_known_at_exit:
             self._is_known_at_exit = True
             atexit.register(self.flush)

@@ -1,17 +1,17 @@
-"""What was paid for each symbol, at most. These figures are hints, as those of caller_usage.py."""
+"""What was paid for each symbol, at most."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from tbcache.models.untrusted import printable, whole_number
-from tbcache.monitoring.bounded_hash import add_counts, read_counts
+from tbcache.monitoring.bounded_hash import Tally, add_counts, read_counts
 from tbcache.store import Store
 
 KEPT_SECONDS = 31 * 86400
-#: The most symbols of a process between two heartbeats, and of a source in a day; the rest is one's.
+#: The most symbols of a process within a second, and of a source in a day; the rest is one's.
 MOST_SYMBOLS = 1_000
 #: Whose the rest is. No symbol is called so.
 OTHERS = "(others)"
@@ -20,30 +20,25 @@ OTHERS = "(others)"
 class SymbolCosts:
     """Adds up what this process pays by symbol, and reads what all have paid."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, wake: Callable[[], object]) -> None:
         self._store = store
-        self._paid: dict[tuple[str, str], int] = {}
+        self._tally = Tally[tuple[str, str]](MOST_SYMBOLS, wake)
 
     def pay(self, source: str, symbols: Sequence[str], micros: int) -> None:
-        """Count what a request cost at most (millionths of a dollar); several symbols pay a part each. It
-        takes no lock.
-        """
+        """Count what a request cost at most (millionths of a dollar); several symbols pay a part each."""
         part = micros // len(symbols)
         for symbol in symbols if part else ():
-            key, paid = (source, symbol), self._paid
-            if key not in paid and len(paid) >= MOST_SYMBOLS:
-                key = source, OTHERS
-            paid[key] = paid.get(key, 0) + part
+            if not self._tally.add((source, symbol), part):
+                self._tally.add((source, OTHERS), part, is_bounded=False)
 
     def flush(self) -> None:
         """Add it to what stands in Redis.
 
         Raises:
-          Unavailable: Redis is away, and these hints are lost.
+          Unavailable: Redis is away.
         """
-        paid, self._paid = self._paid, {}
         by_source: dict[str, dict[str, int]] = {}
-        for (source, symbol), micros in list(paid.items()):
+        for (source, symbol), micros in self._tally.take():
             by_source.setdefault(source, {})[symbol] = micros
         for source, symbols in by_source.items():
             key = self._store.keys.symbol_costs(source, self._store.clock.today)

@@ -13,6 +13,7 @@ from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.error import Paused
 from tbcache.models.untrusted import printable
+from tbcache.monitoring import monitor_of
 from tbcache.queue.account import Account
 from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
@@ -32,6 +33,7 @@ class Wants(NamedTuple):
     ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
     ``is_requeued``: they are dead letters, by the same ids. ``token`` is that of a leader who asks, 0 for
     anybody else. After ``valid_until`` (as ``after``; 0: never) a pre-warm is not run any more.
+    ``is_new`` is that of an :class:`tbcache.admission.Ask`: these count as asked for.
     """
 
     account: Account
@@ -44,6 +46,7 @@ class Wants(NamedTuple):
     is_requeued: bool = False
     token: int = 0
     valid_until: float = 0.0
+    is_new: bool = False
 
 
 def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = NOWHERE) -> JobAsk:
@@ -52,11 +55,8 @@ def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = N
     return JobAsk(id, data, request.key)
 
 
-async def put_all(
-    store: Store, worker: str, queue: str, asks: Sequence[JobAsk], wants: Wants
-) -> list[Queued]:
-    """Queue jobs; what became of each ask, in their order. Hits are counted in the name of ``worker``, and as
-    those of the account's caller.
+async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants) -> list[Queued]:
+    """Queue jobs; what became of each ask, in their order. Hits are counted as those of the account's caller.
 
     Raises:
       RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
@@ -64,8 +64,9 @@ async def put_all(
     """
     queued: list[Queued] = []
     for chunk in _chunks(asks):
-        some = await store.ask(ENQUEUE, _call(store, worker, queue, chunk, wants))
+        some = await store.ask(ENQUEUE, _call(store, queue, chunk, wants))
         queued.extend(some)
+        _count(store, queue, chunk, some, wants)
     for one in queued:
         if one.state == "fenced":
             raise Fenced(queue, int(one.entry))
@@ -74,15 +75,20 @@ async def put_all(
     return queued
 
 
-def _call(store: Store, worker: str, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:
+def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Queued], wants: Wants) -> None:
+    if not wants.is_new and all(one.state != "hit" for one in queued):
+        return
+    record, caller = monitor_of(store).ask_counts.record, wants.account.caller
+    for ask, one in zip(asks, queued, strict=True):
+        record(queue, "hit" if one.state == "hit" else "pending", ask.key if wants.is_new else "", caller)
+
+
+def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:
     parts: tuple[Argument, ...] = tuple(itertools.chain.from_iterable(asks))
-    today = store.today.of(queue)
     return Enqueue(
         queue=queue_keys(store.keys, queue),
         state=store.keys.state(queue),
         clears=store.keys.clears(queue),
-        usage=today.usage,
-        callers=today.callers,
         fence=store.keys.fence(queue),
         token=wants.token,
         lane=wants.lane,
@@ -90,7 +96,6 @@ def _call(store: Store, worker: str, queue: str, asks: Iterable[JobAsk], wants: 
         charge=wants.charge,
         needed=wants.needed,
         after=wants.after,
-        worker=worker,
         caller=wants.account.caller,
         stride=wants.account.stride,
         is_requeued=wants.is_requeued,

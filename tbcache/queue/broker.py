@@ -95,7 +95,6 @@ class PacingBroker(Broker):
         self.threads = Threads()
         self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
-        self._worker = process_name(settings)
         #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
         self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
@@ -235,9 +234,7 @@ class PacingBroker(Broker):
                 if carrier:
                     for place in some:
                         asks[place] = self._ask(messages[place], name, carrier)
-                placed = await put_all(
-                    self.store, self._worker, route.queue, [asks[place] for place in some], wants
-                )
+                placed = await put_all(self.store, route.queue, [asks[place] for place in some], wants)
                 record_sent(sent, placed)
             found.update(zip(some, await self._jobs(route.queue, placed), strict=True))
         self._emit_all("after_enqueue", self.emit_after, messages)
@@ -264,7 +261,7 @@ class PacingBroker(Broker):
         with sending(route.queue) as sent:
             ask = self._ask(message, name, sent.carrier())
             ask = ask if is_joining else ask._replace(key="")
-            record_sent(sent, await put_all(self.store, self._worker, route.queue, [ask], wants))
+            record_sent(sent, await put_all(self.store, route.queue, [ask], wants))
 
     async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[str, Wants]:
         """The name of the caller, and what Redis is told of such messages."""

@@ -180,7 +180,7 @@ class DeadLetters:
         return Requeued(queued, left)
 
     def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants) -> int:
-        done = run(put_all(self._store, "", queue, asks, wants))
+        done = run(put_all(self._store, queue, asks, wants))
         return sum(one.state != "gone" for one in done)
 
     def _again(self, letter: DeadLetter) -> tuple[Wants, JobAsk] | None:

@@ -15,7 +15,6 @@ from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.history import past
 from tbcache.models.untrusted import printable, whole_number
-from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import Wants, ask_for, put_all
 from tbcache.queue.dead import DeadLetters
@@ -145,7 +144,6 @@ class Queue:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._worker = process_name(settings)
 
     def enqueue(
         self,
@@ -245,7 +243,8 @@ class Queue:
         starts, which takes one more call of Redis for each source."""
         name, found = caller_name(caller, self._settings), dict[int, Handle]()
         account = await weights_of(self._store).account(name, self._settings)
-        wants = Wants(account, lane, delay_seconds, needed, token=token)
+        is_new = lane == "interactive"
+        wants = Wants(account, lane, delay_seconds, needed, token=token, is_new=is_new)
         if valid_seconds:
             until = self._store.clock.today.timestamp() + delay_seconds + valid_seconds
             wants = wants._replace(valid_until=until)
@@ -264,13 +263,13 @@ class Queue:
         with sending(source) as sent:
             carrier = sent.carrier()
             asks = [ask_for(request, wants, name, carrier) for request in requests]
-            queued = await put_all(self._store, self._worker, source, asks, wants)
+            queued = await put_all(self._store, source, asks, wants)
             record_sent(sent, queued)
         outcomes = [self._outcome(*one) for one in zip(requests, queued, strict=True)]
         if damaged := [place for place, found in enumerate(outcomes) if found is DAMAGED]:
             # A worker finds it damaged as well, and fetches it anew.
-            anew = wants._replace(charge="request")
-            again = await put_all(self._store, self._worker, source, [asks[place] for place in damaged], anew)
+            anew = wants._replace(charge="request", is_new=False)
+            again = await put_all(self._store, source, [asks[place] for place in damaged], anew)
             for place, one in zip(damaged, again, strict=True):
                 queued[place], outcomes[place] = one, None
         moments = await starts_of(self._store, source, queued) if is_estimated else itertools.repeat(None)

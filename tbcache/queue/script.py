@@ -61,8 +61,6 @@ class Enqueue(NamedTuple):
     queue: QueueKeys
     state: Key
     clears: Key
-    usage: Key
-    callers: Key
     fence: Key
     token: int
     lane: Lane
@@ -70,7 +68,6 @@ class Enqueue(NamedTuple):
     charge: str
     needed: float
     after: float
-    worker: str
     caller: str
     stride: int
     is_requeued: bool

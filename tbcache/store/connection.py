@@ -79,7 +79,8 @@ class Store:
         self._denied = Denied()
         self._forked: list[Callable[[], None]] = []
         self._beside: dict[Callable[[Store], Any], Any] = {}
-        self._placing = threading.Lock()
+        # What stands beside it is made of others.
+        self._placing = threading.RLock()
         self._open()
 
     @property
@@ -421,7 +422,7 @@ class Store:
             # Neither the connections nor the thread that asks for the server came along.
             for renew in self._forked:
                 renew()
-            self._placing, self.refusals = threading.Lock(), Refusals()
+            self._placing, self.refusals = threading.RLock(), Refusals()
             self.breaker.renew()
             self.clock.renew()
             self._open()

@@ -10,11 +10,10 @@ from tbcache.store.key import Keys
 
 
 class DayKeys(NamedTuple):
-    """The keys of one day of a source: its figures, the purses of its processes, and its callers."""
+    """The keys of one day of a source: its figures, and the purses of its processes."""
 
     usage: str
     purses: str
-    callers: str
 
 
 class Today:
@@ -32,6 +31,5 @@ class Today:
         made = self._made.get(source)
         if made is None:
             keys, today = self._keys, self._clock.today
-            made = DayKeys(keys.usage(source, today), keys.purses(source, today), keys.callers(source, today))
-            self._made[source] = made
+            made = self._made[source] = DayKeys(keys.usage(source, today), keys.purses(source, today))
         return made

@@ -55,10 +55,10 @@ def test_an_answer_is_asked_for_in_the_name_that_the_header_says(
     assert asked.get(AAPL, headers={"X-Tbcache-Caller": "desk/bot-1"}).status_code == 200
     refused = asked.get(AAPL, headers={"X-Tbcache-Caller": "a b"})
     assert (refused.status_code, refused.json()["error"][:17]) == (422, "'a b' is no calle")
-    usage, day = tbcache.get_usage_monitor().callers, datetime.now(UTC)
+    monitor, day = tbcache.get_usage_monitor(), datetime.now(UTC)
     set_today(monkeypatch, day)
-    usage.flush()
-    assert usage.read("stocktwits", day)["desk"] == {"live": 1}
+    assert monitor.flush()
+    assert monitor.callers.read("stocktwits", day)["desk"] == {"live": 1}
 
 
 def test_a_symbol_is_answered_now_and_for_the_past(asked: TestClient) -> None:

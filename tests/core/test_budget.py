@@ -191,11 +191,10 @@ def test_what_a_load_costs_is_its_callers_who_began_it(
     spender.read("1", "4", name="bot")
     proxy.mend()
     wait_until(lambda: spender.store.is_available)
-    spender.monitor.callers.flush()
+    spender.monitor.flush()
     found = spender.monitor.get_caller_metrics("twitter")
     costs = {name: round(one.cost_most, 6) for name, one in found.items()}
     assert costs == {"desk": 2 * PAGE_COST / 1e6, "bot": 2 * PAGE_COST / 1e6}
-    spender.monitor.symbol_costs.flush()
     paid = spender.monitor.symbol_costs.read("twitter", [utc_now()])
     assert (sum(paid.values()), len(paid)) == (4 * PAGE_COST, 3)
     assert spent(server, spender) == 4 * PAGE_COST
@@ -216,7 +215,7 @@ def test_a_refresh_in_the_background_is_paid_by_who_was_given_the_old_answer(
     pipeline.run(Upstream(source), request)
     wait_until(is_stale)
     pipeline.close()
-    spender.monitor.callers.flush()
+    spender.monitor.flush()
     desk = spender.monitor.get_caller_metrics("twitter")["desk"]
     assert (desk.stale >= 1, desk.cost_most > 0) == (True, True)
 

@@ -6,19 +6,21 @@ import pytest
 
 from tbcache.fleet import Fleet, SymbolCost
 from tbcache.models import FetchRequest
-from tbcache.monitoring import CallerMetrics, UsageMonitor
+from tbcache.monitoring import CallerMetrics, UsageMonitor, monitor_of
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.kept import keep
+from tests.server import wait_until
 
 
 def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> None:
     """The callers' asks came to less than those of the source, and who asked most was not seen."""
-    monitor, queue = UsageMonitor(store, settings), Queue(store, settings)
+    monitor, queue = monitor_of(store), Queue(store, settings)
     keep(store, "AAPL", 24)
     queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe/1")
     queue.enqueue_many([FetchRequest("reddit", symbol) for symbol in ("AAPL", "MSFT")], caller="probe/2")
+    monitor.flush()
     assert monitor.get_caller_metrics("reddit") == {"probe": CallerMetrics(hits=2)}
     assert monitor.get_source_metrics("reddit").hits_today == 2
     # Once there is no room for another name it is one of the others; one that is there is counted on.
@@ -26,11 +28,24 @@ def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> No
     store.client.hset(key, mapping={f"bot-{number}:cache": 1 for number in range(999)})
     for name in ("late", "probe"):
         queue.enqueue(FetchRequest("reddit", "AAPL"), caller=name)
+    monitor.flush()
     found = monitor.get_caller_metrics("reddit")
     assert (found["(others)"].hits, found["probe"].hits, "late" in found) == (1, 3, False)
     # A key of another type costs nobody the answer.
     store.client.set(key, "banana", ex=60)
     assert queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe").state == "hit"
+
+
+def test_what_is_queued_was_asked_for(store: Store, settings: Settings) -> None:
+    """Else what bots ask for by `enqueue` alone would not be kept warm. Such a bot has no heartbeat."""
+    queue = Queue(store, settings)
+    keep(store, "AAPL", 24)
+    jobs = queue.enqueue_many([FetchRequest("reddit", symbol) for symbol in ("AAPL", "MSFT", "MSFT")])
+    assert [job.state for job in jobs] == ["hit", "queued", "joined"]
+    assert queue.enqueue(FetchRequest("reddit", "MSFT")).state == "joined"
+    queue.enqueue(FetchRequest("reddit", "NVDA"), "prewarm")
+    expected = {"reddit:AAPL:24": 1, "reddit:MSFT:24": 3}
+    wait_until(lambda: dict(monitor_of(store).popularity.most("reddit", 9)) == expected)
 
 
 def test_what_is_fresh_for_longer_than_it_was_written_for_is_no_hit(store: Store, settings: Settings) -> None:
@@ -64,8 +79,8 @@ def test_what_was_paid_is_told_by_symbol(
     costs.flush()
     found = {one.symbol: one.cost for one in fleet.symbol_costs(most=3)}
     assert found == {"GME": 3.0, "(others)": 1.0, "AAPL": 0.5}
-    # So it is in a process between two heartbeats.
-    monkeypatch.setattr("tbcache.monitoring.symbol_cost.MOST_SYMBOLS", 1)
+    # So it is in a process within a second.
+    monkeypatch.setattr(costs._tally, "_most", 1)
     for symbol in ("GME", "AAPL", "MSFT", "GME"):
         costs.pay("twitter", (symbol,), 1_000_000)
     costs.flush()

@@ -525,7 +525,7 @@ def test_a_job_that_is_tried_again_fails_its_caller_once_and_only_if_none_succee
     Queue(store, settings).enqueue(request, caller="desk")
     with working(broker):
         wait_until(lambda: not store.client.exists(store.keys.queue("twitter", "jobs")))
-    monitor.callers.flush()
-    pipeline._callers.flush()
-    counted = pipeline._callers.read("twitter", pipeline.admission.now)["desk"]
+    monitor.flush()
+    pipeline.admission._monitor.flush()
+    counted = monitor.callers.read("twitter", pipeline.admission.now)["desk"]
     assert (counted["failed"], counted["live"]) == (failed, 1 - failed)

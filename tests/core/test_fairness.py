@@ -291,7 +291,7 @@ def test_usage_is_counted_by_caller_for_a_bounded_number_of_them(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names below one caller count as its own, and names that were made up must not fill Redis."""
-    usage, day = CallerUsage(store, settings), utc_now()
+    usage, day = CallerUsage(store, settings, lambda: None), utc_now()
     set_today(monkeypatch, day)
     for name in ("desk/a", "desk/b", "bot"):
         with tbcache.caller(name):

@@ -546,8 +546,8 @@ def test_a_job_that_a_limit_puts_off_has_not_failed_for_its_caller(pipeline: Pip
         raise UpstreamQuotaExhausted("twitter", "credits depleted", status=402)
 
     def failed() -> int:
-        callers = pipeline._callers
-        callers.flush()
+        assert pipeline.admission._monitor.flush()
+        callers = pipeline.admission._monitor.callers
         return sum(asks["failed"] for asks in callers.read("twitter", pipeline.admission.now).values())
 
     with pytest.raises(UpstreamQuotaExhausted):
@@ -559,6 +559,22 @@ def test_a_job_that_a_limit_puts_off_has_not_failed_for_its_caller(pipeline: Pip
     with pytest.raises(RateLimited):
         pipeline.run(Upstream(answer=spent), AAPL)
     assert failed() == 2
+
+
+def test_what_is_fetched_for_a_job_was_counted_as_it_was_queued(pipeline: Pipeline) -> None:
+    """Each ask by `enqueue` would count twice, and be kept warm for half of what that takes."""
+    monitor = pipeline.admission._monitor
+
+    def asked() -> dict[str, int]:
+        assert monitor.flush()
+        return dict(monitor.popularity.most("twitter", 9))
+
+    for _ in range(2):
+        pipeline.run(Upstream(), AAPL, slot="")
+    assert asked() == {}
+    for _ in range(2):
+        pipeline.run(Upstream(), AAPL)
+    assert asked() == {AAPL.key: 2}
 
 
 def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(

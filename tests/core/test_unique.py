@@ -17,6 +17,7 @@ from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.models import Failure, FetchRequest, Limit, Outcome, SymbolSentiment
 from tbcache.models.error import InvalidRequest
+from tbcache.monitoring import monitor_of
 from tbcache.queue import Queue
 from tbcache.queue.batch import MOST_ASKS
 from tbcache.queue.hand import HeldJob
@@ -97,6 +98,7 @@ def test_a_cached_answer_counts_as_a_hit(
     """As it did when a worker answered the job."""
     cached()
     queue.enqueue(AAPL)
+    assert monitor_of(store).flush()
     usage = store.client.hgetall(store.keys.usage("news", store.clock.today))
     assert sum(int(count) for name, count in usage.items() if name.endswith(b":hit")) == 1
     assert store.client.ttl(store.keys.usage("news", store.clock.today)) > 0

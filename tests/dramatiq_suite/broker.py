@@ -80,7 +80,7 @@ class _Queue:
 
     def put(self, message: bytes) -> None:
         ask = JobAsk(f"put-{time.monotonic_ns()}", message, "")
-        run(put_all(self._broker.store, "", self._name, [ask], Wants(Account("", 0))))
+        run(put_all(self._broker.store, self._name, [ask], Wants(Account("", 0))))
 
     def get(self, timeout: float) -> bytes:
         (message,) = self._broker.store.call("HVALS", self._broker.store.keys.queue(self._name, "jobs"))

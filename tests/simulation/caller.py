@@ -17,17 +17,14 @@ class Callers:
     def __init__(self, process: Process, counts: Any) -> None:
         self._process, self._counts = process, counts
 
-    def record(self, source: str, origin: str) -> None:
+    def record(self, source: str, origin: str, key: str = "") -> None:
         claim = self._process.work.claims.get(self._process.world.kernel.current)
         if origin == "failed" and claim is not None:
             self._process.world.oracle.jobs.count_failure(claim)
-        self._counts.record(source, origin)
+        self._counts.record(source, origin, key)
 
     def fail(self, source: str, name: str | None) -> None:
         self._process.world.oracle.jobs.count_death()
-
-    def pay(self, *what: Any) -> None:
-        self._counts.pay(*what)
 
 
 class Client:

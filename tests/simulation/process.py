@@ -31,7 +31,7 @@ from tbcache.models.error import (
     TbcacheError,
     UpstreamError,
 )
-from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring import UsageMonitor, monitor
 from tbcache.queue.handle import Handle, Queue
 from tbcache.store import Unavailable
 from tbcache.store.connection import Store
@@ -85,11 +85,13 @@ class Process(Host):
         self.membership = Membership(self.store)
         self.slots = RateLimiter(world.source, self.store, settings.lease_seconds).core
         self.monitor = self._monitor()
+        self.store._beside[monitor._monitor] = self.monitor
         self.admission = Admission(self.store, settings, self.monitor)
         self._note_interrupted()
         self._note_ids()
         self._note_beats()
-        self.admission.callers = cast("Any", Callers(self, self.admission.callers))
+        self.callers = Callers(self, self.monitor.ask_counts)
+        self.admission.ask_counts = cast("Any", self.callers)
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
         self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))

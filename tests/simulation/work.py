@@ -61,7 +61,7 @@ class Work:
         declare(actor_name=actor_name(source), queue_name=source, throws=errors)(_fetch)
         declare(actor_name="work", queue_name=PLAIN)(_work)
         declare(actor_name=CALL, source=source)(_call)
-        self.broker.context.on_unanswered = process.admission.callers.fail
+        self.broker.context.on_unanswered = process.callers.fail
         self._consumers: list[Any] = []
         #: The claims of the jobs that run, by their threads.
         self.claims: dict[Task | None, str] = {}
