@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tbcache.io import background
+from tbcache.io import background, fork
 from tbcache.io.background import BackgroundThread, restart_dead
 from tests.server import wait_until
 
@@ -161,15 +161,16 @@ def test_a_thread_that_is_started_again_waits_for_its_last_round(
 
 
 def test_a_forked_child_has_no_thread_and_can_start_its_own(
-    thread_of: Callable[..., BackgroundThread],
+    thread_of: Callable[..., BackgroundThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dramatiq and gunicorn fork after the import."""
     thread = thread_of(lambda: 60.0)
     thread.start()
     # As the hook finds it in the child: threads are gone, locks may be held.
-    with thread._lock, background._REGISTRY:
+    with thread._lock, background._THREADS.lock:
         before = thread._stopping
-        background._after_fork()
+        monkeypatch.setattr(fork, "_RENEWABLE", [background._THREADS, thread])
+        fork._after_fork()
     before.set()
     assert (thread.is_running, restart_dead()) == (False, [])
     thread.start()

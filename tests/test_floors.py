@@ -159,18 +159,15 @@ MADE_ONCE = {
     "Refusals": "the store of a child makes others",
     "Waiter": "the store of a child makes another one",
     "Condition": "of a simulated process, and those do not fork",
-    "Marker": "the machine of a child makes another one",
 }
-_LOCKS = ("threading.Lock", "threading.RLock", "threading.Condition", "Mutex", "io.Mutex")
-#: What the store, or tbcache.io.fork, has called in a forked child.
-_RENEWAL = ("renew", "_renew", "_reset", "_after_fork", "forget")
+_LOCKS = ("threading.Lock", "threading.RLock", "threading.Condition")
 
 
 def locks_made_once(tree: ast.Module) -> Iterator[str]:
     """The classes that make a lock when they are made, and have no method that makes it anew."""
     for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         methods = {one.name: one for one in made.body if isinstance(one, ast.FunctionDef)}
-        renewed = "".join(ast.unparse(methods[name]) for name in _RENEWAL if name in methods)
+        renewed = ast.unparse(methods["renew"]) if "renew" in methods else ""
         handed = ast.unparse(made)
         for node in ast.walk(methods.get("__init__", ast.Module([], []))):
             if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):

@@ -73,7 +73,6 @@ class Admission:
         self._prefix = f"{io.random_id(8)}."
         self._shared = SharedAdmission(store, settings, monitor, self._figures, self.fresh)
         self._fallback = FallbackAdmission(store, self.memory, settings.lease_seconds, self.send_seconds)
-        store.on_fork(self._fallback.renew)
         #: The ends of loads that Redis has not been told of yet: it takes these loads for under way, and does
         #: not know what has closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()

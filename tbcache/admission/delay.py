@@ -75,7 +75,6 @@ class PlanDelay:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._finding_out = io.Mutex()
-        store.on_fork(self._finding_out.renew)
         self._known: dict[str, _Known] = {}
         #: What this process wrote to Redis last, and when (monotonic).
         self._recorded: dict[str, tuple[bytes, float]] = {}

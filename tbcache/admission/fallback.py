@@ -25,6 +25,7 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
+from tbcache.io.fork import renew_in_child
 from tbcache.limiter import ProcessWindow, limiter_of
 from tbcache.models import Failure
 from tbcache.settings import Source
@@ -59,6 +60,7 @@ class FallbackAdmission:
         self._hold_seconds = hold_seconds
         self._send = send_seconds
         self.renew()
+        renew_in_child(self)
 
     def renew(self) -> None:
         """Forget all loads, at the start and in a forked child.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tbcache.admission.verdict import Hit
 from tbcache.io import clock
 from tbcache.io.command import Command
+from tbcache.io.fork import renew_in_child
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import ClearLog, read_log
@@ -34,11 +35,15 @@ class Fresh:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._seen: dict[str, _Seen] = {}
         #: The log of clears of each source, as it was last read.
         self.logs: dict[str, ClearLog] = {}
-        # A forked child has to become known to the fleet, which only an ask that runs the script does.
-        store.on_fork(self._seen.clear)
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Expect nothing: at the start, and in a forked child. That has to become known to the fleet, which
+        only an ask that runs the script does."""
+        self._seen: dict[str, _Seen] = {}
 
     def expect(self, source: str, key: str, fresh_until: int) -> None:
         """Record that the value under ``key`` was seen to be fresh until ``fresh_until`` (us)."""

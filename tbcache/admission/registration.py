@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import time
 from collections.abc import Callable
 
+from tbcache.io.fork import renew_in_child
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import get_settings, source_names
@@ -27,17 +28,21 @@ class Registration:
 
     def __init__(self, register: Callable[[], None]) -> None:
         self._register = register
-        self._registered: tuple[int, float] | None = None
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Be unknown to the fleet: at the start, and in a forked child, which is another process."""
+        self._registered_at = -math.inf
 
     @property
     def is_due(self) -> bool:
-        """False while the fleet knows this process. A forked child is another, and is not known yet."""
-        pid, at = self._registered or (0, 0.0)
-        return pid != os.getpid() or time.monotonic() - at >= REGISTER_SECONDS
+        """False while the fleet knows this process."""
+        return time.monotonic() - self._registered_at >= REGISTER_SECONDS
 
     def __call__(self) -> None:
         self._register()
-        self._registered = os.getpid(), time.monotonic()
+        self._registered_at = time.monotonic()
 
 
 def registering(source: str) -> Callable[[], None]:

@@ -51,7 +51,6 @@ class Cache:
         self._sweeper = Sweeper(store)
         self._leases = KeyLeases(store, lease_seconds)
         self._entries = Entries(store)
-        store.on_fork(self._single_flight.renew)
         memory.on_removal(self._single_flight.end)
         store.breaker.on_return(lambda: run(self._put_right()))
 

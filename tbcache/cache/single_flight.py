@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from tbcache.io import IO, world
+from tbcache.io.fork import renew_in_child
 
 
 class _Abandoned(Exception):
@@ -43,6 +44,7 @@ class SingleFlight:
 
     def __init__(self) -> None:
         self.renew()
+        renew_in_child(self)
 
     def renew(self) -> None:
         """Forget all loads: at the start, and after a fork, as those under way end in the parent."""

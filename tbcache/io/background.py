@@ -8,10 +8,11 @@ noticed by the others, which start it again, and by ``/healthz``, which names it
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable
+
+from tbcache.io.fork import renew_in_child
 
 # The logger is the standard library's, as this module stands below `tbcache.io.log`.
 log = logging.getLogger("tbcache.io")
@@ -37,9 +38,9 @@ class BackgroundThread:
         self._step, self._end = step, end
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
-        self._reset()
-        with _REGISTRY:
-            _THREADS.add(self)
+        self.renew()
+        renew_in_child(self)
+        _THREADS.add(self)
 
     @property
     def is_running(self) -> bool:
@@ -96,7 +97,7 @@ class BackgroundThread:
         log.error("thread.restarted", extra={"who": self.name})
         return True
 
-    def _reset(self) -> None:
+    def renew(self) -> None:
         """Begin anew: at the start, and in a forked child, which has none of its parent's threads."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -158,24 +159,29 @@ class BackgroundThread:
 
 def restart_dead() -> list[str]:
     """Start every dead thread again; their names. Each thread does so for the others after its round."""
-    return sorted(thread.name for thread in _all() if thread.restart())
+    return sorted(thread.name for thread in _THREADS.all() if thread.restart())
 
 
-_REGISTRY = threading.Lock()
-_THREADS: weakref.WeakSet[BackgroundThread] = weakref.WeakSet()
+class _Threads:
+    """All that there are."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakSet[BackgroundThread] = weakref.WeakSet()
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Make the lock: at the start, and in a forked child, where another thread of the parent may hold
+        it."""
+        self.lock = threading.Lock()
+
+    def add(self, thread: BackgroundThread) -> None:
+        with self.lock:
+            self._known.add(thread)
+
+    def all(self) -> list[BackgroundThread]:
+        with self.lock:
+            return list(self._known)
 
 
-def _all() -> list[BackgroundThread]:
-    with _REGISTRY:
-        return list(_THREADS)
-
-
-def _after_fork() -> None:
-    global _REGISTRY
-    # Another thread of the parent may have held the old lock.
-    _REGISTRY = threading.Lock()
-    for thread in _all():
-        thread._reset()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_THREADS = _Threads()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import secrets
 import time
@@ -12,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tbcache.io.fork import renew_in_child
 from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
 
@@ -46,8 +46,12 @@ class Blocking(RealTime):
     """See :class:`tbcache.io.world.IO`."""
 
     def __init__(self) -> None:
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Have no threads: at the start, and in a forked child, as they are its parent's."""
         self._threads: ThreadPoolExecutor | None = None
-        self._pid = 0
 
     async def call(self, server: Server, command: Sequence[Argument]) -> Any:
         return server.call(*command)
@@ -73,10 +77,8 @@ class Blocking(RealTime):
         return await work()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        if self._threads is None or self._pid != os.getpid():
-            # The threads of a parent are not there in a forked child.
+        if self._threads is None:
             self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
-            self._pid = os.getpid()
         # Of its caller the work has the trace, and neither the deadline nor the world.
         self._threads.submit(Context().run, _logged, carried(work))
 
@@ -86,7 +88,7 @@ class Blocking(RealTime):
     def close(self) -> None:
         """Wait for what runs in the background."""
         threads, self._threads = self._threads, None
-        if threads is not None and self._pid == os.getpid():
+        if threads is not None:
             threads.shutdown(wait=True)
 
 

@@ -18,12 +18,13 @@ class Renewable(Protocol):
         """Begin anew, with new locks and nothing under way."""
 
 
-_RENEWABLE: weakref.WeakSet[Renewable] = weakref.WeakSet()
+#: In the order in which they were made, as the later ones are made of the earlier ones.
+_RENEWABLE: weakref.WeakKeyDictionary[Renewable, None] = weakref.WeakKeyDictionary()
 
 
 def renew_in_child(owner: Renewable) -> None:
     """Have ``owner.renew`` called in each child that is forked, before anything else of ours runs there."""
-    _RENEWABLE.add(owner)
+    _RENEWABLE[owner] = None
 
 
 def _after_fork() -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import Future
 
 from tbcache.io.current import world
+from tbcache.io.fork import renew_in_child
 
 
 class Mutex:
@@ -14,6 +15,7 @@ class Mutex:
 
     def __init__(self) -> None:
         self.renew()
+        renew_in_child(self)
 
     def renew(self) -> None:
         """Begin anew: at the start, and in a forked child, where another thread of the parent may hold it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from tbcache.io.current import BLOCKING, enter
+from tbcache.io.fork import renew_in_child
 
 T = TypeVar("T")
 
@@ -19,9 +19,13 @@ class ThreadPool:
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Have no threads: at the start, and in a forked child, as they are its parent's."""
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        os.register_at_fork(after_in_child=self.forget)
 
     def run(self, work: Callable[[], T]) -> Future[T]:
         """What ``work`` returns, in the blocking world and with the deadline of the caller."""
@@ -32,8 +36,3 @@ class ThreadPool:
         context = copy_context()
         context.run(enter, BLOCKING)
         return pool.submit(context.run, work)
-
-    def forget(self) -> None:
-        """Forget the threads in a forked child: they are its parent's."""
-        self._lock = threading.Lock()
-        self._pool = None

@@ -23,10 +23,6 @@ class Joining:
         self._beat: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
 
-    def renew(self) -> None:
-        """Make the lock anew, in a forked child."""
-        self._joining.renew()
-
     @property
     def is_possible(self) -> bool:
         """False before the first :meth:`by`, and once this process is about to leave."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tbcache.io import now, random_id
+from tbcache.io.fork import renew_in_child
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
@@ -53,14 +54,13 @@ class Limiter:
         )
         self._steps = ClockSteps(store, self.windows, self.epochs, self.restoration)
         store.breaker.repair_with(WindowRepair(self.windows, self.ends, self.join, self.restoration))
-        store.on_fork(self._renew)
+        renew_in_child(self)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Forget, in a forked child, what Redis has told the parent: it was meant for one process only."""
         self.windows.renew()
         self.closures.renew()
         self.epochs.renew()
-        self.join.renew()
 
     @property
     def member(self) -> str:

@@ -35,6 +35,7 @@ from pathlib import Path
 
 import tbcache.io as io
 from tbcache.io.boundary import boundary
+from tbcache.io.fork import renew_in_child
 from tbcache.io.lock import try_lock
 
 #: The file of a dead process is removed after so long. What that sent has left all windows but those of days.
@@ -56,11 +57,17 @@ class Marker:
     def __init__(self, fleet: str, member: str) -> None:
         self._fleet = hashlib.blake2b(fleet.encode(), digest_size=8).hexdigest()
         self._member = member
-        self._lock = threading.Lock()
         self._held: int | None = None
         self._was_written = False
         self._release: Callable[[], object] = _nothing
-        _MARKERS.add(self)
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Hold no file: at the start, and in a forked child, which has inherited the open file, and with it
+        the lock. That must end with the parent."""
+        self._lock = threading.Lock()
+        self._let_go()
 
     def set_clean(self) -> None:
         """Write that the process is there, and that Redis knows of all that it has sent."""
@@ -174,19 +181,6 @@ class Marker:
     def _let_go(self) -> None:
         self._held = None
         self._release()
-
-
-_MARKERS: weakref.WeakSet[Marker] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # The child has inherited the open file, and with it the lock. The lock of the parent must end with the
-    # parent.
-    for marker in list(_MARKERS):
-        marker._let_go()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _nothing() -> None: ...

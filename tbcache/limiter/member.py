@@ -13,8 +13,6 @@ those whose slots were granted before. A process that needs the allowances of th
 from __future__ import annotations
 
 import contextlib
-import os
-import weakref
 from collections.abc import Iterable
 
 import tbcache.io as io
@@ -43,9 +41,6 @@ SHARE_SECONDS = 1.0
 BEATING = "beat"
 
 
-_MEMBERSHIPS: weakref.WeakSet[Membership] = weakref.WeakSet()
-
-
 class Membership:
     """Beats for every source this process takes slots of, in a thread, from start to stop."""
 
@@ -61,7 +56,6 @@ class Membership:
         self._thread = BackgroundThread("tbcache-member", self._round, lambda: self._notices.close())
         self._notices = Notices(store, self._thread)
         store.breaker.on_return(self._beat_all)
-        _MEMBERSHIPS.add(self)
 
     @property
     def is_joined(self) -> bool:
@@ -283,12 +277,3 @@ def _allowances(text: str) -> dict[str, int]:
 
 def _written(limits: Iterable[Limit]) -> str:
     return ",".join(map(str, limits))
-
-
-def _after_fork() -> None:
-    # A thread of the parent may have been in the middle of a beat.
-    for membership in list(_MEMBERSHIPS):
-        membership._beating.renew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

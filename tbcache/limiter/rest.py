@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tbcache.io as io
+from tbcache.io.fork import renew_in_child
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.script import SUMMARY, Summarize
 from tbcache.store import Store
@@ -32,10 +33,10 @@ class Rest:
         self._store = store
         self._limiter = limiter_of(store)
         self._asked_at = 0.0
-        self._renew()
-        store.on_fork(self._renew)
+        self.renew()
+        renew_in_child(self)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Rest nowhere: at the start, and after a fork, as nobody has been told of the child."""
         #: By source: the epoch in force, and since when this process has known it (monotonic).
         self._since: dict[str, tuple[str, float]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Generator, Iterable
@@ -97,16 +96,15 @@ class HttpClient:
         self._timeout = httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout)
         self._total_timeout = total_timeout
         self._max_bytes = max_bytes
-        self._client: httpx2.Client | None = None
-        self._pid = 0
         self.renew()
         renew_in_child(self)
 
     def renew(self) -> None:
-        """Make the lock: at the start, and in a forked child, where another thread of the parent may hold
-        it.
+        """Have no connections: at the start, and in a forked child. One that wrote to the sockets of its
+        parent would mix up both their answers.
         """
         self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send ``request`` and read its answer, whatever its status.
@@ -130,15 +128,14 @@ class HttpClient:
         """Close the pool; a later ``send`` opens a new one."""
         with self._lock:
             client, self._client = self._client, None
-        if client is not None and self._pid == os.getpid():
+        if client is not None:
             client.close()
 
     def blocking(self) -> httpx2.Client:
         """See :class:`tbcache.io.Connections`."""
-        # A child process that wrote to the sockets of its parent would mix up both their answers.
         with self._lock:
-            if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = self._build(), os.getpid()
+            if self._client is None:
+                self._client = self._build()
             return self._client
 
     def asyncio(self) -> httpx2.AsyncClient | None:
@@ -167,7 +164,7 @@ class HttpClient:
         """The client, by which requests are built in any world. To make it takes a tenth of a second and
         more, for which an event loop is not held."""
         client = self._client
-        return client if client and self._pid == os.getpid() else await world().offload(self.blocking)
+        return client if client else await world().offload(self.blocking)
 
     async def _sign_in(self, built: httpx2.Request, mask: Mask) -> RawResponse:
         """Send what the auth asks for, one request after the other; the answer to the last is the one."""

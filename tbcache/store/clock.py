@@ -89,10 +89,9 @@ class ServerClock:
         self.renew()
 
     def renew(self) -> None:
-        """Make the locks: at the start, and after a fork, when another thread of the parent may hold one.
-        The times that are known still hold then."""
+        """Make the lock: at the start, and after a fork, when another thread of the parent may hold it. The
+        times that are known still hold then."""
         self._lock = threading.Lock()
-        self._asking.renew()
 
     @property
     def is_known(self) -> bool:

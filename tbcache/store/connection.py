@@ -8,7 +8,6 @@ An answer that is about one key or one command fails that call alone.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from redis.client import PubSub
 from redis.exceptions import AskError, NoScriptError
 
 from tbcache.io import Mutex, run, world
+from tbcache.io.fork import renew_in_child
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.settings import BUILT_IN_NAMES, Settings, get_settings
@@ -74,13 +74,16 @@ class Store:
         self.clock = ServerClock(self._ask_time, settings.redis_timeout, is_cluster=settings.redis_cluster)
         #: The keys of the present day.
         self.today = Today(self.keys, self.clock)
-        #: What this process is refused of late, for its heartbeat.
-        self.refusals = Refusals()
         self._denied = Denied()
-        self._forked: list[Callable[[], None]] = []
         self._beside: dict[Callable[[Store], Any], Any] = {}
-        # What stands beside it is made of others.
-        self._placing = threading.RLock()
+        self._open()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: neither the connections nor the thread that asks for the server came
+        along."""
+        self.breaker.renew()
+        self.clock.renew()
         self._open()
 
     @property
@@ -96,7 +99,6 @@ class Store:
     @property
     def client(self) -> redis.Redis:
         """The pooled client, for plain commands inside :meth:`guard`."""
-        self._after_fork()
         return self._server.client
 
     def beside(self, kind: Callable[[Store], T]) -> T:
@@ -242,7 +244,6 @@ class Store:
             return self._server.subscribe(self.keys.wakes)
 
     def _block(self, seconds: float, *command: str) -> Any:
-        self._after_fork()
         with self.guard():
             try:
                 return self._server.block(seconds, *command)
@@ -293,8 +294,6 @@ class Store:
         Raises:
           Unavailable: the server is away, or was a moment ago.
         """
-        if self._pid != os.getpid():
-            self._after_fork()
         if self.breaker.reason is None:
             return self.breaker.is_greeted
         self.breaker.check()
@@ -372,11 +371,6 @@ class Store:
         server_time = await self.ask(TIME, AskTime(self.keys.state(source)))
         return server_time.seconds * MICROS + server_time.micros
 
-    def on_fork(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` in a forked child before its first use of the server, to renew what a thread of
-        the parent may have had in hand: a lock above all."""
-        self._forked.append(callback)
-
     def execute(self, pipe: Any) -> list[Any]:
         """The answers of a pipeline; an error that is about one key or one command stands for its answer.
 
@@ -406,7 +400,11 @@ class Store:
         self._server.close()
 
     def _open(self) -> None:
+        #: What this process is refused of late, for its heartbeat.
+        self.refusals = Refusals()
         self._agreeing = Mutex()
+        # What stands beside it may need more that does.
+        self._placing = threading.RLock()
         url, timeout = self._url or "redis://127.0.0.1:1/0", self.settings.redis_timeout
         self._server: Node | Cluster = (
             Cluster(url, timeout)
@@ -414,18 +412,6 @@ class Store:
             else Node(url, timeout, watched_by(self.settings))
         )
         self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)
-        # This is set last: another thread of a forked child must not use what is the parent's.
-        self._pid = os.getpid()
-
-    def _after_fork(self) -> None:
-        if self._pid != os.getpid():
-            # Neither the connections nor the thread that asks for the server came along.
-            for renew in self._forked:
-                renew()
-            self._placing, self.refusals = threading.RLock(), Refusals()
-            self.breaker.renew()
-            self.clock.renew()
-            self._open()
 
 
 @singleton

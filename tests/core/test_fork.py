@@ -130,7 +130,7 @@ def _of_a_thread(store: Store, settings: Settings) -> Held:
 
 
 def _of_all_threads(store: Store, settings: Settings) -> Held:
-    return background._REGISTRY, background.restart_dead
+    return background._THREADS.lock, background.restart_dead
 
 
 def _of_single_objects(store: Store, settings: Settings) -> Held:

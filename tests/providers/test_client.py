@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from tbcache.io import utc_now
+from tbcache.io import fork, utc_now
 from tbcache.io.http import tls_context
 from tbcache.models import HttpRequest
 from tbcache.models.error import ConfigurationError, UpstreamError, UpstreamPayloadError, UpstreamUnavailable
@@ -293,7 +292,8 @@ def test_a_forked_process_opens_connections_of_its_own(monkeypatch: pytest.Monke
     plain = client(lambda _: httpx2.Response(200))
     plain.send(PAGE)
     parent = plain._client
-    monkeypatch.setattr(os, "getpid", lambda: -1)
+    monkeypatch.setattr(fork, "_RENEWABLE", {*fork._RENEWABLE} & {plain})
+    fork._after_fork()
     plain.send(PAGE)
     assert plain._client is not parent
 
