@@ -15,8 +15,9 @@ from tbcache.io import run
 from tbcache.models import Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.account import account_for
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import put_all
 from tbcache.queue.script import JobAsk
+from tbcache.queue.wants import Wants
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.server import PATIENT, Server

@@ -26,10 +26,10 @@ from tbcache.fleet import Fleet
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import Paused
 from tbcache.queue import JobFilter, get_queue
-from tbcache.queue.job import message
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 from tbcache.testing import server
+from tests.job import message
 
 WORKERS, THREADS, WORK_SECONDS = 3, 4, 0.02
 NOTES, SECOND, DEAD, DEAD_SECONDS = "bench:begun", 1.0, 10_000, 5.0

@@ -24,8 +24,9 @@ import redis
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
 from tbcache.queue.account import Account
-from tbcache.queue.batch import Wants, _call, ask_for
+from tbcache.queue.batch import _call, ask_for
 from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, Dequeue, Dequeued, FinishJobs, Queued, queue_keys
+from tbcache.queue.wants import Wants
 from tbcache.store import Keys
 from tbcache.store.envelope import seal
 from tbcache.store.script import Script

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple
 
 from tbcache.io import utc_now
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.limiter.closure import PAUSE_SECONDS
-from tbcache.models import FetchRequest, Lane
+from tbcache.models import FetchRequest
 from tbcache.models.error import Paused
 from tbcache.models.untrusted import printable
 from tbcache.monitoring import monitor_of
-from tbcache.queue.account import Account
 from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
 from tbcache.queue.script import ENQUEUE, Enqueue, JobAsk, Queued, queue_keys
+from tbcache.queue.wants import Wants
 from tbcache.store import Store
 from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
@@ -27,32 +26,9 @@ MOST_ASKS = 200
 MOST_BYTES = 262_144
 
 
-class Wants(NamedTuple):
-    """What the asks of one call have in common. The answer must be fresh for ``needed`` seconds more, and its
-    load have begun after the moment ``after`` (s since 1970, by the server's clock; 0: whenever it did).
-    ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
-    ``is_requeued``: they are dead letters, by the same ids. ``token`` is that of a leader who asks, 0 for
-    anybody else. After ``valid_until`` (as ``after``; 0: never) a pre-warm is not run any more.
-    ``is_new`` is that of an :class:`tbcache.admission.Ask`: these count as asked for.
-    """
-
-    account: Account
-    lane: Lane = "interactive"
-    delay_seconds: float = 0.0
-    needed: float = 0.0
-    after: float = 0.0
-    charge: str = "fetch"
-    is_follow_up: bool = False
-    is_requeued: bool = False
-    token: int = 0
-    valid_until: float = 0.0
-    is_new: bool = False
-
-
 def ask_for(request: FetchRequest, wants: Wants, name: str, carrier: Carrier = NOWHERE) -> JobAsk:
     """The ask for a fetch in the name of a caller, sent in the span of ``carrier``."""
-    id, data = encoded(request, wants.lane, wants.needed, wants.after, name, wants.valid_until, carrier)
-    return JobAsk(id, data, request.key)
+    return JobAsk(*encoded(request, wants, name, carrier), request.key)
 
 
 async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants) -> list[Queued]:

@@ -17,7 +17,7 @@ from tbcache.models import Lane
 from tbcache.models.error import UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import put_all
 from tbcache.queue.cancel import interruptible
 from tbcache.queue.consumer import PacingConsumer
 from tbcache.queue.context import CLAIM_SECONDS, WorkerContext
@@ -29,6 +29,7 @@ from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import JobAsk, Queued, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
+from tbcache.queue.wants import Wants
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured

@@ -18,11 +18,12 @@ from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import put_all
 from tbcache.queue.filter import Filter
 from tbcache.queue.job import DeadLetter
 from tbcache.queue.reason import DeathCount, count_reasons, has_reason
 from tbcache.queue.script import PURGE, JobAsk, Purge, queue_keys
+from tbcache.queue.wants import Wants
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store

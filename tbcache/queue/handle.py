@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from tbcache.io import now, run, utc_now
 from tbcache.io.singleton import singleton
@@ -16,7 +16,7 @@ from tbcache.models.error import ResultTimeout, TbcacheError
 from tbcache.models.history import past
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import Wants, ask_for, put_all
+from tbcache.queue.batch import ask_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
 from tbcache.queue.job import Deaths, QueueDepth, Result, decode_result, encode_result
@@ -35,6 +35,7 @@ from tbcache.queue.script import (
     queue_keys,
 )
 from tbcache.queue.trace import awaiting, record_sent, sending
+from tbcache.queue.wants import JobOptions, Wants
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
@@ -146,76 +147,26 @@ class Queue:
         self._settings = settings
 
     def enqueue(
-        self,
-        request: FetchRequest,
-        lane: Lane = "interactive",
-        *,
-        delay_seconds: float = 0.0,
-        needed: float = 0.0,
-        fresh_after: datetime | None = None,
-        caller: str | None = None,
-        token: int = 0,
-        valid_seconds: float = 0.0,
+        self, request: FetchRequest, lane: Lane = "interactive", **options: Unpack[JobOptions]
     ) -> Handle:
         """Queue one fetch, or join the one that is queued for the same answer; none where that is cached.
-
-        The answer must be fresh for ``needed`` seconds more, and its load must have begun after the moment
-        ``fresh_after``: where a job of the same fetch runs that began before it, one more runs after that.
-
-        ``caller`` is in whose name; the thread's, or the process's own, where it is None. ``token`` is that
-        of a leader, whose jobs are refused once another leads (fence.py). A pre-warm that has waited for more
-        than ``valid_seconds`` after its delay is not run (0: it always is).
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
           Fenced: another leads by now.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
-        return run(
-            self.put(
-                request,
-                lane,
-                delay_seconds=delay_seconds,
-                needed=needed,
-                fresh_after=fresh_after,
-                caller=caller,
-                token=token,
-                valid_seconds=valid_seconds,
-            )
-        )
+        return run(self.put(request, lane, **options))
 
     async def put(
-        self,
-        request: FetchRequest,
-        lane: Lane = "interactive",
-        *,
-        delay_seconds: float = 0.0,
-        needed: float = 0.0,
-        fresh_after: datetime | None = None,
-        caller: str | None = None,
-        token: int = 0,
-        valid_seconds: float = 0.0,
+        self, request: FetchRequest, lane: Lane = "interactive", **options: Unpack[JobOptions]
     ) -> Handle:
         """:meth:`enqueue`, in the world that it is awaited in."""
-        (handle,) = await self.put_many(
-            [request],
-            lane,
-            delay_seconds=delay_seconds,
-            needed=needed,
-            fresh_after=fresh_after,
-            caller=caller,
-            token=token,
-            valid_seconds=valid_seconds,
-        )
+        (handle,) = await self.put_many([request], lane, **options)
         return handle
 
     def enqueue_many(
-        self,
-        requests: Sequence[FetchRequest],
-        lane: Lane = "interactive",
-        *,
-        fresh_after: datetime | None = None,
-        caller: str | None = None,
+        self, requests: Sequence[FetchRequest], lane: Lane = "interactive", **options: Unpack[JobOptions]
     ) -> list[Handle]:
         """Queue fetches of any sources, as :meth:`enqueue` does each; what became of them, in their order.
 
@@ -224,30 +175,32 @@ class Queue:
             first of them may be queued by then.
           InvalidRequest: ``fresh_after`` has no zone, or is still to come; no name of a caller.
         """
-        return run(self.put_many(requests, lane, fresh_after=fresh_after, caller=caller, is_estimated=True))
+        return run(self.put_many(requests, lane, is_estimated=True, **options))
 
     async def put_many(
         self,
         requests: Sequence[FetchRequest],
         lane: Lane = "interactive",
         *,
-        delay_seconds: float = 0.0,
-        needed: float = 0.0,
-        fresh_after: datetime | None = None,
-        caller: str | None = None,
         is_estimated: bool = False,
-        token: int = 0,
-        valid_seconds: float = 0.0,
+        **options: Unpack[JobOptions],
     ) -> list[Handle]:
         """:meth:`enqueue_many`, in the world that it is awaited in. ``is_estimated``: each says when it
         starts, which takes one more call of Redis for each source."""
-        name, found = caller_name(caller, self._settings), dict[int, Handle]()
+        name, found = caller_name(options.get("caller"), self._settings), dict[int, Handle]()
         account = await weights_of(self._store).account(name, self._settings)
-        is_new = lane == "interactive"
-        wants = Wants(account, lane, delay_seconds, needed, token=token, is_new=is_new)
-        if valid_seconds:
-            until = self._store.clock.today.timestamp() + delay_seconds + valid_seconds
+        wants = Wants(
+            account,
+            lane,
+            delay_seconds=options.get("delay_seconds", 0.0),
+            needed=options.get("needed", 0.0),
+            token=options.get("token", 0),
+            is_new=lane == "interactive",
+        )
+        if valid_seconds := options.get("valid_seconds"):
+            until = self._store.clock.today.timestamp() + wants.delay_seconds + valid_seconds
             wants = wants._replace(valid_until=until)
+        fresh_after = options.get("fresh_after")
         for source, places in _by_source(requests).items():
             after = 0.0 if fresh_after is None else await self._server_time(source, fresh_after)
             charge = get_source(source, self._settings).charge

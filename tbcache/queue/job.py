@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import dramatiq
 import msgspec
 from dramatiq.common import current_millis
 from dramatiq.encoder import JSONEncoder
@@ -16,6 +15,7 @@ from tbcache.io.trace import NOWHERE, Carrier, carrier
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
+from tbcache.queue.wants import Wants
 from tbcache.store.wire import to_time
 
 #: How the names of the actors that fetch begin.
@@ -200,35 +200,34 @@ def actor_name(source: str) -> str:
     return f"{FETCH}{source}"
 
 
-def message(
-    request: FetchRequest,
-    lane: Lane,
-    needed: float = 0.0,
-    after: float = 0.0,
-    caller: str | None = None,
-    valid_until: float = 0.0,
-) -> dramatiq.Message[Any]:
-    """The message that asks a worker for ``request``; enqueued by the actor's name.
+def encoded(request: FetchRequest, wants: Wants, caller: str | None, carrier: Carrier) -> tuple[str, bytes]:
+    """The id and the bytes of the message that asks a worker for ``request``, by the name of its actor.
 
-    As a pre-warm it is not run after ``valid_until`` (s since 1970, by the server's clock; 0: it always is).
-
-    enqueue.lua reads ``lane``, ``needed`` and ``after`` in it, and writes them where an ask joins the job.
+    What it takes to make one is most of what a job costs. enqueue.lua reads ``lane``, ``needed`` and
+    ``after`` in it, and writes them where an ask joins the job.
     """
-    return dramatiq.Message(**_fields(request, lane, needed, after, caller, valid_until))
-
-
-def encoded(
-    request: FetchRequest,
-    lane: Lane,
-    needed: float,
-    after: float,
-    caller: str | None,
-    valid_until: float,
-    carrier: Carrier,
-) -> tuple[str, bytes]:
-    """The id of such a message, and its bytes: what it takes to make one is most of what a job costs."""
-    fields = {
-        **_fields(request, lane, needed, after, caller, valid_until, carrier),
+    kwargs: dict[str, Any] = {
+        "symbol": request.symbol,
+        "hours": request.hours,
+        "lane": wants.lane,
+        "needed": wants.needed,
+    }
+    # The others are left out where they say nothing: a worker of an earlier version does not know them.
+    if request.others:
+        kwargs["others"] = request.others
+    if request.is_deep:
+        kwargs["deep"] = True
+    if wants.after:
+        kwargs["after"] = wants.after
+    options: dict[str, Any] = {"caller": caller, **carrier} if caller else dict(carrier)
+    if wants.valid_until:
+        options["valid_until"] = wants.valid_until
+    fields: dict[str, Any] = {
+        "queue_name": request.source,
+        "actor_name": actor_name(request.source),
+        "args": (),
+        "kwargs": kwargs,
+        "options": options,
         "message_id": generate_unique_id(),
         "message_timestamp": current_millis(),
     }
@@ -236,37 +235,3 @@ def encoded(
     # All of it is plain, so that what dramatiq's own encoder writes is written here in a tenth of the time.
     is_json = type(encoder) is JSONEncoder
     return fields["message_id"], msgspec.json.encode(fields) if is_json else encoder.encode(fields)
-
-
-def _fields(
-    request: FetchRequest,
-    lane: Lane,
-    needed: float,
-    after: float,
-    caller: str | None,
-    valid_until: float,
-    carrier: Carrier = NOWHERE,
-) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {
-        "symbol": request.symbol,
-        "hours": request.hours,
-        "lane": lane,
-        "needed": needed,
-    }
-    # The others are left out where they say nothing: a worker of an earlier version does not know them.
-    if request.others:
-        kwargs["others"] = request.others
-    if request.is_deep:
-        kwargs["deep"] = True
-    if after:
-        kwargs["after"] = after
-    options: dict[str, Any] = {"caller": caller, **carrier} if caller else dict(carrier)
-    if valid_until:
-        options["valid_until"] = valid_until
-    return {
-        "queue_name": request.source,
-        "actor_name": actor_name(request.source),
-        "args": (),
-        "kwargs": kwargs,
-        "options": options,
-    }

@@ -17,11 +17,11 @@ from tbcache.models.answer import Bucket, TopItem
 from tbcache.models.caller import caller
 from tbcache.monitoring import Heartbeat, UsageMonitor, Workload
 from tbcache.queue import Queue
-from tbcache.queue.job import message
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
 from tbcache.store.envelope import seal
+from tests.job import message
 
 #: As many as are kept.
 DEAD = 9_999

@@ -11,7 +11,6 @@ from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
-from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
@@ -19,6 +18,7 @@ from tbcache.store.envelope import seal
 from tbcache.store.name import Names
 from tbcache.store.wire import to_time
 from tests.cli.command import Done
+from tests.job import message
 from tests.server import Server, wait_until
 
 SettingsFor = Callable[..., Settings]

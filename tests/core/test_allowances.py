@@ -21,7 +21,6 @@ from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Allotted, Beat, Leave, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
-from tbcache.queue.job import message
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
@@ -30,6 +29,7 @@ from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock
 from tests.fake import fake_redis
+from tests.job import message
 from tests.proxy import Proxy
 from tests.script import run
 from tests.server import PATIENT, Server, wait_until

@@ -31,7 +31,7 @@ from tbcache.queue import (
 )
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
-from tbcache.queue.job import Result, dead, message
+from tbcache.queue.job import Result, dead
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER, Upstream, item
@@ -39,6 +39,7 @@ from tests.core.test_operator import fetching, working
 from tests.core.test_operator import operator as operator
 from tests.core.test_queue import claimed, finish
 from tests.core.test_queue import queue as queue
+from tests.job import message
 from tests.server import Server, wait_until
 
 

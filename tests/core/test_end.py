@@ -20,7 +20,7 @@ from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
-from tbcache.queue.job import actor_name, message
+from tbcache.queue.job import actor_name
 from tbcache.queue.script import queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
@@ -31,6 +31,7 @@ from tests.blocking import Admission
 from tests.core import world as world_module
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import DEADLINE, SOURCE, World, moved_clock
+from tests.job import message
 from tests.proxy import Proxy
 from tests.server import Server, wait_until
 

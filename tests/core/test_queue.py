@@ -41,9 +41,8 @@ from tbcache.queue import (
     context,
 )
 from tbcache.queue.account import Account
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import put_all
 from tbcache.queue.job import Finish, Result
-from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import (
     DEQUEUE,
@@ -57,11 +56,13 @@ from tbcache.queue.script import (
     queue_keys,
 )
 from tbcache.queue.thread import Threads
+from tbcache.queue.wants import Wants
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.envelope import UNCLEARED
 from tests.core.conftest import Upstream
+from tests.job import message as queue_message
 from tests.server import Server, wait_until
 
 pytestmark = pytest.mark.every_server

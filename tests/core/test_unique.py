@@ -22,7 +22,6 @@ from tbcache.queue import Queue
 from tbcache.queue.batch import MOST_ASKS
 from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import Finish
-from tbcache.queue.job import message as queue_message
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH
 from tbcache.rate_limiter import RateLimiter
@@ -31,6 +30,7 @@ from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.core.conftest import Upstream
 from tests.core.test_queue import Worker
+from tests.job import message as queue_message
 from tests.server import Server
 from tests.unique import Client, run
 

@@ -25,7 +25,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
-from tbcache.queue.job import actor_name, message
+from tbcache.queue.job import actor_name
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Store, Unavailable
@@ -35,6 +35,7 @@ from tbcache.store.wire import MICROS
 from tbcache.testing.simulated.marker import Disk, Marker
 from tests.blocking import Admission, Membership
 from tests.fake import fake_redis
+from tests.job import message
 from tests.stand_in import Monitor
 
 START = 1_800_000_000.0

@@ -18,8 +18,9 @@ from dramatiq.middleware import Middleware
 from tbcache.io import run
 from tbcache.queue import PacingBroker, Queue
 from tbcache.queue.account import Account
-from tbcache.queue.batch import Wants, put_all
+from tbcache.queue.batch import put_all
 from tbcache.queue.script import JobAsk
+from tbcache.queue.wants import Wants
 from tbcache.settings import get_settings
 from tbcache.store import get_store
 
