@@ -99,7 +99,7 @@ def without_spans() -> Iterator[None]:
 async def _travel(self: Pipeline, job: Any, ask: Ask) -> Any:
     """:meth:`Pipeline.travel`, as it is without a span."""
     answered = await self._travel(job, ask._replace(caller=current_caller.get()), self.admission.admit)
-    self._callers.record(job.source.name, answered.origin)
+    self._counts.record(job.source.name, answered.origin)
     return answered
 
 
