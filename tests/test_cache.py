@@ -23,7 +23,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store, envelope
-from tbcache.store import memory as memory_module
+from tbcache.store import change as change_module
 from tbcache.store.memory import Memory
 from tests.blocking import Admission
 from tests.server import Server, sending, sent_here, wait_until
@@ -511,7 +511,7 @@ def test_too_many_changes_become_a_clear_of_everything(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What must be put right is remembered, in bounded memory."""
-    monkeypatch.setattr(memory_module, "MAX_CHANGES", 10)
+    monkeypatch.setattr(change_module, "MAX_CHANGES", 10)
     for n in range(20):
         cache.set(f"key:{n}", "old")
         cache.memory.delete(f"key:{n}", in_redis=False)

@@ -30,7 +30,8 @@ from tbcache.limiter import ProcessWindow, limiter_of
 from tbcache.models import Failure
 from tbcache.settings import Source
 from tbcache.store import Store
-from tbcache.store.memory import Matches, Memory
+from tbcache.store.change import Matches
+from tbcache.store.memory import Memory
 from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros
 
 ENTRIES = 10_000

@@ -20,9 +20,10 @@ from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, codec, envelope
+from tbcache.store.change import Changes
 from tbcache.store.codec import DecodeError, NotLoaded
 from tbcache.store.key import EVERYTHING
-from tbcache.store.memory import MISSING, Changes, Encoded, Memory, StandIn
+from tbcache.store.memory import MISSING, Encoded, Memory, StandIn
 
 log = get_logger("tbcache.cache")
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,37 +17,30 @@ from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.exit import OK
 from tbcache.cli.option import DataDir, Processes, Replay, Threads
+from tbcache.cli.program import HOST, UpOptions, programs_of, variables_of
 from tbcache.cli.stop import StopSignal
 from tbcache.embedded import (
     DataFolder,
     EmbeddedServer,
     ProcessGroup,
-    Program,
     Supervisor,
     process_program,
-    python_program,
 )
 from tbcache.fleet import Fleet
 from tbcache.models.error import ConfigurationError
 from tbcache.models.extra import need
 from tbcache.settings import (
-    BUILT_IN,
-    CREDENTIALS,
-    PREFIX,
     Settings,
     get_settings,
     get_sources,
     shortages,
-    variable,
 )
 from tbcache.settings.database import why_unkept
-from tbcache.settings.variable import variable_of
 
 EXAMPLE = "Example: tbcache up --demo"
 
 commands = typer.Typer()
 
-HOST = "127.0.0.1"
 #: The port of the API, and how many further ones are tried where somebody else is there.
 API_PORT, API_PORTS = 8000, 20
 LOOP_SECONDS = 0.05
@@ -57,49 +48,6 @@ TRIM_SECONDS = 10.0
 # A worker finishes what it has in hand, and needs some time to say so; then the simulator ends, and last the
 # server, which writes down what it holds.
 SAY_SECONDS, SIMULATOR_SECONDS, SERVER_SECONDS = 5.0, 2.0, 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class UpOptions:
-    """What to start. ``api_listener`` is the API's, None: no API; ``listener`` the simulator's, in the demo.
-
-    They listen before anything starts: who asks too early waits, and is not refused. ``example`` is a source
-    that is on.
-    """
-
-    listener: socket.socket | None
-    replay: Path | None
-    api_listener: socket.socket | None
-    processes: int
-    threads: int
-    example: str = "twitter"
-    #: The usual port was taken.
-    is_moved: bool = False
-
-    @property
-    def demo(self) -> bool:
-        return self.listener is not None
-
-    @property
-    def simulator(self) -> str | None:
-        """The base URL of the demo's simulator."""
-        return _base_url(self.listener)
-
-    @property
-    def api(self) -> str | None:
-        return _base_url(self.api_listener)
-
-    def home(self, folder: DataFolder) -> Path:
-        """Where server and database lie. What was simulated must never pass for the real thing."""
-        if not self.demo:
-            return folder.path
-        return folder.path / ("demo" if self.replay is None else "replay")
-
-    @property
-    def hints(self) -> tuple[str, ...]:
-        """Where to go next."""
-        api = (f"API     {self.api}/docs",) if self.api else ()
-        return (f"try     tbcache fetch {self.example} AAPL", *api, "stop    Ctrl-C")
 
 
 @commands.command(epilog=EXAMPLE)
@@ -182,7 +130,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         display = open_display(options.hints)
         stack.callback(display.close)
         supervisor = Supervisor(stack.enter_context(ProcessGroup()), display.say)
-        variables = _variables(options, settings, folder)
+        variables = variables_of(options, settings, folder)
         if settings.redis is None:
             variables["REDIS_URL"] = _start_server(options, folder, supervisor, stop, stack)
         else:
@@ -190,7 +138,7 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
             if not _await_own(settings, display, stop):
                 return OK
         stack.callback(_stop, supervisor, folder, display, stop, _stop_times(settings))
-        for program in _programs(options, variables, folder, settings):
+        for program in programs_of(options, variables, folder, settings):
             supervisor.start(program)
         folder.write_runtime_file(variables, options.api)
         _warn_of_environment(options, variables, display)
@@ -227,78 +175,6 @@ def _await_own(settings: Settings, display: Display, stop: StopSignal) -> bool:
         for finding in fleet.losses() if is_there else ():
             display.say(str(finding))
         return is_there
-
-
-def _variables(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:
-    """What we set for our processes, and tell other commands."""
-    shared = (*(variable(source, "daily_budget") for source in BUILT_IN), variable_of("alert_rules"))
-    variables = {name: os.environ[name] for name in shared if os.environ.get(name)}
-    if options.demo or settings.database_url is None:
-        variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
-    if options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
-        variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
-    if options.simulator is not None:
-        from tbcache.embedded.simulator import demo_variables
-
-        # The demo has the simulator's paid plan, as the news of the free one come a day late.
-        variables["TBCACHE_NEWS__DELAY_HOURS"] = "0"
-        # The user's own credentials are for the real upstreams alone.
-        variables |= {
-            f"{PREFIX}{source.upper()}__{field.upper()}": "" for source in BUILT_IN for field in CREDENTIALS
-        }
-        variables |= demo_variables(options.simulator)
-    return variables
-
-
-def _programs(
-    options: UpOptions, variables: dict[str, str], folder: DataFolder, settings: Settings
-) -> Iterator[Program]:
-    """All but the server, in the order of starting."""
-    env = {**variables, "TBCACHE_DATA_DIR": str(options.home(folder))}
-    logs = folder.path / "logs"
-    if options.listener is not None:
-        replay = ("--replay", str(options.replay)) if options.replay is not None else ()
-        arguments = ("simulator", "--plan", "news=paid", *replay)
-        process_env = env | {"TBCACHE_LOG_FILE": ""}
-        program = python_program("simulator", arguments, process_env, logs / "simulator.log", stage=1)
-        yield _listening(program, options.listener)
-    for number in range(1, options.processes + 1):
-        name = f"worker-{number}"
-        process_env = env | _worker_name(name, settings) | _log_file(logs / f"{name}.log")
-        yield process_program(
-            name, "workers", ("--threads", str(options.threads)), process_env, logs / f"{name}.log"
-        )
-    process_env = env | _worker_name("scheduler", settings) | _log_file(logs / "scheduler.log")
-    yield process_program("scheduler", "scheduler", (), process_env, logs / "scheduler.log")
-    if options.api_listener is not None:
-        process_env = env | _worker_name("api", settings) | _log_file(logs / "api.log")
-        yield _listening(python_program("api", ("api",), process_env, logs / "api.log"), options.api_listener)
-
-
-def _log_file(log: Path) -> dict[str, str]:
-    """The variable by which a process goes on in a new file where its log is full."""
-    return {"TBCACHE_LOG_FILE": str(log)}
-
-
-def _listening(program: Program, listener: socket.socket) -> Program:
-    """``program`` with a socket that listens already."""
-    fd = listener.fileno()
-    return dataclasses.replace(program, command=(*program.command, "--fd", str(fd)), keep_fds=(fd,))
-
-
-def _base_url(listener: socket.socket | None) -> str | None:
-    return f"http://{HOST}:{listener.getsockname()[1]}" if listener is not None else None
-
-
-def _worker_name(name: str, settings: Settings) -> dict[str, str]:
-    """The variable that names a process, so that one that is started again keeps its figures.
-
-    On a Redis that others use as well it stays unset, unless the user chose a name: two
-    processes of one name would count as one, and each take the share of both.
-    """
-    if settings.worker_name is not None:
-        return {"TBCACHE_WORKER_NAME": f"{settings.worker_name}-{name}"}
-    return {"TBCACHE_WORKER_NAME": name} if settings.redis is None else {}
 
 
 def _watch(

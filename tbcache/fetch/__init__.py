@@ -2,7 +2,8 @@
 
 from tbcache.fetch.job import Answered, Attempt, Derived, Job, Loaded
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
-from tbcache.fetch.reader import TooLate, Upstream
+from tbcache.fetch.reader import TooLate
+from tbcache.fetch.upstream import Upstream
 
 __all__ = [
     "Answered",

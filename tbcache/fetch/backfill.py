@@ -16,9 +16,10 @@ from tbcache.admission import Admission, Ask, Settled
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.plan import SAMPLE, typical
-from tbcache.fetch.reader import Fetched, Upstream
+from tbcache.fetch.reader import Fetched
 from tbcache.fetch.record import UNRATED
 from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
+from tbcache.fetch.upstream import Upstream
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
 from tbcache.models import FetchRequest, Item

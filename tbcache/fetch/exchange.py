@@ -14,8 +14,8 @@ from typing import NamedTuple
 from tbcache.admission import Ask, Settled
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.pipeline import Pipeline
-from tbcache.fetch.reader import Upstream, sent
 from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
+from tbcache.fetch.upstream import Upstream, sent
 from tbcache.io import random_id
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.request import Stretch

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tbcache.fetch.reader import Upstream
 from tbcache.fetch.record import sentiment_of
+from tbcache.fetch.upstream import Upstream
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.scoring import name_of, score_items
 from tbcache.scoring.voices.memory import remembering

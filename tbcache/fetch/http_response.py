@@ -1,7 +1,6 @@
-"""Reads what an HTTP answer says besides its items: its JSON, its error, its rate-limit headers.
+"""Reads what an HTTP answer says besides its items: its JSON, or its error.
 
-The five upstreams use the same few headers with different names and units. All of them are read here, where
-the name and the size of a value tell its meaning, so that a provider only has to read its items.
+The five upstreams word their errors alike, so that a provider only has to read its items.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from tbcache.models import RateHint, RawResponse
-from tbcache.models.coerce import count, moment, number, record, records, text
+from tbcache.fetch.http_time import retry_after
+from tbcache.fetch.rate_hint import window_end
+from tbcache.models import RawResponse
+from tbcache.models.coerce import number, record, records, text
 from tbcache.models.error import (
     UpstreamAuthError,
     UpstreamBadRequest,
@@ -37,9 +37,6 @@ _MOST_READ = 8192
 _MOST_WORDS = 32
 #: An answer may have at most so many values. The largest that is known has 8,314.
 _MOST_VALUES = 500_000
-_FIRST_TIMESTAMP = 1e9
-_LONGEST_WAIT = 366 * 86400.0
-_LONGEST_AGE = 366 * 86400.0
 _BY_STATUS: dict[int, type[UpstreamError]] = {
     401: UpstreamAuthError,
     402: UpstreamQuotaExhausted,
@@ -61,8 +58,6 @@ _BY_WORDS: tuple[tuple[str, type[UpstreamError]], ...] = (
     (r"unavailable|over capacity|bad gateway|time.?out|internal (?:server )?error", UpstreamUnavailable),
     (r"\binvalid\b|bad request", UpstreamBadRequest),
 )
-_RESETS = ("x-rate-limit-reset", "x-ratelimit-reset")
-_UW_RESET = "x-uw-req-per-minute-reset"
 
 
 class ErrorMeaning(NamedTuple):
@@ -189,9 +184,6 @@ def _why_unreadable(body: bytes) -> str:
     return "the answer is cut off" if head in (b"{", b"[") else "the answer is not JSON"
 
 
-# -- messages ---------------------------------------------------------------------------------
-
-
 def message(body: Any, response: RawResponse) -> str:
     """One short line that says what is wrong, from the upstream's text where there is one."""
     return (
@@ -255,126 +247,8 @@ def _phrase(status: int) -> str:
         return f"status {status}"
 
 
-# -- times ------------------------------------------------------------------------------------
-
-
-def told_now(response: RawResponse) -> datetime | None:
-    """The time of the upstream's clock when ``response`` was received, to the second; None where the answer
-    does not tell it.
-    """
-    said = _http_date(response.headers.get("date", ""))
-    return said and said + _age(response)
-
-
-def upstream_now(response: RawResponse) -> datetime:
-    """The same as :func:`told_now`, or the time of our clock where the answer does not tell it."""
-    return told_now(response) or response.received_at
-
-
-def by_our_clock(response: RawResponse, moment: datetime | None) -> datetime | None:
-    """A moment of the upstream's clock in the time of our clock; None where there is none.
-
-    The Date header has whole seconds only, and the answer was under way for a while. So the result may be too
-    late by that much (about 1 s), and it is never too early.
-    """
-    try:
-        return moment and moment + (response.received_at - upstream_now(response))
-    except OverflowError:
-        return None
-
-
-def after(response: RawResponse, seconds: float) -> datetime | None:
-    """The moment ``seconds`` after ``response`` was received; None where that is no plausible wait.
-
-    Only our clock is used, because a wait in seconds does not depend on the clock of the upstream.
-    """
-    return response.received_at + timedelta(seconds=seconds) if 0 <= seconds <= _LONGEST_WAIT else None
-
-
-def renewal(response: RawResponse, rule: Callable[[datetime], datetime]) -> datetime | None:
-    """When an upstream counts anew, by our clock. ``rule`` tells it by the clock of the upstream, like its
-    next midnight.
-    """
-    return by_our_clock(response, rule(upstream_now(response)))
-
-
-def _age(response: RawResponse) -> timedelta:
-    """For how long a cache on the way has kept the answer, as the Age header says."""
-    seconds = number(response.headers.get("age"))
-    return timedelta(seconds=seconds) if seconds is not None and 0 <= seconds <= _LONGEST_AGE else timedelta()
-
-
-def next_midnight(start: datetime) -> datetime:
-    """The next UTC midnight."""
-    day = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return day + timedelta(days=1)
-
-
-def next_month(start: datetime) -> datetime:
-    """The first moment of the next month, in UTC."""
-    today = next_midnight(start) - timedelta(days=1)
-    return (today.replace(day=28) + timedelta(days=4)).replace(day=1)
-
-
-def retry_after(response: RawResponse) -> datetime | None:
-    """The moment that ``Retry-After`` names, in seconds or as a date."""
-    value = response.headers.get("retry-after", "")
-    seconds = number(value)
-    return by_our_clock(response, _http_date(value)) if seconds is None else after(response, seconds)
-
-
 def _hint(response: RawResponse, kind: type[UpstreamError]) -> datetime | None:
     # The reset of a rate window says nothing about a quota or an outage. There only Retry-After counts.
     if kind in (UpstreamQuotaExhausted, UpstreamUnavailable):
         return retry_after(response)
-    return _window_end(response) if kind is UpstreamThrottled else None
-
-
-def _window_end(response: RawResponse) -> datetime | None:
-    """When to ask again: the first of the hints that is in the future, so that ``Retry-After: 0`` is passed
-    over.
-    """
-    hints = [retry_after(response), *(_reset(response, name) for name in (*_RESETS, _UW_RESET))]
-    known = [hint for hint in hints if hint is not None]
-    return next((hint for hint in known if hint > response.received_at), known[0] if known else None)
-
-
-def _reset(response: RawResponse, name: str) -> datetime | None:
-    value = number(response.headers.get(name))
-    if value is None or value < 0:
-        return None
-    if name == _UW_RESET:
-        return after(response, value / 1000)
-    return by_our_clock(response, moment(value)) if value >= _FIRST_TIMESTAMP else after(response, value)
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(value)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return found if 1970 <= found.year < 9000 else None
-
-
-# -- rate hints -------------------------------------------------------------------------------
-
-
-def hints(response: RawResponse) -> tuple[RateHint, ...]:
-    """How many requests are left in each window of the upstream, by the headers."""
-    names = [
-        (f"{prefix}-remaining", f"{prefix}-reset", f"{prefix}-limit", f"{prefix}-used")
-        for prefix in ("x-rate-limit", "x-ratelimit", "x-app-limit-24hour", "x-user-limit-24hour")
-    ]
-    names.append(("x-uw-req-per-minute-remaining", _UW_RESET, "", ""))
-    found = (_rate_hint(response, *four) for four in names)
-    return tuple(hint for hint in found if hint is not None)
-
-
-def _rate_hint(response: RawResponse, remaining: str, reset: str, limit: str, used: str) -> RateHint | None:
-    left = count(response.headers.get(remaining))
-    reset_at = _reset(response, reset)
-    if left is None or reset_at is None:
-        return None
-    most, spent = count(response.headers.get(limit)), count(response.headers.get(used))
-    return RateHint(left, reset_at, left + spent if most is None and spent is not None else most)
+    return window_end(response) if kind is UpstreamThrottled else None

@@ -16,8 +16,9 @@ from typing import NamedTuple, cast
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement, traced
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.plan import is_packable, joined, stretches
-from tbcache.fetch.reader import Fetched, PackingUpstream, Upstream, closing
+from tbcache.fetch.reader import Fetched, closing
 from tbcache.fetch.record import LoadResult, load_result, record_of
+from tbcache.fetch.upstream import PackingUpstream, Upstream
 from tbcache.io import now, world
 from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Item

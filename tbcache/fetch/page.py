@@ -1,4 +1,4 @@
-"""The bounds of a page, the same for every source.
+"""A page is read from an answer, and has the same bounds for every source.
 
 The items of a page go into the database, their ids into Redis, and its cursor into the next URL. None of
 these takes whatever an upstream may send in the megabytes that an answer may have.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC
+from pathlib import Path
 
 from tbcache.io.log import get_logger
-from tbcache.models import Engagement, Item, Page
+from tbcache.models import Engagement, Item, Page, RawResponse
 from tbcache.models.error import UpstreamPayloadError
 from tbcache.repository.answer import storable
 
@@ -161,3 +163,32 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawResponse) -> Page:
+    """The page in ``response``, cut to the bounds of one.
+
+    Raises:
+      UpstreamError: it cannot be read.
+    """
+    try:
+        return bounded(source, parse(response))
+    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        # The answer has another shape than its parser was written for.
+        what = f"the answer is not as expected{_place(error)} ({type(error).__name__}: {_message(error)})"
+        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
+    except SystemExit as error:
+        # Else somebody's parser would end a worker, or a command without a word.
+        what = f"parse() ended the program ({error.code!r}): it should raise what is wrong"
+        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
+
+
+def _place(error: Exception) -> str:
+    """The file and line of the parser that it met, which is called by the first frame."""
+    frames = traceback.extract_tb(error.__traceback__, limit=2)[1:]
+    return "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+
+
+def _message(error: Exception) -> str:
+    """Its message in one printable line: it may quote the answer."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])

@@ -36,8 +36,9 @@ from tbcache.cache import MISSING, get_cache_manager
 from tbcache.fetch.job import Answered, Attempt, Job, Loaded
 from tbcache.fetch.outbox import AnswerSink, get_outbox
 from tbcache.fetch.pack import Packs
-from tbcache.fetch.reader import TooLate, Upstream, closing
+from tbcache.fetch.reader import TooLate, closing
 from tbcache.fetch.sentiment import SentimentJob, unasked
+from tbcache.fetch.upstream import Upstream
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.asker import tell_load, tell_wait
 from tbcache.io.deadline import seconds_left

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
+from typing import NamedTuple, cast, get_args
 
 from tbcache.admission import Grant, Reach, Wait
 from tbcache.fetch.coverage import PageCoverage, PagingEnd
-from tbcache.fetch.http_response import told_now
+from tbcache.fetch.http_time import told_now
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.page import bounded
+from tbcache.fetch.page import parse_page
+from tbcache.fetch.upstream import RecheckingUpstream, Upstream, sent
 from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
 from tbcache.io.log import get_logger
@@ -21,8 +20,6 @@ from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateH
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.price import NOTHING, Bill
 from tbcache.models.request import Stretch
-from tbcache.scoring import Scorer, VoiceRule
-from tbcache.settings import Source
 from tbcache.timeline import AHEAD, Span
 
 log = get_logger("tbcache.fetch")
@@ -41,63 +38,6 @@ RECHECK_SIZE = 100
 #: Commits the slot of the page that has come, bills the page, and takes a slot for the next one.
 Turn = Callable[[Grant, Bill], Awaitable[Grant | Wait]]
 MaySend = Callable[[Grant], bool]
-
-
-class Upstream(Protocol):
-    """What the pipeline needs of a source."""
-
-    @property
-    def source(self) -> Source: ...
-
-    @property
-    def analyzer(self) -> Scorer: ...
-
-    @property
-    def voices(self) -> Sequence[VoiceRule]: ...
-
-    @property
-    def persist_to_db(self) -> bool: ...
-
-    def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest: ...
-
-    def send(self, request: HttpRequest) -> RawResponse: ...
-
-    def parse(self, response: RawResponse) -> Page: ...
-
-
-@runtime_checkable
-class PackingUpstream(Upstream, Protocol):
-    """An upstream that may be asked for several symbols at once."""
-
-    def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``symbols`` that fit into one request with the first of them, which is included."""
-
-    def is_of(self, item: Item, symbol: str) -> bool:
-        """Whether ``item``, from a page for several symbols, is about ``symbol``."""
-
-
-@runtime_checkable
-class RecheckingUpstream(Upstream, Protocol):
-    """An upstream that can be asked for known items again, to learn which were edited or removed."""
-
-    def recheck(self, ids: Sequence[str]) -> HttpRequest: ...
-
-    def rechecked(self, response: RawResponse) -> Page: ...
-
-
-@runtime_checkable
-class CountingUpstream(Upstream, Protocol):
-    """An upstream that says how many items there were, without giving them."""
-
-    async def item_counts(self, request: FetchRequest, now: datetime) -> Mapping[datetime, int]:
-        """How many items there were in the quarter of an hour from each of these moments on."""
-
-
-@runtime_checkable
-class AwaitedUpstream(Protocol):
-    """An upstream that also sends without blocking."""
-
-    async def exchange(self, request: HttpRequest) -> RawResponse: ...
 
 
 class TooLate(Exception):
@@ -355,20 +295,6 @@ def _broken_off(error: UpstreamError | TooLate) -> _End:
     return _End(error.kind, closing(error))
 
 
-async def sent(upstream: Upstream, http: HttpRequest) -> RawResponse:
-    """The answer to ``http``, without blocking where the upstream can do that."""
-    if isinstance(upstream, AwaitedUpstream) and not _sends_itself(upstream):
-        return await upstream.exchange(http)
-    return await world().offload(lambda: upstream.send(http))
-
-
-def _sends_itself(upstream: AwaitedUpstream) -> bool:
-    """True where a subclass overrides ``send`` alone: whoever wrote it does not know of ``exchange``."""
-    places = [vars(upstream), *map(vars, type(upstream).__mro__)]
-    written = next(place for place in places if "send" in place or "exchange" in place)
-    return "exchange" not in written
-
-
 def _may_be_billed(error: UpstreamError) -> bool:
     """True where the upstream may have served a page that we could not read. A stated error costs nothing."""
     is_unread = isinstance(error, UpstreamPayloadError) and 200 <= error.status < 300
@@ -389,32 +315,3 @@ def closing(error: UpstreamError) -> Failure | None:
         # Asking does not bring a used-up quota back, and the upstream does not say when: try in an hour.
         return replace(failure, retry_at=utc_now() + timedelta(seconds=QUOTA_SECONDS))
     return failure
-
-
-def parse_page(source: str, parse: Callable[[RawResponse], Page], response: RawResponse) -> Page:
-    """The page in ``response``, cut to the bounds of one.
-
-    Raises:
-      UpstreamError: it cannot be read.
-    """
-    try:
-        return bounded(source, parse(response))
-    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        # The answer has another shape than its parser was written for.
-        what = f"the answer is not as expected{_place(error)} ({type(error).__name__}: {_message(error)})"
-        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
-    except SystemExit as error:
-        # Else somebody's parser would end a worker, or a command without a word.
-        what = f"parse() ended the program ({error.code!r}): it should raise what is wrong"
-        raise UpstreamPayloadError(source, what[:200], status=response.status) from error
-
-
-def _place(error: Exception) -> str:
-    """The file and line of the parser that it met, which is called by the first frame."""
-    frames = traceback.extract_tb(error.__traceback__, limit=2)[1:]
-    return "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-
-
-def _message(error: Exception) -> str:
-    """Its message in one printable line: it may quote the answer."""
-    return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from tbcache.admission import Settlement
 from tbcache.fetch.naive import naive_figures
-from tbcache.fetch.reader import Fetched, Upstream
+from tbcache.fetch.reader import Fetched
+from tbcache.fetch.upstream import Upstream
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
 from tbcache.models.error import ConfigurationError

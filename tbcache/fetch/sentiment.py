@@ -12,8 +12,9 @@ from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
-from tbcache.fetch.reader import CountingUpstream, Fetched, PageReader, RecheckingUpstream, Upstream
+from tbcache.fetch.reader import Fetched, PageReader
 from tbcache.fetch.record import has_baseline, load_result, nothing, record_of, rescored, sentiment_of
+from tbcache.fetch.upstream import CountingUpstream, RecheckingUpstream, Upstream
 from tbcache.io import world
 from tbcache.io.deadline import until
 from tbcache.io.log import get_logger

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tbcache.admission import Admission, Reach, Settlement
 from tbcache.fetch.job import Attempt
-from tbcache.fetch.reader import Fetched, PageReader, Upstream
+from tbcache.fetch.reader import Fetched, PageReader
+from tbcache.fetch.upstream import Upstream
 from tbcache.models import FetchRequest
 from tbcache.models.price import Bill
 from tbcache.models.request import Stretch

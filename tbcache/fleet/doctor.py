@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from tbcache.fleet.drift import drift_of
 from tbcache.fleet.durability import losses
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, ServerStatus, SourceStatus
-from tbcache.fleet.trouble import drift_of, remedy
+from tbcache.fleet.trouble import remedy
 from tbcache.models import Limit
 from tbcache.models.error import RateLimited, TbcacheError, UpstreamError
 from tbcache.monitoring import WorkerStatus

@@ -5,56 +5,38 @@ What changes nothing has no line: a source that is resumed and goes on already, 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.ask import enqueue_all
-from tbcache.fleet.audit import Audit
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.hindrance import put_off_by
+from tbcache.fleet.limits_in_force import LimitsInForce, check_limits
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.standing import Thing, standing_of
+from tbcache.fleet.trail import AuditTrail, because
 from tbcache.io import run
-from tbcache.io.log import get_logger
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.caller import check_caller
-from tbcache.models.error import InvalidRequest, TbcacheError
+from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Handle, JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
-from tbcache.settings import Settings, get_sources, unconfigured
+from tbcache.settings import Settings, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
 from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
 from tbcache.store.start import require
 from tbcache.store.wire import read_limits, to_time
 
-log = get_logger("tbcache.fleet")
-
-MOST_LIMITS = 4
 #: So many symbols are named in a line of the audit.
 MOST_NAMES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsInForce:
-    """The limits of a source from now on. ``is_lowered``: one that was set is among them; else those that the
-    processes were started with allow no more anyway."""
-
-    source: str
-    limits: tuple[Limit, ...]
-    is_lowered: bool
-    #: What an operator had set until then.
-    before: tuple[Limit, ...] = ()
 
 
 class Operator:
@@ -79,7 +61,7 @@ class Operator:
         self.who = who
         self._settings, self._store, self._directory, self._cache = settings, store, directory, cache
         self._queue, self._look = queue, look
-        self._audit = Audit(store)
+        self._trail = AuditTrail(store, who)
         self._standing = standing_of(store)
 
     # A source or a queue
@@ -123,7 +105,7 @@ class Operator:
         """
         value = f"{check_weight(weight):g}"
         self._say(Thing("weight", check_caller(caller)), value, why)
-        self._audit.write(self.who, "caller.weight", caller, f"{value}{f': {why}' if why else ''}")
+        self._trail.write("caller.weight", caller, because(value, why))
 
     def unset_weight(self, caller: str) -> bool:
         """Take back the weight of a caller; True where one was set.
@@ -134,7 +116,7 @@ class Operator:
         before = read_weight(self._say(Thing("weight", check_caller(caller)), TAKEN_BACK).before)
         was_set = before is not None and before.value != TAKEN_BACK
         if was_set:
-            self._audit.write(self.who, "caller.unweight", caller)
+            self._trail.write("caller.unweight", caller)
         return was_set
 
     # Those that are meant
@@ -166,8 +148,7 @@ class Operator:
         Raises:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
-        words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
-        state = self._queue.cancel(self._directory.queue_name(name), job_id, words)
+        state = self._queue.cancel(self._directory.queue_name(name), job_id, self._cancelled(why))
         return self._moved(state, "job.cancel", name, job_id)
 
     def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
@@ -193,15 +174,18 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           InvalidRequest: those that run are meant, of which each is cancelled by its id.
         """
-        words = f"cancelled by {self.who}{f': {_reason(why)}' if why else ''}"
+        words = self._cancelled(why)
         ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
-        with self._in_parts("job.cancel", name, str(where), tell, why) as count:
+        with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:
             for job_id in ids:
                 # One that a worker has taken since then goes on.
                 if self._queue.cancel(queue, job_id, words, is_stopped=False) == "done":
                     done += 1
                     count(1)
         return done
+
+    def _cancelled(self, why: str) -> str:
+        return because(f"cancelled by {self.who}", _reason(why))
 
     def _waiting(self, name: str, where: JobFilter) -> list[str]:
         if where.state == "running":
@@ -247,7 +231,7 @@ class Operator:
           Paused: an operator drains it.
         """
         name = self._directory.queue_name(name)
-        with self._in_parts("dead.requeue", name, str(where), tell) as count:
+        with self._trail.in_parts("dead.requeue", name, str(where), tell) as count:
             return self._queue.dead.requeue(name, where, count)
 
     def purge_dead(
@@ -259,36 +243,8 @@ class Operator:
           UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         name = self._directory.queue_name(name)
-        with self._in_parts("dead.purge", name, str(where), tell) as count:
+        with self._trail.in_parts("dead.purge", name, str(where), tell) as count:
             return self._queue.dead.purge(name, where, count)
-
-    @contextmanager
-    def _in_parts(
-        self, what: str, name: str, where: str, tell: Callable[[int], object], why: str = ""
-    ) -> Iterator[Callable[[int], None]]:
-        """Meanwhile something is done in parts, and then the audit has how many. Where it breaks off after
-        some of them, by Ctrl-C too, the log has that as well, and so have the words of an error of ours."""
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            tell(more)
-
-        try:
-            yield count
-        except BaseException as error:
-            if done:
-                reason = str(error) or type(error).__name__
-                log.warning("order.broke_off", what=what, source=name, count=done, reason=reason)
-                with contextlib.suppress(Unavailable):
-                    self._audit.write(self.who, what, name, f"{where} (it broke off)".lstrip(), done)
-            if done and isinstance(error, TbcacheError):
-                error.args = (
-                    f"It broke off after {done:,}, which are done; ask again for the rest. {error}",
-                )
-            raise
-        self._write_counted(what, name, f"{where}{f': {why}' if why else ''}".lstrip(": "), done)
 
     # Limits
 
@@ -301,10 +257,10 @@ class Operator:
           InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
         """
         self._directory.source_name(source)
-        self._check_limits(source, limits)
+        check_limits(source, limits, self._settings)
         in_force, before = self._bind(source, limits, why)
         said = ",".join(map(str, limits))
-        self._audit.write(self.who, "limits.set", source, f"{said}{f': {why}' if why else ''}")
+        self._trail.write("limits.set", source, because(said, why))
         return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
 
     def unset_limits(self, source: str) -> LimitsInForce:
@@ -316,7 +272,7 @@ class Operator:
         self._directory.source_name(source)
         in_force, before = self._bind(source, ())
         if before:
-            self._audit.write(self.who, "limits.unset", source)
+            self._trail.write("limits.unset", source)
         return LimitsInForce(source, in_force, is_lowered=False, before=before)
 
     def reopen(self, source: str) -> bool:
@@ -327,7 +283,7 @@ class Operator:
         """
         was_closed = self._limiter(source).reopen()
         if was_closed:
-            self._audit.write(self.who, "limits.reopen", source)
+            self._trail.write("limits.reopen", source)
         return was_closed
 
     def reset(self, source: str) -> None:
@@ -337,7 +293,7 @@ class Operator:
           UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
         """
         self._limiter(source).reset()
-        self._audit.write(self.who, "limits.reset", source)
+        self._trail.write("limits.reset", source)
 
     # The cache
 
@@ -351,7 +307,7 @@ class Operator:
         handles = enqueue_all(self._store, self._queue, requests, lane)
         queued = [one.request for one in handles if one.state == "queued"]
         sources, symbols = sorted({one.source for one in queued}), sorted({one.symbol for one in queued})
-        self._write_counted("cache.warm", ",".join(sources), _few(symbols), len(queued))
+        self._trail.write_counted("cache.warm", ",".join(sources), _few(symbols), len(queued))
         return handles
 
     def clear(self, pattern: str) -> int:
@@ -364,24 +320,19 @@ class Operator:
         count = self._cache().clear_pattern(pattern)
         if not self._store.is_available:
             raise Unavailable(self._store.address, "it went away")
-        self._write_counted("cache.clear", pattern, "", count)
+        self._trail.write_counted("cache.clear", pattern, "", count)
         return count
-
-    def _write_counted(self, what: str, name: str, detail: str, count: int) -> None:
-        """A line in the audit, where something has changed."""
-        if count:
-            self._audit.write(self.who, what, name, detail, count)
 
     def _moved(self, state: Moved, what: str, name: str, job_id: str) -> Moved:
         if state in ("done", "stopping"):
-            self._audit.write(self.who, what, name, job_id)
+            self._trail.write(what, name, job_id)
         return state
 
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._directory.queue_name(name)
         before = read_order(self._say(Thing("order", name), what, why).before)
         if before is not None or what != RESUME:
-            self._audit.write(self.who, f"queue.{what}", name, why)
+            self._trail.write(f"queue.{what}", name, why)
         return before
 
     def _bind(
@@ -397,16 +348,6 @@ class Operator:
 
     def _limiter(self, source: str) -> RateLimiter:
         return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)
-
-    def _check_limits(self, source: str, limits: Sequence[Limit]) -> None:
-        if not 1 <= len(limits) <= MOST_LIMITS:
-            raise InvalidRequest(f"say 1 to {MOST_LIMITS} limits, like 100/15m,2000/1d")
-        if len({limit.window_seconds for limit in limits}) < len(limits):
-            raise InvalidRequest(f"{','.join(map(str, limits))} has two limits of one window")
-        known = get_sources(self._settings).get(source)
-        least = min(limits, key=lambda limit: limit.count)
-        if known is not None and least.count < known.cost:
-            raise InvalidRequest(f"{least} lets nothing through: a request of {source} costs {known.cost}")
 
 
 def _reason(why: str) -> str:

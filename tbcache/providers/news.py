@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_response, http_time, rate_hint
 from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.coerce import (
@@ -86,7 +86,7 @@ class NewsProvider(Provider):
             items,
             next=_before(items) if total is not None and total > len(articles) else None,
             total=None if total is None else int(total),
-            hints=http_response.hints(response),
+            hints=rate_hint.hints(response),
             # A total that does not fit what came says nothing. An article that comes many times is one.
             exhausted=total is not None and total == len(items) + removed,
         )
@@ -109,11 +109,11 @@ def _is_quota(words: str) -> bool:
 
 def _renewal(words: str, response: RawResponse) -> datetime | None:
     """When there is certainly some quota again: by the shortest period that is named, as no header says."""
-    if asked := http_response.retry_after(response):
+    if asked := http_time.retry_after(response):
         return asked
     if periods := [int(hours or 24) for hours in _PER_DAY.findall(words)]:
-        return http_response.after(response, min(periods) * 3600)
-    return http_response.renewal(response, http_response.next_month) if _PER_MONTH.search(words) else None
+        return http_time.after(response, min(periods) * 3600)
+    return http_time.renewal(response, http_time.next_month) if _PER_MONTH.search(words) else None
 
 
 def _is_article(article: dict[str, Any]) -> bool:

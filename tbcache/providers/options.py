@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_response, http_time, rate_hint
 from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import FetchRequest, HttpRequest, Page, RateHint, RawResponse
 from tbcache.models.coerce import count, moment, record, unique
@@ -58,7 +58,7 @@ class OptionsProvider(Provider):
         return Page(
             items,
             next=_older(rows) if is_full else None,
-            hints=(*http_response.hints(response), *_daily_hint(response)),
+            hints=(*rate_hint.hints(response), *_daily_hint(response)),
             exhausted=not is_full and not is_cut,
         )
 
@@ -74,14 +74,14 @@ def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:
     is_daily = record(body).get("code") == "daily_request_limit_hit"
     is_spent = response.status == 429 and any(hint.remaining == 0 for hint in _daily_hint(response))
     if is_daily or is_spent:
-        return ErrorMeaning(UpstreamQuotaExhausted, http_response.renewal(response, next_reset))
+        return ErrorMeaning(UpstreamQuotaExhausted, http_time.renewal(response, next_reset))
     return None
 
 
 def _daily_hint(response: RawResponse) -> tuple[RateHint, ...]:
     used = count(response.headers.get("x-uw-daily-req-count"))
     limit = count(response.headers.get("x-uw-token-req-limit"))
-    reset_at = http_response.renewal(response, next_reset)
+    reset_at = http_time.renewal(response, next_reset)
     if used is None or limit is None or reset_at is None:
         return ()
     return (RateHint(max(0, limit - used), reset_at, limit),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tbcache.fetch.exchange import Exchange, listen
-from tbcache.fetch.reader import parse_page
+from tbcache.fetch.page import parse_page
 from tbcache.io import run, utc_now
 from tbcache.models.request import Stretch
 from tbcache.providers.base import Provider

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_response, rate_hint
 from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Page, RawResponse
 from tbcache.models.coerce import (
@@ -101,7 +101,7 @@ class RedditProvider(Provider):
         return Page(
             things,
             next=word(listing.get("after")),
-            hints=http_response.hints(response),
+            hints=rate_hint.hints(response),
             exhausted="after" in listing and listing["after"] is None and not http_response.complains(body),
             depth=DEPTH,
         )

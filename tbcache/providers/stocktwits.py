@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_response, rate_hint
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Label, Page, RawResponse
 from tbcache.models.coerce import count, fingerprint, moment, record, records, text, unique, word
 from tbcache.models.request import Stretch
@@ -53,7 +53,7 @@ class StocktwitsProvider(Provider):
         older = word(cursor.get("max")) if items and cursor.get("more") is True else None
         # Collected streams and broken answers have no such word: they may end anywhere.
         is_end = cursor.get("more") is False and not is_cut
-        return Page(items, next=older, hints=http_response.hints(response), exhausted=is_end)
+        return Page(items, next=older, hints=rate_hint.hints(response), exhausted=is_end)
 
 
 def _is_number(id: str | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tbcache.fetch.exchange import Exchange, listen
-from tbcache.fetch.reader import parse_page
+from tbcache.fetch.page import parse_page
 from tbcache.io import run
 from tbcache.models import FetchRequest, Page
 from tbcache.models.error import ConfigurationError, UpstreamError

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_response, http_time, rate_hint
 from tbcache.fetch.http_response import ErrorMeaning
 from tbcache.io.log import get_logger
 from tbcache.models import Engagement, FetchRequest, HttpRequest, Item, Kind, Page, RawResponse
@@ -144,7 +144,7 @@ class TwitterProvider(Provider):
         gone = tuple(filter(None, named))
         if problems and not items and not gone:
             raise http_response.unreadable(self.source.name, response, "the answer holds errors alone")
-        return Page(items, hints=http_response.hints(response), gone=gone)
+        return Page(items, hints=rate_hint.hints(response), gone=gone)
 
     @property
     def _is_plain(self) -> bool:
@@ -227,7 +227,7 @@ class TwitterProvider(Provider):
             items,
             next=word(meta.get("next_token")),
             total=None if total is None else int(total),
-            hints=http_response.hints(response),
+            hints=rate_hint.hints(response),
             users=tuple(filter(None, names)),
             # The last page of a search has its count and no token. A post that comes many times is one.
             exhausted="next_token" not in meta and stated == len(items) and not _is_cut(outer),
@@ -369,8 +369,8 @@ def _problem(problem: dict[str, Any]) -> Iterator[str]:
 def _period_end(outer: dict[str, Any], response: RawResponse) -> datetime | None:
     stated = f"{word(outer.get('period'))} {word(outer.get('detail'))}".lower()
     if "daily" in stated:
-        return http_response.renewal(response, http_response.next_midnight)
-    return http_response.renewal(response, http_response.next_month) if "month" in stated else None
+        return http_time.renewal(response, http_time.next_midnight)
+    return http_time.renewal(response, http_time.next_month) if "month" in stated else None
 
 
 def _spent_day(response: RawResponse) -> datetime | None:
@@ -378,5 +378,5 @@ def _spent_day(response: RawResponse) -> datetime | None:
     for whose in ("app", "user"):
         prefix = f"x-{whose}-limit-24hour"
         if number(response.headers.get(f"{prefix}-remaining")) == 0:
-            return http_response.by_our_clock(response, moment(response.headers.get(f"{prefix}-reset")))
+            return http_time.by_our_clock(response, moment(response.headers.get(f"{prefix}-reset")))
     return None

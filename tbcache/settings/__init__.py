@@ -2,6 +2,7 @@
 
 from tbcache.models.ttl import AGGREGATED_TTL, HISTORICAL_TTL, REAL_TIME_TTL, STATIC_TTL
 from tbcache.settings.capacity import shortages
+from tbcache.settings.declared import declare, get_declared
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
     COMMON_SYMBOLS,
@@ -11,16 +12,14 @@ from tbcache.settings.model import (
     SourceSettings,
     get_settings,
 )
+from tbcache.settings.provider_class import import_class
 from tbcache.settings.secret import CREDENTIALS
 from tbcache.settings.source import (
     BUILT_IN,
     Source,
     check_name,
-    declare,
-    get_declared,
     get_source,
     get_sources,
-    import_class,
     is_name,
     source_names,
     unconfigured,

@@ -14,8 +14,9 @@ import msgspec
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import NotJson, printable, read_json
+from tbcache.settings.declared import get_declared
 from tbcache.settings.model import MOST_DOLLARS, Settings
-from tbcache.settings.source import Source, get_declared, get_source, is_name, source_names
+from tbcache.settings.source import Source, get_source, is_name, source_names
 
 #: How many sources and symbols of one process's heartbeat are read at most.
 MOST_SOURCES = 200

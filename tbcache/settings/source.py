@@ -7,33 +7,27 @@ in the environment and goes before these.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
-import importlib
 import re
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from tbcache.io.singleton import singleton
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models.price import Price
 from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
-from tbcache.models.untrusted import printable, quoted
+from tbcache.models.untrusted import printable
 from tbcache.settings.default import checked
-from tbcache.settings.model import MOST_DOLLARS, Settings, SourceSettings
+from tbcache.settings.model import Settings, SourceSettings
+from tbcache.settings.provider_class import import_class
 from tbcache.settings.variable import NEAR, variable
 
 FREE = Price()
 
-#: What a class must say itself of its source.
-_METHODS = {"request": "request(fetch, cursor, since)", "parse": "parse(response)"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
@@ -255,15 +249,15 @@ def _resolve(name: str, provider: str, variables: SourceSettings) -> Source:
         for field, variable in zip(base.credentials, base.variables, strict=True)
         if getattr(variables, field) is None
     )
-    return _checked(replace(base, **_chosen(variables), missing=missing))
+    return check_cost(replace(base, **chosen(variables), missing=missing))
 
 
-def _chosen(variables: SourceSettings) -> dict[str, Any]:
+def chosen(variables: SourceSettings) -> dict[str, Any]:
     """What of a source's figures its settings say."""
-    return {field: value for field in _FIGURES if (value := getattr(variables, field)) is not None}
+    return {field: value for field in FIGURES if (value := getattr(variables, field)) is not None}
 
 
-def _checked(source: Source) -> Source:
+def check_cost(source: Source) -> Source:
     """
     Raises:
       ConfigurationError: no request of its cost fits into one of its limits.
@@ -275,134 +269,6 @@ def _checked(source: Source) -> Source:
             f"the most is {tightest}"
         )
     return source
-
-
-class Declared(NamedTuple):
-    """A source that code has declared: what was said there, and what the environment makes of it."""
-
-    said: Mapping[str, Any]
-    source: Source
-
-
-@singleton
-def get_declared() -> dict[str, Declared]:
-    """The sources that the code of this process has declared, by name."""
-    return {}
-
-
-def declare(name: str, said: Mapping[str, Any], settings: Settings, stacklevel: int = 2) -> Source:
-    """The source ``name`` with the figures of ``said`` (None: not said), before which the environment goes.
-
-    ``said`` has ``limits``, ``cache_ttl``, ``stale_ttl``, ``daily_budget`` and ``cost_per_request``. A
-    configured source has its figures already.
-
-    Raises:
-      InvalidRequest: ``name`` is none.
-      ConfigurationError: a figure cannot be one, is missing, or is not what was said before.
-    """
-    given = _figures(check_name(name), {what: value for what, value in said.items() if value is not None})
-    if name in source_names(settings):
-        if given:
-            raise ConfigurationError(_is_configured(name, given))
-        return get_source(name, settings)
-    known = get_declared().get(name)
-    if known is None:
-        warn_of_near_miss(name, settings, stacklevel + 1)
-        known = get_declared().setdefault(name, Declared(given, _declared(name, given, settings)))
-    for what, value in given.items():
-        if known.said.get(what) != value:
-            raise ConfigurationError(
-                f"source {name!r} was declared with other figures before: {_WORDS[what]} was "
-                f"{_in_words(known.said.get(what))}, and is {_in_words(value)} here"
-            )
-    return known.source
-
-
-def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source:
-    variables = settings.declared(name)
-    limits = variables.limits or given.get("limits")
-    if not limits:
-        raise ConfigurationError(
-            f'source {name!r} has no limits: say limits=, as in tbcache.source({name!r}, limits="60/1m")'
-        )
-    price = Price(per_request=given.get("cost_per_request", 0.0))
-    if "daily_budget" in given and not price.per_request:
-        raise ConfigurationError(f"source {name!r}: daily_budget without cost_per_request is never spent")
-    figures = {what: value for what, value in given.items() if what in _FIGURES}
-    # Stale values are served only where somebody has said for how long.
-    base = Source(name=name, base_url="", limits=limits, stale_ttl=0.0, price=price)
-    return _checked(replace(base, **figures | _chosen(variables)))
-
-
-def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What code says of a source, checked.
-
-    Raises:
-      ConfigurationError: one of them cannot be it.
-    """
-    where = f"source {name!r} was declared with"
-    figures = checked(where, {what: value for what, value in said.items() if what in _FIGURES}, _WORDS)
-    if (price := said.get("cost_per_request")) is None:
-        return figures
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MOST_DOLLARS:
-        raise ConfigurationError(
-            f"{where} cost_per_request={quoted(price)}, which is not valid: it should be a number of US "
-            f"dollars from 0 to {MOST_DOLLARS:.0f}"
-        )
-    return {**figures, "cost_per_request": float(price)}
-
-
-def _is_configured(name: str, given: Iterable[str]) -> str:
-    words = ", ".join(f"{_WORDS[what]}=" for what in given)
-    return (
-        f"{name} is a configured source, and has its figures already: leave {words} out and set "
-        f"{variable(name, 'limits')} and the like, or take another name"
-    )
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "not said" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def import_class(name: str, path: str) -> type:
-    """The class ``MODULE:CLASS`` that source ``name`` is made of.
-
-    Raises:
-      ConfigurationError: it cannot be imported, is no class, or lacks what a provider must have.
-    """
-    module, _, attribute = path.partition(":")
-    _look_in_working_folder()
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        near = nearest(attribute, vars(sys.modules[module])) if module in sys.modules else ""
-        raise ConfigurationError(
-            f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error}){near}"
-        ) from None
-    if not isinstance(found, type):
-        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
-    abstract = getattr(found, "__abstractmethods__", ())
-    lacking = [call for method, call in _METHODS.items() if method in abstract or not hasattr(found, method)]
-    if lacking:
-        raise ConfigurationError(
-            f"TBCACHE_SOURCES: {name}={path} is no tbcache.Provider: it lacks {' and '.join(lacking)}"
-        )
-    return found
-
-
-def _look_in_working_folder() -> None:
-    """Let the user's own module be found in the working folder, after everything else.
-
-    Not before the environment has named one: a library that tries to import what is not installed would
-    take it from there as well, and the folder may be somebody else's repository.
-    """
-    # A process can outlive its working folder.
-    with contextlib.suppress(FileNotFoundError):
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.append(here)
 
 
 def _defaults(name: str, path: str) -> dict[str, Any]:
@@ -425,15 +291,8 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
             raise ConfigurationError(f"{what}: {word!r}{nearest(word, known)}")
 
 
-#: The names that code has for the figures.
-_WORDS = {
-    "limits": "limits",
-    "cache_ttl": "ttl",
-    "stale_ttl": "stale",
-    "daily_budget": "daily_budget",
-    "cost_per_request": "cost_per_request",
-}
-_FIGURES = (
+#: The figures of a source that its settings may say.
+FIGURES = (
     "base_url",
     "limits",
     "cache_ttl",

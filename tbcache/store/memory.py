@@ -27,23 +27,18 @@ from typing import Any, Final, NamedTuple, cast
 
 from tbcache.io.fork import renew_in_child
 from tbcache.store import codec
+from tbcache.store.change import Changes, Matches, UnwrittenChanges
 from tbcache.store.connection import Store
 from tbcache.store.glob import compile_glob
-from tbcache.store.key import EVERYTHING
 from tbcache.store.tracking import Tracking
 
 MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
 
 MAX_BYTES = 16 * 1024 * 1024
-#: More changes than this are remembered as a clear of everything.
-MAX_CHANGES = 10_000
 #: Bytes that an entry takes beside its value and its key, roughly.
 OVERHEAD_BYTES = 300
 
 _STRIPES = 1024
-
-#: Says of a key whether it was removed.
-Matches = Callable[[str], object]
 
 
 class ReadStart(NamedTuple):
@@ -94,17 +89,6 @@ class _Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What was changed without Redis: there, these keys are out of date."""
-
-    keys: frozenset[str] = frozenset()
-    patterns: frozenset[str] = frozenset()
-
-    def __bool__(self) -> bool:
-        return bool(self.keys or self.patterns)
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryStats:
     """How full the memory is, and how often it answered.
 
@@ -131,8 +115,7 @@ class Memory:
         self._tracking = Tracking(store, self) if is_tracking else None
         self._removed: list[Callable[[Matches], None]] = []
         self._entries: OrderedDict[str | _Timeline, _Entry] = OrderedDict()
-        self._keys: set[str] = set()
-        self._patterns: set[str] = set()
+        self._unwritten = UnwrittenChanges()
         self._generation = 0
         self._reset()
         renew_in_child(self)
@@ -248,7 +231,7 @@ class Memory:
         with self._lock:
             if removals not in (None, self.removals(key)):
                 return False
-            self._remember_key(key)
+            self._unwritten.add_key(key)
             return self._set(key, payload, ttl, 0.0)
 
     def put_loaded(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
@@ -289,7 +272,7 @@ class Memory:
             self._change(key)
             self._drop_timelines()
             if not in_redis:
-                self._remember_key(key)
+                self._unwritten.add_key(key)
         self._tell(key.__eq__)
         return kept is not None and kept.fresh_seconds > 0
 
@@ -311,8 +294,7 @@ class Memory:
             now = time.monotonic()
             count = sum(now < self._drop(key).gone_at for key in found)
             if not in_redis:
-                self._patterns.add(pattern)
-                self._bound()
+                self._unwritten.add_pattern(pattern)
         self._tell(matches)
         return count
 
@@ -321,23 +303,20 @@ class Memory:
     @property
     def is_changed(self) -> bool:
         """True from the first change without Redis until all are put right."""
-        return bool(self._keys or self._patterns)
+        return bool(self._unwritten)
 
     @property
     def changes(self) -> Changes:
         """What is to be put right in Redis before it is used."""
         with self._lock:
-            return Changes(frozenset(self._keys), frozenset(self._patterns))
+            return self._unwritten.so_far
 
     def put_right(self, done: Changes) -> None:
         """Strike off what has been put right; what was set there is not given any more."""
-        globs = [compile_glob(pattern) for pattern in done.patterns]
+        matches = done.matcher()
         with self._lock:
-            self._keys -= done.keys
-            self._patterns -= done.patterns
-            self._drop_fallback(
-                lambda key: key in done.keys or any(glob.fullmatch(key.encode()) for glob in globs)
-            )
+            self._unwritten.strike_off(done)
+            self._drop_fallback(matches)
 
     def forget_fallback(self) -> None:
         """Drop what was set and loaded without Redis: it knows better again."""
@@ -416,15 +395,6 @@ class Memory:
         for name in [name for name in self._entries if isinstance(name, _Timeline)]:
             self._drop(name)
 
-    def _remember_key(self, key: str) -> None:
-        self._keys.add(key)
-        self._bound()
-
-    def _bound(self) -> None:
-        if len(self._keys) + len(self._patterns) > MAX_CHANGES:
-            self._keys.clear()
-            self._patterns = {EVERYTHING}
-
     # --- without it -----------------------------------------------------------------------------
 
     def _tell(self, matches: Matches) -> None:
@@ -436,7 +406,7 @@ class Memory:
         self._is_closed = False
         self._entries = OrderedDict()
         self._bytes = self._hits = 0
-        self._keys, self._patterns = set(), set()
+        self._unwritten = UnwrittenChanges()
         self._sure_until = 0.0
         self._generation += 1
         # Counters shared by keys of one hash: a put refused for a neighbour's sake
@@ -448,10 +418,10 @@ class Memory:
         """Begin anew in a forked child, to which the server tells nothing. What was set without Redis is the
         child's as well, unless another thread was in the midst of a change."""
         is_whole = not self._lock.locked()
-        entries, keys, patterns = self._entries, self._keys, self._patterns
+        entries, unwritten = self._entries, self._unwritten
         self._reset()
         if self._tracking is not None:
             self._tracking.renew()
         if is_whole:
-            self._entries, self._keys, self._patterns = entries, keys, patterns
+            self._entries, self._unwritten = entries, unwritten
             self.flush()

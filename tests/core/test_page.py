@@ -9,8 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT
-from tbcache.fetch.reader import parse_page
+from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_ITEMS, MAX_TEXT, parse_page
 from tbcache.io import utc_now
 from tbcache.models import Engagement, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamPayloadError

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_TEXT
-from tbcache.fetch.reader import parse_page
+from tbcache.fetch.page import MAX_AUTHOR, MAX_CURSOR, MAX_ID, MAX_TEXT, parse_page
 from tbcache.models import Page, RawResponse
 from tbcache.models.error import UpstreamError
 from tests.providers.kit import NOW, provider

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tbcache.fetch import http_response
+from tbcache.fetch import rate_hint
 from tbcache.models import RawResponse
 from tbcache.models.error import UpstreamError
 from tests.providers.kit import NOW, answer, provider
@@ -81,7 +81,7 @@ def test_what_is_left_of_a_window_ends_by_our_clock(offset: timedelta, left: int
         "x-uw-req-per-minute-remaining": "3",
         "x-uw-req-per-minute-reset": str(left * 1000),
     }
-    hints = http_response.hints(answer(b"", 200, {"date": _http(theirs), **reset}))
+    hints = rate_hint.hints(answer(b"", 200, {"date": _http(theirs), **reset}))
     assert len(hints) == 3
     for hint in hints:
         assert timedelta(0) <= hint.reset_at - NOW - timedelta(seconds=left) <= SECOND
@@ -146,6 +146,6 @@ def test_absurd_figures_in_headers_are_survived(source: str, date: str, status: 
         with pytest.raises(UpstreamError) as caught:
             provider(source).parse(response)
         assert caught.value.retry_at is None or caught.value.retry_at.tzinfo is UTC
-        for hint in http_response.hints(response):
+        for hint in rate_hint.hints(response):
             assert 0 <= hint.remaining <= 1e9
             assert 0 <= (hint.limit or 0) <= 2e9

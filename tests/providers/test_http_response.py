@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbcache.fetch import http_response
+from tbcache.fetch import http_time, rate_hint
 from tbcache.models import RateHint
 from tbcache.models.error import (
     UpstreamAuthError,
@@ -227,7 +227,7 @@ def test_the_headers_of_a_success_say_what_is_left(
     headers: dict[str, str], expected: tuple[RateHint, ...]
 ) -> None:
     """A limit lowered by the upstream is kept only if it is heard."""
-    assert http_response.hints(answer(b"", 200, headers)) == expected
+    assert rate_hint.hints(answer(b"", 200, headers)) == expected
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_status_in_the_body_goes_before_a_200(body: object, kind: type[Upstrea
 )
 def test_the_next_month_starts_on_its_first(start: datetime, expected: datetime) -> None:
     """A monthly quota asked a day early is refused, and may be billed."""
-    assert http_response.next_month(start) == expected
+    assert http_time.next_month(start) == expected
 
 
 def test_a_text_cut_inside_an_emoji_costs_no_page() -> None:

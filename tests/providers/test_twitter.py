@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tbcache.fetch.reader import RecheckingUpstream
+from tbcache.fetch.upstream import RecheckingUpstream
 from tbcache.models import Engagement, FetchRequest, Page
 from tbcache.models.error import (
     ConfigurationError,

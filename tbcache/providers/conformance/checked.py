@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args, get_type_hints
 
 from pydantic import SecretStr
 
-from tbcache.fetch.reader import parse_page
+from tbcache.fetch.page import parse_page
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.providers.base import Provider

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tbcache.fetch.reader import RecheckingUpstream
+from tbcache.fetch.upstream import RecheckingUpstream
 from tbcache.models import HttpRequest
 from tbcache.models.request import Stretch
 from tbcache.providers.conformance.checked import Breach, Checked, ReadPage
