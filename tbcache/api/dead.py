@@ -46,7 +46,7 @@ class DeadDone(Schema):
 class DeadLetter(Schema):
     """A job that is dead."""
 
-    source: str
+    source: str = Field(validation_alias="queue")
     job_id: str
     symbol: str
     caller: str | None
@@ -83,7 +83,7 @@ def dead(
     ] = None,
 ) -> list[DeadLetter]:
     """Dead letters, the last of each queue first: all, or those that have all of what is said."""
-    where = DeadFilter(symbol, job, error, caller)
+    where = DeadFilter(symbol, job, caller, error=error)
     mark = None if after is None else LetterMark.read(after)
     found, has_more = page_of(context.fleet.dead(most + 1, name, where, mark), most)
     if has_more:
@@ -117,7 +117,7 @@ def purge(operator: Op, name: Name, body: DeadAsked) -> DeadDone:
 
 def _where(operator: Operator, name: str, asked: DeadAsked) -> DeadFilter:
     until = operator.now(name) if asked.dry_run and asked.until is None else asked.until
-    return DeadFilter(asked.symbol, asked.job, asked.error, asked.caller, until)
+    return DeadFilter(asked.symbol, asked.job, asked.caller, until, asked.error)
 
 
 def _done(asked: DeadAsked, name: str, count: int, where: DeadFilter, left: int = 0) -> DeadDone:

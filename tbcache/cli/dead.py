@@ -11,7 +11,19 @@ import typer
 from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
-from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Yes, is_group_of
+from tbcache.cli.option import (
+    AnyQueue,
+    AsCsv,
+    AsJson,
+    CallerOf,
+    DataDir,
+    DryRun,
+    QueueName,
+    Symbol,
+    Who,
+    Yes,
+    is_group_of,
+)
 from tbcache.cli.output import check_form, show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
@@ -30,12 +42,8 @@ commands.add_typer(dead_letters, name="dead")
 MOST_DEAD = 20
 MOST_ERRORS = 10
 
-Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
 Job = Annotated[str | None, typer.Option("--id", help="The one of this id.")]
 Error = Annotated[str | None, typer.Option(help="Whose reason has this in it; * is any text.")]
-CallerOf = Annotated[
-    str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
-]
 
 
 @dead_letters.callback()
@@ -163,7 +171,7 @@ def _where(
 ) -> DeadFilter:
     from tbcache.fleet import DeadFilter
 
-    return DeadFilter(symbol, job, error, caller, until)
+    return DeadFilter(symbol, job, caller, until, error)
 
 
 def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> str:
@@ -185,7 +193,7 @@ def _requeued(name: str, done: Requeued) -> str:
 def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) -> None:
     columns = ("source", "symbol", "died at (UTC)", "job", "caller", "reason")
     show(
-        letters,
+        list(map(_data, letters)),
         lambda: rows_table(columns, map(_cells, letters)),
         as_json=as_json,
         as_csv=as_csv,
@@ -196,10 +204,14 @@ def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) ->
 
 def _cells(one: DeadLetter) -> tuple[str, ...]:
     at = f"{one.died_at:%m-%d %H:%M:%S}"
-    return one.source, one.symbol, at, one.job_id, one.caller or "-", one.reason
+    return one.queue, one.symbol, at, one.job_id, one.caller or "-", one.reason
+
+
+def _data(one: DeadLetter) -> dict[str, object]:
+    names = ("job_id", "died_at", "reason", "message")
+    return {"source": one.queue, **{name: getattr(one, name) for name in names}}
 
 
 def _row(one: DeadLetter) -> dict[str, object]:
-    return {
-        name: getattr(one, name) for name in ("source", "symbol", "died_at", "job_id", "caller", "reason")
-    }
+    names = ("symbol", "died_at", "job_id", "caller", "reason")
+    return {"source": one.queue, **{name: getattr(one, name) for name in names}}

@@ -78,7 +78,7 @@ def warm(
     source: OnlySource = None,
     wait: Wait = False,
     timeout: Timeout = 60.0,
-    by: Who = None,
+    who: Who = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     data_dir: DataDir = None,
@@ -89,7 +89,7 @@ def warm(
     from tbcache.fleet import warming_of
 
     requests = warming_of(settings, symbols, source)
-    handles = act_as(by).warm(requests)
+    handles = act_as(who).warm(requests)
     _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
 
 

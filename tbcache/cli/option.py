@@ -45,6 +45,10 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
+CallerOf = Annotated[
+    str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say of how many it would be.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
 

@@ -12,7 +12,19 @@ from rich.table import Table
 from tbcache.cli.consent import confirm, is_meant
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.option import AnyQueue, AsCsv, AsJson, DataDir, DryRun, QueueName, Who, Why, Yes
+from tbcache.cli.option import (
+    AnyQueue,
+    AsCsv,
+    AsJson,
+    CallerOf,
+    DataDir,
+    DryRun,
+    QueueName,
+    Symbol,
+    Who,
+    Why,
+    Yes,
+)
 from tbcache.cli.output import check_form, show, tell, terminal_width
 from tbcache.cli.progress import progress
 from tbcache.cli.table import age, rows_table
@@ -41,10 +53,6 @@ commands.add_typer(queues, name="queue")
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
-Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
-CallerOf = Annotated[
-    str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")
-]
 
 
 @queues.callback()
@@ -80,7 +88,7 @@ def list_jobs(
     """List the jobs that run, wait or are put off, in the order in which they are to start."""
     from tbcache.fleet import JobFilter
 
-    where = JobFilter(symbol, job, caller, state)
+    where = JobFilter(symbol, job, caller, state=state)
     found = require_redis(quiet_settings()).jobs(name, where, most)
     empty = "no job is queued" if where == JobFilter() else "no such job is queued"
     show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv, empty=empty)
@@ -169,7 +177,7 @@ def cancel(
     from tbcache.fleet import JobFilter
 
     # What is queued while somebody is asked is not meant.
-    where = JobFilter(symbol, None, caller, state, operator.now(name))
+    where = JobFilter(symbol, None, caller, operator.now(name), state)
     count = operator.count_jobs(name, where)
     others = 0 if count or not str(where) else operator.count_jobs(name)
     hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""

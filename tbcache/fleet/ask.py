@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import Paused
 from tbcache.queue import Handle, Queue
+from tbcache.queue.batch import drained
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.store import Store
 from tbcache.store.state import read_states
-
-#: Nobody knows when a source that is drained is resumed: this is when to look again.
-PAUSE = timedelta(seconds=1)
 
 
 def fetches_of(settings: Settings, source: str, symbols: Sequence[str], hours: int) -> list[FetchRequest]:
@@ -60,5 +55,5 @@ def enqueue_all(
     states = read_states(store, sources) if len(sources) > 1 else {}
     for name, state in states.items():
         if state.order is not None and state.order.what == "drain":
-            raise Paused(name, utc_now() + PAUSE, str(state.order))
+            raise drained(name, str(state.order))
     return queue.enqueue_many(requests, lane, caller=caller)

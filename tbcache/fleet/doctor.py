@@ -145,7 +145,7 @@ def _fleet(settings: Settings, status: FleetStatus) -> Iterator[Finding]:
     for trouble in status.troubles:
         yield Finding(
             "wrong",
-            trouble.source or "fleet",
+            trouble.name or "fleet",
             trouble.line(status.at).partition(f": {trouble.todo}")[0],
             trouble.todo,
         )

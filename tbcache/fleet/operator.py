@@ -179,7 +179,7 @@ class Operator:
         with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:
             for job_id in ids:
                 # One that a worker has taken since then goes on.
-                if self._queue.cancel(queue, job_id, words, is_stopped=False) == "done":
+                if self._queue.cancel(queue, job_id, words, stops_running=False) == "done":
                     done += 1
                     count(1)
         return done

@@ -260,16 +260,14 @@ def _queues(status: FleetStatus) -> Iterator[Trouble]:
 def _deaths(deaths: Iterable[Deaths], plain: Container[str]) -> Iterator[Trouble]:
     """``plain`` are the queues of users' own actors."""
     for one in deaths:
-        is_plain = one.source in plain
-        where = f"the queue {one.source}" if is_plain else one.source
+        is_plain = one.queue in plain
+        where = f"the queue {one.queue}" if is_plain else one.queue
         single, many = ("job", "jobs") if is_plain else ("queued fetch", "queued fetches")
         count = f"1 {single} died" if one.count == 1 else f"{one.count:,} {many} died, the last of them as"
         todo = (
-            f"`tbcache dead` lists them, `tbcache dead requeue {one.source}` queues them again, "
-            f"`tbcache dead purge {one.source}` forgets them"
+            f"`tbcache dead` lists them, `tbcache dead requeue {one.queue}` queues them again, "
+            f"`tbcache dead purge {one.queue}` forgets them"
         )
-        what, named = (
-            f"{where}: {count}: {one.reason}",
-            (None, one.source) if is_plain else (one.source, None),
-        )
-        yield Trouble("dead_letters", what, todo, named[0], one.first_at, queue=named[1])
+        source, queue = (None, one.queue) if is_plain else (one.queue, None)
+        what = f"{where}: {count}: {one.reason}"
+        yield Trouble("dead_letters", what, todo, source, one.first_at, queue=queue)

@@ -8,7 +8,7 @@
 -- KEYS  queue    (see queue.lua)
 -- ARGV  id       of the job
 --       result   for those who wait for it (JSON)
---       is_stopped   whether one that a worker has in hand is stopped
+--       stops_running   whether one that a worker has in hand is stopped
 -- Replies  state   "done" | "stopping": a worker is told to stop it | "running": a worker has it, and goes on | "gone"
 local now = server_time()
 if redis.call('HEXISTS', jobs, id) == 0 then
@@ -19,7 +19,7 @@ local is_next = key and redis.call('HGET', pending, '+' .. key) == id
 local state = 'done'
 if take_away(id) > 0 or is_next then
     refund(id)
-elseif is_stopped then
+elseif stops_running then
     state = 'stopping'
     revoke(id, now)
 else

@@ -56,7 +56,7 @@ end
 
 -- Where a loss was not made good yet, or the key of the slots came to its end by the new time, something is missing.
 local whole_at = whole_from(stored[3], stored[4], clear_at(state, 0, 0), hold)
--- It was noted by the time of before where it lies in the future; else it may have been by either.
+-- A loss in the future was noted before the clock was set back. Any other may have been noted before or after the step.
 local by_then = moment_of_loss(stored[3]) > now and now - step_us or now - later
 local was_whole = by_then >= whole_at
 if was_whole and (redis.call('EXISTS', slots) == 1 or step_us < 0) then

@@ -56,6 +56,8 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
+#: No upstream can be asked for more than a year.
+LONGEST_HOURS = 8760
 #: The last part of the key of a symbol's timeline, in the place of the hours.
 TIMELINE = "timeline"
 

@@ -47,7 +47,7 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
         if one.state == "fenced":
             raise Fenced(queue, int(one.entry))
         if one.state == "refused":
-            raise Paused(queue, utc_now() + timedelta(seconds=PAUSE_SECONDS), printable(one.entry))
+            raise drained(queue, printable(one.entry))
     return queued
 
 
@@ -57,6 +57,11 @@ def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Qu
     record, caller = monitor_of(store).ask_counts.record, wants.account.caller
     for ask, one in zip(asks, queued, strict=True):
         record(queue, "hit" if one.state == "hit" else "pending", ask.key if wants.is_new else "", caller)
+
+
+def drained(queue: str, order: str) -> Paused:
+    """The error for a queue that an operator drains. Nobody knows until when: it says to look again soon."""
+    return Paused(queue, utc_now() + timedelta(seconds=PAUSE_SECONDS), order)
 
 
 def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:

@@ -10,11 +10,9 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from tbcache.io import run
-from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
@@ -41,25 +39,16 @@ def silently(done: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter(Filter):
-    """Which dead letters are meant: those that have all of it. Without anything all are.
+    """Which dead letters are meant. ``error`` is any part of the reason, in any case; ``*`` is any text."""
 
-    ``symbol`` and ``caller`` in any case, ``job_id`` as it is, ``error`` any part of the reason in any case,
-    with ``*`` for any text. A caller is meant with all below it: desk/bot with desk.
-    """
-
-    symbol: str | None = None
-    job_id: str | None = None
     error: str | None = None
-    caller: str | None = None
-    until: datetime | None = None
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether the letter is meant, whenever it died."""
         return (
-            (self.symbol is None or letter.symbol.casefold() == self.symbol.casefold())
+            self._is_of(letter.symbol, letter.caller or "")
             and (self.job_id is None or letter.job_id == self.job_id)
             and (self.error is None or has_reason(letter.reason, self.error))
-            and (self.caller is None or is_below(letter.caller or "", self.caller))
         )
 
 
@@ -72,7 +61,7 @@ class LetterMark(NamedTuple):
 
     @classmethod
     def of(cls, letter: DeadLetter) -> LetterMark:
-        return cls(letter.source, to_micros(letter.died_at.timestamp()), letter.job_id)
+        return cls(letter.queue, to_micros(letter.died_at.timestamp()), letter.job_id)
 
     @classmethod
     def read(cls, text: str) -> LetterMark:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 
+from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 
 
@@ -11,8 +13,14 @@ from tbcache.models.error import InvalidRequest
 class Filter:
     """Those that have all of what its fields say. A field of None says nothing: without any, all are.
 
+    ``symbol`` and ``caller`` in any case; a caller with all below it, as ``desk`` means ``desk/bot-1`` too.
     ``until`` leaves out what came after a moment (UTC): somebody was asked about those of then.
     """
+
+    symbol: str | None = None
+    job_id: str | None = None
+    caller: str | None = None
+    until: datetime | None = None
 
     def __post_init__(self) -> None:
         """
@@ -30,6 +38,12 @@ class Filter:
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in self._said.items())
+
+    def _is_of(self, symbol: str, caller: str) -> bool:
+        """Whether a job of that symbol and caller may be meant."""
+        return (self.symbol is None or symbol.casefold() == self.symbol.casefold()) and (
+            self.caller is None or is_below(caller, self.caller)
+        )
 
     @property
     def _said(self) -> dict[str, object]:

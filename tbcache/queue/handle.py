@@ -272,8 +272,8 @@ class Queue:
         seconds = (at - past("fresh_after", moment, at)).total_seconds()
         return await self._store.clock.now_us(source) / MICROS - max(0.0, seconds)
 
-    def depth(self, source: str) -> QueueDepth:
-        """How much of ``source`` waits, runs and died.
+    def depth(self, queue: str) -> QueueDepth:
+        """How much of ``queue`` waits, runs and died.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
@@ -282,10 +282,10 @@ class Queue:
         with self._store.guard():
             pipe: Any = self._store.client.pipeline(transaction=False)
             for part in ("interactive", "prewarm", "delayed", "claims", "dead", "suspects"):
-                pipe.zcard(keys.queue(source, part))
+                pipe.zcard(keys.queue(queue, part))
             # A key of another type counts as empty.
             counts = [whole_number(count) or 0 for count in pipe.execute(raise_on_error=False)]
-            return QueueDepth(source, *counts)
+            return QueueDepth(queue, *counts)
 
     def backlog(self, source: Source, seconds: float) -> BacklogReply:
         """What waits in the queue of ``source``, and how much of it may go within so many seconds.
@@ -300,13 +300,13 @@ class Queue:
         )
         return self._store.run(BACKLOG, ask)
 
-    def deaths(self, source: str, since: datetime) -> Deaths | None:
-        """The jobs of ``source`` that died since a moment; None where none did.
+    def deaths(self, queue: str, since: datetime) -> Deaths | None:
+        """The jobs of ``queue`` that died since a moment; None where none did.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
-        dead, reasons = (self._store.keys.queue(source, part) for part in ("dead", "reasons"))
+        dead, reasons = (self._store.keys.queue(queue, part) for part in ("dead", "reasons"))
         with self._store.guard():
             died: Any = self._store.client.zrange(
                 dead, since.timestamp() * MICROS, "+inf", byscore=True, withscores=True
@@ -315,7 +315,7 @@ class Queue:
                 return None
             reason: Any = self._store.client.hget(reasons, died[-1][0])
         words = printable(reason or b"nobody knows why")
-        return Deaths(source, len(died), to_time(died[0][1]), words)
+        return Deaths(queue, len(died), to_time(died[0][1]), words)
 
     @property
     def dead(self) -> DeadLetters:
@@ -338,15 +338,15 @@ class Queue:
         """
         return Listing(self._store, self._settings, queue).page(where, most, skip)
 
-    def cancel(self, queue: str, job_id: str, why: str, *, is_stopped: bool = True) -> Moved:
-        """Take a job out of its queue, or, where it ``is_stopped`` as well, have its worker stop it. ``why``
+    def cancel(self, queue: str, job_id: str, why: str, *, stops_running: bool = True) -> Moved:
+        """Take a job out of its queue; with ``stops_running`` have its worker stop one that runs. ``why``
         is what those who wait for it are told.
 
         Raises:
           RedisUnreachable: there is no queue without Redis.
         """
         result = encode_result(Result(message=why))
-        ask = Cancel(queue_keys(self._store.keys, queue), job_id, result, is_stopped)
+        ask = Cancel(queue_keys(self._store.keys, queue), job_id, result, stops_running)
         return self._store.run(CANCEL, ask).state
 
     def waiting(self, queue: str, where: JobFilter) -> list[str]:

@@ -24,8 +24,8 @@ FETCH = "fetch."
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many jobs of a source wait, run and died. ``suspects`` are those whose workers died twice:
-    each waits for a worker that has nothing else in hand.
+    """How many jobs of a queue wait, run and died. ``suspects`` are those whose workers died twice:
+    each waits for a worker that has nothing else in hand. ``source`` is the queue's name, as JSON has it.
     """
 
     source: str
@@ -43,9 +43,9 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """How many jobs of a source died, since when (UTC), and why the last of them did."""
+    """How many jobs of a queue died, since when (UTC), and why the last of them did."""
 
-    source: str
+    queue: str
     count: int
     first_at: datetime
     reason: str
@@ -73,7 +73,7 @@ _OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until")
 class DeadLetter:
     """A job that is dead: since when (UTC), why, and its message as it was queued."""
 
-    source: str
+    queue: str
     job_id: str
     died_at: datetime
     reason: str
@@ -99,7 +99,7 @@ class DeadLetter:
     def is_fetch(self) -> bool:
         """True for a source's own job, and no user's."""
         try:
-            return str(read_json(self.message)["actor_name"]) == actor_name(self.source)
+            return str(read_json(self.message)["actor_name"]) == actor_name(self.queue)
         except (NotJson, TypeError, LookupError):
             return False
 
@@ -117,10 +117,10 @@ class DeadLetter:
         try:
             found = read_json(self.message, _Message)
             asked = found.kwargs
-            request = FetchRequest(self.source, asked.symbol, asked.hours)
+            request = FetchRequest(self.queue, asked.symbol, asked.hours)
         except (NotJson, InvalidRequest):
             return None
-        return (request, asked.lane, asked.needed) if found.actor_name == actor_name(self.source) else None
+        return (request, asked.lane, asked.needed) if found.actor_name == actor_name(self.queue) else None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tbcache.io import run
-from tbcache.models.caller import is_below
 from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
@@ -37,25 +36,14 @@ _PARTS: dict[JobState | None, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class JobFilter(Filter):
-    """Which jobs are meant: those that have all of it. Without anything all are.
+    """Which jobs are meant. When one was queued is as the clock of whoever queued it had it."""
 
-    ``symbol`` and ``caller`` in any case; a caller with all below it, as ``desk`` means ``desk/bot-1`` too.
-    When a job was queued is as the clock of whoever queued it had it.
-    """
-
-    symbol: str | None = None
-    job_id: str | None = None
-    caller: str | None = None
     state: JobState | None = None
-    until: datetime | None = None
 
     def is_of(self, job: _Summary) -> bool:
         """Whether a job may be meant, by its message."""
-        symbol, caller = job.symbol or "", job.caller or ""
-        return (
-            (self.symbol is None or symbol.casefold() == self.symbol.casefold())
-            and (self.caller is None or is_below(caller, self.caller))
-            and (self.until is None or job.queued_at is None or job.queued_at <= self.until)
+        return self._is_of(job.symbol or "", job.caller or "") and (
+            self.until is None or job.queued_at is None or job.queued_at <= self.until
         )
 
 

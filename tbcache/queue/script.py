@@ -158,13 +158,13 @@ class Purge(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Take a job out of the queue for good, or have its worker stop it, where it ``is_stopped`` too.
+    """Take a job out of the queue for good; where it ``stops_running``, one that a worker has in hand too.
     ``result`` is what those who wait for it get."""
 
     queue: QueueKeys
     id: str
     result: bytes
-    is_stopped: bool
+    stops_running: bool
 
 
 class Promote(NamedTuple):

@@ -1,12 +1,12 @@
 """Settings: what the environment says, read in one place and once, and what each source is by them."""
 
+from tbcache.models.request import LONGEST_HOURS
 from tbcache.models.ttl import AGGREGATED_TTL, HISTORICAL_TTL, REAL_TIME_TTL, STATIC_TTL
 from tbcache.settings.capacity import shortages
 from tbcache.settings.declared import declare, get_declared
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
     COMMON_SYMBOLS,
-    LONGEST_HOURS,
     MOST_DOLLARS,
     Settings,
     SourceSettings,

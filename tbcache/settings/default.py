@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tbcache.models.error import ConfigurationError
 from tbcache.models.price import Price
+from tbcache.models.request import LONGEST_HOURS
 from tbcache.models.untrusted import quoted
-from tbcache.settings.model import LONGEST_HOURS, SourceSettings
+from tbcache.settings.model import SourceSettings
 from tbcache.settings.variable import in_plain_words
 
 #: The right form of those fields of which pydantic speaks in its own terms.

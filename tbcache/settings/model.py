@@ -32,6 +32,7 @@ from tbcache.models import Charge, Limit
 from tbcache.models.caller import check_caller
 from tbcache.models.error import ConfigurationError, UnknownSource
 from tbcache.models.extra import has
+from tbcache.models.request import LONGEST_HOURS
 from tbcache.settings import value
 from tbcache.settings.alert import DEFAULT_RULES, AlertRule, check_rule_sources, read_rules
 from tbcache.settings.caller import program_name, read_weights
@@ -41,8 +42,8 @@ from tbcache.settings.secret import address_of, secrets_in
 from tbcache.settings.value import LONGEST_SECONDS, HttpUrl, Seconds
 from tbcache.settings.variable import NEAR, PREFIX, Fields, in_variables
 
-#: More pages for one answer are a typo, and no upstream reaches back further than a year.
-MOST_PAGES, LONGEST_HOURS = 1000, 8760
+#: More pages for one answer are a typo.
+MOST_PAGES = 1000
 #: The most symbols of a query: no upstream takes as many.
 MOST_PACKED = 100
 #: More money than anybody spends a day, and the least that is counted (US dollars).
@@ -76,7 +77,7 @@ class SourceSettings(BaseModel):
     cost: PositiveInt | None = None
     pages: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = None
     pack: Annotated[int, Field(ge=1, le=MOST_PACKED)] | None = None
-    delay_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
+    delay_hours: Annotated[float, Field(ge=0, le=LONGEST_HOURS)] | None = None
 
     bearer_token: SecretStr | None = None
     client_id: str | None = None

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from tbcache.models import Charge, FetchRequest, Limit
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheWarning, UnknownSource, nearest
 from tbcache.models.price import Price
+from tbcache.models.request import LONGEST_HOURS
 from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
 from tbcache.models.untrusted import printable
 from tbcache.settings.default import checked
@@ -139,7 +140,7 @@ BUILT_IN: Mapping[str, Source] = {
             name="reddit",
             base_url="https://oauth.reddit.com",
             limits=(Limit(60, 60),),
-            max_hours=8760,
+            max_hours=LONGEST_HOURS,
             pages=3,
             pack=10,
             recheck_seconds=3600.0,

@@ -13,6 +13,7 @@ import msgspec
 
 from tbcache.models import Engagement, Item, Kind, Label, Right
 from tbcache.models.decoder import msgpack_decoder
+from tbcache.models.request import LONGEST_HOURS
 from tbcache.models.untrusted import read_json
 from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
@@ -25,8 +26,6 @@ RETOLD = timedelta(hours=72)
 MOST_BYTES = 1_000_000
 MOST_PLAIN_BYTES = 32_000_000
 MOST_ITEMS = 20_000
-#: One year: no source can be asked for more.
-MOST_HOURS = 8760
 #: The compact form begins with this. A form that begins with anything else is not read.
 _FORM = b"tl1\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -207,7 +206,7 @@ class _Table(msgspec.Struct, array_like=True):
     tally: dict[int, int] = {}
 
     def record(self) -> Record:
-        if not 0 < self.hours <= MOST_HOURS or len(self.rows) > MOST_ITEMS:
+        if not 0 < self.hours <= LONGEST_HOURS or len(self.rows) > MOST_ITEMS:
             raise Corrupt(f"it is of {self.hours} hours and {len(self.rows)} items")
         reads = (Read(Span(_moment(a), _moment(b)), _moment(at)) for a, b, at in self.reads)
         timeline = Timeline.of((row.version() for row in self.rows), reads)

@@ -54,7 +54,7 @@ def _meant(do: Doing) -> JobFilter:
     if do.fields.get("error"):
         raise InvalidRequest("a job that waits has no error yet")
     symbol, job, caller = (do.fields.get(name) or None for name in ("symbol", "id", "caller"))
-    return JobFilter(symbol, job, caller, until=do.until)
+    return JobFilter(symbol, job, caller, do.until)
 
 
 def _ask_cancel_all(do: Doing) -> str:

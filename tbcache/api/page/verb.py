@@ -98,7 +98,7 @@ class Verb:
 def searched(fields: Fields) -> DeadFilter:
     """The filter that the fields of a search are."""
     symbol, job_id, error, caller = (fields.get(name) or None for name in SEARCHED)
-    return DeadFilter(symbol, job_id, error, caller)
+    return DeadFilter(symbol, job_id, caller, error=error)
 
 
 class _Quoted(dict[str, str]):
