@@ -97,7 +97,8 @@ class BoundedProtocol(H11Protocol):
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Meanwhile it takes no place of a request: streams do not end, and have a bound of their own."""
+        """Within this the connection takes no place among the requests that are answered: a stream does not
+        end, and streams have a bound of their own."""
         self._place.close()
         try:
             yield

@@ -44,9 +44,9 @@ if closed_until > 0 and (closed_at < now - ago_us or closed_at > now) then
     redis.call('HSET', state, 'closed_until', int(math.max(0, closed_until + step_us)))
 end
 
--- Nobody has been heard by the new time: each counts as absent until it is, and one that was absent before for as
--- long as it was: it may have sent until its end. What was known of it before tells whether Redis has lost something
--- besides (see check_in).
+-- No process has been heard of in the new time, so each counts as absent until it is. The absence of one that was absent
+-- before stays as long as it was, because it may have sent something in all of that time. What was noted of each process
+-- before the step tells whether Redis has lost something besides (see check_in).
 local members = redis.call('ZRANGE', fleet, 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
     redis.call('HSET', state, 'noted:' .. members[i], int(tonumber(members[i + 1])))
