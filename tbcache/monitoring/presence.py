@@ -160,7 +160,9 @@ class Presence:
         processor."""
         (last, written_at), (lost, _) = self._written, self._store.breaker.absence
         unheard = at - written_at
-        if last is None or unheard < ALIVE_SECONDS or lost <= unheard:
+        # One that goes on finds that its calls are overdue, and takes Redis for away: that began too late.
+        was_away = unheard - ALIVE_SECONDS <= lost <= unheard
+        if last is None or unheard < ALIVE_SECONDS or was_away:
             return
         log.warning("fleet.stood_still", who=self.name, seconds=round(unheard))
         with self._store.guard():

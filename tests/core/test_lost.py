@@ -3,6 +3,7 @@ away."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -80,19 +81,22 @@ def test_an_api_has_a_share_of_the_limits_from_its_first_fetch_on(store: Store, 
     monitor.leave()
 
 
+@pytest.mark.parametrize(("away_since", "is_told"), [(math.inf, True), (0.5, True), (15.0, False)])
 def test_a_process_that_stood_still_is_told_once_it_goes_on(
-    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, away_since: float, is_told: bool
 ) -> None:
-    """Half of all threads were gone for 20 s, and afterwards nothing had ever been."""
+    """Half of all threads were gone for 20 s, and afterwards nothing had ever been. Its first calls after
+    that are overdue, so that it takes Redis for away; one that Redis was away from did not stand still."""
     monitor, now = UsageMonitor(store, settings), utc_now()
     monitor.worker = "worker-1"
     monitor.beat("worker", started_at=now)
     monkeypatch.setattr(presence, "utc_now", lambda: now + timedelta(seconds=20))
     monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 20))
+    store.breaker._lost_at = time.monotonic() - away_since
     monitor.beat("worker", started_at=now)
     fleet = Fleet(settings, store)
-    (lost,) = (one for one in fleet.changes() if one.kind == "lost")
-    assert lost.what == "worker worker-1 was not heard of for 20 s: it stood still, and goes on"
+    told = [one.what for one in fleet.changes() if one.kind == "lost"]
+    assert told == ["worker worker-1 was not heard of for 20 s: it stood still, and goes on"] * is_told
     # It is there: nobody need look why it died.
     assert fleet.status().lost == ()
 
