@@ -881,6 +881,7 @@ def test_what_is_done_is_what_was_asked_about(client: TestClient, store: Store, 
         wait_until(lambda at=int(fields["until"]): time.time() * 1e6 > at + 1000)  # type: ignore[misc]
         bury(store, "reddit", "LATER", "no date", 2)
         assert f"3 dead jobs of reddit {done}{left}" in answer(verb, fields)
+        assert "None was left: somebody was quicker, and the audit says who." in answer(verb, fields)
         assert sorted(one.symbol for one in queue.dead.search("reddit")) == ["LATER", "LATER1"]
     fields = ask("cancel-all")
     wait_until(lambda: time.time() * 1e6 > int(fields["until"]) + 1000)

@@ -66,7 +66,7 @@ def _ask_cancel_all(do: Doing) -> str:
 def _cancel_all(do: Doing) -> str:
     count, where = do.operator.cancel_jobs(do.source, _meant(do), do.why), _meant(do)
     later = do.operator.count_jobs(do.source, replace(where, until=None)) if where.until else 0
-    return f"{count:,} jobs of {do.source} are cancelled{_left(later)}."
+    return f"{count:,} jobs of {do.source} are cancelled{_left(later)}.{_quicker(count)}"
 
 
 def _ask_promote(do: Doing) -> str:
@@ -105,7 +105,8 @@ def _requeue(do: Doing) -> str:
     done = do.operator.requeue_dead(do.source, do.letters)
     unread = f"; {done.left:,} stay dead, as they cannot be read" if done.left else ""
     later = _left(_died_later(do) - done.left)
-    return f"{done.queued:,} dead jobs of {do.source} are queued again{unread}{later}."
+    quicker = _quicker(done.queued + done.left)
+    return f"{done.queued:,} dead jobs of {do.source} are queued again{unread}{later}.{quicker}"
 
 
 def _died_later(do: Doing) -> int:
@@ -117,13 +118,17 @@ def _left(count: int) -> str:
     return f"; {count:,} that came while you were asked are left" if count > 0 else ""
 
 
+def _quicker(count: int) -> str:
+    return "" if count else " None was left: somebody was quicker, and the audit says who."
+
+
 def _ask_purge(do: Doing) -> str:
     return f"Forget the {_dead(do)} for good?"
 
 
 def _purge(do: Doing) -> str:
     count = do.operator.purge_dead(do.source, do.letters)
-    return f"{count:,} dead jobs of {do.source} are forgotten{_left(_died_later(do))}."
+    return f"{count:,} dead jobs of {do.source} are forgotten{_left(_died_later(do))}.{_quicker(count)}"
 
 
 _WHY = {"why": "Why (for who waits)"}
