@@ -13,7 +13,8 @@ from tbcache.models import FetchRequest
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue.broker import PacingBroker
-from tbcache.queue.handle import Handle, QueuedJob, get_queue
+from tbcache.queue.handle import Handle, QueuedJob
+from tbcache.queue.queue import get_queue
 from tbcache.settings import get_settings, get_source
 
 #: More are a mistake, or are queued in several calls.

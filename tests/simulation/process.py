@@ -32,7 +32,8 @@ from tbcache.models.error import (
     UpstreamError,
 )
 from tbcache.monitoring import UsageMonitor, monitor
-from tbcache.queue.handle import Handle, Queue
+from tbcache.queue.handle import Handle
+from tbcache.queue.queue import Queue
 from tbcache.store import Unavailable
 from tbcache.store.connection import Store
 from tbcache.store.order import bound_of
