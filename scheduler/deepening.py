@@ -106,11 +106,10 @@ class Deepening:
         asks = dict(self._monitor.popularity.most(source.name, MOST_ASKED))
         requests = self._requests(source, asks)
         entries = [self._store.keys.entry(request.key) for request in requests]
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for entry in entries:
-                pipe.get(entry)
-            found = pipe.execute(raise_on_error=False)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        for entry in entries:
+            pipe.get(entry)
+        found = self._store.execute(pipe)
         (cleared,) = run(read_logs(self._store, [self._store.keys.clears(source.name)])).values()
         for request, entry in zip(requests, found, strict=True):
             if cleared.fresh_until(request.key, entry):

@@ -148,13 +148,12 @@ class Prewarm:
     def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Freshness]]:
         """The server's time (us), and the state of each answer."""
         keys = self._store.keys
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.time()
-            for request in requests:
-                pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
-                pipe.hmget(keys.lease(request.key), "retry_at", "since")
-            (seconds, micros), *found = self._store.execute(pipe)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        pipe.time()
+        for request in requests:
+            pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
+            pipe.hmget(keys.lease(request.key), "retry_at", "since")
+        (seconds, micros), *found = self._store.execute(pipe)
         # The logs are read after the entries, so that a clear in between is not missed.
         (cleared,) = run(read_logs(self._store, [keys.clears(source.name)])).values()
         now_us, seen = seconds * MICROS + micros, []

@@ -75,21 +75,20 @@ def read_snapshot(store: Store, goes_by: Agreed, refused: dict[str, Refusal], *,
     keys, today = store.keys, store.clock.today
     sources = goes_by.sources.values()
     asked = [(source, listed(source, goes_by) if is_whole else []) for source in sources]
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        pipe.time()
-        pipe.info()
-        # Nobody listens to that channel. It shows whether we have the right to the one that all use.
-        pipe.publish(keys.rights, "")
-        pipe.get(keys.schedule("resting"))
-        for source, requests in asked:
-            pipe.hmget(keys.state(source.name), *FIELDS)
-            pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
-            if is_whole:
-                pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
-            for request in requests:
-                pipe.get(keys.entry(request.key))
-        (seconds, micros), info, subscribed, resting, *found = store.execute(pipe)
+    pipe: Any = store.client.pipeline(transaction=False)
+    pipe.time()
+    pipe.info()
+    # Nobody listens to that channel. It shows whether we have the right to the one that all use.
+    pipe.publish(keys.rights, "")
+    pipe.get(keys.schedule("resting"))
+    for source, requests in asked:
+        pipe.hmget(keys.state(source.name), *FIELDS)
+        pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
+        if is_whole:
+            pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
+        for request in requests:
+            pipe.get(keys.entry(request.key))
+    (seconds, micros), info, subscribed, resting, *found = store.execute(pipe)
     # They are read after the entries, so that what was cleared in between is seen.
     cleared_of = [keys.clears(source.name) for source in sources] if is_whole else []
     logs = run(read_logs(store, cleared_of))

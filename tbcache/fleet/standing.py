@@ -109,12 +109,11 @@ class Standing:
 
     def _read_all(self) -> Mapping[Thing, Said]:
         keys, names = self._store.keys, sorted(self._names())
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.hgetall(keys.weights)
-            for name in names:
-                pipe.hmget(keys.state(name), ["order", "bound"])
-            weights, *states = self._store.execute(pipe)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        pipe.hgetall(keys.weights)
+        for name in names:
+            pipe.hmget(keys.state(name), ["order", "bound"])
+        weights, *states = self._store.execute(pipe)
         found = {
             Thing("weight", caller.decode(errors="replace")): text
             for caller, text in (weights.items() if isinstance(weights, dict) else ())

@@ -28,11 +28,10 @@ def read_queued(store: Store, requests: Sequence[FetchRequest]) -> dict[str, str
     Raises:
       Unavailable: Redis is away.
     """
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        for request in requests:
-            pipe.hget(store.keys.queue(request.source, "pending"), request.key)
-        found = store.execute(pipe)
+    pipe: Any = store.client.pipeline(transaction=False)
+    for request in requests:
+        pipe.hget(store.keys.queue(request.source, "pending"), request.key)
+    found = store.execute(pipe)
     pairs = zip(requests, found, strict=True)
     return {one.source: job.decode(errors="replace") for one, job in pairs if isinstance(job, bytes)}
 
@@ -44,11 +43,10 @@ def read_answers(store: Store, requests: Sequence[FetchRequest]) -> list[Kept]:
       Unavailable: Redis is away.
     """
     keys = store.keys
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        for request in requests:
-            pipe.get(keys.entry(request.key))
-        entries = store.execute(pipe)
+    pipe: Any = store.client.pipeline(transaction=False)
+    for request in requests:
+        pipe.get(keys.entry(request.key))
+    entries = store.execute(pipe)
     logs = run(read_logs(store, [keys.clears(request.source) for request in requests]))
     return [
         kept(request, entry, logs[keys.clears(request.source)].fresh_until(request.key, entry))

@@ -72,9 +72,8 @@ class WarmSets:
         return WarmBound(symbols, dollars, costs.__getitem__)
 
     def _entries(self, requests: Sequence[FetchRequest]) -> list[Any]:
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for request in requests:
-                pipe.get(self._store.keys.entry(request.key))
-            found: list[Any] = pipe.execute(raise_on_error=False)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        for request in requests:
+            pipe.get(self._store.keys.entry(request.key))
+        found: list[Any] = self._store.execute(pipe)
         return found

@@ -64,22 +64,21 @@ def add_counts(
     Raises:
       Unavailable: Redis is away.
     """
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        pipe.hlen(key)
-        pipe.hmget(key, list(counts))
-        size, known = pipe.execute(raise_on_error=False)
-        if not isinstance(known, list):
-            return
-        left = most - size
-        for (field, count), there in zip(counts.items(), known, strict=True):
-            left -= there is None
-            if there is not None or left >= 0:
-                pipe.hincrby(key, field, count)
-            elif stand_in is not None:
-                pipe.hincrby(key, stand_in(field), count)
-        pipe.expire(key, kept_seconds)
-        pipe.execute(raise_on_error=False)
+    pipe: Any = store.client.pipeline(transaction=False)
+    pipe.hlen(key)
+    pipe.hmget(key, list(counts))
+    size, known = store.execute(pipe)
+    if not isinstance(known, list):
+        return
+    left = most - size
+    for (field, count), there in zip(counts.items(), known, strict=True):
+        left -= there is None
+        if there is not None or left >= 0:
+            pipe.hincrby(key, field, count)
+        elif stand_in is not None:
+            pipe.hincrby(key, stand_in(field), count)
+    pipe.expire(key, kept_seconds)
+    store.execute(pipe)
 
 
 def read_counts(store: Store, *keys: str) -> list[dict[Any, Any]]:
@@ -88,8 +87,7 @@ def read_counts(store: Store, *keys: str) -> list[dict[Any, Any]]:
     Raises:
       Unavailable: Redis is away.
     """
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(key)
-        return [found if isinstance(found, dict) else {} for found in pipe.execute(raise_on_error=False)]
+    pipe: Any = store.client.pipeline(transaction=False)
+    for key in keys:
+        pipe.hgetall(key)
+    return [found if isinstance(found, dict) else {} for found in store.execute(pipe)]

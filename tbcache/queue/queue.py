@@ -184,13 +184,12 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         keys = self._store.keys
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for part in ("interactive", "prewarm", "delayed", "claims", "dead", "suspects"):
-                pipe.zcard(keys.queue(queue, part))
-            # A key of another type counts as empty.
-            counts = [whole_number(count) or 0 for count in pipe.execute(raise_on_error=False)]
-            return QueueDepth(queue, *counts)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        for part in ("interactive", "prewarm", "delayed", "claims", "dead", "suspects"):
+            pipe.zcard(keys.queue(queue, part))
+        # A key of another type counts as empty.
+        counts = [whole_number(count) or 0 for count in self._store.execute(pipe)]
+        return QueueDepth(queue, *counts)
 
     def backlog(self, source: Source, seconds: float) -> BacklogReply:
         """What waits in the queue of ``source``, and how much of it may go within so many seconds.

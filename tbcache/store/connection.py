@@ -98,7 +98,7 @@ class Store:
 
     @property
     def client(self) -> redis.Redis:
-        """The pooled client, for plain commands inside :meth:`guard`."""
+        """The pooled client, for commands inside :meth:`guard`, and for pipelines of :meth:`execute`."""
         return self._server.client
 
     def beside(self, kind: Callable[[Store], T]) -> T:
@@ -151,6 +151,19 @@ class Store:
             answers = await world().pipeline(self._server, commands) if commands else []
         except AWAY as error:
             raise self._failed(error) from None
+        return self._of_calls(answers)
+
+    def execute(self, pipe: Any) -> list[Any]:
+        """:meth:`pipeline`, for threads, of a pipeline of :attr:`client`."""
+        with self.guard():
+            return self._of_calls(pipe.execute(raise_on_error=False))
+
+    def _of_calls(self, answers: list[Any]) -> list[Any]:
+        """The answers, where each error among them is about its call alone.
+
+        Raises:
+          Unavailable: one is not.
+        """
         for answer in answers:
             if isinstance(answer, AskError):
                 raise in_cluster(self.address)
@@ -370,19 +383,6 @@ class Store:
     async def _ask_time(self, source: str) -> int:
         server_time = await self.ask(TIME, AskTime(self.keys.state(source)))
         return server_time.seconds * MICROS + server_time.micros
-
-    def execute(self, pipe: Any) -> list[Any]:
-        """The answers of a pipeline; an error that is about one key or one command stands for its answer.
-
-        Raises:
-          Unavailable: the server is away.
-        """
-        with self.guard():
-            answers: list[Any] = pipe.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and not is_of_call(answer, is_script=False):
-                    raise answer
-        return answers
 
     def subscribe(self, channel: str | None = None) -> PubSub:
         """A connection on which is told what concerns all (notice.lua), or what is said on another channel.

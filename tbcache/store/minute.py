@@ -102,12 +102,11 @@ class Minutes:
         """
         now_us = run(self._store.clock.now_us(source))
         keys, today = self._store.keys, minute_of(now_us) // DAY_MINUTES
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.hgetall(keys.minutes(source))
-            for back in (0, 1):
-                pipe.hgetall(keys.usage(source, to_time(now_us) - timedelta(days=back)))
-            kept, *days = self._store.execute(pipe)
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        pipe.hgetall(keys.minutes(source))
+        for back in (0, 1):
+            pipe.hgetall(keys.usage(source, to_time(now_us) - timedelta(days=back)))
+        kept, *days = self._store.execute(pipe)
         totals = {today - back: sum_over_workers(day) for back, day in enumerate(days)}
         return Marks(now_us, kept, totals)
 

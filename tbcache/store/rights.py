@@ -82,11 +82,10 @@ def missing_rights(store: Store) -> tuple[str, ...]:
     tried = [(command, command, *_with(key, rest)) for command, rest in _OF_KEY.items()]
     if not store.settings.redis_cluster:
         tried += [("|".join(words[:2]) if words[0] == "client" else words[0], *words) for words in _OF_NODE]
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        for _, command, *arguments in tried:
-            pipe.execute_command(command.upper(), *arguments)
-        answers = store.execute(pipe)
+    pipe: Any = store.client.pipeline(transaction=False)
+    for _, command, *arguments in tried:
+        pipe.execute_command(command.upper(), *arguments)
+    answers = store.execute(pipe)
     return tuple(
         name
         for (name, *_), answer in zip(tried, answers, strict=True)

@@ -54,12 +54,11 @@ def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
       Unavailable: the server is away.
     """
     names = list(sources)
-    with store.guard():
-        pipe: Any = store.client.pipeline(transaction=False)
-        pipe.time()
-        for name in names:
-            pipe.hmget(store.keys.state(name), *FIELDS)
-        (seconds, micros), *states = store.execute(pipe)
+    pipe: Any = store.client.pipeline(transaction=False)
+    pipe.time()
+    for name in names:
+        pipe.hmget(store.keys.state(name), *FIELDS)
+    (seconds, micros), *states = store.execute(pipe)
     now = to_time(seconds * MICROS + micros)
     return {name: state_of(found, now) for name, found in zip(names, states, strict=True)}
 

@@ -50,13 +50,12 @@ class DayTotals:
         """
         keys, today = self._store.keys, self._store.clock.day
         carried = [source for source in sources if self._carry(source, today)]
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            for source in carried:
-                pipe.hgetall(keys.totals(source))
-                pipe.hgetall(keys.usage(source, midnight_of(today - 1)))
-                pipe.hgetall(keys.usage(source, midnight_of(today)))
-            found = iter(self._store.execute(pipe))
+        pipe: Any = self._store.client.pipeline(transaction=False)
+        for source in carried:
+            pipe.hgetall(keys.totals(source))
+            pipe.hgetall(keys.usage(source, midnight_of(today - 1)))
+            pipe.hgetall(keys.usage(source, midnight_of(today)))
+        found = iter(self._store.execute(pipe))
         answers = {source: [next(found) for _ in range(3)] for source in carried}
         return {
             source: self._sum(source, today, *read)
