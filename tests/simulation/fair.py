@@ -55,14 +55,19 @@ class Fairness:
         self._note()
 
     def dequeued(self, who: str, call: Call, found: Any) -> None:
-        for job in found.jobs:
-            id = job.claim.decode().rpartition("/")[0]
+        ids = [job.claim.decode().rpartition("/")[0] for job in found.jobs]
+        ids = [id for id in ids if id in self._caller]
+        left = self._waiting() + Counter(self._caller[id] for id in ids)
+        for id in ids:
+            left[self._caller[id]] -= 1
             # One that is given back had its turn.
-            if id not in self._given and id in self._caller:
+            if id not in self._given:
                 self._served[self._caller[id]] += 1
+                for (one, other), (before, beside) in self._since.items():
+                    self._check(one, self._served[one] - before, other, self._served[other] - beside)
             self._given.add(id)
-        for (one, other), (before, beside) in self._since.items():
-            self._check(one, self._served[one] - before, other, self._served[other] - beside)
+            # Who has nothing waiting any more has no part in what the same reply gives to others.
+            self._since = {pair: at for pair, at in self._since.items() if left[pair[0]] and left[pair[1]]}
         self._note()
 
     def _check(self, one: str, given: int, other: str, beside: int) -> None:
@@ -72,11 +77,14 @@ class Fairness:
                 "fair", f"{one} (weight {weight:g}) was given {given}, and {other} ({its:g}) {beside}"
             )
 
+    def _waiting(self) -> Counter[str]:
+        """How many jobs of each caller wait."""
+        ids = [one.decode() for one in self._oracle.keyspace.do("ZRANGE", [self._lane, b"0", b"-1"])]
+        return Counter(self._caller[id] for id in ids if id in self._caller)
+
     def _note(self) -> None:
         """Who waits now; of those who do so since now, what they were given before."""
-        ids = [one.decode() for one in self._oracle.keyspace.do("ZRANGE", [self._lane, b"0", b"-1"])]
-        waiting = sorted({self._caller[id] for id in ids if id in self._caller})
         self._since = {
             pair: self._since.get(pair, (self._served[pair[0]], self._served[pair[1]]))
-            for pair in itertools.combinations(waiting, 2)
+            for pair in itertools.combinations(sorted(self._waiting()), 2)
         }
