@@ -72,11 +72,11 @@ for i = 1, #long_absent, 2 do
         has_changed = true
     end
 end
-if seen_before == '' and redis.call('ZCARD', window.fleet) == 1 then
+if seen_before == '' then
     local latest = clear_at(window.state, now, hold)
     local newest = redis.call('ZRANGE', window.slots, -1, -1, 'WITHSCORES')
     if newest[2] and tonumber(newest[2]) > latest then
-        -- The clock was set back, and nobody is left who was there: what was noted lies in the future.
+        -- The clock was set back, and maybe nobody is left who could have it mended: what was noted lies in the future.
         put_right(window.state, window.slots, now, 0, latest)
     end
 end
@@ -133,6 +133,10 @@ renew(window.state, STATE_TTL_MS)
 
 local closed_until = moment(stored[2]) > now and moment(stored[2]) or 0
 local absent = redis.call('ZRANGEBYSCORE', window.fleet, '-inf', '(' .. int(now - ABSENT_US))
+-- So is whoever has not been heard since the clock was set back.
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', window.fleet, '(' .. int(now), '+inf')) do
+    absent[#absent + 1] = other
+end
 return reply_allotted(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
     stored[1] or limits, members.count, seen, closed_until, stored[3] or '', pause or '', #members.absent == 0, absent,
     is_whole, math.max(0, moment(stored[7], now + LONGEST_WINDOW_US + HOUR_US) - now), bound_of(window.state) or '')

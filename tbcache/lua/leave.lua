@@ -13,8 +13,9 @@ local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, hol
 -- A process without a share sends nothing while Redis is away, so nothing of it can be unknown.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then
     local died_at = bounded(redis.call('HGET', state, 'died:' .. process), 0, now, -1)
-    -- A process that was heard of since then was not dead, and may have sent more.
-    if died_at < tonumber(redis.call('ZSCORE', fleet, process) or 0) then
+    -- A process that was heard of since then was not dead, and may have sent more. What lies in the future was noted before
+    -- the clock was set back.
+    if died_at < bounded(redis.call('ZSCORE', fleet, process), 0, now, 0) then
         died_at = now
         redis.call('HSET', state, 'died:' .. process, int(now))
     end

@@ -45,7 +45,7 @@ end
 
 -- Who takes slots: {count: how many; shares: process -> its part of each limit; absent: the shares of those
 -- who may be sending on their own; allowances: process -> span -> allowance}. A share that is damaged counts as what the
--- others leave, as all of them together are never more than 1. Whoever is recorded in the far future counts as absent.
+-- others leave, as all of them together are never more than 1. Whoever is recorded in the future counts as absent.
 local function members_of(window, now)
     if window.members then
         return window.members
@@ -64,9 +64,8 @@ local function members_of(window, now)
         local share, text = stored[at + 1] and (bounded(stored[at + 1], 0, 1) or unshared_of(stored)), stored[at + 2]
         local silence = stored[at + 3] and bounded(stored[at + 3], 0, HOUR_US)
         local seen_at = tonumber(found[i + 1])
-        local is_ahead = seen_at > now + FORGET_US
         members.shares[found[i]] = share or nil
-        if found[i] ~= window.process and (window.is_set_back or is_ahead or seen_at < now - (silence or ABSENT_US)) then
+        if found[i] ~= window.process and (window.is_set_back or seen_at > now or seen_at < now - (silence or ABSENT_US)) then
             if share then
                 table.insert(members.absent, share)
             end

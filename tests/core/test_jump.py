@@ -430,14 +430,16 @@ def test_a_clock_that_is_put_right_after_as_long_as_it_was_set_by_is_mended_as_w
     assert ask_around(world, one, other) == LIMIT.count
 
 
+@pytest.mark.parametrize(("end", "seconds"), [("leave", 3600.0), ("kill", 3600.0), ("kill", 100.0)])
 def test_who_begins_when_all_have_gone_need_not_wait_for_as_long_as_the_clock_was_set_back(
-    clock: ServersClock,
+    clock: ServersClock, end: str, seconds: float
 ) -> None:
-    """Nobody is left who could have it mended: the stamps of a fleet that has ended lie an hour ahead."""
+    """Nobody is left who could have it mended: the stamps of a fleet that has ended lie an hour ahead. Those
+    who were killed passed for members that had just been heard."""
     world, (one, other) = begin(clock, 3, 3)
-    world.leave(one)
-    world.leave(other)
-    clock.ahead -= 3600.0
+    for process in (one, other):
+        getattr(world, end)(process)
+    clock.ahead -= seconds
     clock.now += 0.1
     new = world.start()
     world.fleet.append(new)
@@ -447,6 +449,26 @@ def test_who_begins_when_all_have_gone_need_not_wait_for_as_long_as_the_clock_wa
     beat(new)
     assert ask_around(world, new) == LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
+
+
+def test_what_the_dead_have_sent_alone_is_kept_for_them_for_no_longer_after_the_clock_was_set_back(
+    clock: ServersClock,
+) -> None:
+    """Nobody is left who could have it mended: they passed for members that had just been heard."""
+    world, gone = begin(clock, 1, 1)
+    for process in gone:
+        process.cut_off()
+    clock.now += 2 * LIMIT.window_seconds
+    assert [process.take() for process in gone * 3] == [True] * LIMIT.count
+    for process in gone:
+        world.kill(process)
+    clock.ahead -= 100.0
+    new, _ = world.fleet
+    beat(new, new)
+    assert ask_around(world, new) == 0
+    clock.now += 2 * LIMIT.window_seconds + LEASE
+    beat(new, new)
+    assert ask_around(world, new) == LIMIT.count
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])

@@ -61,6 +61,13 @@ def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
 
 
 @pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(("kind", "seed"), [("fair", 8100216), ("clock", 8200021)])
+def test_a_seed_that_once_failed_goes_well(kind: str, seed: int) -> None:
+    """A caller had nothing waiting any more; one was killed before the clock was set back."""
+    assert run(PLANS[kind](seed)).failure is None
+
+
+@pytest.mark.usefixtures("world")
 def test_a_seed_is_the_same_world_in_any_process() -> None:
     """A line that shows a failure to one shows it to all, on any Python: see ``tests/pythons.py``."""
     digests = " ".join(lived(seed).report.hash for seed in COMPARED)
