@@ -140,7 +140,7 @@ def test_a_real_lock_that_is_held_over_a_sleep_is_told_with_its_line(
     lock = threading.Lock()
 
     def update() -> None:
-        monkeypatch.setattr(kernel, "STANDS_SECONDS", 0.5)
+        monkeypatch.setattr(kernel, "STANDS_LOOKS", 5)
         fleet.sleep(1.0)
         with lock:
             fleet.sleep(1.0)

@@ -24,8 +24,9 @@ from tbcache.testing.simulated.chance import Chance
 START = 1_800_000_000
 MICROS = 1_000_000
 Resume = Callable[[], None]
-#: A thread that stands at one instruction for twice as long, in real seconds, waits for something real.
-STANDS_SECONDS = 15.0
+#: A thread that is found at one instruction by so many looks in a row waits for something real. Looks are
+#: counted, and not seconds: a machine that is busy, or was stopped, gives as little time to whoever looks.
+STANDS_LOOKS, LOOK_SECONDS = 150, 0.2
 
 
 class _Here(threading.local):
@@ -191,7 +192,7 @@ class Fiber(Task):
             _Carrier.of(self, work)
         else:
             self._turn.release()
-        if not self._back.acquire(timeout=STANDS_SECONDS):
+        if not self._back.acquire(timeout=LOOK_SECONDS):
             self._await_back()
         if self.is_over:
             self._end(self.error)
@@ -202,10 +203,12 @@ class Fiber(Task):
         Raises:
           TbcacheError: it waits for something real, as for a lock of a task that has no turn meanwhile.
         """
-        stood_at = self._stands_at
-        while not self._back.acquire(timeout=STANDS_SECONDS):
+        stood_at, looks = self._stands_at, 1
+        while not self._back.acquire(timeout=LOOK_SECONDS):
             stands_at = self._stands_at
-            if stands_at is not None and stands_at == stood_at:
+            looks = looks + 1 if stands_at is not None and stands_at == stood_at else 1
+            stood_at = stands_at
+            if looks == STANDS_LOOKS:
                 place = _place(sys._current_frames()[self._thread])
                 # What the thread does from now on is no part of the world.
                 self._thread = 0
@@ -214,7 +217,6 @@ class Fiber(Task):
                     f"{self.home.name} waits for something real at {place}: for a lock that is held over "
                     "fleet.sleep(), or in a call of its own; give the module there as one of `modules`"
                 )
-            stood_at = stands_at
 
     def interrupt(self, thread: int, error: BaseException) -> None:
         """Raise ``error`` in it as soon as its wait is over, where it is ``thread`` that carries it."""
