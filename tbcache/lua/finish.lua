@@ -49,7 +49,6 @@ local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try
         end
         put_off(id, now + tonumber(delay))
         redis.call('HSET', reasons, '@' .. id, int(now) .. ' ' .. is_try .. ' ' .. reason)
-        is_there[reasons] = true
     elseif what == 'back' then
         put_in_front(id)
         notify_worker()

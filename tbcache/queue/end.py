@@ -39,7 +39,6 @@ class Ends:
         away."""
         used = self._hand.used_by(claim) if finish.is_begun else 0
         if used:
-            self._window.must_report(slot_of(claim), used)
             self._window.commit(slot_of(claim), used)
         self._hand.unsaid.append(EndedJob(claim, finish, used, caller, has_failed))
         self._hand.drop(claim)
@@ -73,13 +72,11 @@ class Ends:
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots = self._store.keys.slots(self._name)
         became = self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
-        for (claim, finish, used, caller, has_failed), what in zip(ends, became, strict=True):
+        for (claim, finish, _, caller, has_failed), what in zip(ends, became, strict=True):
             if has_failed and what == "dead":
                 self._on_unanswered(self._name, caller)
             if not finish.is_begun:
                 self._window.release(slot_of(claim), self._cost)
-            elif used:
-                self._window.reported(slot_of(claim))
 
 
 def _arguments(ended: EndedJob, cost: int) -> list[Argument]:
