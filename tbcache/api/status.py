@@ -38,7 +38,9 @@ class Incident(Schema):
     sent: Literal["", "opened", "resolved"] = Field(
         description="What the webhook was told last, or given up."
     )
-    tries: int = Field(description="How often what it is to be told next was sent.")
+    tries: int = Field(
+        description="How often what it is to be told next was sent; of what was given up, how often that was."
+    )
     next_try_at: datetime | None = Field(description="When that is sent again.")
 
 

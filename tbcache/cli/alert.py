@@ -97,6 +97,8 @@ def _state(one: Incident) -> str:
         return "ended"
     if one.opened_at is None:
         return "open"
+    if one.tries and not one.unsent:
+        return f"open, given up (tries: {one.tries})"
     if one.tries:
         return f"open, not told yet (tries: {one.tries})"
     return "open, told" if one.sent else "open, in the log"

@@ -122,10 +122,12 @@ class Post:
                 **facts,
                 hint="it answered 410: nothing more is sent to it until `tbcache alert test` is accepted",
             )
-            return over
+            # It is due again once the receiver wants them again.
+            return replace(one, tries=0, next_try_at=None)
         if one.tries > len(RETRY_SECONDS):
             log.error("alert.given_up", **facts, reason=answer.reason, tries=one.tries)
-            return over
+            # That it was tried so often tells it from what was accepted.
+            return replace(over, tries=one.tries)
         log.warning("alert.failed", **facts, reason=answer.reason, tries=one.tries)
         pause = max(_pause(one.tries - 1), timedelta(seconds=answer.retry_after))
         return replace(one, next_try_at=at + pause)
