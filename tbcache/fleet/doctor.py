@@ -220,7 +220,8 @@ def _source(settings: Settings, source: SourceStatus, *, is_known: bool) -> Iter
     limits = f"{variable(source.name, 'limits')}, {variable(source.name, 'cache_ttl')}"
     fix = f"list fewer in TBCACHE_COMMON_SYMBOLS, or set {limits} to what your plan allows and you need"
     yield from (Finding("wrong", source.name, _without(source, line), fix) for line in source.shortages)
-    if ours is not None and is_known and source.common and not source.shortages:
+    is_kept = not (source.shortages or source.prewarm_spent_until)
+    if ours is not None and is_known and source.common and is_kept:
         in_force = tuple(Limit.parse(one.limit) for one in source.limits)
         what = fit_of(replace(ours, limits=in_force), source.common, settings.prewarm_share)
         yield Finding("ok", source.name, what)

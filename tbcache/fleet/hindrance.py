@@ -51,6 +51,10 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
     if source.spent_until is not None:
         budget = "" if source.daily_budget is None else f" (${source.daily_budget:g})"
         yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until, puts_off=True)
+    if source.prewarm_spent_until is not None:
+        spent = f"what keeping it warm may cost (${source.prewarm_budget:,.2f}) is spent"
+        what = f"is fetched for those who ask alone, as {spent}"
+        yield Hindrance(what, source.prewarm_spent_until, is_idle=False)
     if source.closed_until is not None:
         yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until)
     elif source.state == "failing" and source.recent is not None:

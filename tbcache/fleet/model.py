@@ -80,12 +80,14 @@ class SourceStatus:
     while the market is closed. ``delay_hours`` is how late the plan's items come, where that is too late for
     anything to be kept warm; 0 elsewhere. ``daily_budget`` is the smallest of all processes (US dollars);
     where it is spent, ``spent_since`` is when it was, if that is known, and ``spent_until`` when it begins
-    anew; a bill that is not ``is_bill_readable`` counts as all of it. ``day_cost`` is what a day comes to
-    at the present rate (US dollars) where no budget bounds it; None where it costs nothing, or nothing is
-    known yet. ``busiest`` is the common symbol of which most items come, with how much of its hours is
-    known. ``order`` is that an operator has paused or drained it, ``bound`` the limits that one has set.
-    ``shortages`` say, a line each, what of it cannot be kept warm. ``load`` is what waits in its queue,
-    and how fast it may go. While Redis is away, ``warm`` and the figures are None.
+    anew; a bill that is not ``is_bill_readable`` counts as all of it. ``prewarm_budget`` is the part of it
+    that keeping warm may cost, and ``prewarm_spent_until`` when it may cost more again, where that is spent
+    and the rest is not. ``day_cost`` is what a day comes to at the present rate (US dollars) where no budget
+    bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common symbol of which
+    most items come, with how much of its hours is known. ``order`` is that an operator has paused or drained
+    it, ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it cannot be kept warm.
+    ``load`` is what waits in its queue, and how fast it may go. While Redis is away, ``warm`` and the figures
+    are None.
     """
 
     name: str
@@ -112,6 +114,8 @@ class SourceStatus:
     spent_since: datetime | None = None
     spent_until: datetime | None = None
     is_bill_readable: bool = True
+    prewarm_budget: float | None = None
+    prewarm_spent_until: datetime | None = None
     charge: Charge = "fetch"
     day_cost: float | None = None
     busiest: Covered | None = None

@@ -53,8 +53,14 @@ class Snapshot:
 
     def is_spent(self, source: Source) -> bool:
         """Whether the day's budget of ``source`` is spent, as which an unreadable bill counts."""
-        bill, budget = self.bills[source.name], _budget(source)
-        return source.is_enabled and budget > 0 and (bill is None or budget <= bill)
+        return self.has_spent(source, source.daily_budget or None)
+
+    def has_spent(self, source: Source, dollars: float | None) -> bool:
+        """Whether ``source`` has cost so much today, or may have; never where that is None."""
+        bill = self.bills[source.name]
+        if dollars is None or not source.is_enabled:
+            return False
+        return bill is None or to_micros(dollars) <= bill
 
     def resting_of(self, source: Source, common: int) -> int:
         """How many of the ``common`` symbols rest; what has become fresh since they were counted does not."""

@@ -49,6 +49,8 @@ class SourceLook:
         state = snapshot.states[source.name]
         closure, refused = state.closure, snapshot.refused.get(source.name)
         is_spent, depth = snapshot.is_spent(source), self._queue.depth(source.name)
+        prewarm = self._warm.dollars(source) if listed(source, goes_by) else None
+        is_prewarm_spent = not is_spent and snapshot.has_spent(source, prewarm)
         return SourceStatus(
             name=source.name,
             state=_state(source, recent, state, refused, is_spent=is_spent),
@@ -74,6 +76,8 @@ class SourceLook:
             spent_since=snapshot.spent_at[source.name] if is_spent else None,
             spent_until=snapshot.midnight if is_spent else None,
             is_bill_readable=snapshot.bills[source.name] is not None,
+            prewarm_budget=prewarm,
+            prewarm_spent_until=snapshot.midnight if is_prewarm_spent else None,
             charge=source.charge,
             order=state.order,
             bound=state.bound,

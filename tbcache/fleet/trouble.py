@@ -158,6 +158,9 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Trouble]:
         if source.spent_until is not None:
             what, todo = _spent(source) if source.is_bill_readable else _unreadable(source)
             yield Trouble("budget", what, todo, source.name, source.spent_since, source.spent_until)
+        if source.prewarm_spent_until is not None:
+            what, todo = _prewarm_spent(source)
+            yield Trouble("prewarm_budget", what, todo, source.name, until=source.prewarm_spent_until)
         if source.recent is not None and source.recent.plain:
             what = f"{source.name}: the plan refuses cashtags, and posts with the word are read, and paid for"
             todo = (
@@ -173,6 +176,16 @@ def _spent(source: SourceStatus) -> tuple[str, str]:
         f"{variable(source.name, 'daily_budget')} and restart all processes"
     )
     return f"{source.name} has spent its budget for the day (${source.daily_budget:g})", todo
+
+
+def _prewarm_spent(source: SourceStatus) -> tuple[str, str]:
+    budget = variable(source.name, "daily_budget")
+    todo = (
+        f"the rest is for what is asked for; to keep it warm today, raise {budget} or "
+        "TBCACHE_PREWARM_SHARE, and restart all processes"
+    )
+    of = f"${source.prewarm_budget:,.2f} of ${source.daily_budget:g} a day"
+    return f"{source.name} is not kept warm any more: what that may cost is spent ({of})", todo
 
 
 def _unreadable(source: SourceStatus) -> tuple[str, str]:

@@ -48,20 +48,20 @@ class WarmSets:
 
     def has_money(self, source: Source) -> bool:
         """Whether keeping answers of ``source`` warm may cost more today; the rest is for who asks."""
-        dollars = self._dollars(source)
+        dollars = self.dollars(source)
         return dollars is None or self._monitor.get_source_metrics(source.name).cost_today < dollars
 
     def _choose(self, source: Source, listed: Sequence[FetchRequest]) -> WarmSet:
         rates = ask_rates(source, self._monitor.popularity.rates(source.name))[:MOST_ASKED]
         return warm_set(source, listed, rates, self._bound(source, listed, rates))
 
-    def _dollars(self, source: Source) -> float | None:
+    def dollars(self, source: Source) -> float | None:
         """What keeping answers warm may cost a day (US dollars); None where nothing bounds it."""
         has_bound = source.price.per_page and source.daily_budget is not None
         return self._share * (source.daily_budget or 0.0) if has_bound else None
 
     def _bound(self, source: Source, listed: Sequence[FetchRequest], rates: Sequence[AskRate]) -> WarmBound:
-        symbols, dollars = capacity_of(source, self._share), self._dollars(source)
+        symbols, dollars = capacity_of(source, self._share), self.dollars(source)
         if dollars is None:
             return WarmBound(symbols)
         requests = list(dict.fromkeys([*listed, *(one.request for one in rates)]))

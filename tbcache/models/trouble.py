@@ -19,6 +19,7 @@ FleetTrouble = Literal[
     "paused",
     "failing",
     "budget",
+    "prewarm_budget",
     "unserved",
     "backlog",
     "plan",
@@ -28,6 +29,14 @@ FleetTrouble = Literal[
 TroubleKind = ServerTrouble | FleetTrouble
 
 #: Of these something is held up, or over, and gets no worse while nobody does anything.
-HELD_UP: tuple[TroubleKind, ...] = ("paused", "budget", "backlog", "plan", "dead_letters", "drift")
+HELD_UP: tuple[TroubleKind, ...] = (
+    "paused",
+    "budget",
+    "prewarm_budget",
+    "backlog",
+    "plan",
+    "dead_letters",
+    "drift",
+)
 SERVER_KINDS: tuple[str, ...] = get_args(ServerTrouble)
 KINDS: tuple[str, ...] = (*SERVER_KINDS, *get_args(FleetTrouble))

@@ -493,6 +493,9 @@ def test_a_closed_source_is_reopened(client: TestClient, store: Store) -> None:
     page = client.get("/source/reddit").text
     assert re.search(r"<button>Reopen", page)
     assert "HTTP 429" in page
+    # So is one that is paused as well, whose state is that.
+    act(client, "pause", source="reddit", sure="yes")
+    assert re.search(r"<button>Reopen", client.get("/source/reddit").text)
     act(client, "reopen", source="reddit", sure="yes")
     assert client.get("/api/monitoring/status").json()["sources"][1]["state"] != "closed"
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tbcache.admission import Go, Settlement
 from tbcache.cli.dashboard import MOST_TROUBLES, dashboard
-from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, look, snapshot
+from tbcache.fleet import Fleet, FleetStatus, SourceStatus, Trouble, hindrances, look, snapshot
 from tbcache.io import run, utc_now
 from tbcache.models import Failure, FetchRequest, Limit
 from tbcache.monitoring import RecentMetrics, UsageMonitor, Workload
@@ -386,10 +386,24 @@ def test_a_budget_that_is_spent_is_a_trouble_until_midnight(
     """Nothing is fetched for hours, while the status said ok, and the check that all is well."""
     budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
     monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
-    monitor.record_request("twitter", cost=1.1)
+    monitor.record_request("twitter", cost=0.8)
     assert monitor.flush()
     # The API, and a shell, have no budget of their own: that of the workers counts.
     assert view(settings_for(server), store).troubles == ()
+    # All of it got old from then on, and all views said that nothing was wrong.
+    monitor.record_request("twitter", cost=0.3)
+    assert monitor.flush()
+    seen = view(settings_for(server), store)
+    (trouble,) = seen.troubles
+    assert (source(seen, "twitter").state, trouble.kind, trouble.is_bad) == ("ok", "prewarm_budget", False)
+    assert (
+        trouble.what == "twitter is not kept warm any more: what that may cost is spent ($0.84 of $1.2 a day)"
+    )
+    assert trouble.until is not None
+    (hindered,) = hindrances(seen, "twitter")
+    assert (hindered.until, hindered.is_idle) == (trouble.until, False)
+    found = cli("doctor", REDIS_URL=server.url, **TOKEN, **budget).data
+    assert [one["what"] for one in found if one["about"] == "twitter" and one["level"] == "ok"] == []
     monitor.record_request("twitter", cost=0.1)
     assert monitor.flush()
     seen = view(settings_for(server), store)

@@ -105,6 +105,10 @@ class SourceState(Schema):
     spent_since: datetime | None = Field(description="When the budget of the day was found to be spent.")
     spent_until: datetime | None = Field(description="Until when it is.")
     is_bill_readable: bool = Field(description="A bill that is not counts as the whole budget.")
+    prewarm_budget: float | None = Field(description="The part of it that keeping answers warm may cost.")
+    prewarm_spent_until: datetime | None = Field(
+        description="Until when nothing is kept warm, as that part is spent, and the rest is not."
+    )
     day_cost: float | None = Field(description="What a day comes to at this rate, where no budget bounds it.")
     delay_hours: float = Field(description="How late its items come, where that is too late to keep any.")
 
