@@ -4,9 +4,9 @@
 --@include wake
 --@include envelope
 --@include queue
--- dequeue: gives a worker as many jobs as it has idle threads and the source has slots, and
--- those whose answer is in the cache without a slot. A queue without limits has no window: nothing of
--- one is touched but what an operator has said, and its jobs come without slots.
+-- dequeue: gives a worker as many jobs as it has idle threads and the source has slots. Jobs whose answer is in the
+-- cache need no slot. A queue without limits has no window: its jobs come without slots, and of the keys of a window
+-- only what an operator has said is read.
 --
 -- KEYS  queue        (see queue.lua)
 --       window       (see state.lua)
@@ -16,7 +16,7 @@
 --       prewarm_fraction   of each limit that the pre-warm lane may fill
 --       hold_us      for how long a slot is held at most
 --       claim_us     for how long a job is this worker's; renewed four times meanwhile
---       present_us   for how long it is after that, while the worker's connection is there
+--       present_us   for how long after that it stays so, as long as the worker's connection is open
 --       present      how the names of the channels begin to which workers listen, the rest is the process's name; ""
 --                    where that tells nothing
 --       suffix       of new claims, which begin with the job's id, a slash, the process's name and a hyphen
@@ -207,8 +207,8 @@ local function read_lane(lane, many)
     return waiting
 end
 
--- Jobs that are handed out, and are in their lane yet; claims that come with a slot each, and have none yet; and how
--- many bytes the messages of the reply have.
+-- The jobs that are handed out, but not taken out of their lane yet; the claims that are to get a slot each, but have
+-- none yet; and how many bytes the messages of the reply have.
 local claimed, unheld, bytes = {}, {}, 0
 -- Of the fetches that are handed out, what `pending` is told.
 local begun = {}
@@ -313,8 +313,8 @@ local function take(lane, fraction)
     end
 end
 
--- A suspect that may go is handed out to a worker that is free; otherwise one is called: of those
--- with jobs in hand, one at a time.
+-- Hands a suspect that may go out to a worker that is free. Any other worker is called, which means that it makes
+-- itself free; of those that have jobs in hand only one is called at a time.
 local function take_suspect()
     local job = is_there[suspects] and read_lane(suspects, 1)[1]
     if not job then
@@ -323,7 +323,7 @@ local function take_suspect()
     local fraction = account_of(job.id) == prewarm and prewarm_fraction or 1
     local caller = redis.pcall('GET', called)
     local is_held = not needs_no_slot(job)
-    -- A free worker is never refused: two that call each other off would both get nothing.
+    -- A free worker is never refused: of two that each wait for the other, neither would get the suspect.
     local is_ours = readiness == 'free' or readiness ~= '' and caller == process
         or most > 0 and (readiness == 'idle' or readiness == 'may' and not caller)
     if is_ours and (not is_held or may_go(fraction)) then
@@ -338,7 +338,8 @@ local function take_suspect()
     end
 end
 
--- The jobs of a source are stopped by its window (see look): those go on whose answer is in the cache.
+-- An operator's pause of a source stops its jobs through the window (see look), so those whose answer is in the cache
+-- still go. A queue without a window is stopped here.
 local is_stopped = not is_paced and stopped_by(redis.call('HGET', state, 'order'))
 if is_stopped then
     redis.call('DEL', bell)

@@ -4,14 +4,14 @@
 --@include queue
 --@include stop
 --@include token
--- enqueue: queues jobs, or joins those that are queued for the same fetches. What is in the cache is replied, and
--- nothing is queued for it; an answer that is too big for that is left to a worker, and its job goes before all
--- others: it needs no slot. Who joins a job has it at the better of two places: where it is, or where a job of their
--- own would be; then it is on their account as well. A job whose name is taken by another, as where a message is sent
--- again while it runs, has one of its own.
+-- enqueue: queues jobs, or joins those that are queued for the same fetches. An answer that is in the cache is replied,
+-- and nothing is queued for it. One that is too big for a reply is left to a worker; that job needs no slot, and goes
+-- before all others. A job that is joined gets the better of two places: its own, or the one that a new job of the asker
+-- would get; then it is on the asker's account as well. Where another job has the same id, as when a message is sent
+-- again while it runs, the new one gets another id.
 --
--- A fetch has one job while it waits and while it runs. An ask that a running job does not serve, as it began too
--- early, joins the one that comes after it; see `pending` in queue.lua.
+-- A fetch has one job while it waits and while it runs. Where a running job began too early to serve an ask, the ask
+-- joins the job that comes after it; see `pending` in queue.lua.
 --
 -- A queue that an operator drains accepts no further job. Of a leader that another has followed nothing is accepted,
 -- and nothing is done.
@@ -48,7 +48,7 @@ local is_drained = stop == 'drained'
 -- Of each fetch what `pending` has: {its job, when that was handed out, the one after it}; and the ids of other jobs
 -- that are taken.
 local known, taken, is_accounted = {}, {}, {}
--- False where none of the fetches has an entry in the cache: so it is of most who queue many.
+-- False where none of the fetches has an entry in the cache, as mostly where many are queued at once.
 local is_any_cached = false
 
 local function is_one_there(fetches)
@@ -89,7 +89,7 @@ end
 
 local function is_taken(id)
     if taken[id] == nil then
-        -- Of one alone that is found out as its account is written.
+        -- A single id is not looked up before: whether it is taken shows as its account is written.
         is_accounted[id] = redis.call('HSETNX', lanes, id, account) == 1
         taken[id] = not is_accounted[id]
     end
@@ -176,7 +176,7 @@ end
 
 local function move(id, is_first)
     local waiting = take_out(prewarm, id) + take_out(interactive, id)
-    -- What is put off is not needed before, but where somebody waits for it.
+    -- A job that is put off becomes due now only where somebody waits for it.
     if lane == 'interactive' then
         waiting = waiting + redis.call('ZREM', delayed, id)
     end
@@ -263,7 +263,7 @@ local function queue(id, message, key, is_first)
     return reply_queued(id, 'queued', '')
 end
 
--- One more is to run after the one that runs.
+-- Queues one more job, to run after the one that runs.
 local function follow(id, message, key, next_id)
     local words = next_id and redis.call('HGET', jobs, next_id)
     if words then
@@ -292,7 +292,7 @@ local function ask(id, message, key)
         if not exhume(id) then
             return reply_queued(id, 'gone', '')
         end
-        -- Who waited for it has been told that it died: whoever waits from now on must not be.
+        -- Those who waited for it were told that it died. Those who wait from now on must not be told so.
         redis.call('DEL', result_of(id))
     end
     local found = known[key] or {}
@@ -305,7 +305,8 @@ local function ask(id, message, key)
     if words and not found[2] and not entry then
         join_waiting(found[1], key, words, message)
     elseif words and not found[2] and is_answered(key, words, clears, now) then
-        -- Others wait for the job, which asks for no more than it did.
+        -- This ask is a hit, and demands nothing more of the job. The job has its answer in the cache as well, and stays
+        -- for those who wait for it.
         move(found[1], true)
     end
     if entry then
@@ -319,7 +320,7 @@ local function ask(id, message, key)
         return reply_queued(found[1], 'joined', '')
     end
     if is_served_by(words, moment(found[2])) then
-        -- It may be tried again.
+        -- If the job is tried again, it has to serve this ask as well.
         strengthen(found[1], words, message)
         return reply_queued(found[1], 'joined', '')
     end

@@ -22,13 +22,13 @@
 local PARTS = 9
 local now = server_time()
 
--- Those that are over, and the claims that are.
+-- The jobs that are over, and the claims that are.
 local done, over = {}, {}
 
 local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try, unused, reason, used, message)
     local id = job_of(claim)
     over[#over + 1] = claim
-    -- Nobody else has slots of that name, whatever has become of the job.
+    -- The slots have the name of the claim, so they are nobody else's, whatever has become of the job.
     release(slots, claim, tonumber(unused))
     commit(slots, now, claim, tonumber(used))
     if is_revoked then

@@ -41,11 +41,11 @@ local RESULT_TTL_MS = 600000
 local MOST_DEAD = 10000
 local REVOKED, REVOKED_US = '/!', 60000000
 local SUSPECT_DEATHS = 2
--- How far the virtual time of a lane goes on with each caller who comes, a thousandth of a job: they keep their
--- order, and any number of new names cannot hold up for ever who waits already.
+-- By how much the virtual time of a lane advances with each caller who comes: a thousandth of a job. So callers keep the
+-- order in which they came, and no number of new names holds up for ever those who wait already.
 local STEP = 1000
--- A place is no further from 0. What stands there and is further is damaged, and counts as 0: all places after an endless
--- one would be the same.
+-- No place is further from 0 than this. One that is further is damaged, and counts as 0: all places after an infinite one
+-- would be the same.
 local MOST_PLACE = 2 ^ 52
 
 -- The parts that hold jobs; the others have times of their own.
@@ -117,12 +117,12 @@ local function job_of(claim)
     return string.match(claim, '^(.*)/') or claim
 end
 
--- Has the worker told that has a job in hand, which is over. What it says of that claim from now on is about no job, also
--- where one of the same id is queued again.
+-- Revokes the claims of a job that is over, so that the worker that has it in hand is told. Whatever that worker says of
+-- such a claim from then on is about no job, not even about one of the same id that was queued again.
 local function revoke(id, now)
     for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
         if job_of(claim) == id then
-            -- In this order: a set that is empty is gone, and comes back without its TTL.
+            -- The order matters: Redis removes a set that becomes empty, and one that is made anew has no TTL.
             redis.call('ZADD', claims, int(now + REVOKED_US), claim .. REVOKED)
             redis.call('ZREM', claims, claim)
         end
