@@ -319,11 +319,11 @@ def test_what_others_use_of_the_key_is_reckoned_with_beside_the_allowances_of_a_
     first = go(admission, "A")
     now_us, state = store.clock.time_us(), store.keys.state("twitter")
     assert now_us is not None
-    store.client.zadd(store.keys.fleet("twitter"), {"other": round(now_us + 60e6)})
+    store.client.zadd(store.keys.fleet("twitter"), {"other": round(now_us - 1e6)})
     store.client.expire(store.keys.fleet("twitter"), 60)
-    store.client.hset(
-        state, mapping={"share:other": "0.5", "rooms:other": "50:60000000=3", "learned:60000000": 45}
-    )
+    # It is not absent for as long as the test takes.
+    theirs = {"share:other": "0.5", "rooms:other": "50:60000000=3", "silence:other": 60_000_000}
+    store.client.hset(state, mapping={**theirs, "learned:60000000": 45})
     second = admission.admit(ask("B", MINUTE))
     assert isinstance(second, Go)
     assert [first.is_fallback, second.grant.is_fallback] == [False, False]
