@@ -451,6 +451,15 @@ def test_who_begins_when_all_have_gone_need_not_wait_for_as_long_as_the_clock_wa
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_a_damaged_hold_keeps_no_window_from_being_mended(clock: ServersClock) -> None:
+    """The key of the slots cannot live without end: Redis refused the script."""
+    world, (one,) = begin(clock, 1)
+    world.redis.hset("ns:{reddit}:state", "lease", "inf")
+    clock.ahead -= 30.0
+    one.take()
+    assert int(world.redis.hget("ns:{reddit}:state", "stepped_by")) < -29 * MICROS
+
+
 def test_what_the_dead_have_sent_alone_is_kept_for_them_for_no_longer_after_the_clock_was_set_back(
     clock: ServersClock,
 ) -> None:
