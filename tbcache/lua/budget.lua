@@ -47,12 +47,14 @@ local function flying_of(slots_key, now)
     return redis.call('ZCOUNT', slots_key, '(' .. int(now), '+inf')
 end
 
--- The sums of the purses (see purse.lua) of the other processes: of those that are absent or gone, and of all.
-local function purses_of(window, purses_key, now)
+-- The sums of the purses (see purse.lua) of the other processes: of those that are absent or gone, and of all. One that
+-- is damaged counts as its process's share of the whole budget, as it was no more.
+local function purses_of(window, purses_key, now, budget)
     local purses, absent, all = redis.pcall('HGETALL', purses_key), 0, 0
     for i = 1, #purses, 2 do
-        local process, purse = purses[i], bounded(purses[i + 1], 0, MOST_MONEY, 0)
+        local process, purse = purses[i], bounded(purses[i + 1], 0, MOST_MONEY)
         if process ~= window.process then
+            purse = purse or budget * bounded(redis.call('HGET', window.state, 'share:' .. process), 0, 1, 0)
             local last_seen_at = tonumber(redis.call('ZSCORE', window.fleet, process) or 0)
             local silence = bounded(redis.call('HGET', window.state, 'silence:' .. process), 0, HOUR_US, ABSENT_US)
             local is_overdue = last_seen_at < now - silence or last_seen_at > now
@@ -85,7 +87,7 @@ local function look_at_budget(window, usage_key, purses_key, now, budget, page_p
         record_spent(usage_key, now, budget)
         return next_midnight(now), "the day's budget is spent"
     end
-    local reserved = purses_of(window, purses_key, now)
+    local reserved = purses_of(window, purses_key, now, budget)
     if spent + reserved >= budget then
         return now + RESERVED_POLL_US, "the rest of the day's budget is kept for processes that are absent"
     end

@@ -9,7 +9,7 @@ local WINDOWS_BEFORE_LESS = 4
 -- upstream has stated do not fade.
 local function learned_of(state_key, limit, span, now)
     local stored = redis.call('HMGET', state_key, 'learned:' .. int(span), 'learned_next:' .. int(span))
-    local known = bounded(stored[1], 0, limit - 1, 0)
+    local known = part_of(stored[1], limit - 1)
     if not stored[2] then
         return known
     end
@@ -28,15 +28,14 @@ local function others_use(slots_key, state_key, limit, span, now, ours)
     local name = int(span)
     local stored = redis.call('HMGET', state_key,
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
-    -- What is more than the limit is no count of it.
-    local others, learned, slides = bounded(stored[1], 0, limit, 0), stored[3], stored[4]
+    local others, learned, slides = part_of(stored[1], limit), stored[3], stored[4]
     local until_ = moment(stored[2], now + span + RESET_SLACK_US)
     if until_ > now then
         return others, until_
     end
     if slides == '1' then
-        -- This has no end, so nobody writes what leaves no room for one of ours (see settle.lua).
-        return others < limit and others or 0, now + span
+        -- This has no end, so there is room for one of ours (see settle.lua), also by a smaller limit.
+        return math.min(others, limit - 1), now + span
     end
     if learned or not stored[1] then
         return learned and learned_of(state_key, limit, span, now) or 0, now + span

@@ -16,6 +16,11 @@ local function bounded(text, least, most, otherwise)
     return found and found >= least and found <= most and found or otherwise
 end
 
+-- Reads how much of a limit of `most` is meant. Who wrote it may have gone by a larger limit: then all of it is.
+local function part_of(text, most)
+    return math.min(bounded(text, 0, MOST_SLOTS, 0), most)
+end
+
 -- Reads a moment (us). A damaged one counts as 0, and so does one later than `latest`, or than any calendar reaches.
 local LAST_MOMENT = 250000000000000000
 local function moment(text, latest)

@@ -13,7 +13,7 @@ local window = {slots = slots, state = state, fleet = fleet, process = process}
 local now = server_time()
 local share = bounded(redis.call('HGET', window.state, 'share:' .. process), 0, 1, 0)
 local left = budget - (spent_of(usage) or budget) - flying_of(window.slots, now) * slot_price
-local _, others = purses_of(window, purses, now)
+local _, others = purses_of(window, purses, now, budget)
 local purse = math.floor(math.max(0, math.min(share * left, left - others)))
 -- The process goes by its old purse until it has read this reply, so the larger of the two is reserved.
 if math.max(purse, going_by) > 0 then

@@ -122,7 +122,7 @@ local function heed(limit, span, left, resets_at)
         'foreign:' .. name, 'foreign_until:' .. name, 'learned:' .. name, 'slides:' .. name)
     local is_over = moment(last[2], now + span + RESET_SLACK_US) <= now
     local is_reset = is_over and last[4] ~= '1'
-    local known = bounded(is_reset and last[3] or last[1], 0, limit, 0)
+    local known = part_of(is_reset and last[3] or last[1], limit)
     if others <= known and not is_exact or others == 0 and not last[2] then
         return
     end
@@ -130,7 +130,7 @@ local function heed(limit, span, left, resets_at)
         others = math.floor((known + others) / 2)
     end
     if last[2] and is_over then
-        redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= bounded(last[1], 0, limit, 0) and 1 or 0)
+        redis.call('HSET', state, 'learned:' .. name, others, 'slides:' .. name, 2 * seen >= part_of(last[1], limit) and 1 or 0)
         redis.call('HDEL', state, 'learned_next:' .. name)
     end
     redis.call('HSET', state, 'foreign:' .. name, others, 'foreign_until:' .. name, resets_at)

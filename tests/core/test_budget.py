@@ -297,6 +297,19 @@ def test_what_one_that_is_cut_off_may_spend_is_kept_for_it(
     assert far.spend() == 0
 
 
+def test_a_damaged_purse_of_one_that_is_cut_off_is_its_share(
+    server: Server, proxy: Proxy, join: Callable[..., Spender]
+) -> None:
+    """The others spent what it spends as well."""
+    near, far = join(), join(proxy)
+    wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
+    proxy.refuse()
+    silence(server, near, far)
+    today = near.store.clock.today
+    server.client.hset(near.store.keys.purses("twitter", today), limiter_of(far.store).member, "nan")
+    assert (near.spend(), far.spend()) == (5, 5)
+
+
 def test_what_a_dead_one_may_have_spent_is_kept_for_the_day(
     server: Server, proxy: Proxy, join: Callable[..., Spender]
 ) -> None:
@@ -449,7 +462,7 @@ def test_a_bill_that_nobody_can_read_counts_as_the_whole_budget(
     wait_until(lambda: spender.purse == 0)
 
 
-def test_a_purse_that_is_damaged_is_none(server: Server, join: Callable[..., Spender]) -> None:
+def test_a_damaged_purse_of_one_without_a_share_is_none(server: Server, join: Callable[..., Spender]) -> None:
     """One without end stopped all others for the day."""
     spender = join()
     purses = {"gone-1": "1e300", "gone-2": 5 * PAGE_COST}

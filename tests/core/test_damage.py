@@ -229,7 +229,6 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         "use by others, and nothing says until when": [
             state(learned__2000000="5", learned_next__2000000="nan")
         ],
-        "use by others of all, while the window slides": [state(foreign__2000000="6", slides__2000000="1")],
         "use by others for an hour": [
             state(foreign__2000000="5", foreign_until__2000000=Ahead(AHEAD), slides__2000000="0")
         ],
@@ -247,6 +246,13 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         for damage in damages:
             damage(damaged.world)
         assert damaged.why_not(most_seconds=2 * MEND_SECONDS) is None, name
+
+
+def test_use_by_others_of_more_than_a_limit_leaves_room_for_one(clock: Clock) -> None:
+    """It may have been counted by a larger limit, so it is not nothing; and one request finds out."""
+    damaged = Damaged(clock)
+    state(foreign__2000000="1000", slides__2000000="1")(damaged.world)
+    assert damaged.why_not() == "2 in two windows"
 
 
 def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:

@@ -56,9 +56,9 @@ def refuse(admission: Admission, symbol: str) -> None:
     admission._store.client.hdel(admission._store.keys.state("twitter"), "closed_until")
 
 
-def used(admission: Admission, store: Store) -> int:
-    """How much of the shortest window counts as used, while nothing of ours is in it."""
-    limits = pack_limits(SOURCE.limits[:1])
+def used(admission: Admission, store: Store, limit: Limit = SOURCE.limits[0]) -> int:
+    """How much of a window counts as used; of the shortest one, where nothing else is said."""
+    limits = pack_limits((limit,))
     look = Take(limiter_of(store).window_keys("twitter"), limits, False, "", 1, 0, 0, "", 0, "", True)
     found = store.run(TAKE, look)
     assert isinstance(found, Taken)
@@ -209,6 +209,26 @@ def test_where_windows_slide_the_last_word_holds_on_beyond_its_end(
     for number in range(6):
         go(admission, f"D{number}")
     assert isinstance(admission.admit(ask("E", MINUTE)), Wait)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"foreign": 47, "foreign_until": 9e15},
+        {"foreign": 47, "slides": 1},
+        {"learned": 47, "learned_next": 9e15},
+    ],
+)
+def test_a_stricter_ask_gets_no_more_than_others_leave(
+    admission: Admission, store: Store, known: dict[str, float]
+) -> None:
+    """What others use was counted by the larger limit of the source."""
+    go(admission, "A")
+    now_us = store.clock.time_us() or 0.0
+    fields = {f"{name}:60000000": round(min(value, now_us + 4e7)) for name, value in known.items()}
+    store.client.hset(store.keys.state("twitter"), mapping=fields)
+    assert used(admission, store, MINUTE.limits[0]) == 48
+    assert used(admission, store, Limit(40, 60.0)) == 40
 
 
 def test_where_windows_slide_no_longer_the_last_word_ends(admission: Admission, store: Store) -> None:
