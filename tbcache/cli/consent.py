@@ -40,6 +40,11 @@ def is_meant(
     return True
 
 
+def left(later: int) -> str:
+    """What is said after what was done, where so many came while somebody was asked, and are not meant."""
+    return f"; {later} that came while you were asked are left" if later > 0 else ""
+
+
 def confirm(question: str) -> None:
     """Go on where somebody says so.
 

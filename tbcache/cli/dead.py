@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.consent import is_meant
+from tbcache.cli.consent import is_meant, left
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import (
@@ -133,7 +134,8 @@ def requeue(
     if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
         with progress(f"queueing again in {name}", count) as advance:
             done = operator.requeue_dead(name, where, advance)
-        tell(_done(name, done.queued, done.left), _requeued(name, done), as_json=as_json)
+        later = 0 if yes else _later(operator, name, where) - done.left
+        tell(_done(name, done.queued, done.left), f"{_requeued(name, done)}{left(later)}", as_json=as_json)
 
 
 @dead_letters.command("purge", epilog=PURGE_EXAMPLE)
@@ -159,7 +161,8 @@ def purge(
     if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
         with progress(f"forgetting of {name}", count) as advance:
             done = operator.purge_dead(name, where, advance)
-        tell(_done(name, done), f"{name}: {done} forgotten", as_json=as_json)
+        later = 0 if yes else _later(operator, name, where)
+        tell(_done(name, done), f"{name}: {done} forgotten{left(later)}", as_json=as_json)
 
 
 def _where(
@@ -172,6 +175,11 @@ def _where(
     from tbcache.fleet import DeadFilter
 
     return DeadFilter(symbol, job, caller, until, error)
+
+
+def _later(operator: Operator, name: str, where: DeadFilter) -> int:
+    """How many of those that were meant are there once it is done: they came later."""
+    return operator.count_dead(name, replace(where, until=None))
 
 
 def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> str:

@@ -55,7 +55,7 @@ class UpOptions:
     @property
     def hints(self) -> tuple[str, ...]:
         """Where to go next."""
-        api = (f"API     {self.api}/docs",) if self.api else ()
+        api = (f"page    {self.api}", f"API     {self.api}/docs") if self.api else ()
         return (f"try     tbcache fetch {self.example} AAPL", *api, "stop    Ctrl-C")
 
 

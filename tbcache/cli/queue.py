@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from tbcache.cli.consent import confirm, is_meant
+from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import (
@@ -32,7 +33,9 @@ from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.job import JobState
 
 if TYPE_CHECKING:
-    from tbcache.fleet import ListedJob, SourceStatus
+    from tbcache.fleet import ListedJob, QueueStatus, SourceStatus
+    from tbcache.fleet.scale import QueueLoad
+    from tbcache.queue import QueueDepth
 
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
 _WIDE_ONLY = {">suspect", ">may run", ">allowed"}
@@ -65,12 +68,12 @@ def stats(
     name: AnyQueue = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
 ) -> None:
     """Show how much waits in each queue, how old it is, how fast it goes, and how much died."""
-    found = require_redis(quiet_settings()).status().sources
-    if name is not None and name not in {one.name for one in found}:
-        raise UnknownSource(name, [one.name for one in found])
-    chosen = [one for one in found if name in (None, one.name)]
-    data = [_stats(one) for one in chosen]
-    show(data, lambda: _stats_table(chosen, terminal_width()), as_json=as_json, as_csv=as_csv)
+    status = require_redis(quiet_settings()).status()
+    found = [*map(_of_source, status.sources), *map(_of_queue, status.queues)]
+    if name is not None and name not in {one["name"] for one in found}:
+        raise UnknownSource(name, [one["name"] for one in found])
+    chosen = [one for one in found if name in (None, one["name"])]
+    show(chosen, lambda: _stats_table(chosen, terminal_width()), as_json=as_json, as_csv=as_csv)
 
 
 @queues.command("list", epilog=LIST_EXAMPLE)
@@ -186,7 +189,8 @@ def cancel(
     if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
         with progress(f"cancelling in {name}", count) as advance:
             done["count"] = operator.cancel_jobs(name, where, why, advance)
-        tell(done, f"{name}: {done['count']} cancelled", as_json=as_json)
+        later = 0 if yes else operator.count_jobs(name, replace(where, until=None))
+        tell(done, f"{name}: {done['count']} cancelled{left(later)}", as_json=as_json)
     return OK
 
 
@@ -198,7 +202,10 @@ def promote(
     operator = act_as(who)
     moved = operator.promote(name, job)
     why = f"{name} {operator.why_put_off(name)}" if moved == "delayed" else ""
-    return _say_moved(name, job, moved, "is the next of its lane", as_json=as_json, why=why)
+    sources = require_redis(quiet_settings()).outline().sources if moved == "done" else ()
+    is_failing = any(one.name == name and one.state == "failing" for one in sources)
+    failing = f"; {name} is failing: it may fail as well, and then has a try less" if is_failing else ""
+    return _say_moved(name, job, moved, f"is the next of its lane{failing}", as_json=as_json, why=why)
 
 
 @queues.command("weight", epilog=WEIGHT_EXAMPLE)
@@ -259,7 +266,7 @@ def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool, why
     return OK if state in ("done", "stopping") else FAILED
 
 
-def _stats(source: SourceStatus) -> dict[str, Any]:
+def _of_source(source: SourceStatus) -> dict[str, Any]:
     return {
         "name": source.name,
         "state": source.state,
@@ -270,18 +277,31 @@ def _stats(source: SourceStatus) -> dict[str, Any]:
     }
 
 
-def _stats_table(sources: Iterable[SourceStatus], width: int) -> Table:
+def _of_queue(queue: QueueStatus) -> dict[str, Any]:
+    """The same of a queue of a user's own actors."""
+    return {
+        "name": queue.name,
+        "state": "paused" if queue.order and queue.order.what == "pause" else "ok",
+        "queue": queue.depth,
+        "load": queue.load,
+        "is_served": queue.is_served,
+        "order": queue.order,
+    }
+
+
+def _stats_table(found: Iterable[dict[str, Any]], width: int) -> Table:
     columns = ("queue", "state", ">asked for", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
     rates = (">oldest", ">begun", ">allowed", ">dead")
-    names, rows = (*columns, *rates), map(_stats_cells, sources)
+    names, rows = (*columns, *rates), map(_stats_cells, found)
     shown = [width >= _WIDE or name not in _WIDE_ONLY for name in names]
     return rows_table(compress(names, shown), (compress(row, shown) for row in rows))
 
 
-def _stats_cells(source: SourceStatus) -> list[str]:
-    queue, load = source.queue, source.load
+def _stats_cells(one: dict[str, Any]) -> list[str]:
+    queue: QueueDepth | None = one["queue"]
+    load: QueueLoad | None = one["load"]
     if queue is None:
-        return [source.name, source.state, *["-"] * 10]
+        return [one["name"], one["state"], *["-"] * 10]
     counts = (queue.interactive, queue.prewarm, queue.suspects, queue.delayed, queue.running)
     rates = ["-"] * 4
     if load is not None:
@@ -292,7 +312,7 @@ def _stats_cells(source: SourceStatus) -> list[str]:
             f"{load.begun_per_second:.2g}/s",
             "any" if allowed is None else f"{allowed:.2g}/s",
         ]
-    return [source.name, source.state, *map(str, counts), *rates, str(queue.dead)]
+    return [one["name"], one["state"], *map(str, counts), *rates, str(queue.dead)]
 
 
 def _job_table(jobs: Iterable[ListedJob]) -> Table:

@@ -186,7 +186,9 @@ def _watch(
         supervisor.watch()
         if not is_ready and all(_answers(base) for base in waiting):
             is_ready = True
-            where = f": API at {options.api}, its documentation at {options.api}/docs" if options.api else ""
+            where = (
+                f": the page and the API at {options.api}, docs at {options.api}/docs" if options.api else ""
+            )
             display.say(f"ready after {time.monotonic() - started:.1f} s{where}")
         if time.monotonic() > trim_at:
             trim_at += TRIM_SECONDS

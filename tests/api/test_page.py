@@ -622,6 +622,9 @@ def test_a_symbols_page_says_why_its_answer_is_stale_and_until_when(
     assert monitor.flush()
     client.app.state.live.forget()  # type: ignore[attr-defined]
     assert "reddit is failing (2 of 2 fetches: unavailable); it has used" in _card_of(client, "GME")
+    job = Queue(store, settings).enqueue(FetchRequest("reddit", "MSFT")).job_id
+    asked = text_of(act(client, "promote", source="reddit", job=job).text)
+    assert "reddit is failing: it would fail as well, and have a try less." in asked
 
 
 def _card_of(client: TestClient, symbol: str) -> str:

@@ -14,6 +14,7 @@ from tbcache.fleet.operator import Operator
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import TbcacheError
+from tbcache.monitoring import UsageMonitor
 from tbcache.queue import JobFilter, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -165,6 +166,7 @@ def test_what_comes_while_somebody_is_asked_is_left(
     monkeypatch.setattr(consent, "confirm", come)
     done = cli(*command, REDIS_URL=server.url)
     assert (done.code, done.data["count"]) == (0, 2)
+    assert done.err.endswith("; 1 that came while you were asked are left\n")
     assert [one.job_id for one in queue.dead.search("twitter")][:1] == ["later"]
     assert "LATER" in {one.symbol for one in queue.jobs("twitter", JobFilter(), 9)}
 
@@ -181,6 +183,19 @@ def test_a_job_that_would_be_put_off_again_is_not_called_the_next(
     assert (done.code, done.data["state"]) == (1, "delayed")
     words = "stays put off: twitter has spent its budget for the day ($2) until "
     assert done.err.startswith(f"tbcache: {job} {words}")
+
+
+def test_who_puts_a_job_first_of_a_source_that_fails_is_told_so(
+    server: Server, settings: Settings, store: Store, cli: Callable[..., Done]
+) -> None:
+    """Its last tries were spent within two seconds, and nothing had been said."""
+    queue, monitor = Queue(store, settings), UsageMonitor(store, settings)
+    job = [queue.enqueue(FetchRequest("stocktwits", symbol)).job_id for symbol in ("AAPL", "GME")][1]
+    monitor.count("stocktwits", {"go": 4, "ms20": 4, "error.unavailable": 4})
+    assert monitor.flush()
+    done = cli("queue", "promote", "stocktwits", job, REDIS_URL=server.url)
+    words = "is the next of its lane; stocktwits is failing: it may fail as well, and then has a try less"
+    assert (done.code, done.err) == (0, f"tbcache: {job} {words}\n")
 
 
 def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(

@@ -692,6 +692,10 @@ def test_jobs_of_ones_own_that_died_are_a_trouble_and_listed(
     assert trouble.what == "the queue reports: 1 job died: it was the disk"
     (letter,) = json.loads(cli("dead", "--json", REDIS_URL=server.url).out)
     assert (letter["source"], letter["reason"]) == ("reports", "it was the disk")
+    (stats,) = cli("queue", "stats", "reports", "--json", REDIS_URL=server.url).data
+    assert (stats["name"], stats["queue"]["dead"], stats["is_served"]) == ("reports", 1, False)
+    table = cli("queue", "stats", is_terminal=True, COLUMNS="160").out.splitlines()
+    assert table[-1].split()[:2] == ["reports", "ok"]
 
 
 def test_fetches_that_died_are_a_trouble_until_they_are_forgotten(

@@ -76,7 +76,7 @@ def test_a_shell_keeps_to_the_money_of_the_fleet_that_it_asks_for(ask: Callable[
 
 def test_the_api_is_at_its_usual_port_or_says_where(demo: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bookmark and a scraper's target outlive a restart."""
-    (port,) = re.findall(r"ready after .*: API at http://127\.0\.0\.1:(\d+)", demo.said)
+    (port,) = re.findall(r"ready after .*: the page and the API at http://127\.0\.0\.1:(\d+)", demo.said)
     taken = f"port 8000 is taken: the API is at http://127.0.0.1:{port}"
     assert (port == "8000") is (taken not in demo.said)
     monkeypatch.setattr(up, "API_PORT", int(port))

@@ -70,7 +70,10 @@ def _cancel_all(do: Doing) -> str:
 
 
 def _ask_promote(do: Doing) -> str:
-    return f"Put {_job(do)} in front of its lane in the queue of {do.source}?"
+    source = do.status_of(do.source)
+    is_failing = source is not None and source.state == "failing"
+    last = f" {do.source} is failing: it would fail as well, and have a try less." if is_failing else ""
+    return f"Put {_job(do)} in front of its lane in the queue of {do.source}?{last}"
 
 
 def _promote(do: Doing) -> str:
