@@ -34,8 +34,6 @@ from tbcache.models.job import JobState
 
 if TYPE_CHECKING:
     from tbcache.fleet import ListedJob, QueueStatus, SourceStatus
-    from tbcache.fleet.scale import QueueLoad
-    from tbcache.queue import QueueDepth
 
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
 _WIDE_ONLY = {">suspect", ">may run", ">allowed"}
@@ -298,8 +296,7 @@ def _stats_table(found: Iterable[dict[str, Any]], width: int) -> Table:
 
 
 def _stats_cells(one: dict[str, Any]) -> list[str]:
-    queue: QueueDepth | None = one["queue"]
-    load: QueueLoad | None = one["load"]
+    queue, load = one["queue"], one["load"]
     if queue is None:
         return [one["name"], one["state"], *["-"] * 10]
     counts = (queue.interactive, queue.prewarm, queue.suspects, queue.delayed, queue.running)
