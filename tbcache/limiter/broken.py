@@ -39,6 +39,11 @@ class Broken:
     def __contains__(self, source: str) -> bool:
         return source in self._refused
 
+    def is_refused(self, source: str) -> bool:
+        """True where Redis refuses the keys of the source, and not where it is only waited with (Unheard)."""
+        refused = self._refused.get(source)
+        return refused is not None and not isinstance(refused, Unheard)
+
     def check(self, source: str) -> None:
         """See that the keys of ``source`` can be used.
 

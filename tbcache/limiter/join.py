@@ -55,8 +55,7 @@ class Joining:
         this one.
 
         One that began while it could not reach Redis has gone by the whole limit, and stops as it sees that
-        this process is there. Until Redis knows it, or what it has sent is old, this process goes on as if it
-        could not reach Redis either.
+        this process is there. Until Redis knows it, or what it has sent is old, this process takes nothing.
 
         Raises:
           Unavailable: the server is away. Refused: Redis does not know it yet.

@@ -44,7 +44,8 @@ class Windows:
         window = self._windows.get(source)
         if window is None:
             may_fall_back = functools.partial(self._may_fall_back, source)
-            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._announce, self._newcomers_share)
+            share = functools.partial(self._newcomers_share, source)
+            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._announce, share)
             window = self._windows.setdefault(source, new)
         return window
 
@@ -92,13 +93,16 @@ class Windows:
         # It is unknown how much of the limits processes with another layout use.
         return is_without and not breaker.is_returning and not breaker.has_other_layout
 
-    def _newcomers_share(self, window: float) -> float:
+    def _newcomers_share(self, source: str, window: float) -> float:
         """This process's part of a limit over ``window`` seconds, if Redis is away and has never told it one.
 
-        It is nothing while other processes of this machine may have slots in that window.
+        It is nothing while other processes of this machine may have slots in that window, nor while this one
+        reaches Redis, as one that is :class:`Unheard` does: the others take there what is free.
         """
         if not self._store.is_shared:
             return 1.0
+        if self._store.breaker.reason is None and not self.broken.is_refused(source):
+            return 0.0
         is_alone = self.machine.marker.is_alone(self.hold_seconds + window)
         # By what Redis said last, at any source.
         fleet = max((one.processes for one in self._windows.copy().values()), default=1)

@@ -117,3 +117,16 @@ def test_one_that_could_take_nothing_is_not_waited_for(clock: Clock) -> None:
     new = world.start()
     new.beat()
     assert new.process_window.is_member
+
+
+def test_who_was_waited_for_is_not_stood_in_for(clock: Clock) -> None:
+    """As that is old, all others take there what is free: twelve were in a window, where one that reaches
+    Redis took the limit as if it did not."""
+    world, cut, other = begin(clock, 1)
+    world.kill(cut)
+    assert not other.take()
+    clock.now += OVER
+    # The thread that asks for the server has not looked again yet.
+    assert not other.take()
+    # An empty Redis has lost what others may know, and waits for them first.
+    assert take_all(other, seconds=ABSENT_SECONDS + 0.15) == LIMIT.count
