@@ -246,6 +246,8 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         for damage in damages:
             damage(damaged.world)
         assert damaged.why_not(most_seconds=2 * MEND_SECONDS) is None, name
+        # A source whose scripts fail goes on without Redis, and hides what is wrong in them.
+        assert damaged.world.refused == [], name
 
 
 def test_use_by_others_of_more_than_a_limit_leaves_room_for_one(clock: Clock) -> None:
@@ -278,6 +280,7 @@ def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:
     process.beat()
     assert world.redis.hexists(STATE, f"rooms:{limiter_of(process.store).member}")
     assert 0 < int(world.redis.hget(STATE, "left_until")) < now + 10 * MICROS
+    assert world.refused == []
 
 
 def test_a_damaged_share_counts_as_what_the_others_leave(clock: Clock) -> None:
@@ -292,6 +295,7 @@ def test_a_damaged_share_counts_as_what_the_others_leave(clock: Clock) -> None:
         clock.now += 0.25
         near.beat()
     assert [near.take() for _ in range(4)] == [True, True, True, False]
+    assert world.refused == []
 
 
 def test_a_loss_of_which_nobody_knows_the_moment_shuts_the_window_until_the_next_beat(clock: Clock) -> None:

@@ -114,6 +114,7 @@ class UnreliableStore(Store):
         except Unavailable:
             raise
         except AWAY as error:
+            self.world.refused.append(f"{script.name}: {error}")
             raise self._failed(error, script) from None
 
     async def command(self, *command: Any) -> Any:
@@ -379,6 +380,8 @@ class World:
             }
         )
         self.arrivals: list[float] = []
+        #: The scripts that the server has refused, and why.
+        self.refused: list[str] = []
         self.alive: set[str] = set()
         self.disk = Disk(clock.monotonic, self.alive.__contains__)
         self._symbols = itertools.count()
