@@ -55,7 +55,6 @@ if not window.is_set_back then
         redis.call('HSET', window.state, 'lost_at', int(now))
     end
     if returned_at > now then
-        returned_at = now
         redis.call('HSET', window.state, 'returned_at', int(now))
     end
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', window.fleet, int(now + forget_us), '+inf')) do

@@ -210,6 +210,14 @@ def ghost(seen_ago: float, name: str = "ghost", /, **fields: str) -> Callable[[W
     return damage
 
 
+def alone(clock: Clock) -> tuple[World, Process]:
+    """A process that finds nobody dead: the others are of other machines."""
+    world = World(clock, 1)
+    [process] = world.fleet
+    process.membership.core.leaving.is_dead = lambda member: False  # type: ignore[method-assign]
+    return world, process
+
+
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     with moved_clock() as clock:
@@ -259,8 +267,7 @@ def test_use_by_others_of_more_than_a_limit_leaves_room_for_one(clock: Clock) ->
 
 def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:
     """All of it held until then, or for ever."""
-    world = World(clock, 1)
-    [process] = world.fleet
+    world, process = alone(clock)
     assert process.take()
     process.beat()
     ghost(-AHEAD, rooms="6:2000000=6")(world)
@@ -281,6 +288,14 @@ def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:
     assert world.redis.hexists(STATE, f"rooms:{limiter_of(process.store).member}")
     assert 0 < int(world.redis.hget(STATE, "left_until")) < now + 10 * MICROS
     assert world.refused == []
+
+
+def test_one_that_may_be_silent_without_end_is_as_absent_as_others(clock: Clock) -> None:
+    """What is kept for it stopped all others for as long."""
+    world, process = alone(clock)
+    process.beat()
+    ghost(5.0, silence="inf", rooms="6:2000000=6")(world)
+    assert [process.take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
 
 
 def test_a_damaged_share_counts_as_what_the_others_leave(clock: Clock) -> None:
