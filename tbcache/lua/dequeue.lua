@@ -56,7 +56,8 @@ local is_paced = limits ~= ''
 local pacing = {}
 if is_paced then
 --@include window
-    pacing = {enter = enter, look = look, hold_all = hold_all, extend = extend, expire_after = expire_after}
+    pacing = {enter = enter, look = look, hold_all = hold_all, still_held = still_held, extend = extend,
+        expire_after = expire_after}
 end
 local seen = is_paced and pacing.enter(window, now, limits, seen_before, suffix) or ''
 local is_extended, revoked = false, {}
@@ -67,9 +68,9 @@ for i = 1, #in_hand, 2 do
     if not is_renewed and redis.call('ZSCORE', claims, claim .. REVOKED) then
         revoked[#revoked + 1] = claim
     end
-    if used > 0 then
-        -- The job may have been cancelled, lost, or be another worker's by now. What it sends until it has stopped
-        -- counts in the window all the same.
+    -- The job may have been cancelled, lost, or be another worker's by now. What it sends until it has stopped counts in
+    -- the window all the same. It may also be over, where its worker had begun this ask before: its slot is committed.
+    if used > 0 and (is_renewed or pacing.still_held(slots, now, claim)) then
         pacing.extend(slots, now + hold_us, claim, used)
         is_extended = true
     end
@@ -112,11 +113,8 @@ for _, claim in ipairs(redis.call('ZRANGEBYSCORE', claims, int(now + claim_us + 
     redis.call('ZADD', claims, int(now + claim_us), claim)
 end
 
--- The claims that have lapsed, the oldest last. Those of workers whose connection is open are left out: such a worker is
--- alive, and only kept from renewing them by code that holds its interpreter, or by a busy machine. The system closes
--- the connection when the process ends. If Redis does not tell who is connected, a claim holds for twice as long.
-local function all_lapsed()
-    local found = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, 100)
+-- Of some of the claims that have lapsed, with their moments, those that hold no longer, the oldest last.
+local function held_by_nobody(found)
     local channels, lapsed = {}, {}
     for i = 1, #found, 2 do
         channels[#channels + 1] = present .. (string.match(found[i], '/(%x+)%-[^/]*$') or '')
@@ -133,6 +131,19 @@ local function all_lapsed()
             lapsed[#lapsed + 1] = found[i]
         end
     end
+    return lapsed
+end
+
+-- The claims that have lapsed, as many as are looked at in one, the oldest last. Those of workers whose connection is
+-- open are left out: such a worker is alive, and only kept from renewing them by code that holds its interpreter, or by
+-- a busy machine. The system closes the connection when the process ends. If Redis does not tell who is connected, a
+-- claim holds for twice as long.
+local function all_lapsed()
+    local at, lapsed, found = 0, {}, nil
+    repeat
+        found = redis.call('ZRANGEBYSCORE', claims, '-inf', int(now), 'WITHSCORES', 'LIMIT', at, MOST_LOOKED_AT)
+        lapsed, at = held_by_nobody(found), at + MOST_LOOKED_AT
+    until lapsed[1] or #found < 2 * MOST_LOOKED_AT
     return lapsed
 end
 

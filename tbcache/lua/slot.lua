@@ -15,6 +15,11 @@ local function extend(slots_key, stamp, id, cost)
     end
 end
 
+-- Whether a slot is there, and neither committed nor over.
+local function still_held(slots_key, now, id)
+    return moment(redis.call('ZSCORE', slots_key, id)) > now
+end
+
 local function release(slots_key, id, cost)
     for unit = 1, cost do
         redis.call('ZREM', slots_key, unit == 1 and id or id .. '#' .. unit)

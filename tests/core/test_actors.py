@@ -333,6 +333,24 @@ def test_a_slot_is_held_for_as_long_as_its_job_runs_and_leaves_the_window_after_
     assert last <= now * 1e6 + micros
 
 
+def test_a_slot_of_a_job_that_is_over_is_not_held_on_by_an_ask_that_began_before(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand in the window for as long as a hold, and no other job could have it."""
+    shop.actor(source="reddit").send(1)
+    shop.broker.threads.open(1)
+    consumer: Any = shop.broker.consume("reddit", timeout=1)
+    job = wait_until(lambda: next(consumer), what="a job")
+    job.is_begun = True
+    in_hand = consumer._hand.renewals
+    consumer.ack(job)
+    monkeypatch.setattr(type(consumer._hand), "renewals", property(lambda hand: in_hand))
+    consumer._take()
+    ((_, stamp),) = store.client.zrange(store.keys.slots("reddit"), 0, -1, withscores=True)
+    seconds, micros = store.client.time()
+    assert stamp <= seconds * 1e6 + micros
+
+
 @pytest.mark.parametrize("is_paced", [True, False])
 def test_a_job_that_is_skipped_is_no_request(
     shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, is_paced: bool

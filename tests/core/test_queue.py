@@ -1215,6 +1215,24 @@ def test_a_worker_that_only_stands_still_keeps_its_jobs(
     assert other.await_job().kwargs["symbol"] == "AAPL"
 
 
+@pytest.mark.one_server
+def test_a_worker_that_stands_still_with_many_jobs_keeps_nobodys_but_its_own(
+    queue: Queue, server: Server, settings: Settings, store_for: Callable[..., Store]
+) -> None:
+    """Its claims have lapsed before those of a worker that died, and are more than are looked at in one."""
+    slow, dead, other = (Worker(store_for(server), settings, FAST, threads) for threads in (100, 1, 1))
+    for number in range(101):
+        queue.enqueue(job("news", f"N{number}"))
+    slow.look()
+    lapse(slow.broker.store, 2.0)
+    dead.await_job()
+    dead.consumer._presence.leave()
+    (claim,) = dead.consumer._hand.claims
+    was_away(dead.broker.store, claim, asked_ago=0.0, lapsed_ago=1.0)
+    other.look()
+    assert len(other.consumer._buffer) == 1
+
+
 @pytest.mark.parametrize("times", [1.5, consumer.PRESENT_TIMES + 1])
 def test_a_worker_that_stands_still_for_long_loses_its_jobs(
     queue: Queue,

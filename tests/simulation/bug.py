@@ -580,7 +580,7 @@ _STOPPED = (
     _in_queue(
         "the slot of a job that is cancelled is free before it has stopped",
         "dequeue.lua",
-        "if used > 0 then",
+        "if used > 0 and (is_renewed or pacing.still_held(slots, now, claim)) then",
         "if used > 0 and is_renewed then",
         "outlast a slot",
     ),
