@@ -17,13 +17,15 @@ end
 local key = redis.call('HGET', keys, id)
 local is_next = key and redis.call('HGET', pending, '+' .. key) == id
 local state = 'done'
-if take_away(id) > 0 or is_next then
+if take_out(interactive, id) + take_out(prewarm, id) > 0 then
+    -- What waits in no lane is on no account, or has had its turn.
     refund(id)
-elseif stops_running then
+elseif take_away(id) == 0 and not is_next then
+    if not stops_running then
+        return reply_moved('running')
+    end
     state = 'stopping'
     revoke(id, now)
-else
-    return reply_moved('running')
 end
 answer(id, result)
 forget({id}, now)

@@ -109,6 +109,17 @@ def test_a_job_that_takes_no_slot_is_taken_off_the_account(line: Line) -> None:
     assert "bot" in line.serve(3)
 
 
+def test_what_was_never_on_the_account_is_not_taken_off_it(line: Line) -> None:
+    """Who cancels what is put off would have its next jobs go before everybody's, and its own."""
+    line.put("bot", 20)
+    line.put("other", 20)
+    asks = [FetchRequest("news", f"LATER{number}") for number in range(20)]
+    for handle in line.queue.enqueue_many(asks, caller="bot", delay_seconds=600):
+        assert line.queue.cancel("news", handle.job_id, "by mistake") == "done"
+    late = line.put("bot", 10)
+    assert not set(late) & set(line.take(38))
+
+
 def test_names_below_one_caller_are_on_its_account(line: Line) -> None:
     """However many names somebody spreads over, it comes to one part."""
     for number in range(50):
