@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tbcache.monitoring import FETCHING_ROLES, WorkerStatus
+from tbcache.monitoring import FETCHING_ROLES, WorkerStatus, mean_pace
 from tbcache.settings import Settings, Source, get_sources, unconfigured
 from tbcache.settings.profile import Profile, SourceProfile
 from tbcache.store.wire import strictest
@@ -24,7 +24,7 @@ class Agreed:
 
     ``configured`` are the sources that have settings, and are not only declared in code or used by name.
     ``is_told`` is False where no process has reported anything, and all settings are those of this process.
-    ``pace`` is how many seconds a job of a queue takes on average.
+    ``pace`` is how many seconds a job of a queue takes on average; 0.0 where none has run yet.
     """
 
     sources: dict[str, Source]
@@ -89,11 +89,8 @@ def _source(ours: Source, reports: Iterable[Mapping[str, SourceProfile]]) -> Sou
 
 def _pace(workers: Iterable[WorkerStatus]) -> dict[str, float]:
     """By the word of all workers, also of those that are gone: a fleet without workers has a pace as well."""
-    said: dict[str, list[float]] = {}
-    for one in workers:
-        for queue, seconds in one.pace.items():
-            said.setdefault(queue, []).append(seconds)
-    return {queue: sum(each) / len(each) for queue, each in said.items()}
+    queues = dict.fromkeys(queue for one in workers for queue in one.pace)
+    return {queue: mean_pace(workers, queue) for queue in queues}
 
 
 def _missing(said: Sequence[SourceProfile]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from tbcache.fleet.directory import Directory
 from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, Lost, QueueStatus, ServerStatus
 from tbcache.fleet.refusal import refusals_of
-from tbcache.fleet.scale import Scale, scale_of
+from tbcache.fleet.scale import JOB_SECONDS, Scale, scale_of
 from tbcache.fleet.snapshot import Snapshot, read_snapshot
 from tbcache.fleet.source_look import SourceLook
 from tbcache.fleet.trouble import server_troubles, troubles
@@ -154,7 +154,7 @@ class Look:
             load = (
                 None
                 if pace is None
-                else self._source.load(unconfigured(name), depth.running, pace, may_run=True)
+                else self._source.load(unconfigured(name), depth.running, pace or JOB_SECONDS, may_run=True)
             )
             yield QueueStatus(name, depth, states[name].order, name in served, load)
 

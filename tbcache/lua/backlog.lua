@@ -9,8 +9,8 @@
 --       cost         of a job in slots
 --       horizon_us   so long from now on
 -- Replies  now, waiting, oldest_ms, begun, begun_us, admissible
---                      how many wait in its lanes; when the oldest was queued (ms since 1970; 0: nothing waits), of the
---                      first of each lane; how many were handed out, and in how long; how many may go in that time by the
+--                      how many wait in its lanes, or are put off and due in that time; when the oldest was queued (ms
+--                      since 1970; 0: nothing waits), of the first of each lane, and of what is overdue; how many were handed out, and in how long; how many may go in that time by the
 --                      limits, also if all of them did: none while the source is closed or paused; -1: any number
 local MOST_LOOKED_AT = 10
 local now = server_time()
@@ -27,6 +27,13 @@ for _, lane in ipairs({interactive, prewarm, suspects}) do
     for _, id in ipairs(many > 0 and redis.call('ZRANGE', lane, 0, MOST_LOOKED_AT - 1) or {}) do
         first[#first + 1] = id
     end
+end
+
+-- No worker may be there, who would bring them into their lanes as they fall due.
+waiting = waiting + number('ZCOUNT', delayed, '-inf', int(now + horizon_us))
+local overdue = redis.pcall('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, MOST_LOOKED_AT)
+for _, id in ipairs(overdue.err and {} or overdue) do
+    first[#first + 1] = id
 end
 
 local oldest_ms = 0

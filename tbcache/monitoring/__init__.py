@@ -10,7 +10,7 @@ from tbcache.monitoring.figure import RecentMetrics, SourceMetrics, Totals, day_
 from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor, monitor_of
 from tbcache.monitoring.popularity import Popularity
-from tbcache.monitoring.process import WorkerStatus
+from tbcache.monitoring.process import WorkerStatus, mean_pace
 
 __all__ = [
     "EDGES",
@@ -29,5 +29,6 @@ __all__ = [
     "day_metrics",
     "get_usage_monitor",
     "latency_bucket",
+    "mean_pace",
     "monitor_of",
 ]

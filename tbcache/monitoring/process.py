@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -50,7 +50,8 @@ class WorkerStatus:
     #: The settings that it was started with; None of a process that does not say.
     profile: Profile | None = None
     refused: Mapping[str, Refusal] = field(default_factory=dict)
-    #: Of each queue whose jobs it takes, for how many seconds one has a thread, on average.
+    #: Of each queue whose jobs it takes, for how many seconds one has a thread, on average; 0.0 where it
+    #: has run none yet.
     pace: Mapping[str, float] = field(default_factory=dict)
     #: What it has in memory (resident); 0 of one that does not say.
     memory_bytes: int = 0
@@ -61,6 +62,13 @@ class WorkerStatus:
     def is_missed(self) -> bool:
         """True where it is not heard of any more, and is none of those that come and go all day."""
         return not self.is_alive and self.role != PASSING
+
+
+def mean_pace(workers: Iterable[WorkerStatus], queue: str) -> float:
+    """For how many seconds a job of ``queue`` has a thread, by the workers that have run one; 0.0 where none
+    has."""
+    paces = [pace for one in workers if (pace := one.pace.get(queue, 0.0)) > 0.0]
+    return sum(paces) / len(paces) if paces else 0.0
 
 
 def read_workers(store: Store) -> list[WorkerStatus]:

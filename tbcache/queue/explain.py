@@ -13,7 +13,7 @@ from tbcache.io import world
 from tbcache.limiter import limiter_of
 from tbcache.models import Limit
 from tbcache.models.untrusted import moment, printable
-from tbcache.monitoring.process import read_workers
+from tbcache.monitoring.process import mean_pace, read_workers
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.estimate import Cause, Outlook, Start, Starts
 from tbcache.queue.script import EXPLAIN, Explain, Explained, Stand, queue_keys
@@ -216,12 +216,11 @@ def crew_of(store: Store, queue: str) -> QueueWorkers:
       Unavailable: Redis is away.
     """
     found = [worker for worker in read_workers(store) if worker.is_alive and queue in worker.pace]
-    paces = [worker.pace[queue] for worker in found if worker.pace[queue] > 0.0]
     return QueueWorkers(
         len(found),
         sum(worker.threads for worker in found),
         sum(worker.busy for worker in found),
-        sum(paces) / len(paces) if paces else 0.0,
+        mean_pace(found, queue),
     )
 
 

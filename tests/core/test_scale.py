@@ -9,10 +9,12 @@ import dramatiq
 import pytest
 
 from tbcache.fleet import Fleet, QueueLoad
+from tbcache.fleet.agreed import agreed
 from tbcache.fleet.scale import HORIZON_SECONDS, scale_of
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor, Workload
+from tbcache.monitoring.process import read_workers
 from tbcache.queue import PacingBroker, Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
@@ -76,6 +78,34 @@ def test_what_waits_and_comes_is_counted(settings: Settings, store: Store) -> No
     status = Fleet(settings, store).status()
     assert status.scale is not None
     assert status.scale.workers_wanted == 1
+
+
+def test_what_is_put_off_wakes_a_worker_as_it_falls_due(settings: Settings, store: Store) -> None:
+    """Where none is there, nobody brings it into its lane."""
+    queue = Queue(store, settings)
+    queue.enqueue(FetchRequest("stocktwits", "LATER"), delay_seconds=10 * HORIZON_SECONDS)
+    assert load_of(settings, store).waiting == 0
+    queue.enqueue(FetchRequest("stocktwits", "SOON"), delay_seconds=HORIZON_SECONDS / 2)
+    found = load_of(settings, store)
+    assert (found.waiting, found.runnable, found.oldest_seconds) == (1, 1, None)
+    delayed = store.keys.queue("stocktwits", "delayed")
+    store.client.zadd(delayed, dict.fromkeys(store.client.zrange(delayed, 0, -1), 1))
+    found, scale = load_of(settings, store), Fleet(settings, store).status().scale
+    assert (found.waiting, found.oldest_seconds is None) == (2, False)
+    assert scale is not None
+    assert scale.workers_wanted == 1
+
+
+def test_workers_that_have_run_nothing_yet_do_not_say_how_long_a_job_takes(
+    settings: Settings, store: Store
+) -> None:
+    """They would be wanted no more as soon as they have begun, before their first jobs are over."""
+    workload = Workload(threads=2, pace={"stocktwits": 10.0})
+    UsageMonitor(store, settings).beat("worker", started_at=utc_now(), workload=workload)
+    (worker,) = read_workers(store)
+    fresh = replace(worker, pace={"stocktwits": 0.0})
+    assert agreed(settings, (), [fresh, worker, fresh]).pace == {"stocktwits": 10.0}
+    assert agreed(settings, (), [fresh, fresh]).pace == {"stocktwits": 0.0}
 
 
 def test_no_worker_is_wanted_where_only_the_limit_is_waited_for(settings: Settings, store: Store) -> None:
