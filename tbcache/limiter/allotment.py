@@ -13,8 +13,9 @@ class Allotment(NamedTuple):
 
     ``share`` is its part of each limit while it cannot reach Redis, and ``fair`` is the part that it would
     have if all parts were equal. ``allowances`` say for each limit how many free slots it may take without
-    Redis. ``limits`` are the limits in force, and ``processes`` is how many processes take slots. ``bound``
-    are the limits that an operator has set.
+    Redis. ``limits`` are the limits in force, and ``processes`` is how many processes take slots. A request
+    of any of them arrives within ``hold`` seconds of its grant. ``bound`` are the limits that an operator has
+    set.
     """
 
     share: float
@@ -22,6 +23,7 @@ class Allotment(NamedTuple):
     allowances: Mapping[str, int]
     limits: tuple[Limit, ...]
     processes: int
+    hold: float
     bound: tuple[Limit, ...] = ()
 
 

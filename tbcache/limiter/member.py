@@ -265,6 +265,7 @@ def read_allotment(allotted: Allotted) -> Allotment:
         _allowances(allotted.allowances),
         read_limits(allotted.limits),
         allotted.processes,
+        allotted.hold_us / MICROS,
         read_limits(allotted.bound),
     )
 

@@ -14,8 +14,9 @@ Redis may be away from this process alone:
 - The others may have been promised slots that begin when ours leave the window. They use them only while they
   know that nobody was absent ``PROMISE_SECONDS`` ago.
 
-So for ``THEIRS_SECONDS`` the others may use each of our slots that leaves the window. We count such a slot as
-used until one window later; a slot that leaves after that time is ours again.
+So for ``THEIRS_SECONDS`` the others may use each of our slots that leaves the window. What they send with it
+arrives within a hold, and leaves the window one window after that. Until then we count such a slot as used; a
+slot that leaves after that time is ours again.
 
 Why no window holds more than its limit L: what the others take while we are absent leaves our allowance, or
 our share, free. Without Redis we take no more than the allowance and what has left of our own slots since
@@ -80,6 +81,8 @@ class ProcessWindow(SlotRecord):
         self._granted = 0
         #: For how long it may be silent before the others take it for absent (seconds): at most so long.
         self._silence = ABSENT_SECONDS
+        #: What the others were granted arrives within so many seconds: the longest that Redis has told.
+        self._hold = 0.0
         self.promises = Promises()
         #: This process's part of each limit while Redis is away, and what would be fair.
         self.share = self.fair = 1.0
@@ -170,7 +173,7 @@ class ProcessWindow(SlotRecord):
         with self._lock:
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
-            self._bound = allotment.bound
+            self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
             self._silence = silence
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
@@ -256,13 +259,15 @@ class ProcessWindow(SlotRecord):
         # A lost ask may have reached Redis, which then heard of us.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
         noticed = max(heard) + (self._silence + PROMISE_SECONDS) * SLOWEST
-        if self._allowances is not None and now < noticed + window:
-            # The slots that others took before are still in the window, beside as many of ours as there were
-            # then. Of the slots that were free, each process may take its allowance.
+        # Until then what the others took before may be in the window: their requests may be under way yet.
+        gone_at = noticed + self._hold * SLOWEST + window
+        if self._allowances is not None and now < gone_at:
+            # The others' slots are there beside as many of ours as there were then. Of the slots that were
+            # free, each process may take its allowance.
             known = [name for name in self._stamps if name not in self._fallback]
             leaving = [self._leaving(name, window, now) for name in known]
             before = [at for at in leaving if at > self._last_seen_at]
-            taken = [noticed + window if at <= noticed else at for at in before]
+            taken = [gone_at if at <= noticed else at for at in before]
             inside = sorted(at for at in (*taken, *fallback) if at > now)
             # An ask with the same name is for the same slot.
             others = (asked for name, asked in self._pending.items() if name != slot)

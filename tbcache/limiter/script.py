@@ -83,6 +83,7 @@ class Allotted(NamedTuple):
     is_whole: bool
     left_us: int
     bound: str
+    hold_us: int
 
 
 class Summarize(NamedTuple):

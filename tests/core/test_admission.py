@@ -758,7 +758,7 @@ def test_redis_away_is_answered_from_this_processs_share(
     admission = Admission(store, settings, UsageMonitor(store, settings))
     go(admission, "A")
     window = limiter_of(store).process_window("twitter")
-    window.receive(Allotment(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2), window.report()[1])
+    window.receive(Allotment(0.5, 0.5, {"5:60000000": 2}, TWITTER.limits, 2, 0.0), window.report()[1])
     private_server.kill()
     go(admission, "B")
     go(admission, "C")
@@ -822,7 +822,8 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
     with monkeypatch.context() as patch:
         patch.setattr(store._server, "call", deaf)
         if not is_fallback:
-            limiter_of(store).process_window("twitter").receive(Allotment(0.0, 0.0, {}, TWITTER.limits, 2), 0)
+            nothing = Allotment(0.0, 0.0, {}, TWITTER.limits, 2, 0.0)
+            limiter_of(store).process_window("twitter").receive(nothing, 0)
         verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Go if is_fallback else Wait)
     if isinstance(verdict, Go):

@@ -116,6 +116,21 @@ def test_who_begins_while_redis_is_away_knows_nothing_of_what_was_sent_before(mo
     assert len(world.arrivals) == sent + 1
 
 
+def test_who_is_cut_off_waits_for_what_others_have_under_way(moved: Clock) -> None:
+    """Their slots leave a window after they are answered, which may be a hold later."""
+    beats = [Step("beat", who, 0, 0.0) for who in (0, 1, 2) * 3]
+    old = [Step("take", 0, 0, LIMIT.window_seconds + LEASE), *beats, Step("give up", 0, 0, 0.0)]
+    world = play(moved, [*old, Step("fill", 1, 0, 0.0), Step("cut off", 0, 0, 0.0)])
+    sent = len(world.arrivals)
+    assert sent == 1 + LIMIT.count
+    moved.now += LIMIT.window_seconds + process_window.THEIRS_SECONDS + LEASE - 0.1
+    world.play([Step("take", 0, 0, 0.0)])
+    assert len(world.arrivals) == sent
+    moved.now += 0.2
+    world.play([Step("take", 0, 0, 0.0)])
+    assert len(world.arrivals) == sent + 1
+
+
 def test_who_begins_while_redis_is_away_knows_of_those_who_have_sent_nothing_yet(moved: Clock) -> None:
     """They may reach Redis, and send at any moment."""
     world = play(moved, [Step("kill", 0, 0, 0.0), Step("cut off", 0, 0, 0.0), Step("take", 0, 0, 0.0)])
@@ -159,7 +174,7 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
 
 def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
     """A beat is answered."""
-    window.receive(Allotment(share, share, allowances, (LIMIT,), 2), mark)
+    window.receive(Allotment(share, share, allowances, (LIMIT,), 2, 0.0), mark)
     window.answered("beat")
 
 

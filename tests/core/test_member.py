@@ -288,14 +288,14 @@ LIMIT = Limit(8, 10.0)
 NAME = "8:10000000"
 
 
-def window_of(clock: Clock, taken: int, allowance: int, share: float) -> ProcessWindow:
+def window_of(clock: Clock, taken: int, allowance: int, share: float, hold: float = 0.0) -> ProcessWindow:
     """A process that took ``taken`` slots one a second, the last of them now, and then is cut off."""
     window = ProcessWindow()
     for number in range(taken):
         window.grant(str(number), 1, [LIMIT], 0.0)
         clock.now += 1.0
     clock.now -= 1.0
-    window.receive(Allotment(share, share, {NAME: allowance}, (LIMIT,), 2), window.report()[1])
+    window.receive(Allotment(share, share, {NAME: allowance}, (LIMIT,), 2, hold), window.report()[1])
     window.answered("beat")
     return window
 
@@ -318,6 +318,19 @@ def test_what_leaves_before_the_others_notice_is_theirs(clock: Clock) -> None:
     assert window.take("x", 1, [LIMIT], 0.0) > 0.0
     clock.now += 1.0
     assert window.take("x", 1, [LIMIT], 0.0) == 0.0
+
+
+def test_what_the_others_took_of_ours_may_be_under_way_for_a_hold(clock: Clock) -> None:
+    """It leaves a window after it has arrived; what leaves once they leave it free is ours."""
+    window = window_of(clock, taken=4, allowance=0, share=0.5, hold=5.0)
+    clock.now += 7.0 - THEIRS_SECONDS / 2
+    window.answered("beat")
+    clock.now += 3.4
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "abcd"] == [True, True, True, False]
+    clock.now += LIMIT.window_seconds + THEIRS_SECONDS + 5.0 - 3.45
+    assert [window.take(name, 1, [LIMIT], 0.0) == 0.0 for name in "efgh"] == [True, True, True, False]
+    clock.now += 0.1
+    assert window.take("h", 1, [LIMIT], 0.0) == 0.0
 
 
 def test_a_window_is_over_by_every_clock_before_a_slot_is_taken_again(clock: Clock) -> None:

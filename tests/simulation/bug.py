@@ -135,8 +135,15 @@ _SHARING = (
     _bug(
         "what leaves while others may use it is at once ours again",
         f"{OWN}._wait",
-        "[noticed + window if at <= noticed else at for at in before]",
+        "[gone_at if at <= noticed else at for at in before]",
         "before",
+    ),
+    _bug(
+        "what others have under way is not waited for without Redis",
+        f"{OWN}._wait",
+        "noticed + self._hold * SLOWEST + window",
+        "noticed + window",
+        "cut off beside what is under way",
     ),
     _bug(
         "a promise is kept whoever is absent",

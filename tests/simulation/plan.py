@@ -207,6 +207,12 @@ def plan_of(seed: int) -> Plan:
         at, over = end + 3.0, end + 4.0 + 2 * shape.limits[0].window_seconds
         added.append(Step(at, "be back as a promise begins", late.below(6), late.below(12), 0.0))
         added.append(Step(over, "take", 0, 0, 0.0))
+    under_way = Chance(seed, "under way")
+    if shape.lease > 1.0 and not added and under_way.happens(0.15):
+        at = end + 3.0 + shape.limits[0].window_seconds
+        over = at + 3.0 + shape.limits[0].window_seconds
+        added.append(Step(at, "cut off beside what is under way", under_way.below(6), 0, 0.0))
+        added.append(Step(over, "take", 0, 0, 0.0))
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:

@@ -64,6 +64,8 @@ LOOK_SECONDS = 1.5
 VALID_SECONDS = 4.0
 #: One that is to end waits so long (s) for what it has begun.
 MOST_SECONDS_TO_END = 5.0
+#: So many requests of one's own are under way for a good part of their hold.
+LATE_PART = 0.3
 #: Whoever hangs up has no slot any more after so long (s).
 GIVE_BACK_SECONDS = 1.0
 
@@ -312,10 +314,12 @@ class Process(Host):
             except RateLimited as error:
                 await world().sleep(min(0.1, max(0.01, error.retry_after)))
 
-    async def hold(self, max_wait: float) -> None:
-        """A slot that is held around a request of one's own."""
+    async def hold(self, max_wait: float, late: float | None = None) -> None:
+        """A slot that is held around a request of one's own, which arrives ``late`` (s), or at times so."""
         slot, _ = await self.slots.begin(max_wait=max_wait)
         try:
+            if late := self._lateness() if late is None else late:
+                await world().sleep(late)
             window = self.limiter.process_window(self.world.source.name)
             # Whoever stood still until the lease was over would have to know it himself.
             if now() < window._stamps.get(slot, 0.0) - LATEST_ANSWER:
@@ -325,6 +329,11 @@ class Process(Host):
             world().undo(lambda: self.slots.end(slot))
             raise
         await self.slots.end(slot)
+
+    def _lateness(self) -> float:
+        """For how long a request of one's own is under way (s)."""
+        chance = Chance(self.world.seed, self.name, "late", self.world.kernel.now_us)
+        return chance.uniform(0.0, 0.75 * self.world.lease) if chance.happens(LATE_PART) else 0.0
 
     @property
     def _task(self) -> Task:

@@ -284,6 +284,18 @@ def _be_back_as_a_promise_begins(faults: Faults, process: Process, step: Step) -
     process.do("act hold", hold)
 
 
+def _cut_beside_what_is_under_way(faults: Faults, process: Process, step: Step) -> None:
+    """It has taken the limit, and its requests arrive late; meanwhile the others are cut off, and hungry."""
+    limit, after = faults.world.source.limits[0], faults.kernel.after
+    late = process.chance.uniform(0.3, 0.7) * faults.world.lease
+    for _ in range(limit.count):
+        process.do("act hold", lambda: process.hold(0.5, late))
+    seconds = 2.5 + limit.window_seconds
+    for one in [one for one in faults.world.active if one is not process]:
+        after(0.3, lambda one=one: faults.cut(one, "refused", seconds))
+        after(0.3, lambda one=one: one.do("act saturate", lambda: one.saturate(seconds)))
+
+
 def _cut_as_it_rests(faults: Faults, process: Process, step: Step) -> None:
     """The answer to the beat by which it says that it rests is lost, and it goes alone."""
     waits = True
@@ -462,6 +474,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "cut off and kill": _cut_and_kill,
     "cut off in a burst": _cut_in_a_burst,
     "cut off as it rests": _cut_as_it_rests,
+    "cut off beside what is under way": _cut_beside_what_is_under_way,
     "be back as a promise begins": _be_back_as_a_promise_begins,
     "freeze in a load": _freeze_in_a_load,
     "freeze in a job": _freeze_in_a_job,
