@@ -325,7 +325,7 @@ _MONEY = (
     _bug(
         "what is kept for absent processes is spent by others",
         "budget.lua",
-        "local reserved = purses_of(window, purses_key, now)",
+        "local reserved = purses_of(window, purses_key, now, budget)",
         "local reserved = 0",
         "budget",
     ),
