@@ -26,7 +26,7 @@ class Incident(Schema):
     kind: str
     source: str | None
     queue: str | None = Field(description="The queue that it is about, where that is no source's.")
-    what: str
+    what: str = Field(description="As it began, and, once somebody was told of it, as it was then.")
     todo: str
     began_at: datetime
     seen_at: datetime = Field(description="When it was first seen.")

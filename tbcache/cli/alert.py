@@ -57,7 +57,7 @@ def alert(
     if not shown:
         say("there was no trouble within the last 7 days")
         return
-    columns = ("kind", "of", "began at (UTC)", ">lasted", "state", "what")
+    columns = ("kind", "of", "began at (UTC)", ">lasted", "state", "what, as it began")
     print_table(rows_table(columns, map(_row, shown)))
 
 

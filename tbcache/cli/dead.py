@@ -199,7 +199,7 @@ def _requeued(name: str, done: Requeued) -> str:
 
 
 def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) -> None:
-    columns = ("source", "symbol", "died at (UTC)", "job", "caller", "reason")
+    columns = ("queue", "what", "died at (UTC)", "job", "caller", "reason")
     show(
         list(map(_data, letters)),
         lambda: rows_table(columns, map(_cells, letters)),
@@ -212,7 +212,7 @@ def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) ->
 
 def _cells(one: DeadLetter) -> tuple[str, ...]:
     at = f"{one.died_at:%m-%d %H:%M:%S}"
-    return one.queue, one.symbol, at, one.job_id, one.caller or "-", one.reason
+    return one.queue, one.what, at, one.job_id, one.caller or "-", one.reason
 
 
 def _data(one: DeadLetter) -> dict[str, object]:

@@ -88,6 +88,14 @@ class DeadLetter:
             return "?"
 
     @property
+    def what(self) -> str:
+        """What died: the symbol of a fetch, the actor of any other job; as far as its message can be read."""
+        try:
+            return self.symbol if self.symbol != "?" else str(read_json(self.message)["actor_name"])
+        except (NotJson, TypeError, LookupError):
+            return "?"
+
+    @property
     def caller(self) -> str | None:
         """In whose name it was queued; None where its message does not say."""
         try:

@@ -16,6 +16,7 @@ from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.fetch import Pipeline
 from tbcache.fleet import DeadFilter, Fleet, Operator
+from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Page
 from tbcache.models.caller import is_below
 from tbcache.models.error import Paused, TbcacheError, UpstreamUnavailable
@@ -31,7 +32,7 @@ from tbcache.queue import (
 )
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
-from tbcache.queue.job import Result, dead
+from tbcache.queue.job import DeadLetter, Result, dead
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER, Upstream, item
@@ -91,6 +92,17 @@ def test_dead_letters_are_found_by_what_is_known_of_them(
     letters = Fleet(settings, store).dead(10, "twitter", where)
     assert [letter.job_id for letter in letters] == [f"job-{number}" for number in found]
     assert operator.count_dead("twitter", where) == len(found)
+
+
+def test_what_died_is_a_symbol_or_an_actor() -> None:
+    """Of jobs of one's own the page said "?", and nobody knew which of three actors it was."""
+    told = {
+        "AAPL": {"actor_name": "fetch_reddit", "kwargs": {"symbol": "AAPL"}},
+        "nightly": {"actor_name": "nightly", "kwargs": {}},
+        "?": {"kwargs": {}},
+    }
+    letters = {what: DeadLetter("any", "1", utc_now(), "", json.dumps(one)) for what, one in told.items()}
+    assert {what: letter.what for what, letter in letters.items()} == {what: what for what in told}
 
 
 def test_a_caller_is_meant_with_all_below_it() -> None:
