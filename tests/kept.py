@@ -1,15 +1,16 @@
-"""Answers in the cache, for tests of what shows them."""
+"""Answers in the cache, for tests of what shows them or asks for them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
-from tbcache.store.envelope import seal
+from tbcache.store.envelope import open_envelope, seal
 
 
 def keep(
@@ -25,3 +26,11 @@ def keep(
     until = int((time.time() + fresh) * 1e6)
     key = store.keys.entry(FetchRequest("reddit", symbol).key)
     store.client.set(key, seal(encode_sentiment(answer), until), ex=600)
+
+
+def grow_old(store: Store, keys: Iterable[str], seconds: float) -> None:
+    """Have the TTL of what stands under these keys be over for so long."""
+    until = int((time.time() - seconds) * 1e6)
+    for entry in map(store.keys.entry, keys):
+        _, birth, payload = open_envelope(store.client.get(entry))
+        store.client.set(entry, seal(payload, until, birth), ex=600)

@@ -19,6 +19,7 @@ from tbcache.admission import Ask, Verdict
 from tbcache.fetch import get_pipeline
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.store import get_store
+from tests.kept import grow_old
 from tests.server import Server, wait_until
 from tests.task import SECONDS, cancelled, until
 
@@ -334,6 +335,24 @@ def test_what_exceeds_the_limit_is_told(quotes: tbcache.FunctionSource) -> None:
         with pytest.raises(RateLimited):
             await quote("MSFT")
         assert isinstance((await quote.outcome("GME")).error, RateLimited)
+
+    asyncio.run(use())
+
+
+def test_a_value_twice_as_old_as_its_ttl_is_loaded_anew() -> None:
+    """Of two tasks that ask for it one loads, and the other waits for that."""
+    source = tbcache.source("alphavantage", limits="20/1m", ttl=300, stale=3600)
+    prices = iter([1.0, 2.0])
+
+    @source.fetcher
+    async def quote(symbol: str) -> float:
+        await asyncio.sleep(0.01)
+        return next(prices)
+
+    async def use() -> None:
+        assert await quote("AAPL") == 1.0
+        grow_old(get_store(), [quote.cache_key("AAPL")], 301.0)
+        assert await asyncio.gather(quote("AAPL"), quote("AAPL")) == [2.0, 2.0]
 
     asyncio.run(use())
 

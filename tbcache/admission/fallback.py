@@ -97,18 +97,24 @@ class FallbackAdmission:
             if kept is not None and kept.fresh_seconds > ask.needed:
                 # A value that was read before Redis went away may have been changed by others since.
                 return Hit(kept.payload, kept.fresh_seconds) if kept.is_fallback else Stale(kept.payload)
-            held = None if kept is None else kept.payload
+            held, overdue = (None, 0.0) if kept is None else (kept.payload, -kept.fresh_seconds)
             if load.failure and now < load.retry_at:
-                return Stale(held, load.failure) if held is not None else Failed(load.failure)
+                return Stale(held, load.failure, overdue) if held is not None else Failed(load.failure)
             if load.token and now < load.lease_until:
                 if held is not None:
-                    return Stale(held)
+                    return Stale(held, overdue=overdue)
                 return Join(load.token, load.lease_until - now, is_fallback=True)
             wait = self._take(ask.source, token)
             if wait is not None:
-                return Stale(held) if held is not None else wait
+                return Stale(held, overdue=overdue) if held is not None else wait
             load.token, load.lease_until = token, now + self._hold_seconds
-        return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held)
+        return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held, overdue)
+
+    def is_loading(self, key: str) -> bool:
+        """Whether this process loads ``key`` just now."""
+        with self._lock:
+            load = self._load(key)
+            return load.token is not None and io.now() < load.lease_until
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source

@@ -126,6 +126,10 @@ class SharedAdmission:
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
+
+        def overdue(entry: bytes) -> float:
+            return (now - fresh_until(entry)) / MICROS
+
         match found:
             case script.GoReply():
                 # The time counts from the ask. A process that was suspended before it read the answer would
@@ -133,13 +137,14 @@ class SharedAdmission:
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 timeline = value_of(found.timeline) if found.timeline else None
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
-                return Go(grant, value_of(found.entry) if found.entry else None)
+                return Go(grant, value_of(found.entry), overdue(found.entry)) if found.entry else Go(grant)
             case script.HitReply():
                 until = fresh_until(found.entry)
                 self._fresh.expect(name, ask.request.key, until)
                 return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.StaleReply():
-                return Stale(value_of(found.entry), read_failure(found.failure) if found.failure else None)
+                failure = read_failure(found.failure) if found.failure else None
+                return Stale(value_of(found.entry), failure, overdue(found.entry))
             case script.DeriveReply():
                 return Derive(value_of(found.timeline), stamps_of(found.timeline))
             case script.JoinReply():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -92,10 +92,13 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """There is an old value, and somebody else refreshes it, or nobody may do so now."""
+    """There is an old value, and somebody else refreshes it, or nobody may do so now. ``overdue`` is for how
+    many seconds its TTL is over.
+    """
 
     payload: bytes
     failure: Failure | None = None
+    overdue: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,13 @@ class Derive:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one."""
+    """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one, and ``overdue``
+    as in :class:`Stale`.
+    """
 
     grant: Grant
     stale: bytes | None = None
+    overdue: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

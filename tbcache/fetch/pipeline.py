@@ -191,12 +191,15 @@ class Pipeline:
                         continue
                     self._memory.put(key, job.kept(value, payload), seconds, token, len(payload))
                     return Answered(value, "cache")
-                case Stale(payload, failure):
+                case Stale(payload, failure, overdue):
                     value = _peek(job, payload)
                     if value is MISSING:
                         await self._discard(job, ask, give_up)
                         continue
-                    return Answered(value, "stale", failure)
+                    seconds = min(give_up - now(), JOIN_SECONDS)
+                    is_awaited = seconds > 0 and _is_too_old(ask, overdue)
+                    if not is_awaited or not await self.admission.wait_for_refresh(ask, seconds):
+                        return Answered(value, "stale", failure)
                 case Derive(timeline) as fresh:
                     derived = await job.derive(timeline)
                     if derived is None:
@@ -206,13 +209,14 @@ class Pipeline:
                     return Answered(derived.value, "cache")
                 case Failed(failure):
                     raise failure.to_error(name)
-                case Go(grant, old):
+                case Go(grant, old, overdue):
                     stale = _peek(job, old)
-                    if stale is not MISSING and ask.lane == "interactive" and not ask.needed and not ask.slot:
+                    has_some = stale is not MISSING and _may_be_old(ask)
+                    if has_some and (give_up <= now() or not _is_too_old(ask, overdue)):
                         world().spawn(functools.partial(self._refresh, job, grant, stale))
                         return Answered(stale, "stale")
                     with contextlib.suppress(TooLate):
-                        return await self._load(job, grant, stale)
+                        return await (self._renew if has_some else self._load)(job, grant, stale)
                 case Join() as join:
                     left = give_up - now()
                     if left <= 0:
@@ -306,6 +310,15 @@ class Pipeline:
         with span(f"refresh {job.source.name}", lambda: _facts(job, grant.ask)):
             return await self._load(job, grant, stale)
 
+    async def _renew(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
+        """Do what :meth:`_load` does for one who would rather have the old value than a bug of a load."""
+        try:
+            return await self._load(job, grant, stale)
+        except TooLate:
+            raise
+        except Exception as error:
+            return Answered(stale, "stale", _bug(error))
+
     async def _load(self, job: Job[T], grant: Grant, stale: T) -> Answered[T]:
         """Load and settle. ``stale`` is the value to answer with where that fails, or MISSING.
 
@@ -395,6 +408,18 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
+
+
+def _may_be_old(ask: Ask) -> bool:
+    """Whether an old value may be given; it may not where it is asked for in order to refresh it."""
+    return ask.lane == "interactive" and not ask.needed and not ask.slot
+
+
+def _is_too_old(ask: Ask, overdue: float) -> bool:
+    """Whether an old value is twice as old as its TTL. Who asks once an hour would else have, each time, the
+    value that the ask before has loaded, an hour old.
+    """
+    return _may_be_old(ask) and overdue >= ask.source.cache_ttl
 
 
 def _facts(job: Job[Any], ask: Ask) -> Facts:

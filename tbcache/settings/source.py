@@ -42,7 +42,8 @@ class Source:
     ``pack`` how many symbols one request may ask for; ``recheck_seconds`` how often it is
     asked what became of items that are known (0: it cannot be asked that);
     ``stale_ttl`` (seconds past ``cache_ttl``) how long an old answer may stand in for
-    a failing upstream; ``delay_hours`` how late a plan's items come; ``lag_seconds`` how much later than its
+    a new one: while that is loaded, as long as it is younger than twice ``cache_ttl``, or where it cannot
+    be; ``delay_hours`` how late a plan's items come; ``lag_seconds`` how much later than its
     time an item may turn up otherwise. ``credentials``
     are the settings without which the source is off, ``missing`` the variables that
     would turn it on. One that is not configured has no limits.

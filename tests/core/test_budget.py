@@ -210,7 +210,7 @@ def test_a_refresh_in_the_background_is_paid_by_who_was_given_the_old_answer(
 
     def is_stale() -> bool:
         with caller("desk"):
-            return pipeline.run(Upstream(source), request).origin == "stale"
+            return pipeline.run(Upstream(source), request, patience=0).origin == "stale"
 
     pipeline.run(Upstream(source), request)
     wait_until(is_stale)

@@ -35,12 +35,15 @@ from tbcache.store.envelope import seal
 from tbcache.store.memory import MISSING, Memory
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, ask, item
+from tests.kept import grow_old
 from tests.server import Server, sending, sent_here, wait_until
 from tests.today import set_today
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
 
 AAPL = FetchRequest("twitter", "AAPL")
+#: The keys of what is known of AAPL.
+KNOWN = (AAPL.key, AAPL.timeline_key)
 
 
 def hours_ago(hours: float) -> datetime:
@@ -173,7 +176,7 @@ def test_a_failed_refresh_serves_the_old_answer_with_its_reason(pipeline: Pipeli
 
 def test_nobody_waits_for_a_refresh(pipeline: Pipeline) -> None:
     """Stale while revalidate: the load's latency is seen by no caller."""
-    source = replace(TWITTER, cache_ttl=0.05)
+    source = replace(TWITTER, cache_ttl=0.5)
     pipeline.run(Upstream(source), AAPL)
     release = threading.Event()
 
@@ -186,6 +189,68 @@ def test_nobody_waits_for_a_refresh(pipeline: Pipeline) -> None:
     assert pipeline.run(upstream, AAPL).origin == "stale"
     wait_until(lambda: len(upstream.sent) == 1)
     release.set()
+
+
+def test_who_asks_seldom_is_given_no_answer_of_the_last_time(pipeline: Pipeline, store: Store) -> None:
+    """A bot that runs once an hour would always trade on the answer of an hour ago."""
+    upstream = Upstream()
+    pipeline.run(upstream, AAPL)
+    grow_old(store, KNOWN, 0.9 * TWITTER.cache_ttl)
+    assert pipeline.run(upstream, AAPL).origin == "stale"
+    wait_until(lambda: pipeline.run(upstream, AAPL).origin == "cache", what="the refresh in the background")
+    grow_old(store, KNOWN, 1.1 * TWITTER.cache_ttl)
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    grow_old(store, KNOWN, 1.1 * TWITTER.cache_ttl)
+    assert pipeline.run(upstream, AAPL, patience=0).origin == "stale"
+    wait_until(lambda: pipeline.run(upstream, AAPL).origin == "cache", what="the refresh in the background")
+    assert len(upstream.sent) == 4
+
+
+def test_who_asks_seldom_waits_for_the_load_of_another(pipeline: Pipeline, store: Store) -> None:
+    """One load serves both, and only within its patience does the second wait for it."""
+    pipeline.run(Upstream(), AAPL)
+    grow_old(store, KNOWN, 1.1 * TWITTER.cache_ttl)
+    is_sent, release = threading.Event(), threading.Event()
+
+    def slow(cursor: str | None) -> Page:
+        is_sent.set()
+        release.wait(30)
+        return Page((item("2"),))
+
+    upstream = Upstream(answer=slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(pipeline.run, upstream, AAPL)
+        assert is_sent.wait(30)
+        assert pipeline.run(upstream, AAPL, patience=0.01).origin == "stale"
+        second = pool.submit(pipeline.run, upstream, AAPL)
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        release.set()
+        assert (first.result(30).origin, second.result(30).origin) == ("live", "cache")
+    assert len(upstream.sent) == 1
+
+
+def test_who_asks_seldom_is_given_the_old_answer_where_there_is_no_new_one(
+    pipeline: Pipeline, store: Store
+) -> None:
+    """It says why, be that the upstream or a bug of ours; nobody waits for a slot that does not come."""
+
+    def down(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "on fire", status=503)
+
+    class Broken(Upstream):
+        def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
+            raise RuntimeError("a bug")
+
+    pipeline.run(Upstream(), AAPL)
+    grow_old(store, KNOWN, 1.1 * TWITTER.cache_ttl)
+    for upstream, kind in ((Upstream(answer=down), "unavailable"), (Broken(), "error")):
+        for _ in range(2):
+            outcome = pipeline.run(upstream, AAPL)
+            assert outcome.error is not None
+            assert (outcome.origin, outcome.error.kind) == ("stale", kind)
+        store.client.unlink(store.keys.lease(AAPL.key))
+    assert pipeline.run(Upstream(replace(TWITTER, limits=(Limit(1, 3600.0),))), AAPL).origin == "stale"
 
 
 def test_a_quota_closes_the_source_until_it_resets(pipeline: Pipeline) -> None:

@@ -66,7 +66,7 @@ class Quotes:
                 await asyncio.sleep(0.01)
             return symbol.lower()
 
-        @brief.fetcher
+        @brief.fetcher(patience=0)
         def soon_old(symbol: str) -> str:
             return symbol.lower()
 

@@ -167,7 +167,8 @@ def source(
 
     ``limits`` hold for all functions of the source and all processes together. A value is fresh for ``ttl``
     seconds (default 300); for ``stale`` seconds more (default 0) it may stand in for a new one: while one
-    is being loaded, or cannot be. ``cost_per_request`` and ``daily_budget`` are in US dollars.
+    is being loaded, as long as it is younger than twice ``ttl``, or where it cannot be. ``cost_per_request``
+    and ``daily_budget`` are in US dollars.
 
     Variables like ``TBCACHE_ALPHAVANTAGE__LIMITS`` go before what the code says, and a configured source
     has its figures already. Asked for again, with the same figures or none, a source is the same.
