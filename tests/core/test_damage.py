@@ -241,6 +241,8 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
             state(foreign__2000000="5", foreign_until__2000000=Ahead(AHEAD), slides__2000000="0")
         ],
         "one that may be silent without end": [ghost(5.0, silence="inf", rooms="6:2000000=6")],
+        "a limit of nothing": [state(limits="0:2000000")],
+        "a window without end": [state(limits=f"1:{'9' * 400}")],
         "a loss that is made good in an hour": [state(lost_at=Ahead(0.0), whole_at=Ahead(AHEAD))],
         "a loss to come, limits of nothing, and one heard of in the future": [
             state(lost_at=Ahead(AHEAD), limits="0:2000000"),
@@ -296,6 +298,36 @@ def test_one_that_may_be_silent_without_end_is_as_absent_as_others(clock: Clock)
     process.beat()
     ghost(5.0, silence="inf", rooms="6:2000000=6")(world)
     assert [process.take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
+
+
+def test_what_is_kept_for_others_is_asked_for_whatever_stands_where_that_was_done_last(clock: Clock) -> None:
+    """Nobody was ever asked for it again."""
+    world = World(clock, 2)
+    for process in (*world.fleet, *world.fleet):
+        process.take()
+        process.beat()
+    clock.now += LIMIT.window_seconds
+    for process in world.fleet:
+        process.beat()
+    state(wanted_until="inf")(world)
+    while world.fleet[0].take():
+        pass
+    assert float(world.redis.hget(STATE, "wanted_until")) < Ahead(1.0).micros(world)
+
+
+def test_a_process_that_comes_back_puts_right_what_is_noted_of_it(clock: Clock) -> None:
+    """Redis refused all that it had sent alone, or kept no share for it until its next beat."""
+    world, process = alone(clock)
+    assert process.take()
+    process.beat()
+    process.cut_off()
+    clock.now += LIMIT.window_seconds
+    assert process.take()
+    share = f"share:{limiter_of(process.store).member}"
+    state(horizon="inf", lease="inf", **{share: "nan"})(world)
+    process.mend()
+    assert world.refused == []
+    assert world.redis.hmget(STATE, "horizon", share) == [b"2000000", b"1.000000000"]
 
 
 def test_a_damaged_share_counts_as_what_the_others_leave(clock: Clock) -> None:
