@@ -23,7 +23,7 @@ from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_job
-from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, queue_keys, slot_of
+from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
 from tbcache.queue.thread import Reservation
 from tbcache.settings import Source
 from tbcache.settings.work import get_work
@@ -41,8 +41,8 @@ PRESENT_TIMES = 10
 LOOK_TIMES = 10
 LOOK_PART = 5 / 3
 PAUSE_SECONDS = 0.1
-#: For how long a job waits that only a newer worker can read.
-UNKNOWN_SECONDS = 5.0
+#: For how long a job waits that only another worker can run: at first, and at most.
+UNKNOWN_SECONDS, MOST_UNKNOWN_SECONDS = 0.1, 5.0
 MOST_WARNINGS = 100
 
 
@@ -318,7 +318,8 @@ class PacingConsumer(Consumer):
         except Unknown as error:
             self._warn_once(str(error))
             reason = f"it needs a worker that knows {error}"
-            self._end(claim, Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False, reason=reason))
+            seconds = self._put_off_seconds(job_of(claim))
+            self._end(claim, Finish("later", delay_seconds=seconds, is_begun=False, reason=reason))
         except Exception as error:
             reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
             log.warning("job.dead_lettered", source=self._source.name, reason=reason)
@@ -339,10 +340,16 @@ class PacingConsumer(Consumer):
         actor = self._shared.actors.get(job.actor_name)
         return 0 if actor is None else actor.priority
 
+    def _put_off_seconds(self, job_id: str) -> float:
+        """Each time twice as long: one that can run the job may take it at once, or none may be there."""
+        known = self._hand.put_off
+        known[job_id] = min(2 * known.get(job_id, UNKNOWN_SECONDS / 2), MOST_UNKNOWN_SECONDS)
+        return known[job_id]
+
     def _warn_once(self, what: str) -> None:
         if what not in self._hand.unknown and len(self._hand.unknown) < MOST_WARNINGS:
             self._hand.unknown.add(what)
-            hint = "is this worker older than who queued it?"
+            hint = "it waits for one that does: a newer worker, or one that has this actor"
             log.warning("job.put_off", source=self._source.name, unknown=what, hint=hint)
 
     def _readiness(self, reserved: Reservation) -> str:

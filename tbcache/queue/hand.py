@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import dramatiq
+from cachetools import LRUCache
 from dramatiq.broker import MessageProxy
 
 from tbcache.io import now
@@ -16,6 +17,9 @@ from tbcache.io.trace import Span
 from tbcache.queue.job import Finish
 from tbcache.queue.thread import Threads
 from tbcache.store.script import Argument
+
+#: Of so many jobs that this worker cannot run it knows how often it has met them.
+MOST_PUT_OFF = 10_000
 
 
 class HeldJob(MessageProxy):
@@ -90,6 +94,8 @@ class Hand:
         self.saying = threading.Lock()
         #: The unknown actors and options of messages that the log has been told of.
         self.unknown: set[str] = set()
+        #: For how long (s) a job that this worker does not know was put off last, by its id.
+        self.put_off: LRUCache[str, float] = LRUCache(MOST_PUT_OFF)
 
     def __len__(self) -> int:
         return len(self._taken)

@@ -62,6 +62,9 @@ def read_job(
         message, caller = read_fetch(message, actors), caller_in(message.options)
         options = {"slot": slot or ""} | ({"caller": caller} if caller else {})
         return HeldJob(message.copy(message_id=job_of(claim), options=options), claim, is_fetch=True)
+    if is_paced:
+        # In no other queue could the workers that have it be apart from those that have not.
+        _check_actor(message, actors)
     job = HeldJob(message, claim, is_fetch=False)
     job.slot = slot
     return job
@@ -89,11 +92,15 @@ def read_fetch(
     Raises:
       Unreadable: no worker's can. Unknown: this one's cannot.
     """
-    if message.actor_name not in actors:
-        raise Unknown(f"the actor {message.actor_name[:60]!r}")
+    _check_actor(message, actors)
     _check_call(actors[message.actor_name].fn, message.args, message.kwargs)
     options = {name: value for name, value in message.options.items() if name not in _REFUSED_OPTIONS}
     return dataclasses.replace(message, options={**options, **_OPTIONS_OF_FETCHES})
+
+
+def _check_actor(message: dramatiq.Message[Any], actors: Mapping[str, Any]) -> None:
+    if message.actor_name not in actors:
+        raise Unknown(f"the actor {message.actor_name[:60]!r}")
 
 
 def due_ms(message: dramatiq.Message[Any]) -> float:

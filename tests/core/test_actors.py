@@ -400,6 +400,21 @@ def test_a_retry_is_not_lost_where_redis_is_away(
     assert shop.done == ["tried"] * 2
 
 
+def test_a_paced_job_is_left_to_a_worker_that_has_its_actor(shop: Shop, store: Store) -> None:
+    """Workers of one source may have different actors, and it has one queue. Who draws a job whose actor it
+    has not puts it off for a moment, and for longer where nobody has."""
+    shop.actor(source="reddit").send("this")
+    stranger = Shop(PacingBroker(store, shop.broker.settings, [REDDIT]))
+    stranger.broker.threads.open(1)
+    consumer: Any = stranger.broker.consume("reddit", timeout=1)
+    met = stranger.broker.hands["reddit"].put_off
+    wait_until(lambda: consumer._take() or list(met.values()) == [0.2], what="a second time")
+    assert store.client.zcard(store.keys.slots("reddit")) == 0
+    shop.work_off("reddit")
+    assert shop.done == ["this"]
+    assert Queue(store, shop.broker.settings).dead.search("reddit") == []
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     server: Server, monkeypatch: pytest.MonkeyPatch, is_async: bool
