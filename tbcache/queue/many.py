@@ -12,6 +12,7 @@ from tbcache.io import run
 from tbcache.models import FetchRequest
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
+from tbcache.queue.account import caller_name
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.handle import Handle, QueuedJob
 from tbcache.queue.queue import get_queue
@@ -72,14 +73,17 @@ async def put_many(
     broker = _broker() if others else None
     found: dict[int, QueuedJob] = {}
     if fetches:
+        caller_name(caller, get_settings())
+    if broker is not None:
+        # First, as their arguments are checked on the way.
+        messages = [_named(cast(Message, wanted[place]), caller) for place in others]
+        found.update(zip(others, await broker.put_many(messages), strict=True))
+    if fetches:
         requests = [cast(FetchRequest, wanted[place]) for place in fetches]
         handles = await get_queue().put_many(
             requests, fresh_after=fresh_after, caller=caller, is_estimated=True
         )
         found.update(zip(fetches, handles, strict=True))
-    if broker is not None:
-        messages = [_named(cast(Message, wanted[place]), caller) for place in others]
-        found.update(zip(others, await broker.put_many(messages), strict=True))
     return [found[place] for place in range(len(wanted))]
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 #: What a reason is about changes from job to job: moments, durations, ids, and the symbol after its source.
 _VARIES = re.compile(r"\d+\.\d+|\b(?=[\w-]*\d)[\w-]{8,}\b")
+#: So do numbers and tickers, where reasons that differ in them alone have more than so many in one place:
+#: a handful, as of HTTP statuses, tells kinds of errors apart.
+_MAY_VARY, MOST_TOLD_APART = re.compile(r"\d+|\b[A-Z][A-Z0-9.\-]{0,19}\b"), 8
 #: So many letters of a reason tell it from others; so many different ones are told apart.
 MOST_LETTERS, MOST_SHAPES = 150, 1_000
 ANY = "*"
@@ -45,10 +48,29 @@ def count_reasons(queue: str, reasons: Iterable[str], most: int) -> list[DeathCo
             shapes[shape] += count
     found = [
         DeathCount(queue, shape, sum(n for reason, n in known.items() if has_reason(reason, shape)))
-        for shape, _ in shapes.most_common(most)
+        for shape, _ in _joined(shapes).most_common(most)
     ]
     return sorted(found, key=lambda one: -one.count)
 
 
 def _shape(reason: str, symbol: re.Pattern[str]) -> str:
     return _VARIES.sub(ANY, symbol.sub(ANY, reason))[:MOST_LETTERS]
+
+
+def _joined(shapes: Counter[str]) -> Counter[str]:
+    """The shapes that differ in many numbers or names at one place as one, with ``*`` in that place."""
+    alike: dict[str, list[str]] = {}
+    for shape in shapes:
+        alike.setdefault(_MAY_VARY.sub("\0", shape), []).append(shape)
+    found = Counter[str]()
+    for some in alike.values():
+        columns = zip(*map(_MAY_VARY.findall, some), strict=True)
+        is_many = [len(set(column)) > MOST_TOLD_APART for column in columns]
+        for shape in some:
+            found[_starred(shape, is_many)] += shapes[shape]
+    return found
+
+
+def _starred(shape: str, is_many: Iterable[bool]) -> str:
+    place = iter(is_many)
+    return _MAY_VARY.sub(lambda word: ANY if next(place) else word[0], shape)

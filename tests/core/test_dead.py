@@ -478,6 +478,7 @@ def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many
         "TimeoutError: HTTP 503",
         "TimeoutError: HTTP 429",
         "died 4 times",
+        *[f"ValueError: no {ticker} in order {at % 2}" for at, ticker in enumerate("PQRSTUVWX")],
     ]
     bury(store, [("GME", reason, {}) for reason in reasons])
     fleet = Fleet(settings, store)
@@ -488,6 +489,8 @@ def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many
         "TimeoutError: HTTP 503": 1,
         "TimeoutError: HTTP 429": 1,
         "died 4 times": 1,
+        "ValueError: no * in order 0": 5,
+        "ValueError: no * in order 1": 4,
     }
     assert fleet.dead_reasons(1) == fleet.dead_reasons(10)[:1]
     for error, count in found.items():
@@ -497,7 +500,7 @@ def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many
     most = DeadFilter(error="ParseError: twitter *: no date in *")
     assert operator.requeue_dead("twitter", most).queued == 3
     store.client.set(store.keys.queue("news", "dead"), "banana", ex=60)
-    assert len(fleet.dead_reasons()) == 4
+    assert len(fleet.dead_reasons()) == 6
 
 
 @pytest.mark.parametrize(("tries", "failed"), [(2, 0), (9, 1)])

@@ -140,6 +140,17 @@ def test_what_is_no_job_is_refused_before_anything_is_queued(
     assert depth("reddit") == 0
 
 
+def test_no_fetch_is_queued_where_a_message_cannot_be(broker: PacingBroker) -> None:
+    """What an actor is called with is known to be no JSON as it is written."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    fetch = FetchRequest("reddit", "GME")
+    with pytest.raises(TypeError, match="JSON"):
+        tbcache.enqueue_many([fetch, actor.message("x"), actor.message({"x"})])
+    with pytest.raises(InvalidRequest, match="caller"):
+        tbcache.enqueue_many([actor.message_with_options(args=("x",), caller="me"), fetch], caller="no name!")
+    assert (depth("reddit"), depth("default")) == (0, 0)
+
+
 def test_a_fetch_of_no_source_is_refused() -> None:
     """With the nearest there is."""
     with pytest.raises(UnknownSource, match="reddit"):
