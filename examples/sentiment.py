@@ -13,14 +13,15 @@ import sys
 from tbcache import Outcome, RateLimited, UpstreamError, get_provider
 
 HOURS = 6
-#: Of how much of that time the score must be true, and of how many posts, before it is worth a trade.
-LEAST_HOURS, LEAST_POSTS = 0.5, 10
+#: Of how much of that time the score must be true, and of how many posts that count (copies and
+#: advertisements do not), before it is worth a trade.
+LEAST_HOURS, LEAST_VOICES = 0.5, 10
 
 
 def decide(outcome: Outcome) -> str:
     """What the bot does: an old answer, or one of few posts, moves no money."""
     sentiment = outcome.sentiment
-    is_thin = outcome.covered_hours < LEAST_HOURS or sentiment.count < LEAST_POSTS
+    is_thin = outcome.covered_hours < LEAST_HOURS or sentiment.voices < LEAST_VOICES
     if outcome.origin == "stale" or is_thin or sentiment.score is None:
         return "wait"
     return "buy" if sentiment.score > 0.2 else "sell" if sentiment.score < -0.2 else "hold"

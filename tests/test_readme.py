@@ -232,6 +232,18 @@ def test_the_defaults_in_running_text_are_those_of_the_code() -> None:
     assert f"({BUILT_IN['news'].delay_hours:g} for NewsAPI" in meanings["`__DELAY_HOURS`"]
 
 
+def test_the_scorers_figures_are_those_of_its_page() -> None:
+    """There they stand beside how they were measured."""
+    page = readme.page("docs/scoring.md")
+    rows = re.findall(r"^\| (?:272|157|119) .*?\| (0\.\d\d), (0\.\d\d) \|", page, re.MULTILINE)
+    (ours, surest), (bank, _), (tweets, _) = rows
+    assert f"macro-F1 {bank} and {tweets} on samples of two public sets" in " ".join(readme.TEXT.split())
+    limitations = " ".join(readme.page("docs/limitations.md").split())
+    assert f"macro-F1 {ours} over 272 sentences" in limitations
+    assert f"and {surest} over the 70%" in limitations
+    assert f"; {bank} and {tweets} over samples of two public sets" in limitations
+
+
 def test_every_variable_that_is_named_exists() -> None:
     """A variable of a page that tbcache refuses would stop whoever copies it."""
     known = set(settings_table())
