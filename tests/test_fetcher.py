@@ -1108,7 +1108,11 @@ def test_a_name_that_is_nearly_a_configured_sources_is_told_once() -> None:
     tbcache.source("twiter")
 
 
-def test_a_process_without_redis_says_that_its_limits_are_its_own() -> None:
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("", "no REDIS_URL is set"), ("redis://127.0.0.1:1", "Redis was not reached at redis://127.0.0.1:1")],
+)
+def test_a_process_that_has_reached_no_redis_says_that_its_limits_are_its_own(url: str, words: str) -> None:
     """Else a second process would send as much again, and nobody would see why the upstream refuses."""
     code = """
 import tbcache
@@ -1118,10 +1122,9 @@ def quote(symbol):
     return 189.5
 quote("AAPL"), quote("MSFT")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr.count("no REDIS_URL is set")) == (0, 1), done.stderr
+    env = clean_environment() | ({"REDIS_URL": url} if url else {})
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count(words)) == (0, 1), done.stderr
 
 
 def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -> None:

@@ -135,7 +135,7 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         as_of=record.read_at,
         complete=is_complete,
         since=None if span is None else span.start,
-        reason=None if is_complete else record.reason or "page_budget",
+        reason=None if is_complete else record.reason or _why_short(record, request),
         until=until,
         scorer=record.scorer,
         voices=voices,
@@ -143,6 +143,11 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         volume_by_upstream=uses_upstream(record.tally, asked),
         earlier=[version.item for version in known if version.at < start and _is_article(version)],
     )
+
+
+def _why_short(record: Record, request: FetchRequest) -> str:
+    """Why a record that names no reason does not reach back to the start of the hours."""
+    return "not_asked" if record.hours < request.hours else "page_budget"
 
 
 def _has_articles(timeline: Timeline) -> bool:

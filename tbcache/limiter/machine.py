@@ -23,6 +23,11 @@ _LOOPBACK = re.compile(r"//(127(\.\d+){3}|\[::1\])(?=[:/]|$)")
 _ALONE = (
     "no REDIS_URL is set: limits, cache and cost are this process's own, and each other process sends as much"
 )
+#: In the log it is an event of the store.
+_UNREACHED = (
+    "Redis was not reached at {} so far: until it is, limits, cache and cost are this machine's own, and "
+    "each other machine sends as much"
+)
 
 log = get_logger(__name__)
 
@@ -64,6 +69,10 @@ class Machine:
             # No process shares the limit, so no other has to know; whoever started it has.
             self._say_alone()
             return True
+        if not self._has_said_alone and self._store.clock.time_us() is None:
+            # Its address may be wrong, which nobody sees where our logs go nowhere.
+            self._has_said_alone = True
+            warn_if_unlogged(_UNREACHED.format(self._store.address))
         if not is_known or not self.is_marked_fallback:
             self.is_marked_fallback = self.marker.set_fallback(is_known=is_known)
         return self.is_marked_fallback

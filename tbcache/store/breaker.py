@@ -85,7 +85,8 @@ class Breaker:
         """``greet`` asks the server whether it is back, and may be used: it raises Unavailable, or
         ConfigurationError where it is another kind of server. ``guard`` goes around what others do then.
         """
-        self._address, self._timeout, self._is_configured = address, timeout, is_configured
+        self._address = address if is_configured else ""
+        self._timeout, self._is_configured = timeout, is_configured
         self._greet, self._guard = greet, guard
         self._first: list[Callable[[], None]] = []
         self._then: list[Callable[[], None]] = []
@@ -101,7 +102,7 @@ class Breaker:
         """Begin anew: at the start, and after a fork."""
         self._lock = threading.Lock()
         #: Why the server cannot be used; None while it can.
-        self.reason: str | None = None if self._is_configured else "no address is configured"
+        self.reason: str | None = None if self._is_configured else "no REDIS_URL is set"
         self.is_closed = False
         #: True once it is known that this process may use what the server holds.
         self.is_greeted = False

@@ -35,7 +35,7 @@ def require(store: Store) -> None:
       RedisUnreachable: it does not answer, or refuses to work; says in which words.
     """
     if not store.is_shared:
-        raise RedisUnreachable(store.address, "no address is configured")
+        raise RedisUnreachable("", "no REDIS_URL is set")
     try:
         store.client.ping()
     except REFUSED_LOGIN as error:

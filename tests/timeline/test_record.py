@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 
-from tbcache.models import Engagement, Item
+from tbcache.fetch.record import sentiment_of
+from tbcache.models import Engagement, FetchRequest, Item
+from tbcache.scoring import VOICES
 from tbcache.timeline import Corrupt, Read, Record, Scored, Timeline, decode_record, encode_record
 from tbcache.timeline import record as form
 from tests.timeline.kit import examples, moment, seen, span, timelines
@@ -35,6 +37,15 @@ ITEM = Item(
 
 def _record(timeline: Timeline) -> Record:
     return Record(timeline, moment(11), moment(12), 24, "finance/1", "page_budget")
+
+
+@pytest.mark.parametrize(("hours", "reason"), [(24, "page_budget"), (25, "not_asked")])
+def test_hours_that_nobody_asked_for_are_not_said_to_be_cut_by_the_page_budget(
+    hours: int, reason: str
+) -> None:
+    """Of the past one may ask for more hours than were asked for then."""
+    record = replace(_record(Timeline()), reason=None)
+    assert sentiment_of(record, FetchRequest("twitter", "AAPL", hours), VOICES).reason == reason
 
 
 @examples
