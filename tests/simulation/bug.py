@@ -421,8 +421,8 @@ _VERBS = (
     _in_queue(
         "a job that a worker has is cancelled, and the worker is not told",
         "cancel.lua",
-        "    revoke(id, now)\nelse",
-        "else",
+        "    state = 'stopping'\n    revoke(id, now)",
+        "    state = 'stopping'",
         "cancel a job",
     ),
     _in_queue(
@@ -594,7 +594,7 @@ _STOPPED = (
     _in_queue(
         "the slot of a job that Redis has lost is free before it is over",
         "dequeue.lua",
-        "if used > 0 then",
+        "if used > 0 and (is_renewed or pacing.still_held(slots, now, claim)) then",
         "if used > 0 and redis.call('ZMSCORE', claims, claim, claim .. REVOKED)[1] then",
         "outlast a slot",
     ),
