@@ -276,9 +276,9 @@ def test_one_that_is_cut_off_as_the_clock_is_set_keeps_its_share(clock: ServersC
     clock.now += 10.0
     beat(alone, *others)
     alone.cut_off()
-    clock.now += 3.2
+    clock.now += 3.2 + LEASE
     beat(*others)
-    clock.ahead -= 3.0
+    clock.ahead -= 3.0 + LEASE
     beat(*others)
     assert ask_around(world, *others) == 4
     assert [alone.take() for _ in range(3)] == [True, True, False]
@@ -290,9 +290,9 @@ def test_the_share_of_one_that_is_cut_off_is_kept_before_a_jump_is_mended(clock:
     clock.now += 10.0
     beat(alone, *others)
     alone.cut_off()
-    clock.now += 3.2
+    clock.now += 3.2 + LEASE
     beat(*others)
-    clock.ahead -= 3.0
+    clock.ahead -= 3.0 + LEASE
     threads = [*others, *others, *others]
 
     def take_in_one_more_thread() -> None:

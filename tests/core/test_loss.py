@@ -179,7 +179,7 @@ def test_who_was_found_dead_is_kept_for_no_longer_when_redis_goes_back(clock: Cl
     beat(old, dead, old)
     saved = world.save()
     dead.cut_off()
-    clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
+    clock.now += LIMIT.window_seconds + LEASE + 2 * ABSENT_SECONDS
     assert dead.take()
     world.kill(dead)
     beat(old)
@@ -488,7 +488,7 @@ def test_what_one_sent_that_dies_counts_for_a_window_where_nobody_had_sent_befor
     limiter_of(dead.store).process_window("reddit").must_announce(can_fall_back=True)
     beat(dead, old, dead)
     dead.cut_off()
-    clock.now += LIMIT.window_seconds + 2 * ABSENT_SECONDS
+    clock.now += LIMIT.window_seconds + LEASE + 2 * ABSENT_SECONDS
     while dead.take():
         pass
     assert len(world.arrivals) == LIMIT.count
@@ -537,7 +537,7 @@ def test_while_keys_are_of_another_type_each_goes_on_by_its_share(clock: Clock) 
     world.redis.set(world.slots_key, "nothing of ours")
     beat(*fleet)
     before = len(world.arrivals)
-    for tenth in range(100):
+    for tenth in range(120):
         clock.now += 0.1
         for process in fleet:
             process.take()
