@@ -21,7 +21,8 @@ LEAST_HOURS, LEAST_VOICES = 0.5, 10
 def decide(outcome: Outcome) -> str:
     """What the bot does: an old answer, or one of few posts, moves no money."""
     sentiment = outcome.sentiment
-    is_thin = outcome.covered_hours < LEAST_HOURS or sentiment.voices < LEAST_VOICES
+    # An answer that an earlier version has written does not say how many voices it has.
+    is_thin = outcome.covered_hours < LEAST_HOURS or (sentiment.voices or 0) < LEAST_VOICES
     if outcome.origin == "stale" or is_thin or sentiment.score is None:
         return "wait"
     return "buy" if sentiment.score > 0.2 else "sell" if sentiment.score < -0.2 else "hold"

@@ -134,7 +134,7 @@ def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str],
     (letter,) = cli("dead", **fleet).data
     assert (letter["source"], letter["job_id"], letter["reason"]) == ("news", "id", buried["reasons"])
     page = cli("dead", is_terminal=True, COLUMNS="120").out.splitlines()
-    assert page[0].split()[0] == "source"
+    assert page[0].split()[0] == "queue"
     assert page[1].split()[:2] == ["news", "GME"]
     assert page[1].strip().endswith("its [b]worker[/b] died ?[31m4 times")
 
