@@ -59,9 +59,9 @@ def _shape(reason: str, symbol: re.Pattern[str]) -> str:
 
 def _joined(shapes: Counter[str]) -> Counter[str]:
     """The shapes that differ in many numbers or names at one place as one, with ``*`` in that place."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[tuple[str, ...], list[str]] = {}
     for shape in shapes:
-        alike.setdefault(_MAY_VARY.sub("\0", shape), []).append(shape)
+        alike.setdefault(tuple(_MAY_VARY.split(shape)), []).append(shape)
     found = Counter[str]()
     for some in alike.values():
         columns = zip(*map(_MAY_VARY.findall, some), strict=True)

@@ -280,14 +280,20 @@ def test_all_of_a_fleet_together_spend_no_more_than_what_was_left(
     assert [spender.spend() for spender in fleet] == [5, 5]
 
 
-def test_what_one_that_is_cut_off_may_spend_is_kept_for_it(
-    server: Server, proxy: Proxy, join: Callable[..., Spender]
-) -> None:
-    """Neither knows what the other does."""
+def cut_off_one(server: Server, proxy: Proxy, join: Callable[..., Spender]) -> tuple[Spender, Spender]:
+    """Two with a purse each; the second is cut off, and counts as absent."""
     near, far = join(), join(proxy)
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
     proxy.refuse()
     silence(server, near, far)
+    return near, far
+
+
+def test_what_one_that_is_cut_off_may_spend_is_kept_for_it(
+    server: Server, proxy: Proxy, join: Callable[..., Spender]
+) -> None:
+    """Neither knows what the other does."""
+    near, far = cut_off_one(server, proxy, join)
     assert (near.spend(), far.spend()) == (5, 5)
     proxy.mend()
     wait_until(lambda: spent(server, near) == 10 * PAGE_COST)
@@ -301,10 +307,7 @@ def test_a_damaged_purse_of_one_that_is_cut_off_is_its_share(
     server: Server, proxy: Proxy, join: Callable[..., Spender]
 ) -> None:
     """The others spent what it spends as well."""
-    near, far = join(), join(proxy)
-    wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
-    proxy.refuse()
-    silence(server, near, far)
+    near, far = cut_off_one(server, proxy, join)
     today = near.store.clock.today
     server.client.hset(near.store.keys.purses("twitter", today), limiter_of(far.store).member, "nan")
     assert (near.spend(), far.spend()) == (5, 5)

@@ -33,6 +33,7 @@ from tbcache.queue import (
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import DeadLetter, Result, dead
+from tbcache.queue.reason import count_reasons
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER, Upstream, item
@@ -466,6 +467,11 @@ def test_a_reason_is_kept_in_a_line_however_long_it_is(store: Store) -> None:
     ended = EndedJob(b"job/1", dead("x" * 3_000_000))
     assert len(str(_arguments(ended, 1)[6])) <= 1000
     assert len(Result.of(None, ValueError("x" * 3_000_000)).message or "") <= 1000
+
+
+def test_any_text_is_counted_as_a_reason() -> None:
+    """One with a NUL in place of a number was taken for one with a number, and none was listed."""
+    assert [one.count for one in count_reasons("news", ["died \0", "died 7"], 9)] == [1, 1]
 
 
 def test_dead_letters_are_counted_by_their_error_and_each_is_a_filter_of_as_many(

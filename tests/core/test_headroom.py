@@ -231,6 +231,16 @@ def test_a_stricter_ask_gets_no_more_than_others_leave(
     assert used(admission, store, Limit(40, 60.0)) == 40
 
 
+def test_a_figure_of_a_larger_limit_stays_while_slots_are_held(admission: Admission, store: Store) -> None:
+    """It counted as nothing, and the next figure, which is then only to raise it, took its place."""
+    first, _ = go(admission, "A"), go(admission, "B")
+    now_us = store.clock.time_us() or 0.0
+    known = {"foreign:60000000": 1000, "foreign_until:60000000": round(now_us + 4e7)}
+    store.client.hset(store.keys.state("twitter"), mapping=known)
+    admission.settle(first, told(47))
+    assert foreign(store) == 1000
+
+
 def test_where_windows_slide_no_longer_the_last_word_ends(admission: Admission, store: Store) -> None:
     """Others came back for one window only, or the upstream counts in another way now."""
     admission.settle(go(admission, "A"), told(30))

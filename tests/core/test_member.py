@@ -333,6 +333,17 @@ def test_what_the_others_took_of_ours_may_be_under_way_for_a_hold(clock: Clock) 
     assert window.take("h", 1, [LIMIT], 0.0) == 0.0
 
 
+def test_the_longest_hold_that_was_told_is_waited_for(clock: Clock) -> None:
+    """Whoever has it may be gone for all that Redis knows now, and its requests under way."""
+    window = window_of(clock, taken=0, allowance=0, share=0.5, hold=5.0)
+    window.receive(Allotment(0.5, 0.5, {}, (LIMIT,), 2, 0.0), window.report()[1])
+    window.answered("beat")
+    clock.now += LIMIT.window_seconds + 3.0
+    assert window.take("a", 1, [LIMIT], 0.0) > 0.0
+    clock.now += 3.0
+    assert window.take("a", 1, [LIMIT], 0.0) == 0.0
+
+
 def test_a_window_is_over_by_every_clock_before_a_slot_is_taken_again(clock: Clock) -> None:
     """The rates of two clocks differ by up to 0.1%: by the upstream's it may last longer than by ours."""
     window = window_of(clock, taken=4, allowance=0, share=0.5)
