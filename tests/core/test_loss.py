@@ -101,6 +101,29 @@ def test_who_was_gone_before_the_loss_counts_until_what_it_sent_is_old(clock: Cl
     assert ask_on(world, old) == LIMIT.count
 
 
+def test_what_was_promised_before_a_loss_is_not_used(clock: Clock) -> None:
+    """Redis has lost who is absent: whoever is cut off takes again what leaves of its own."""
+    world, (old, apart) = begin(clock, 0, LIMIT.count)
+    for symbol in "ABCDEF":
+        old.admit(symbol, patience=LIMIT.window_seconds)
+    assert len(old.promised) == LIMIT.count
+    for _ in range(10):
+        clock.now += 0.1
+        beat(old, apart)
+    apart.cut_off()
+    for number in range(24):
+        if number == 8:
+            # It counts as absent in a moment.
+            flush(world)
+        clock.now += 0.05
+        beat(old)
+        apart.take()
+        old.use_promised()
+    assert not old.promised
+    assert len(world.arrivals) > LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
 def test_who_left_is_missed_no_longer_than_its_slots_are_in_the_window(clock: Clock) -> None:
     """A process that says when its last slot is old need not be waited for beyond that."""
     world, (old, gone, idle) = begin(clock, 1, 2, 0)
