@@ -109,6 +109,8 @@ class Faults:
             if one.limiter.epochs.of(source) and one.limiter.epochs.last_seen_us(source) > saved_us
         }
         self._await_missing(spans)
+        told = [(one, one.limiter.epochs.of(source)) for one in self.world.living]
+        self.kernel.at(self.kernel.now_us + spans, lambda: self._check_dead(told, spans))
         if seconds:
             self.restart(seconds, saved)
         else:
@@ -136,9 +138,19 @@ class Faults:
             if process in self.world.living and known and known != current:
                 self._excuse(f"{process.name} was away for too long")
 
-    def _excuse(self, why: str) -> None:
+    def _check_dead(self, told: list[tuple[Process, str]], spans: int) -> None:
+        """What one has sent that went alone at the loss, and was over before it was back, nobody knows. It is
+        in a window until a lease and the window after that end."""
+        source = self.world.source.name
+        for process, epoch in told:
+            window, known = process.limiter.process_window(source), process.limiter.epochs.of(source)
+            if process not in self.world.living and window.has_fallback_slots and known == epoch != "":
+                self._excuse(f"{process.name} was over before it was back", spans)
+
+    def _excuse(self, why: str, us: int = 0) -> None:
         self.world.note(f"beyond what is assumed: {why}")
-        self.world.excused_until = self.kernel.now_us + micros(2 * (self._window + self.world.lease) + 1.0)
+        us = us or micros(2 * (self._window + self.world.lease) + 1.0)
+        self.world.excused_until = max(self.world.excused_until, self.kernel.now_us + us)
 
     def _watch(self, who: str, command: tuple[bytes, ...], answer: Any) -> None:
         """The first who asks after a loss must be one who can know of it."""

@@ -210,6 +210,27 @@ def test_a_loss_is_waited_for_as_long_however_the_clock_is_set() -> None:
 
 
 @pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_what_one_has_sent_that_missed_a_loss_and_died_is_known_to_nobody(is_cut: bool) -> None:
+    """What docs/limits.md promises ends there; of one that was back before its end Redis knows."""
+    with World(7, Shape(bots=2, workers=0)) as world:
+        world.run(1.0)
+        faults, (other, gone) = Faults(world), world.active
+        for one in (other, gone):
+            one.do("act take", one.take)
+        world.run(1.0)
+        if is_cut:
+            faults.cut(gone, "refused", 9.0)
+        world.run(1.0)
+        faults.lose(({}, {}), 0, 0.0)
+        gone.do("act saturate", lambda: gone.saturate(2.0))
+        world.run(2.5)
+        world.kill(gone)
+        world.run(1.0)
+        assert (world.excused_until > world.kernel.now_us) == is_cut
+
+
+@pytest.mark.usefixtures("world")
 def test_a_process_that_ends_as_it_passes_a_bell_on_leaves_no_key_for_ever() -> None:
     """The key was made by one command, and got its TTL by the next, which never came."""
     with World(7, Shape(bots=1, workers=0)) as world:
