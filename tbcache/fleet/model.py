@@ -86,8 +86,9 @@ class SourceStatus:
     bounds it; None where it costs nothing, or nothing is known yet. ``busiest`` is the common symbol of which
     most items come, with how much of its hours is known. ``order`` is that an operator has paused or drained
     it, ``bound`` the limits that one has set. ``shortages`` say, a line each, what of it cannot be kept warm.
-    ``load`` is what waits in its queue, and how fast it may go. While Redis is away, ``warm`` and the figures
-    are None.
+    ``load`` is what waits in its queue, and how fast it may go. ``held`` slots are held for requests that are
+    under way, and for those that are ``promised`` one which begins later, as another leaves the window. While
+    Redis is away, ``warm`` and the figures are None.
     """
 
     name: str
@@ -127,6 +128,8 @@ class SourceStatus:
     #: The last slots of its window, the oldest first: each by its stamp, which lies ahead while it is held.
     slots: tuple[datetime, ...] = ()
     load: QueueLoad | None = None
+    held: int | None = None
+    promised: int | None = None
     resting: int = 0
 
     @property
@@ -311,6 +314,16 @@ class FleetStatus:
     def living(self, role: str) -> list[WorkerStatus]:
         """The processes of that role that are alive."""
         return [worker for worker in self.workers if worker.is_alive and worker.role == role]
+
+    def fetching(self, source: str) -> dict[str, list[str]]:
+        """Which workers have fetches of the source in hand, and of which symbols."""
+        doing = {
+            worker.name: [
+                symbol for name, _, symbol in (one.partition(" ") for one in worker.doing) if name == source
+            ]
+            for worker in self.living("worker")
+        }
+        return {name: symbols for name, symbols in doing.items() if symbols}
 
     def gone_since(self, role: str) -> datetime | None:
         """When the last of them was heard of that is alive no more; None where none is missed."""

@@ -101,6 +101,9 @@ class SourceLook:
         seconds = goes_by.pace.get(source.name) or mean or usage.latency_mean or JOB_SECONDS
         running = outline.queue.running if outline.queue else 0
         may_run = source.is_enabled and not snapshot.is_spent(source)
+        slots = tuple(map(to_time, snapshot.stamps[source.name]))
+        # A held slot is stamped with the end of its hold.
+        held = [one - snapshot.at for one in slots if one > snapshot.at]
         return replace(
             outline,
             state="limited" if is_limited else outline.state,
@@ -115,7 +118,9 @@ class SourceLook:
             day_cost=day_cost(source, answers) if source.is_enabled else None,
             busiest=busiest(answers),
             kept=snapshot.kept[source.name],
-            slots=tuple(map(to_time, snapshot.stamps[source.name])),
+            slots=slots,
+            held=len(held),
+            promised=sum(state.hold is not None and left > state.hold for left in held),
         )
 
     def unknown(self, source: Source) -> SourceStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tbcache.models import Limit
@@ -14,7 +14,7 @@ from tbcache.store.connection import Store
 from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.store.wire import MICROS, read_limits, to_time
 
-FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "bound")
+FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "bound", "lease")
 #: The upstream's words, and ours behind them.
 REASON = 400
 
@@ -39,12 +39,14 @@ class Failing:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """``limits`` are those of the processes that use the source, none while nobody does."""
+    """``limits`` are those of the processes that use the source, none while nobody does. ``hold`` is for how
+    long a slot is held at most; None where nobody has said so."""
 
     closure: Closure | None = None
     limits: tuple[Limit, ...] = ()
     order: Order | None = None
     bound: Bound | None = None
+    hold: timedelta | None = None
 
 
 def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
@@ -80,10 +82,12 @@ def state_of(found: Any, now: datetime) -> SourceState:
     """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
     if not isinstance(found, Sequence):
         return SourceState()
-    until, reason, limits, closed_at, order, bound = found
+    until, reason, limits, closed_at, order, bound, lease = found
     ends_at = moment(until)
     is_closed = ends_at is not None and ends_at > now
     since, why = moment(closed_at), printable(reason or b"closed", REASON)
     closure = Closure(ends_at, why, since) if ends_at and is_closed else None
     in_force = read_limits((limits or b"").decode(errors="replace"))
-    return SourceState(closure, in_force, read_order(order), read_bound(bound))
+    held_us = whole_number(lease)
+    hold = timedelta(microseconds=held_us) if held_us else None
+    return SourceState(closure, in_force, read_order(order), read_bound(bound), hold)

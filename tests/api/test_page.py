@@ -737,6 +737,26 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
     assert "done in" not in text_of(client.get("/").text)
 
 
+def test_who_holds_slots_and_what_is_promised_is_said(
+    client: TestClient, store: Store, monitor: UsageMonitor, settings: Settings
+) -> None:
+    """A window that is full, of which nothing was sent yet, looked like one of somebody else."""
+    doing = ("news AAPL", "reddit AMD", "reddit GME")
+    monitor.beat("worker", started_at=utc_now(), workload=Workload(threads=4, busy=3, doing=doing))
+    now, state = round(utc_now().timestamp() * 1e6), store.keys.state("reddit")
+    # One was used, two are held for at most a minute, and one of these begins in half a minute.
+    stamps = {"used": now - 5_000_000, "held": now + 40_000_000, "promised": now + 90_000_000}
+    store.client.zadd(store.keys.slots("reddit"), stamps)
+    store.client.expire(store.keys.slots("reddit"), 600)
+    store.client.hset(state, "lease", 60_000_000)
+    store.client.expire(state, 600)
+    store.client.hset(state, "limits", "3:60000000")
+    Queue(store, settings).enqueue_many([FetchRequest("reddit", f"S{number}") for number in range(5)])
+    seen = text_of(client.get("/source/reddit").text)
+    assert f"Held 2, 1 of them for later: {monitor.worker} for AMD, GME" in seen
+    assert "May begin 3 of 5 within a minute, by the limit" in seen
+
+
 def test_a_queue_whose_source_is_closed_says_before_when_nothing_of_it_goes_on(
     client: TestClient, store: Store, settings: Settings
 ) -> None:

@@ -99,6 +99,8 @@ class SourceState(Schema):
     shortages: tuple[str, ...] = Field(description="What of it cannot be kept warm, with the arithmetic.")
     queue: QueueDepth | None
     load: QueueLoad | None
+    held: int | None = Field(description="Slots that are held for requests under way, or to come.")
+    promised: int | None = Field(description="Those of them that begin later, as another leaves its window.")
     recent: RecentUsage | None = Field(description="The last 5 minutes; null while Redis is away.")
     charge: Charge = Field(description="What a request costs slots for.")
     daily_budget: float | None = Field(description="The smallest of all processes.")
