@@ -16,13 +16,15 @@ class Hindrance:
 
     With ``is_idle`` asking again changes nothing meanwhile: what is queued stays queued, or is refused.
     Where a limit is used up, or others are before it, one more is only later. A job that it ``puts_off``
-    waits in no lane: whenever its turn comes, it is put off again.
+    waits in no lane: whenever its turn comes, it is put off again. One that ``is_bad`` needs somebody, or
+    comes from the upstream: the others are as they are meant to be.
     """
 
     what: str
     until: datetime | None = None
     is_idle: bool = True
     puts_off: bool = False
+    is_bad: bool = False
 
 
 def hindrances(status: FleetStatus, name: str) -> tuple[Hindrance, ...]:
@@ -47,7 +49,7 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
     if source.order is not None:
         yield Hindrance(f"is {source.order}")
     if source.refused_reason is not None:
-        yield Hindrance(f"cannot be asked: Redis refuses its keys ({source.refused_reason})")
+        yield Hindrance(f"cannot be asked: Redis refuses its keys ({source.refused_reason})", is_bad=True)
     if source.spent_until is not None:
         budget = "" if source.daily_budget is None else f" (${source.daily_budget:g})"
         yield Hindrance(f"has spent its budget for the day{budget}", source.spent_until, puts_off=True)
@@ -56,15 +58,15 @@ def _of(source: SourceStatus, status: FleetStatus) -> Iterator[Hindrance]:
         what = f"is fetched for those who ask alone, as {spent}"
         yield Hindrance(what, source.prewarm_spent_until, is_idle=False)
     if source.closed_until is not None:
-        yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until)
+        yield Hindrance(f"is closed ({source.closed_reason})", source.closed_until, is_bad=True)
     elif source.state == "failing" and source.recent is not None:
-        yield Hindrance(f"is failing ({failures(source.recent)})", is_idle=False)
+        yield Hindrance(f"is failing ({failures(source.recent)})", is_idle=False, is_bad=True)
     for limit in source.limits:
         # What is closed or spent is said above, and holds all limits.
         if limit.remaining == 0:
             yield Hindrance(f"has used its limit of {limit.limit}", limit.reset_at, is_idle=False)
     if source.queued and not source.is_served:
-        yield Hindrance("has jobs in its queue, and no worker takes them", is_idle=False)
+        yield Hindrance("has jobs in its queue, and no worker takes them", is_idle=False, is_bad=True)
     left = source.backlog_seconds
     if source.load is not None and source.slots_seconds:
         many = f"{source.load.waiting:,} job{'' if source.load.waiting == 1 else 's'}"

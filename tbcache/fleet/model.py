@@ -311,6 +311,13 @@ class FleetStatus:
         """How many of those have a job."""
         return sum(worker.busy for worker in self.living("worker"))
 
+    @property
+    def oldest_queue(self) -> str | None:
+        """The queue in which the oldest of the jobs waits that are next; None where none waits."""
+        loads = [(one.name, one.load) for one in self.sources] + [(one.name, one.load) for one in self.queues]
+        ages = {name: load.oldest_seconds for name, load in loads if load and load.oldest_seconds is not None}
+        return max(ages, key=lambda name: ages[name], default=None)
+
     def living(self, role: str) -> list[WorkerStatus]:
         """The processes of that role that are alive."""
         return [worker for worker in self.workers if worker.is_alive and worker.role == role]

@@ -145,6 +145,8 @@ def test_what_was_asked_over_time_is_drawn_with_its_figures(
     rows = page[page.index('id="history"') :]
     row = rows[rows.index("/source/reddit") :].partition("</tr>")[0]
     assert "2 asks, 1 error" in text_of(row)
+    # A fleet that has just begun has no whole quarter of an hour yet.
+    assert re.search(r'aria-label="Asks in the last 24 hours: 2 asks[^>]*>[^p]*<path d="M23', row)
     assert re.search(r'aria-label="Cost today by the hour \(UTC\), \$1.25 in all: \d\d:00 \$1.25"', row)
     assert "options" not in text_of(rows[: rows.index("</section>")])
     hour = client.get("/source/reddit").text.partition("<tbody>")[2].partition("</tr>")[0]
@@ -720,6 +722,7 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
     # Eight are more than there are slots, and one comes free each half hour.
     assert re.search(r"Oldest \d+ s Done in about 4 h", text_of(client.get("/source/reddit").text))
     page = client.get("/").text
+    assert re.search(r"Oldest job \d+ s of reddit ", text_of(page))
     row = page[page.index('id="source-reddit"') :].partition("</tr>")[0]
     assert re.search(r" 10 oldest \d+ s done in 4 h", text_of(row))
     assert "reddit has 10 jobs in its queue, and pre-warms come last until" in _card_of(client, "GME")
@@ -727,7 +730,9 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
     assert monitor.flush()
     client.app.state.live.forget()  # type: ignore[attr-defined]
     assert "Done nobody knows when: it is failing since" in text_of(client.get("/source/reddit").text)
-    jobs = text_of(client.get("/jobs?source=reddit").text)
+    page = client.get("/jobs?source=reddit").text
+    assert '<small class="bad wrap"><span class="dot bad"></span>it is failing' in page
+    jobs = text_of(page)
     assert re.search(
         r"it is failing \(5 of 5 fetches: unavailable\) .* pre-warms come last 10 0 0 0 — 0", jobs
     )
@@ -755,6 +760,8 @@ def test_who_holds_slots_and_what_is_promised_is_said(
     seen = text_of(client.get("/source/reddit").text)
     assert f"Held 2, 1 of them for later: {monitor.worker} for AMD, GME" in seen
     assert "May begin 3 of 5 within a minute, by the limit" in seen
+    # That it is used up is said already.
+    assert "Now limit" not in seen
 
 
 def test_a_queue_whose_source_is_closed_says_before_when_nothing_of_it_goes_on(
@@ -766,7 +773,7 @@ def test_a_queue_whose_source_is_closed_says_before_when_nothing_of_it_goes_on(
     store.client.hset(state, mapping={"closed_until": 4_000_000_000_000_000, "closed_reason": "quota"})
     store.client.expire(state, 60)
     seen = text_of(client.get("/source/reddit").text)
-    assert "Done nobody knows when: nothing of it goes on before Oct 02, 07:06 UTC" in seen
+    assert "Done not before Oct 02, 07:06 UTC" in seen
     assert "Next may go Oct 02, 07:06" in seen
 
 
@@ -836,6 +843,7 @@ def test_a_job_that_waits_or_is_put_off_says_why(
     queue, state = Queue(store, settings), store.keys.state("reddit")
     queue.enqueue(FetchRequest("reddit", "GME"))
     later = queue.enqueue(FetchRequest("reddit", "AAPL"), delay_seconds=600.0).job_id
+    queue.enqueue(FetchRequest("reddit", "SPY"), "prewarm", delay_seconds=700.0)
     noted = f"{int(time.time() * 1e6)} 0 the day's budget is spent"
     store.client.hset(store.keys.queue("reddit", "reasons"), f"@{later}", noted)
     store.client.expire(store.keys.queue("reddit", "reasons"), 60)
@@ -844,11 +852,12 @@ def test_a_job_that_waits_or_is_put_off_says_why(
     seen = text_of(client.get("/jobs?source=reddit").text)
     assert (
         "reddit it is closed (HTTP 429) until Oct 02, 07:06 UTC "
-        "it has jobs in its queue, and no worker takes them 1 0 0 1"
+        "it has jobs in its queue, and no worker takes them 1 0 0 2"
     ) in seen
     assert "GME waiting, number 1 of interactive a worker: none takes jobs of this queue" in seen
     words = r"the day's budget is spent \(at [^)]+ UTC\)"
     assert re.search(rf"AAPL delayed {words}", seen)
+    assert re.search(r"SPY delayed, a pre-warm [\d:]+ ", seen)
     assert re.search(rf"is put off until [^.]+: {words}\.", _card_of(client, "AAPL"))
     told = {one["symbol"]: one["cause"] for one in client.get("/api/jobs?name=reddit").json()}
     assert told["GME"] == "a worker: none takes jobs of this queue"

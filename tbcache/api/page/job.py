@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -18,12 +17,12 @@ from tbcache.api.page import may, part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
-from tbcache.api.page.words import it
 from tbcache.fleet import (
     DeadLetter,
     DeathCount,
     Fleet,
     FleetStatus,
+    Hindrance,
     JobFilter,
     LetterMark,
     ListedJob,
@@ -89,11 +88,10 @@ async def jobs(
     )
 
 
-def _held(status: FleetStatus) -> dict[str, list[tuple[str, datetime | None]]]:
-    """By queue, what holds its jobs up, and until when; None where nobody knows."""
-    sources = [(one.name, hindrances(status, one.name)) for one in status.sources]
-    held = {name: [(it(one.what), one.until) for one in found] for name, found in sources}
-    return held | {one.name: [(it(f"is {one.order}"), None)] for one in status.queues if one.order}
+def _held(status: FleetStatus) -> dict[str, tuple[Hindrance, ...]]:
+    """By queue, what holds its jobs up."""
+    held = {one.name: hindrances(status, one.name) for one in status.sources}
+    return held | {one.name: (Hindrance(f"is {one.order}"),) for one in status.queues if one.order}
 
 
 def _find(fleet: Fleet, status: FleetStatus, where: Mapping[str, str], after: LetterMark | None) -> _Found:

@@ -122,8 +122,9 @@ def _steps(
     def part(moment: datetime) -> float:
         return min(1.0, max(0.0, (moment - found.start).total_seconds() / seconds))
 
-    # One that has just begun has no rate yet.
-    shown = [one for one in found.intervals if 2 * one.seconds >= found.step_seconds]
+    # One that has just begun has no rate yet, but of a fleet that has just begun there is no other.
+    whole = [one for one in found.intervals if 2 * one.seconds >= found.step_seconds]
+    shown = whole or found.intervals
     return [
         svg.Step(part(one.start), part(one.end), high(one), wrong(one) if wrong else 0.0) for one in shown
     ]

@@ -43,6 +43,8 @@ class Window:
     hidden: str = ""
     #: When the next request may go: now, at a moment, or when nobody knows; a dash while Redis is away.
     next_may_go: str = "—"
+    #: Why nothing may go now, where that says more than that the limit is used up.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
         source.slots, now, limit.window_seconds, since=source.slots[0] if is_cut else None, used=limit.used
     )
     hidden = f"its last {MOST_SLOTS} slots: where it is hatched, those before are not drawn" if is_cut else ""
-    return Window(limit, span, picture, hidden, _next_may_go(source, limit, now))
+    reason = "" if limit.reason == f"limit {limit.count}" else limit.reason or ""
+    return Window(limit, span, picture, hidden, _next_may_go(source, limit, now), reason)
 
 
 def _next_may_go(source: SourceStatus, limit: LimitStatus, now: datetime) -> str:

@@ -12,6 +12,8 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 240, 14
 #: Where the figures over time stand on.
 SPARK_BASE = 25
+#: What a stretch of time is drawn as at least, on the scale of WIDTH.
+LEAST_STEP = 2.0
 #: So many marks are drawn of a window at most, evenly taken: beyond that they touch each other.
 MOST_MARKS = 120
 
@@ -67,7 +69,9 @@ def steps(found: Sequence[Step], label: str) -> Markup:
         height = SPARK_BASE - (SPARK_BASE - 2) * one.high / top
         # There is no gap between stretches that meet but for how they are rounded.
         if abs(one.begin - end) >= 0.001:
-            area += f"{_close(area)}M{one.begin * WIDTH:.1f} {SPARK_BASE}"
+            # One that is short, as the first of a fleet, is seen as well.
+            begin = max(0.0, min(one.begin, one.end - LEAST_STEP / WIDTH))
+            area += f"{_close(area)}M{begin * WIDTH:.1f} {SPARK_BASE}"
         area, end = f"{area}V{height:.1f}H{one.end * WIDTH:.1f}", one.end
     wrong = "".join(_wrong(one, top) for one in found if one.wrong)
     return _spark(label, f'<path d="{area}{_close(area)}"/>{wrong}')
