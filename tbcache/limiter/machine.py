@@ -59,9 +59,9 @@ class Machine:
         self.marker.set_clean()
         self.is_marked, self.is_marked_fallback = True, False
 
-    def fall_back(self, is_known: bool) -> bool:
-        """Have the marker say that this process may send what Redis does not know of; and when, unless Redis
-        has told it a share (``is_known``).
+    def fall_back(self, source: str, seconds: float, *, is_known: bool) -> bool:
+        """Have the marker say that this process may send what Redis does not know of; and when, and of which
+        source, unless Redis has told it a share (``is_known``). It may be in a window for ``seconds``.
 
         False where it could not be written, so that the process must not do so.
         """
@@ -73,8 +73,10 @@ class Machine:
             # Its address may be wrong, which nobody sees where our logs go nowhere.
             self._has_said_alone = True
             warn_if_unlogged(_UNREACHED.format(self._store.address))
-        if not is_known or not self.is_marked_fallback:
-            self.is_marked_fallback = self.marker.set_fallback(is_known=is_known)
+        if not is_known:
+            self.is_marked_fallback = self.marker.set_unheard(source, seconds)
+        elif not self.is_marked_fallback:
+            self.is_marked_fallback = self.marker.set_fallback()
         return self.is_marked_fallback
 
     def _say_alone(self) -> None:

@@ -11,9 +11,11 @@ The file tells them what Redis cannot tell while it is away, or once the process
 - **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
   the limits is given back at once. The share of any other is kept until all that it may have sent has left
   every window.
-- **The process is unknown:** Redis has told it no share, and it has sent something, or is about to.
-  The file is empty then, because that can be written even on a full disk, and its time is that of the last
-  slot. One that begins and reaches Redis (join.py) takes nothing until that has left the window.
+- **The process is unknown:** Redis has told it no share, and it has sent something, or is about to. The time
+  of its file is that of the last slot. The file says of which sources (JSON, by name), and for how many
+  seconds after the last slot what it sent may be in a window. It is empty where the disk is full, and where a
+  process of an earlier version wrote it: then that may be any source. One that begins and reaches Redis
+  (join.py) takes nothing of such a source until that has left the window.
 
 Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
 made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away
@@ -33,10 +35,13 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 import tbcache.io as io
 from tbcache.io.boundary import boundary
 from tbcache.io.fork import renew_in_child
 from tbcache.io.lock import try_lock
+from tbcache.models.untrusted import NotJson, read_json
 
 #: The file of a dead process is removed after so long. What that sent has left all windows but those of days.
 KEPT_SECONDS = 25 * 3600.0
@@ -59,6 +64,7 @@ class Marker:
         self._member = member
         self._held: int | None = None
         self._was_written = False
+        self._unheard: dict[str, float] = {}
         self._release: Callable[[], object] = _nothing
         self.renew()
         renew_in_child(self)
@@ -66,21 +72,29 @@ class Marker:
     def renew(self) -> None:
         """Hold no file: at the start, and in a forked child, which has inherited the open file, and with it
         the lock. That must end with the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._let_go()
 
     def set_clean(self) -> None:
         """Write that the process is there, and that Redis knows of all that it has sent."""
-        self._write(_CLEAN)
+        with self._lock:
+            self._unheard.clear()
+            self._write(_CLEAN)
 
-    def set_fallback(self, *, is_known: bool) -> bool:
-        """Write that the process may send what Redis does not know of; False where it still looks clean.
-
-        ``is_known``: Redis has told it a share, and keeps that for it.
+    def set_fallback(self) -> bool:
+        """Write that the process may send what Redis does not know of, and that Redis keeps a share for it;
+        False where it still looks clean.
         """
-        self._write(_KNOWN if is_known else b"")
-        if is_known and self.is_clean:
-            self._write(b"")
+        self._write(_KNOWN)
+        return not self.is_clean
+
+    def set_unheard(self, source: str, seconds: float) -> bool:
+        """Write that the process may send what Redis does not know of, and that no share is kept for it;
+        False where it still looks clean. What it sends of ``source`` may be in a window for ``seconds``.
+        """
+        with self._lock:
+            self._unheard[source] = seconds
+            self._write(msgspec.json.encode(self._unheard))
         return not self.is_clean
 
     def set_over(self) -> None:
@@ -131,15 +145,18 @@ class Marker:
             return False
         return _is_ours(folder) and all(quiet)
 
-    def has_unheard(self, seconds: float) -> bool:
-        """True where another process that Redis has told no share may have sent something in the last
-        ``seconds``, which Redis does not know yet.
+    def has_unheard(self, source: str, seconds: float) -> bool:
+        """True where another process that Redis has told no share may have sent something of ``source`` in
+        the last ``seconds``, or in a longer window that it says, which Redis does not know yet.
         """
+        folder = self._file.parent
         try:
-            others = [file for file in self._file.parent.iterdir() if file.name != self._member]
-            return any(_is_unheard(file, seconds) for file in others if pid_of(file.name) is not None)
+            others = [file for file in folder.iterdir() if file.name != self._member]
+            found = [_is_unheard(file, source, seconds) for file in others if pid_of(file.name) is not None]
         except OSError:
             return False
+        # What another user has planted must stop nobody.
+        return any(found) and _is_ours(folder)
 
     @property
     def _file(self) -> Path:
@@ -160,8 +177,11 @@ class Marker:
                 else:
                     # The file is cut off after the write and not before it. So a marker that says "clean"
                     # once more is not empty in between. The cut sets its time, whatever it said before.
-                    os.pwrite(self._held, text, 0)
-                    os.ftruncate(self._held, len(text))
+                    try:
+                        os.pwrite(self._held, text, 0)
+                        os.ftruncate(self._held, len(text))
+                    except OSError:
+                        os.ftruncate(self._held, 0)  # on a full disk: see the top of this file
 
     def _make(self, text: bytes) -> None:
         """Make the file, which stays open and locked for as long as this process lives.
@@ -192,22 +212,40 @@ def _is_quiet(file: Path, seconds: float) -> bool:
         with file.open("rb") as looked_at:
             if not _is_left(looked_at.fileno()):
                 return False
-            is_over = looked_at.read().endswith(_OVER)
-            ended_at = os.fstat(looked_at.fileno()).st_mtime
-            if not is_over:
-                _end(file)
+            if looked_at.read().endswith(_OVER):
+                return _age(file) >= seconds
+            _end(file)
     except FileNotFoundError:
         return True
-    return is_over and io.clock() - ended_at >= seconds
+    return False
 
 
-def _is_unheard(file: Path, seconds: float) -> bool:
-    """True where a process that was told no share has written so lately that it is about to send."""
+def _is_unheard(file: Path, source: str, seconds: float) -> bool:
+    """True where a process that was told no share may have sent what is in a window of ``source``."""
     try:
-        is_told = file.read_bytes().startswith((_CLEAN, _KNOWN))
-        return not is_told and io.clock() - file.stat().st_mtime < seconds
+        text, age = file.read_bytes(), _age(file)
     except FileNotFoundError:
         return False
+    if text.startswith((_CLEAN, _KNOWN)):
+        return False
+    try:
+        said = read_json(text.removesuffix(_OVER), dict[str, float])
+    except NotJson:
+        said = {source: 0.0}
+    return source in said and age < max(seconds, min(said[source], KEPT_SECONDS))
+
+
+def _age(file: Path) -> float:
+    """Seconds since the file was written.
+
+    One that is dated ahead is from before the machine's clock was set back. It counts from now on.
+    """
+    now = io.clock()
+    age = now - file.stat().st_mtime
+    if age < 0.0:
+        with contextlib.suppress(OSError):
+            os.utime(file, (now, now))
+    return age
 
 
 def _lock(file: int) -> None:

@@ -51,15 +51,16 @@ class ProcessWindow(SlotRecord):
     def __init__(
         self,
         may_fall_back: Callable[[], bool] = lambda: True,
-        fall_back: Callable[[bool], bool] = lambda is_known: True,
+        fall_back: Callable[[float], bool] = lambda window: True,
         announce: Callable[[], object] = lambda: None,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
         """``may_fall_back`` is true while Redis is away, until what was taken without it is being put back.
 
-        ``fall_back`` is called before each slot that is taken without Redis, and may forbid it. ``announce``
-        is called before a process that Redis has never heard of asks for one, and ``newcomers_share`` gives
-        its part of a limit over so many seconds, as long as Redis has told it none.
+        ``fall_back`` is called before each slot that is taken without Redis, with the longest window that the
+        slot may be in (seconds), and may forbid it. ``announce`` is called before a process that Redis has
+        never heard of asks for one, and ``newcomers_share`` gives its part of a limit over so many seconds,
+        as long as Redis has told it none.
         """
         self._may_fall_back = may_fall_back
         self._fall_back, self._announce = fall_back, announce
@@ -215,7 +216,7 @@ class ProcessWindow(SlotRecord):
                 # each sees the other.
                 self._announce()
             wait = self._longest_wait(limits, cost, slot)
-            if wait == 0.0 and not self._fall_back(self.is_member):
+            if wait == 0.0 and not self._fall_back(self._longest_window(limits)):
                 return RETURN_SECONDS
             if wait == 0.0 and not self.is_member:
                 # Whoever has begun since may not have seen yet that this process is about to send something.

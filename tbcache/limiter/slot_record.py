@@ -278,14 +278,20 @@ class SlotRecord:
 
     def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         now = self._took_at = io.now()
-        for limit in (*limits, *self.limits):
-            if limit.window_seconds > self._horizon:
-                self._horizon = limit.window_seconds
+        self._horizon = self._longest_window(limits)
         if len(self._stamps) >= self._sweep_at:
             self._forget(now)
             self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
         for name in _units(slot, cost):
             self._stamps[name] = now + held_seconds
+
+    def _longest_window(self, limits: Iterable[Limit]) -> float:
+        """The longest window asked about (seconds), once these have been asked about as well."""
+        longest = self._horizon
+        for limit in (*limits, *self.limits):
+            if limit.window_seconds > longest:
+                longest = limit.window_seconds
+        return longest
 
     def _report_again(self, slot: str, name: str) -> None:
         if name in self._restored:

@@ -45,7 +45,8 @@ class Windows:
         if window is None:
             may_fall_back = functools.partial(self._may_fall_back, source)
             share = functools.partial(self._newcomers_share, source)
-            new = ProcessWindow(may_fall_back, self.machine.fall_back, self._announce, share)
+            fall_back = functools.partial(self._fall_back, source)
+            new = ProcessWindow(may_fall_back, fall_back, self._announce, share)
             window = self._windows.setdefault(source, new)
         return window
 
@@ -127,12 +128,16 @@ class Windows:
         if self._store.is_shared:
             self.join_machine()
 
+    def _fall_back(self, source: str, window: float) -> bool:
+        is_known = self.of(source).is_member
+        return self.machine.fall_back(source, self.hold_seconds + window, is_known=is_known)
+
     def has_unheard(self, source: str) -> bool:
         """True where a process of this machine that Redis has told no share may have sent something that is
         in a window of ``source`` yet.
         """
         longest = max((limit.window_seconds for limit in self.of(source).limits), default=0.0)
-        return self.machine.marker.has_unheard(self.hold_seconds + longest)
+        return self.machine.marker.has_unheard(source, self.hold_seconds + longest)
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -282,7 +282,7 @@ def test_one_that_begins_alone_looks_once_more_before_it_sends() -> None:
     """Whoever begins at the same moment and reaches Redis sees its marker, or is seen by it."""
     said = list[str]()
     window = ProcessWindow(
-        fall_back=lambda is_known: not said.append("may have sent"),  # type: ignore[func-returns-value]
+        fall_back=lambda window: not said.append("may have sent"),  # type: ignore[func-returns-value]
         announce=lambda: said.append("is there"),
         newcomers_share=lambda seconds: 0.0 if "may have sent" in said else 1.0,
     )

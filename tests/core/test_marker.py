@@ -40,7 +40,7 @@ def leave_behind() -> Callable[..., str]:
     """Has a process of its own say something and die at once, killed; the name of its file."""
 
     def leave(is_clean: bool = True) -> str:
-        say = "set_clean()" if is_clean else "set_fallback(is_known=False)"
+        say = "set_clean()" if is_clean else "set_unheard('reddit', 1.0)"
         code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_marker_says_what_was_said_last(root: Path) -> None:
     assert not marker.is_clean
     marker.set_clean()
     assert marker.is_clean
-    assert marker.set_fallback(is_known=True)
+    assert marker.set_fallback()
     assert not marker.is_clean
     marker.set_clean()
     marker.remove()
@@ -101,7 +101,7 @@ def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
-    other.set_fallback(is_known=True)
+    other.set_fallback()
     assert not one.is_alone(0.0)
     other.set_over()
     assert not other.is_clean
@@ -120,31 +120,103 @@ def test_who_was_told_no_share_and_sends_is_seen_for_a_window(
 ) -> None:
     """Redis does not know what it has sent; of those that it has told a share it keeps that."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    assert not one.has_unheard(60.0)
-    one.set_fallback(is_known=False)
+    assert not one.has_unheard("reddit", 60.0)
+    one.set_unheard("reddit", 0.0)
     other.set_clean()
-    assert not one.has_unheard(60.0)
-    other.set_fallback(is_known=True)
-    assert not one.has_unheard(60.0)
-    other.set_fallback(is_known=False)
-    assert one.has_unheard(60.0)
-    assert not one.has_unheard(0.0)
+    assert not one.has_unheard("reddit", 60.0)
+    other.set_fallback()
+    assert not one.has_unheard("reddit", 60.0)
+    other.set_unheard("reddit", 0.0)
+    assert one.has_unheard("reddit", 60.0)
+    assert not one.has_unheard("reddit", 0.0)
     other.remove()
     file = folder_of(root) / leave_behind(is_clean=False)
-    assert one.has_unheard(60.0)
+    assert one.has_unheard("reddit", 60.0)
     sent_at = time.time() - 60.0
     os.utime(file, (sent_at, sent_at))
-    assert (one.has_unheard(61.0), one.has_unheard(59.0)) == (True, False)
+    assert (one.has_unheard("reddit", 61.0), one.has_unheard("reddit", 59.0)) == (True, False)
 
 
 def test_each_slot_of_one_that_was_told_no_share_is_seen(root: Path) -> None:
     """From the last one on, all it has sent is in the window for as long."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
-    other.set_fallback(is_known=False)
+    other.set_unheard("reddit", 0.0)
     os.utime(folder_of(root) / LIVING, (0.0, 0.0))
-    assert not one.has_unheard(60.0)
-    other.set_fallback(is_known=False)
-    assert one.has_unheard(60.0)
+    assert not one.has_unheard("reddit", 60.0)
+    other.set_unheard("reddit", 0.0)
+    assert one.has_unheard("reddit", 60.0)
+
+
+def test_it_is_seen_for_as_long_as_it_says_and_for_its_sources(root: Path) -> None:
+    """Its calls may name a longer window than the settings. And where a limit is one of a day, what was sent
+    of another source is nothing to wait for.
+    """
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("reddit", 20.0)
+    other.set_unheard("news", 5.0)
+    other.set_over()
+    sent_at = time.time() - 10.0
+    os.utime(folder_of(root) / LIVING, (sent_at, sent_at))
+    assert one.has_unheard("reddit", 1.0)
+    assert not one.has_unheard("news", 1.0)
+    assert one.has_unheard("news", 60.0)
+    assert not one.has_unheard("options", 86_400.0)
+    other.set_clean()
+    other.set_unheard("options", 1.0)
+    assert not one.has_unheard("reddit", 60.0)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"news": "x"}', '{"\udcff": 1}'])
+def test_a_file_that_does_not_say_of_what_may_be_of_any_source(root: Path, text: str) -> None:
+    """An earlier version writes nothing, and so does a full disk."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("news", 1.0)
+    (folder_of(root) / LIVING).write_text(text, errors="surrogateescape")
+    assert one.has_unheard("reddit", 60.0)
+    assert not one.has_unheard("reddit", 0.0)
+
+
+def test_a_window_without_end_is_not_believed(root: Path) -> None:
+    """Nobody would begin again."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("reddit", 1e300)
+    assert one.has_unheard("reddit", 1.0)
+    grow_old(folder_of(root) / LIVING)
+    assert not one.has_unheard("reddit", 1.0)
+
+
+def test_on_a_full_disk_the_last_slot_is_still_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be the slot of before, and of other sources."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("news", 1.0)
+    monkeypatch.setattr(os, "pwrite", Mock(side_effect=OSError))
+    assert other.set_unheard("reddit", 0.0)
+    assert (folder_of(root) / LIVING).read_bytes() == b""
+    assert one.has_unheard("reddit", 60.0)
+
+
+def test_a_clock_that_was_set_back_shuts_nobody_out_for_longer(root: Path) -> None:
+    """It was sent by now at the latest, whatever the time was then."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    one.set_clean()
+    other.set_unheard("reddit", 0.0)
+    other.set_over()
+    file = folder_of(root) / LIVING
+    for looks in (lambda: one.has_unheard("reddit", 60.0), lambda: not one.is_alone(0.0)):
+        os.utime(file, (time.time() + 3600.0,) * 2)
+        assert looks()
+        assert file.stat().st_mtime <= time.time()
+    assert one.has_unheard("reddit", 60.0)
+    assert one.is_alone(0.0)
+
+
+def test_what_another_user_has_planted_stops_nobody(root: Path) -> None:
+    """The name of the folder can be worked out by anybody."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("reddit", 0.0)
+    assert one.has_unheard("reddit", 60.0)
+    folder_of(root).chmod(0o777)
+    assert not one.has_unheard("reddit", 60.0)
 
 
 def test_nobody_finds_a_file_that_is_just_being_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,14 +227,14 @@ def test_nobody_finds_a_file_that_is_just_being_made(root: Path, monkeypatch: py
     found: list[bool] = []
 
     def looked_at(file: int) -> None:
-        found.append(one.has_unheard(60.0) or (folder_of(root) / LIVING).exists())
+        found.append(one.has_unheard("reddit", 60.0) or (folder_of(root) / LIVING).exists())
         lock(file)
-        found.append(one.has_unheard(60.0))
+        found.append(one.has_unheard("reddit", 60.0))
 
     monkeypatch.setattr(marker_module, "_lock", looked_at)
     other.set_clean()
     assert found == [False, False]
-    assert not one.has_unheard(60.0)
+    assert not one.has_unheard("reddit", 60.0)
     assert [file.name for file in folder_of(root).iterdir()] == [LIVING]
 
 
@@ -264,7 +336,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     marker.set_clean()
     folder = folder_of(root)
     (root if is_root else folder).chmod(0o777)
-    marker.set_fallback(is_known=True)
+    marker.set_fallback()
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
@@ -309,7 +381,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     assert not marker.is_clean
-    assert marker.set_fallback(is_known=True)
+    assert marker.set_fallback()
     assert not marker.is_alone(0.0)
     marker.set_over()
     marker.remove()

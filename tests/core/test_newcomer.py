@@ -63,6 +63,19 @@ def test_it_is_waited_for_from_its_last_slot_on(clock: Clock) -> None:
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_it_is_waited_for_in_the_window_that_its_calls_name(clock: Clock) -> None:
+    """Sixteen were in a window of eight: only the window of the settings was waited for."""
+    world = World(clock, 2)
+    cut, other = world.fleet
+    cut.cut_off()
+    assert cut.limiter.check_rate_limit(limit=2, window_seconds=20.0)[0]
+    assert cut.take()
+    assert take_all(other, seconds=2 * OVER) == 0
+    clock.now += 20.0 - 2 * OVER
+    assert take_all(other, seconds=LEASE - 0.15) == 0
+    assert take_all(other, seconds=ABSENT_SECONDS + 0.15) == LIMIT.count
+
+
 def test_it_is_waited_for_no_longer_than_until_redis_knows(clock: Clock) -> None:
     """Most are back within a second: a window without a slot would be for nothing."""
     world, cut, other = begin(clock, 2)

@@ -16,8 +16,10 @@ class Disk:
     now: Callable[[], float]
     is_living: Callable[[str], bool]
     said: dict[str, tuple[str, float | None]] = field(default_factory=dict)
-    #: When each that goes on without Redis has last written that it is about to send.
+    #: When each that Redis has told no share has last written that it is about to send, and for how many
+    #: seconds that may be in a window of each source.
     sent_at: dict[str, float] = field(default_factory=dict)
+    unheard: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Marker:
@@ -28,10 +30,16 @@ class Marker:
 
     def set_clean(self) -> None:
         self._disk.said[self._member] = "clean", None
+        self._disk.unheard.pop(self._member, None)
 
-    def set_fallback(self, *, is_known: bool) -> bool:
-        self._disk.said[self._member] = "known" if is_known else "", None
+    def set_fallback(self) -> bool:
+        self._disk.said[self._member] = "known", None
+        return True
+
+    def set_unheard(self, source: str, seconds: float) -> bool:
+        self._disk.said[self._member] = "", None
         self._disk.sent_at[self._member] = self._disk.now()
+        self._disk.unheard.setdefault(self._member, {})[source] = seconds
         return True
 
     def set_over(self) -> None:
@@ -50,11 +58,12 @@ class Marker:
         quiet = [self._is_quiet(member, seconds) for member in self._disk.said if member != self._member]
         return all(quiet)
 
-    def has_unheard(self, seconds: float) -> bool:
-        others = [
-            member for member, (said, _) in self._disk.said.items() if not said and member != self._member
-        ]
-        return any(self._disk.now() - self._disk.sent_at[member] < seconds for member in others)
+    def has_unheard(self, source: str, seconds: float) -> bool:
+        return any(
+            self._disk.now() - self._disk.sent_at[member] < max(seconds, self._disk.unheard[member][source])
+            for member, (said, _) in self._disk.said.items()
+            if member != self._member and not said and source in self._disk.unheard[member]
+        )
 
     def _is_quiet(self, member: str, seconds: float) -> bool:
         said, over_at = self._disk.said[member]
