@@ -17,6 +17,9 @@ The file tells them what Redis cannot tell while it is away, or once the process
   process of an earlier version wrote it: then that may be any source. One that begins and reaches Redis
   (join.py) takes nothing of such a source until that has left the window.
 
+A disk that is full still takes a file, and its length. One that cannot say more is empty where its process is
+unknown, and has one byte (a hole) where Redis knows the process.
+
 Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
 made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away
 takes nothing.
@@ -25,10 +28,10 @@ takes nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 import time
 import weakref
@@ -49,7 +52,8 @@ KEPT_SECONDS = 25 * 3600.0
 #: times, with so many seconds in between.
 LOOKS, LOOK_SECONDS = 100, 0.01
 
-_CLEAN, _KNOWN, _OVER = b"clean", b"known", b" over"
+_TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108 -- only a folder of ours in there is believed
+_CLEAN, _KNOWN, _FULL, _OVER = b"clean", b"known", b"\0", b" over"
 
 
 @boundary("marker")
@@ -175,13 +179,7 @@ class Marker:
                 if self._held is None or os.fstat(self._held).st_nlink == 0:
                     self._make(text)
                 else:
-                    # The file is cut off after the write and not before it. So a marker that says "clean"
-                    # once more is not empty in between. The cut sets its time, whatever it said before.
-                    try:
-                        os.pwrite(self._held, text, 0)
-                        os.ftruncate(self._held, len(text))
-                    except OSError:
-                        os.ftruncate(self._held, 0)  # on a full disk: see the top of this file
+                    _put(self._held, text)
 
     def _make(self, text: bytes) -> None:
         """Make the file, which stays open and locked for as long as this process lives.
@@ -193,8 +191,7 @@ class Marker:
         held = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         self._release = weakref.finalize(self, os.close, held)
         _lock(held)
-        with contextlib.suppress(OSError):
-            os.write(held, text)  # on a full disk it is empty: then it says "unknown", and is there
+        _put(held, text)
         draft.rename(self._file)
         self._held = held
 
@@ -204,6 +201,17 @@ class Marker:
 
 
 def _nothing() -> None: ...
+
+
+def _put(file: int, text: bytes) -> None:
+    try:
+        os.pwrite(file, text, 0)
+    except OSError:
+        os.ftruncate(file, 0)
+        text = _FULL if text in (_CLEAN, _KNOWN) else b""
+    # The file is cut off after the write and not before it. So a marker that says "clean" once more is not
+    # empty in between. The cut sets its time, whatever it said before.
+    os.ftruncate(file, len(text))
 
 
 def _is_quiet(file: Path, seconds: float) -> bool:
@@ -226,7 +234,7 @@ def _is_unheard(file: Path, source: str, seconds: float) -> bool:
         text, age = file.read_bytes(), _age(file)
     except FileNotFoundError:
         return False
-    if text.startswith((_CLEAN, _KNOWN)):
+    if text.startswith((_CLEAN, _KNOWN, _FULL)):
         return False
     try:
         said = read_json(text.removesuffix(_OVER), dict[str, float])
@@ -267,13 +275,23 @@ def _is_left(file: int) -> bool:
 
 
 def _end(file: Path) -> None:
-    text = file.read_bytes()
-    with contextlib.suppress(OSError):
-        file.write_bytes(text.removesuffix(_OVER) + _OVER)
+    with contextlib.suppress(OSError), file.open("r+b", buffering=0) as ended:
+        # What it says stays there, also where the disk is full.
+        ended.seek(0, os.SEEK_END)
+        ended.write(_OVER)
 
 
+@functools.cache
 def _root() -> Path:
-    return Path(tempfile.gettempdir()) / f"tbcache-{os.geteuid()}"
+    """The folder of all fleets of this user.
+
+    It is in the first of the system's temporary folders to which he may write. Python takes another one
+    where that is full, in which nobody would see those who began before.
+    """
+    named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    folders = [Path(folder).absolute() for folder in (*named, *_TEMPORARY) if folder]
+    folder = next((one for one in folders if os.access(one, os.W_OK | os.X_OK)), folders[0])
+    return folder / f"tbcache-{os.geteuid()}"
 
 
 def pid_of(member: str) -> int | None:

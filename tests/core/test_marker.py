@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -26,6 +29,21 @@ from tests.server import Server, wait_until
 
 OURS = f"machine-{os.getpid()}.aaaa"
 LIVING = f"machine-{os.getppid()}.bbbb"
+
+
+#: Each test has a folder of its own in its place.
+ROOT = marker_module._root.__wrapped__
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """This process can make a file, and can write nothing into any."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -195,6 +213,30 @@ def test_on_a_full_disk_the_last_slot_is_still_seen(root: Path, monkeypatch: pyt
     assert one.has_unheard("reddit", 60.0)
 
 
+@pytest.mark.parametrize("say", [Marker.set_clean, Marker.set_fallback])
+def test_on_a_full_disk_who_redis_knows_holds_up_nobody(
+    root: Path, monkeypatch: pytest.MonkeyPatch, say: Callable[[Marker], object]
+) -> None:
+    """Where a limit is one of a day, whoever began after it would get nothing for that day."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.set_unheard("reddit", 0.0)
+    monkeypatch.setattr(os, "pwrite", Mock(side_effect=OSError))
+    say(other)
+    assert not one.has_unheard("reddit", 60.0)
+    assert not other.is_clean
+    assert not one.is_alone(0.0)
+
+
+def test_a_full_disk_moves_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who began before it was full are seen where they are. Python takes another folder then."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with full_disk():
+        assert ROOT().parent == tmp_path
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    assert ROOT().parent == Path("/tmp")  # noqa: S108 -- the system's
+
+
 def test_a_clock_that_was_set_back_shuts_nobody_out_for_longer(root: Path) -> None:
     """It was sent by now at the latest, whatever the time was then."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
@@ -318,15 +360,16 @@ def test_a_process_id_that_is_used_again_is_another_process(
 
 
 def test_where_nothing_can_be_written_a_killed_process_is_company(
-    root: Path, leave_behind: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    root: Path, leave_behind: Callable[..., str]
 ) -> None:
-    """On a full disk nobody can say when it was found."""
-    leave_behind()
+    """On a full disk nobody can say when it was found. What it has said stays."""
+    killed = Marker("fleet", leave_behind())
     one = Marker("fleet", OURS)
     one.set_clean()
-    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError))
-    assert not one.is_alone(0.0)
-    assert not one.is_alone(0.0)
+    with full_disk():
+        assert not one.is_alone(0.0)
+        assert not one.is_alone(0.0)
+    assert killed.is_clean
 
 
 @pytest.mark.parametrize("is_root", [True, False])
