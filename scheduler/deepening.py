@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tbcache.fleet.warm_set import request_of
 from tbcache.io import now, run
@@ -106,10 +105,7 @@ class Deepening:
         asks = dict(self._monitor.popularity.most(source.name, MOST_ASKED))
         requests = self._requests(source, asks)
         entries = [self._store.keys.entry(request.key) for request in requests]
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        for entry in entries:
-            pipe.get(entry)
-        found = self._store.execute(pipe)
+        found = self._store.execute(*(("GET", entry) for entry in entries))
         (cleared,) = run(read_logs(self._store, [self._store.keys.clears(source.name)])).values()
         for request, entry in zip(requests, found, strict=True):
             if cleared.fresh_until(request.key, entry):

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from tbcache.admission import PlanDelay
 from tbcache.fleet.cadence import Due, Freshness, due_of
@@ -26,7 +25,7 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.clear import read_logs
 from tbcache.store.envelope import HEAD_BYTES, is_credible
 from tbcache.store.state import read_states
-from tbcache.store.wire import MICROS, to_time
+from tbcache.store.wire import read_time, to_time
 
 from .leader import LEASE_MS, TICK_SECONDS
 
@@ -148,16 +147,13 @@ class Prewarm:
     def _look(self, source: Source, requests: Sequence[FetchRequest]) -> tuple[int, list[Freshness]]:
         """The server's time (us), and the state of each answer."""
         keys = self._store.keys
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        pipe.time()
-        for request in requests:
-            pipe.getrange(keys.entry(request.key), 0, HEAD_BYTES - 1)
-            pipe.hmget(keys.lease(request.key), "retry_at", "since")
-        (seconds, micros), *found = self._store.execute(pipe)
+        heads = (("GETRANGE", keys.entry(one.key), 0, HEAD_BYTES - 1) for one in requests)
+        leases = (("HMGET", keys.lease(one.key), "retry_at", "since") for one in requests)
+        time, *found = self._store.execute(("TIME",), *heads, *leases)
         # The logs are read after the entries, so that a clear in between is not missed.
         (cleared,) = run(read_logs(self._store, [keys.clears(source.name)])).values()
-        now_us, seen = seconds * MICROS + micros, []
-        for request, head, lease in zip(requests, found[::2], found[1::2], strict=True):
+        now_us, seen, many = read_time(time), list[Freshness](), len(requests)
+        for request, head, lease in zip(requests, found[:many], found[many:], strict=True):
             # Under a key of another type there is no lease.
             retry_at, since = lease if isinstance(lease, list) else (None, None)
             is_old = cleared.hides(request.key, _stamp(since))

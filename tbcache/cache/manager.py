@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
-
-import redis
+from typing import Any, TypeVar
 
 from tbcache.cache.core import Cache
 from tbcache.cache.key import check_key
@@ -17,7 +16,7 @@ from tbcache.io.singleton import singleton
 from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
 from tbcache.store import Store, Unavailable, get_store
 from tbcache.store.memory import MISSING, Memory
-from tbcache.store.server import ask_facts
+from tbcache.store.server import facts_of
 
 T = TypeVar("T")
 
@@ -171,45 +170,32 @@ class CacheManager:
 
     def status(self) -> CacheStatus:
         """Where the cache stands."""
-        found, kept = self._look(), self.memory.stats
+        ping_ms = keys = info = None
+        with suppress(Unavailable):
+            run(self.core.put_right())
+            (info,) = self.store.execute(("INFO",))
+            keys = self.store.call("DBSIZE")
+            started = time.perf_counter()
+            self.store.call("PING")
+            ping_ms = round((time.perf_counter() - started) * 1000, 3)
+        facts, kept = facts_of(info), self.memory.stats
         return CacheStatus(
-            is_available=found.ping_ms is not None,
+            is_available=ping_ms is not None,
             address=self.store.address,
+            ping_ms=ping_ms,
+            keys=keys,
+            memory_bytes=facts.memory_bytes,
+            server_version=facts.version,
             hits=self.core.hits,
             misses=self.core.misses,
             fallback_entries=kept.fallback,
             local_entries=kept.entries,
             local_bytes=kept.bytes,
-            **found._asdict(),
         )
 
     def close(self) -> None:
         """End the memory and sweeps in the background. The store is not ours to close."""
         self.core.close()
-
-    def _look(self) -> _Stats:
-        try:
-            run(self.core.put_right())
-            with self.store.guard():
-                return _read_stats(self.store.client)
-        except Unavailable:
-            return _Stats(None, None, None, None)
-
-
-class _Stats(NamedTuple):
-    ping_ms: float | None
-    keys: int | None
-    memory_bytes: int | None
-    server_version: str | None
-
-
-def _read_stats(client: redis.Redis) -> _Stats:
-    facts = ask_facts(client)
-    keys = client.dbsize()
-    started = time.perf_counter()
-    client.ping()
-    ping_ms = (time.perf_counter() - started) * 1000
-    return _Stats(round(ping_ms, 3), keys, facts.memory_bytes, facts.version)
 
 
 class _Stopped(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tbcache.fetch.hour import HourWriter
 from tbcache.io.background import BackgroundThread
@@ -27,6 +27,7 @@ from tbcache.repository.writer import Writer
 from tbcache.settings import get_settings, get_sources
 from tbcache.settings.database import database_url
 from tbcache.store import Refused, Store, Unavailable, get_store
+from tbcache.store.reply import pairs
 
 if TYPE_CHECKING:
     from tbcache.repository.repository import SentimentRepository
@@ -103,8 +104,7 @@ class Outbox:
         while entries := self._read(key, start):
             done = self._write(entries)
             if done:
-                with self._store.guard():
-                    self._store.client.xdel(key, *done)
+                self._store.call("XDEL", key, *done)
             written += len(done)
             # An answer that was refused and could not be put aside stays; those after it are written.
             start = f"({entries[-1][0].decode()}"
@@ -151,9 +151,8 @@ class Outbox:
             return True
 
     def _read(self, key: str, start: str) -> list[Entry]:
-        with self._store.guard():
-            entries: Any = self._store.client.xrange(key, min=start, count=BATCH)
-        return [(entry, fields.get(b"answer", b"")) for entry, fields in entries]
+        entries = self._store.call("XRANGE", key, start, "+", "COUNT", BATCH)
+        return [(entry, dict(pairs(fields)).get(b"answer", b"")) for entry, fields in entries]
 
 
 @singleton

@@ -9,7 +9,6 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -60,12 +59,11 @@ class Audit:
         """
         log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count)
         line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
-        with self._store.guard():
-            pipe: Any = self._store.client.pipeline(transaction=False)
-            pipe.rpush(key, msgspec.json.encode(line))
-            pipe.ltrim(key, -MOST_LINES, -1)
-            pipe.expire(key, int(KEPT.total_seconds()))
-            pipe.execute()
+        self._store.change(
+            ("RPUSH", key, msgspec.json.encode(line)),
+            ("LTRIM", key, -MOST_LINES, -1),
+            ("EXPIRE", key, int(KEPT.total_seconds())),
+        )
 
     def read(self, most: int, before: datetime | None = None, after: str | None = None) -> list[AuditLine]:
         """The last ``most`` lines of the last 30 days, the last first, of those ``before`` a moment, and

@@ -58,7 +58,7 @@ from tbcache.queue import (
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
-from tbcache.store.server import ask_facts
+from tbcache.store.server import facts_of
 from tbcache.store.start import await_server, require
 
 DAY_HOURS = 24
@@ -152,8 +152,7 @@ class Fleet:
         """How the server may lose what it holds, as far as this user may know; none while it is away."""
         try:
             self.require()
-            with self._store.guard():
-                return list(losses(ask_facts(self._store.client)))
+            return list(losses(facts_of(*self._store.execute(("INFO",)))))
         except (RedisUnreachable, ConfigurationError):
             return []
 

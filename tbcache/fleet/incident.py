@@ -219,11 +219,11 @@ class Incidents:
         Raises:
           Unavailable: it is again, or refuses the key.
         """
-        with self._store.guard():
-            pipe = self._store.client.pipeline(transaction=False)
-            pipe.hset(self._store.keys.incidents, one.id, msgspec.json.encode(one))
-            pipe.expire(self._store.keys.incidents, _KEY_KEPT)
-            pipe.execute()
+        key = self._store.keys.incidents
+        self._store.change(
+            ("HSET", key, one.id, msgspec.json.encode(one)),
+            ("EXPIRE", key, int(_KEY_KEPT.total_seconds())),
+        )
 
 
 def stale(known: Iterable[Incident], now: datetime) -> list[str]:

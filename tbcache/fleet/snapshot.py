@@ -21,9 +21,10 @@ from tbcache.store import Store
 from tbcache.store.clear import read_logs
 from tbcache.store.envelope import is_credible
 from tbcache.store.refusal import Refusal
+from tbcache.store.reply import pairs
 from tbcache.store.server import ServerFacts, facts_of
 from tbcache.store.state import FIELDS, SourceState, state_of
-from tbcache.store.wire import MICROS, day_of, midnight_of, to_micros, to_time
+from tbcache.store.wire import day_of, midnight_of, read_time, to_micros, to_time
 
 #: So many slots of a source are shown, at most: the last ones.
 MOST_SLOTS = 600
@@ -81,24 +82,25 @@ def read_snapshot(store: Store, goes_by: Agreed, refused: dict[str, Refusal], *,
     keys, today = store.keys, store.clock.today
     sources = goes_by.sources.values()
     asked = [(source, listed(source, goes_by) if is_whole else []) for source in sources]
-    pipe: Any = store.client.pipeline(transaction=False)
-    pipe.time()
-    pipe.info()
-    # Nobody listens to that channel. It shows whether we have the right to the one that all use.
-    pipe.publish(keys.rights, "")
-    pipe.get(keys.schedule("resting"))
+    asks = list[tuple[str | int, ...]]()
     for source, requests in asked:
-        pipe.hmget(keys.state(source.name), *FIELDS)
-        pipe.hmget(keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}")
+        asks.append(("HMGET", keys.state(source.name), *FIELDS))
+        asks.append(("HMGET", keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}"))
         if is_whole:
-            pipe.zrange(keys.slots(source.name), -MOST_SLOTS, -1, withscores=True)
-        for request in requests:
-            pipe.get(keys.entry(request.key))
-    (seconds, micros), info, subscribed, resting, *found = store.execute(pipe)
+            asks.append(("ZRANGE", keys.slots(source.name), -MOST_SLOTS, -1, "WITHSCORES"))
+        asks += [("GET", keys.entry(request.key)) for request in requests]
+    time, info, subscribed, resting, *found = store.execute(
+        ("TIME",),
+        ("INFO",),
+        # Nobody listens to that channel. It shows whether we have the right to the one that all use.
+        ("PUBLISH", keys.rights, ""),
+        ("GET", keys.schedule("resting")),
+        *asks,
+    )
     # They are read after the entries, so that what was cleared in between is seen.
     cleared_of = [keys.clears(source.name) for source in sources] if is_whole else []
     logs = run(read_logs(store, cleared_of))
-    now_us = seconds * MICROS + micros
+    now_us = read_time(time)
     denied = tuple(_denied(info, subscribed, keys.notices))
     at, rest = to_time(now_us), read_resting(resting)
     snapshot = Snapshot(at, facts_of(info), denied, {}, {}, {}, {}, refused, {}, {}, rest)
@@ -141,7 +143,7 @@ def _bill(found: Any) -> tuple[int | None, datetime | None]:
 
 def _stamps(found: Any) -> tuple[int, ...]:
     """The stamps of slots (us); none of a key of another type."""
-    return tuple(int(score) for _, score in found) if isinstance(found, list) else ()
+    return tuple(int(float(score)) for _, score in pairs(found))
 
 
 def _denied(info: Any, subscribed: Any, channel: str) -> Iterator[str]:

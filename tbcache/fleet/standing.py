@@ -24,6 +24,7 @@ from tbcache.settings import get_declared, source_names
 from tbcache.store import Refused, Store
 from tbcache.store.name import Names
 from tbcache.store.order import ORDERS, RESUME, give_order, set_bound
+from tbcache.store.reply import pairs
 from tbcache.store.said import TAKEN_BACK, Ordered, Said, read_said
 from tbcache.store.wire import MICROS, read_limits
 
@@ -109,15 +110,9 @@ class Standing:
 
     def _read_all(self) -> Mapping[Thing, Said]:
         keys, names = self._store.keys, sorted(self._names())
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        pipe.hgetall(keys.weights)
-        for name in names:
-            pipe.hmget(keys.state(name), ["order", "bound"])
-        weights, *states = self._store.execute(pipe)
-        found = {
-            Thing("weight", caller.decode(errors="replace")): text
-            for caller, text in (weights.items() if isinstance(weights, dict) else ())
-        }
+        asks = (("HMGET", keys.state(name), "order", "bound") for name in names)
+        weights, *states = self._store.execute(("HGETALL", keys.weights), *asks)
+        found = {Thing("weight", caller.decode(errors="replace")): text for caller, text in pairs(weights)}
         for name, state in zip(names, states, strict=True):
             if isinstance(state, list):
                 found |= {Thing("order", name): state[0], Thing("bound", name): state[1]}

@@ -17,6 +17,6 @@ def sure(store: Store, found: T) -> T:
     """
     if not store.is_available:
         # Says why, unless it is time to ask again.
-        with store.guard():
-            raise Unavailable(store.address, "it went away")
+        store.check()
+        raise Unavailable(store.address, "it went away")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tbcache.fleet.answer import Kept, kept
 from tbcache.io import run
@@ -28,12 +27,9 @@ def read_queued(store: Store, requests: Sequence[FetchRequest]) -> dict[str, str
     Raises:
       Unavailable: Redis is away.
     """
-    pipe: Any = store.client.pipeline(transaction=False)
-    for request in requests:
-        pipe.hget(store.keys.queue(request.source, "pending"), request.key)
-    found = store.execute(pipe)
-    pairs = zip(requests, found, strict=True)
-    return {one.source: job.decode(errors="replace") for one, job in pairs if isinstance(job, bytes)}
+    asks = (("HGET", store.keys.queue(one.source, "pending"), one.key) for one in requests)
+    found = zip(requests, store.execute(*asks), strict=True)
+    return {one.source: job.decode(errors="replace") for one, job in found if isinstance(job, bytes)}
 
 
 def read_answers(store: Store, requests: Sequence[FetchRequest]) -> list[Kept]:
@@ -43,10 +39,7 @@ def read_answers(store: Store, requests: Sequence[FetchRequest]) -> list[Kept]:
       Unavailable: Redis is away.
     """
     keys = store.keys
-    pipe: Any = store.client.pipeline(transaction=False)
-    for request in requests:
-        pipe.get(keys.entry(request.key))
-    entries = store.execute(pipe)
+    entries = store.execute(*(("GET", keys.entry(request.key)) for request in requests))
     logs = run(read_logs(store, [keys.clears(request.source) for request in requests]))
     return [
         kept(request, entry, logs[keys.clears(request.source)].fresh_until(request.key, entry))

@@ -72,8 +72,4 @@ class WarmSets:
         return WarmBound(symbols, dollars, costs.__getitem__)
 
     def _entries(self, requests: Sequence[FetchRequest]) -> list[Any]:
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        for request in requests:
-            pipe.get(self._store.keys.entry(request.key))
-        found: list[Any] = self._store.execute(pipe)
-        return found
+        return self._store.execute(*(("GET", self._store.keys.entry(one.key)) for one in requests))

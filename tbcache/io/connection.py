@@ -57,10 +57,17 @@ class Connection:
         self._socket.settimeout(patience)
         return answer
 
-    def ask_all(self, packed: bytes, count: int) -> list[Any]:
-        """The answers to ``count`` commands that are sent together, each as :meth:`ask` gives it."""
+    def send(self, packed: bytes) -> None:
+        """Send commands, whose answers are to be read before anything else is asked."""
         try:
             self._send(packed)
+        except BaseException:
+            self.close()
+            raise
+
+    def answers(self, count: int) -> list[Any]:
+        """The answers to ``count`` commands that were sent, each as :meth:`ask` gives it."""
+        try:
             answers = [self._answer() for _ in range(count)]
             self._check_end()
         except BaseException:

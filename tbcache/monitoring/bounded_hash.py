@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from tbcache.io.fork import renew_in_child
 from tbcache.store import Store
+from tbcache.store.reply import pairs
 
 K = TypeVar("K", bound=Hashable)
 
@@ -64,21 +65,17 @@ def add_counts(
     Raises:
       Unavailable: Redis is away.
     """
-    pipe: Any = store.client.pipeline(transaction=False)
-    pipe.hlen(key)
-    pipe.hmget(key, list(counts))
-    size, known = store.execute(pipe)
+    size, known = store.execute(("HLEN", key), ("HMGET", key, *counts))
     if not isinstance(known, list):
         return
-    left = most - size
+    left, fields = most - size, list[tuple[str, int]]()
     for (field, count), there in zip(counts.items(), known, strict=True):
         left -= there is None
         if there is not None or left >= 0:
-            pipe.hincrby(key, field, count)
+            fields.append((field, count))
         elif stand_in is not None:
-            pipe.hincrby(key, stand_in(field), count)
-    pipe.expire(key, kept_seconds)
-    store.execute(pipe)
+            fields.append((stand_in(field), count))
+    store.execute(*(("HINCRBY", key, *one) for one in fields), ("EXPIRE", key, kept_seconds))
 
 
 def read_counts(store: Store, *keys: str) -> list[dict[Any, Any]]:
@@ -87,7 +84,4 @@ def read_counts(store: Store, *keys: str) -> list[dict[Any, Any]]:
     Raises:
       Unavailable: Redis is away.
     """
-    pipe: Any = store.client.pipeline(transaction=False)
-    for key in keys:
-        pipe.hgetall(key)
-    return [found if isinstance(found, dict) else {} for found in store.execute(pipe)]
+    return [dict(pairs(found)) for found in store.execute(*(("HGETALL", key) for key in keys))]

@@ -5,7 +5,6 @@ is killed does not: the next of its name finds it there, and says so. One that s
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -37,7 +36,6 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 def add_departure(
-    pipe: Any,
     store: Store,
     name: str,
     last: Heartbeat,
@@ -45,14 +43,20 @@ def add_departure(
     is_lost: bool = False,
     back_at: datetime | None = None,
 ) -> None:
-    """Have ``pipe`` write that the process leaves which has beaten ``last``, or that it ``is_lost``, or was
-    until ``back_at``."""
+    """Write that the process leaves which has beaten ``last``, or that it ``is_lost``, or was until
+    ``back_at``.
+
+    Raises:
+      Unavailable: Redis is away.
+    """
     if last.role != PASSING:
         at, key = last.beat_at if is_lost else utc_now(), store.keys.gone
         line = Departure(at, last.started_at, name, last.role, last.version, is_lost, back_at)
-        pipe.rpush(key, msgspec.json.encode(line))
-        pipe.ltrim(key, -MOST, -1)
-        pipe.expire(key, KEPT)
+        store.change(
+            ("RPUSH", key, msgspec.json.encode(line)),
+            ("LTRIM", key, -MOST, -1),
+            ("EXPIRE", key, int(KEPT.total_seconds())),
+        )
 
 
 def read_departures(store: Store, most: int = MOST) -> list[Departure]:

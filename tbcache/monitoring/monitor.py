@@ -34,6 +34,7 @@ from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.mark import Marks
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER
+from tbcache.store.reply import pairs
 from tbcache.store.state import Failing, read_failing
 from tbcache.store.total import DayTotals
 from tbcache.store.wire import MICROS, day_of
@@ -260,12 +261,10 @@ class UsageMonitor:
 
     def _stored(self, source: str, day: datetime) -> Counter[tuple[str, str]]:
         figures: Counter[tuple[str, str]] = Counter()
-        try:
-            with self._store.guard():
-                stored = self._store.client.hgetall(self._store.keys.usage(source, day))
-        except Unavailable:
-            stored = {}
-        for name, value in stored.items():
+        stored = None
+        with contextlib.suppress(Unavailable):
+            stored = self._store.call("HGETALL", self._store.keys.usage(source, day))
+        for name, value in pairs(stored):
             worker, _, metric = printable(name).partition(":")
             count = whole_number(value)
             if metric and count is not None:

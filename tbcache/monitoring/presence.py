@@ -115,26 +115,27 @@ class Presence:
     def _tell(self, heartbeat: Heartbeat) -> None:
         keys, at = self._store.keys, time.monotonic()
         is_due, is_first = self._is_new(heartbeat, at), self._written[0] is None
-        with self._store.guard():
-            pipe = self._store.client.pipeline(transaction=False)
+        beat: list[tuple[str | bytes | int, ...]] = [
+            ("HSET", keys.workers, self.name, msgspec.json.encode(heartbeat)),
+            ("EXPIRE", keys.workers, int(MISSED_SECONDS)),
+            ("PEXPIRE", keys.layout, TTL_MS),
+        ]
+        answers = self._store.execute(
             # Redis may have lost what it holds, or another layout may have come.
-            pipe.hsetnx(keys.layout, "layout", LAYOUT)
-            pipe.hsetnx(keys.layout, "version", __version__)
+            ("HSETNX", keys.layout, "layout", LAYOUT),
+            ("HSETNX", keys.layout, "version", __version__),
             # Who stands there before our first beat is another process of our name.
-            (pipe.hget if is_first else pipe.hexists)(keys.workers, self.name)
-            if is_due:
-                pipe.hset(keys.workers, self.name, msgspec.json.encode(heartbeat))
-                pipe.expire(keys.workers, int(MISSED_SECONDS))
-                pipe.pexpire(keys.layout, TTL_MS)
-            pipe.hget(keys.layout, "layout")
-            *answers, layout = pipe.execute(raise_on_error=False)
-            listed = answers[2]
-            # This comes first: a damaged list of workers must not hide that another layout has come.
-            if layout != str(LAYOUT).encode():
-                self._store.breaker.greet_again()
-            for answer in (*answers, layout):
-                if isinstance(answer, Exception):
-                    raise answer
+            ("HGET" if is_first else "HEXISTS", keys.workers, self.name),
+            *(beat if is_due else ()),
+            ("HGET", keys.layout, "layout"),
+        )
+        listed, layout = answers[2], answers[-1]
+        # This comes first: a damaged list of workers must not hide that another layout has come.
+        if layout != str(LAYOUT).encode():
+            self._store.breaker.greet_again()
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._store.refused(answer)
         if is_due:
             if is_first:
                 self._report_lost(_read(listed), heartbeat)
@@ -150,10 +151,7 @@ class Presence:
         if last is None or last.started_at == heartbeat.started_at:
             return
         log.warning("fleet.lost", who=self.name, role=last.role, last_beat=last.beat_at.isoformat())
-        with self._store.guard():
-            pipe = self._store.client.pipeline(transaction=False)
-            add_departure(pipe, self._store, self.name, last, is_lost=True)
-            pipe.execute()
+        add_departure(self._store, self.name, last, is_lost=True)
 
     def _report_stall(self, heartbeat: Heartbeat, at: float) -> None:
         """Say of this process that it was not heard of though Redis was there: it stood still, or had no
@@ -165,10 +163,7 @@ class Presence:
         if last is None or unheard < ALIVE_SECONDS or was_away:
             return
         log.warning("fleet.stood_still", who=self.name, seconds=round(unheard))
-        with self._store.guard():
-            pipe = self._store.client.pipeline(transaction=False)
-            add_departure(pipe, self._store, self.name, last, is_lost=True, back_at=heartbeat.beat_at)
-            pipe.execute()
+        add_departure(self._store, self.name, last, is_lost=True, back_at=heartbeat.beat_at)
 
     def _is_new(self, heartbeat: Heartbeat, at: float) -> bool:
         written, written_at = self._written
@@ -215,12 +210,9 @@ class Presence:
         self._beater.stop()
         self._membership.stop()
         last, _ = self._written
-        with self._store.guard():
-            pipe = self._store.client.pipeline(transaction=False)
-            pipe.hdel(self._store.keys.workers, self.name)
-            if last is not None:
-                add_departure(pipe, self._store, self.name, last)
-            pipe.execute()
+        self._store.call("HDEL", self._store.keys.workers, self.name)
+        if last is not None:
+            add_departure(self._store, self.name, last)
         self._written = None, -math.inf
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from tbcache.settings.profile import Profile, read_profile
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
 from tbcache.store.refusal import Refusal, read_refusals
+from tbcache.store.reply import pairs
 
 #: For how long a process that is heard of no more stays on the list.
 LISTED_SECONDS = 3600.0
@@ -78,25 +79,20 @@ def read_workers(store: Store) -> list[WorkerStatus]:
       Unavailable: Redis is away.
     """
     found, forgotten = [], []
-    with store.guard():
-        heartbeats = store.client.hgetall(store.keys.workers)
+    heartbeats = pairs(store.call("HGETALL", store.keys.workers))
     now, absence = utc_now(), store.breaker.absence
-    for name, data in heartbeats.items():
+    for name, data in heartbeats:
         status = _status(printable(name), data, now, absence)
         if status is None or status.age > _kept_seconds(status.role):
             forgotten.append(name)
         elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
             # A heartbeat further ahead is not shown, but kept: our clock may be the wrong one.
             found.append(status)
-    _forget(store, forgotten)
+    if forgotten:
+        # A user without the right to remove them still sees the others.
+        with contextlib.suppress(Unavailable):
+            store.call("HDEL", store.keys.workers, *forgotten)
     return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
-
-
-def _forget(store: Store, names: Sequence[bytes | str]) -> None:
-    # A user without the right to remove them still sees the others.
-    with contextlib.suppress(Unavailable), store.guard():
-        if names:
-            store.client.hdel(store.keys.workers, *names)
 
 
 def _kept_seconds(role: str) -> float:

@@ -195,8 +195,7 @@ class PacingBroker(Broker):
 
     def flush(self, queue_name: str) -> None:
         """Forget every message of a queue, the dead ones too."""
-        with self.store.guard():
-            self.store.client.unlink(*queue_keys(self.store.keys, queue_name))
+        self.store.call("UNLINK", *queue_keys(self.store.keys, queue_name))
 
     def flush_all(self) -> None:
         for queue_name in self.queues:

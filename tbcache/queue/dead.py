@@ -25,6 +25,7 @@ from tbcache.queue.wants import Wants
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
+from tbcache.store.reply import pairs
 from tbcache.store.wire import to_micros, to_time
 
 #: So many letters are read, queued or forgotten in one call.
@@ -198,16 +199,13 @@ class DeadLetters:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
         for ids in _chunks(self._ids(queue, where, after)):
-            with self._store.guard():
-                pipe: Any = self._store.client.pipeline(transaction=False)
-                pipe.zmscore(keys[0], ids)
-                for part in keys[1:]:
-                    pipe.hmget(part, ids)
-                stamps, reasons, texts = pipe.execute()
+            stamps, reasons, texts = self._store.change(
+                ("ZMSCORE", keys[0], *ids), *(("HMGET", part, *ids) for part in keys[1:])
+            )
             for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
                 if stamp is None:
                     continue
-                letter = DeadLetter(queue, _text(job_id), to_time(stamp), _text(reason), _text(text))
+                letter = DeadLetter(queue, _text(job_id), to_time(float(stamp)), _text(reason), _text(text))
                 if where.matches(letter):
                     yield letter
 
@@ -218,11 +216,8 @@ class DeadLetters:
             return list(reversed(self._store.call("ZRANGE", key, "-inf", _until(where), "BYSCORE")))
         # Those of one moment are in the order of their ids.
         last = after.died_us, after.job_id.encode()
-        with self._store.guard():
-            found: Any = self._store.client.zrange(
-                key, after.died_us, "-inf", desc=True, byscore=True, withscores=True
-            )
-        return [job_id for job_id, stamp in found if (int(stamp), job_id) < last]
+        found = self._store.call("ZRANGE", key, after.died_us, "-inf", "BYSCORE", "REV", "WITHSCORES")
+        return [job_id for job_id, stamp in pairs(found) if (int(float(stamp)), job_id) < last]
 
 
 def _chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:

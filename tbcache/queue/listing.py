@@ -220,10 +220,8 @@ class Listing:
                 yield self._job(job_id, stand, known, prospect)
 
     def _fields(self, ids: list[str]) -> list[_Fields]:
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        for part in ("jobs", "lanes", "tries"):
-            pipe.hmget(self._key(part), ids)
-        return [_Fields(*each) for each in zip(*self._store.execute(pipe), strict=True)]
+        asks = (("HMGET", self._key(part), *ids) for part in ("jobs", "lanes", "tries"))
+        return [_Fields(*each) for each in zip(*self._store.execute(*asks), strict=True)]
 
     def _job(self, job_id: str, stand: Stand, known: _Fields, prospect: Prospect) -> ListedJob:
         summary = _summary(known)

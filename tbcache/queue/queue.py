@@ -38,6 +38,7 @@ from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import fresh_until, is_credible, value_of
+from tbcache.store.reply import pairs
 from tbcache.store.wire import MICROS, pack_limits, to_micros, to_time
 
 #: In place of an outcome that cannot be read.
@@ -184,12 +185,10 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         keys = self._store.keys
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        for part in ("interactive", "prewarm", "delayed", "claims", "dead", "suspects"):
-            pipe.zcard(keys.queue(queue, part))
+        parts = ("interactive", "prewarm", "delayed", "claims", "dead", "suspects")
+        found = self._store.execute(*(("ZCARD", keys.queue(queue, part)) for part in parts))
         # A key of another type counts as empty.
-        counts = [whole_number(count) or 0 for count in self._store.execute(pipe)]
-        return QueueDepth(queue, *counts)
+        return QueueDepth(queue, *(whole_number(count) or 0 for count in found))
 
     def backlog(self, source: Source, seconds: float) -> BacklogReply:
         """What waits in the queue of ``source``, and how much of it may go within so many seconds.
@@ -211,15 +210,14 @@ class Queue:
           RedisUnreachable: there is no queue without Redis.
         """
         dead, reasons = (self._store.keys.queue(queue, part) for part in ("dead", "reasons"))
-        with self._store.guard():
-            died: Any = self._store.client.zrange(
-                dead, since.timestamp() * MICROS, "+inf", byscore=True, withscores=True
-            )
-            if not died:
-                return None
-            reason: Any = self._store.client.hget(reasons, died[-1][0])
-        words = printable(reason or b"nobody knows why")
-        return Deaths(queue, len(died), to_time(died[0][1]), words)
+        died = pairs(
+            self._store.call("ZRANGE", dead, since.timestamp() * MICROS, "+inf", "BYSCORE", "WITHSCORES")
+        )
+        if not died:
+            return None
+        (last, _), (_, first_at) = died[-1], died[0]
+        words = printable(self._store.call("HGET", reasons, last) or b"nobody knows why")
+        return Deaths(queue, len(died), to_time(float(first_at)), words)
 
     @property
     def dead(self) -> DeadLetters:

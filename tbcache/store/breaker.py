@@ -10,7 +10,6 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 import redis
@@ -80,14 +79,13 @@ class Breaker:
         *,
         is_configured: bool,
         greet: Callable[[], None],
-        guard: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """``greet`` asks the server whether it is back, and may be used: it raises Unavailable, or
-        ConfigurationError where it is another kind of server. ``guard`` goes around what others do then.
+        ConfigurationError where it is another kind of server.
         """
         self._address = address if is_configured else ""
         self._timeout, self._is_configured = timeout, is_configured
-        self._greet, self._guard = greet, guard
+        self._greet = greet
         self._first: list[Callable[[], None]] = []
         self._then: list[Callable[[], None]] = []
         self._repairs: list[Repair] = []
@@ -261,7 +259,7 @@ class Breaker:
     def _call_back(self, callbacks: Iterable[Callable[[], None]]) -> None:
         for callback in callbacks:
             # A refusal that is about one key must not keep everything else from coming back.
-            with contextlib.suppress(Refused), self._guard():
+            with contextlib.suppress(Refused):
                 callback()
 
 

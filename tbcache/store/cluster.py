@@ -10,17 +10,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
-from redis.client import Pipeline, PubSub
+from redis.client import PubSub
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as HASH_SLOTS
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
 
 from tbcache.models.error import ConfigurationError
-from tbcache.store.node import Node
+from tbcache.store.node import Node, Sent
 from tbcache.store.script import Argument
 
 T = TypeVar("T")
@@ -29,21 +29,12 @@ AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 MOST_REDIRECTIONS = 4
 
-_SUMMED = ("used_memory", "connected_clients", "total_commands_processed")
-
-
-def _sum_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first node's, with the memory and the clients of all."""
-    sums = {name: sum(info[name] for info in infos) for name in _SUMMED if name in infos[0]}
-    return {**infos[0], **sums}
-
-
-#: Commands of the pooled client that are for every node, and what is made of the answers.
-_OF_ALL: dict[str, Callable[[list[Any]], Any]] = {"PING": all, "DBSIZE": sum, "INFO": _sum_info}
+#: Commands for every node, and what is made of their answers.
+_OF_ALL: dict[str, Callable[[list[Any]], Any]] = {"PING": all, "DBSIZE": sum, "INFO": b"\r\n".join}
 #: Commands whose keys may lie in several hash slots: their answers are added up.
-_OF_EACH_KEY = {"UNLINK", "DEL", "EXISTS"}
+_OF_EACH_KEY = ("UNLINK", "DEL", "EXISTS")
 #: Commands for any node.
-_OF_ANY = {"TIME"}
+_OF_ANY = ("TIME",)
 
 
 def hash_slot(key: Argument) -> int:
@@ -67,8 +58,6 @@ class Cluster:
         self._table: list[Node | None] = []
         parts = urlsplit(url)
         self._seed = self._node(parts.hostname or "", parts.port or 6379)
-        self._client = ClusterClient(self)
-        self.client: redis.Redis = self._client
 
     @property
     def endpoint(self) -> None:
@@ -76,18 +65,25 @@ class Cluster:
 
     def call(self, *command: Argument) -> Any:
         """One command; see :meth:`Node.call`."""
-        return self.follow(
-            lambda node, asking: node.call(*command, asking=asking), self.node_of(_key(command))
-        )
+        if command[0] not in (*_OF_ALL, *_OF_EACH_KEY, *_OF_ANY):
+            return self._call(command, self.node_of(_key(command)))
+        (answer,) = self.pipeline(command)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent to all nodes concerned at once; see :meth:`Node.pipeline`."""
-        return self._client.send([(tuple(command), {}) for command in commands])
+        parts = [part for position, command in enumerate(commands) for part in self._split(position, command)]
+        answers: list[list[Any]] = [[] for _ in commands]
+        for part, answer in self._exchange(parts):
+            answers[part.position].append(answer)
+        return [_merge(command[0], found) for command, found in zip(commands, answers, strict=True)]
 
     def block(self, seconds: float, *command: str) -> Any:
         """A command that waits for an element of a list; see :meth:`Node.block`."""
         return self.follow(
-            lambda node, asking: node.block(seconds, *command, asking=asking), self.node_of(_key(command))
+            lambda node, asking: node.block(seconds, *command, asking=asking), self.node_of(command[1])
         )
 
     def subscribe(self, channel: str) -> PubSub:
@@ -230,59 +226,20 @@ class Cluster:
             node = self._nodes.setdefault((host, port), Node(_at(self._url, host, port), self._timeout))
         return node
 
+    def _call(self, command: Sequence[Argument], node: Node, asking: bool = False) -> Any:
+        return self.follow(lambda node, asking: node.call(*command, asking=asking), node, asking)
 
-class ClusterClient(redis.Redis):
-    """The commands of redis-py over a cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(connection_pool=cluster._seed.client.connection_pool)
-        self._cluster = cluster
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        answer = self.send([(args, options)])[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def pipeline(self, transaction: bool = False, shard_hint: str | None = None) -> ClusterPipeline:
-        if transaction:
-            raise TypeError("there is no transaction over the nodes of a cluster; a script is one")
-        return ClusterPipeline(self)
-
-    def scan_iter(self, *args: Any, **options: Any) -> Iterator[Any]:
-        """Every key of every node."""
-        for node in self._cluster.primaries():
-            yield from node.client.scan_iter(*args, **options)
-
-    def send(self, commands: Sequence[_Command]) -> list[Any]:
-        """An answer or a redis.ResponseError for each: one round trip, to all nodes concerned at once.
-
-        A command without a key goes where the one before it went.
-        """
-        parts: list[_Part] = []
-        for position, (args, options) in enumerate(commands):
-            parts += self._split(position, args, options, parts[-1].node if parts else None)
-        answers: list[list[Any]] = [[] for _ in commands]
-        for part, answer in self._exchange(parts):
-            answers[part.position].append(answer)
-        return [_merge(args[0], found) for (args, _), found in zip(commands, answers, strict=True)]
-
-    def _split(
-        self, position: int, args: tuple[Any, ...], options: dict[str, Any], before: Node | None
-    ) -> list[_Part]:
-        name, cluster = str(args[0]).upper(), self._cluster
+    def _split(self, position: int, command: Sequence[Argument]) -> list[_Part]:
+        name, *arguments = command
         if name in _OF_ALL:
-            return [_Part(position, node, args, options) for node in cluster.primaries()]
+            return [_Part(position, node, command) for node in self.primaries()]
         if name in _OF_EACH_KEY:
-            by_slot: dict[int, list[Any]] = {}
-            for key in args[1:]:
+            by_slot: dict[int, list[Argument]] = {}
+            for key in arguments:
                 by_slot.setdefault(hash_slot(key), []).append(key)
-            return [
-                _Part(position, cluster.node_of(keys[0]), (name, *keys), options) for keys in by_slot.values()
-            ]
-        if name in _OF_ANY:
-            return [_Part(position, before or cluster.primaries()[0], args, options)]
-        return [_Part(position, cluster.node_of(_key(args)), args, options)]
+            return [_Part(position, self.node_of(keys[0]), (name, *keys)) for keys in by_slot.values()]
+        node = self.primaries()[0] if name in _OF_ANY else self.node_of(_key(command))
+        return [_Part(position, node, command)]
 
     def _exchange(self, parts: Sequence[_Part]) -> Iterator[tuple[_Part, Any]]:
         by_node: dict[Node, list[_Part]] = {}
@@ -294,58 +251,26 @@ class ClusterClient(redis.Redis):
             yield part, self._redirected(part, answer) if isinstance(answer, AskError) else answer
 
     def _send_all(self, by_node: dict[Node, list[_Part]]) -> dict[Node, list[Any]]:
-        taken: list[tuple[Node, Any]] = []
+        sent: dict[Node, Sent] = {}
         found: dict[Node, list[Any]] = {}
         try:
             for node, parts in by_node.items():
-                connection: Any = node.client.connection_pool.get_connection()
-                taken.append((node, connection))
-                connection.send_packed_command(connection.pack_commands([part.args for part in parts]))
-            for node, connection in taken:
-                found[node] = [self._read(connection, part) for part in by_node[node]]
+                sent[node] = node.send(*(part.command for part in parts))
+            for node in by_node:
+                found[node] = node.read(sent[node])
         except BaseException as error:
             error.add_note(node.name)
             # Answers may still come: nobody must read them as his own.
-            for _, connection in taken:
-                connection.disconnect()
+            for one in sent.keys() - found.keys():
+                sent[one].connection.close()
             raise
-        finally:
-            for node, connection in taken:
-                node.client.connection_pool.release(connection)
         return found
 
-    def _read(self, connection: Any, part: _Part) -> Any:
-        try:
-            return cast(Any, self).parse_response(connection, part.args[0], **part.options)
-        except redis.ResponseError as error:
-            return error
-
     def _redirected(self, part: _Part, error: AskError) -> Any:
-        node, asking = self._cluster.redirect(part.node, error)
         try:
-            return self._cluster.follow(
-                lambda node, asking: node.ask(*part.args, options=part.options, asking=asking), node, asking
-            )
+            return self._call(part.command, *self.redirect(part.node, error))
         except redis.ResponseError as other:
             return other
-
-
-class ClusterPipeline(Pipeline):
-    """Commands for :meth:`ClusterClient.send`. Nothing is atomic."""
-
-    def __init__(self, client: ClusterClient) -> None:
-        super().__init__(client.connection_pool, client.response_callbacks, False, None)
-        self._client = client
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands, self.command_stack = self.command_stack, []
-        answers = self._client.send(commands)
-        if raise_on_error:
-            cast(Any, self).raise_first_error(commands, answers)
-        return answers
-
-
-_Command = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class _Part(NamedTuple):
@@ -353,23 +278,18 @@ class _Part(NamedTuple):
 
     position: int
     node: Node
-    args: tuple[Any, ...]
-    options: dict[str, Any]
+    command: Sequence[Argument]
 
 
-def _key(command: Sequence[Any]) -> Any:
+def _key(command: Sequence[Argument]) -> Argument:
     """The first key of a command; scripts have it after the digest and the number of keys."""
-    name = str(command[0]).upper()
-    if name == "SCAN":
-        raise TypeError("SCAN sees one node of a cluster; scan_iter() sees all")
-    return command[3 if name in ("EVALSHA", "EVAL") else 1]
+    return command[3 if command[0] in ("EVALSHA", "EVAL") else 1]
 
 
 def _merge(name: Any, answers: list[Any]) -> Any:
     problem = next((answer for answer in answers if isinstance(answer, Exception)), None)
     if problem is not None:
         return problem
-    name = str(name).upper()
     if name in _OF_ALL:
         return _OF_ALL[name](answers)
     return sum(answers) if name in _OF_EACH_KEY else answers[0]

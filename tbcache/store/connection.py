@@ -68,7 +68,6 @@ class Store:
             settings.redis_timeout,
             is_configured=self.is_shared,
             greet=self._greet,
-            guard=self.guard,
         )
         #: The server's time.
         self.clock = ServerClock(self._ask_time, settings.redis_timeout, is_cluster=settings.redis_cluster)
@@ -95,11 +94,6 @@ class Store:
     def is_shared(self) -> bool:
         """False where no address is configured: this process has nobody to share with."""
         return bool(self._url)
-
-    @property
-    def client(self) -> redis.Redis:
-        """The pooled client, for commands inside :meth:`guard`, and for pipelines of :meth:`execute`."""
-        return self._server.client
 
     def beside(self, kind: Callable[[Store], T]) -> T:
         """The one ``kind(store)`` of this store, made when it is first asked for."""
@@ -151,19 +145,6 @@ class Store:
             answers = await world().pipeline(self._server, commands) if commands else []
         except AWAY as error:
             raise self._failed(error) from None
-        return self._of_calls(answers)
-
-    def execute(self, pipe: Any) -> list[Any]:
-        """:meth:`pipeline`, for threads, of a pipeline of :attr:`client`."""
-        with self.guard():
-            return self._of_calls(pipe.execute(raise_on_error=False))
-
-    def _of_calls(self, answers: list[Any]) -> list[Any]:
-        """The answers, where each error among them is about its call alone.
-
-        Raises:
-          Unavailable: one is not.
-        """
         for answer in answers:
             if isinstance(answer, AskError):
                 raise in_cluster(self.address)
@@ -187,10 +168,13 @@ class Store:
           Unavailable: the server is away.
         """
         await self.ready()
-        for node in self._primaries():
-            cursor = b""
+        with self._failing():
+            nodes = self._server.primaries()
+        for node in nodes:
+            cursor: Argument = 0
             while cursor != b"0":
-                cursor, page = await self._scan(node, ("SCAN", cursor or 0, "MATCH", match, "COUNT", count))
+                with self._failing():
+                    cursor, page = await world().call(node, ("SCAN", cursor, "MATCH", match, "COUNT", count))
                 yield page
 
     async def ready(self) -> None:
@@ -210,6 +194,22 @@ class Store:
         """:meth:`command`, for threads."""
         return run(self.command(*command))
 
+    def execute(self, *commands: Sequence[Argument]) -> list[Any]:
+        """:meth:`pipeline`, for threads."""
+        return run(self.pipeline(*commands))
+
+    def change(self, *commands: Sequence[Argument]) -> list[Any]:
+        """:meth:`execute`, where none of them may be refused.
+
+        Raises:
+          Unavailable: the server is away. Refused: it refuses one; the others are carried out all the same.
+        """
+        answers = self.execute(*commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self.refused(answer)
+        return answers
+
     def refused(self, answer: Exception) -> Unavailable:
         """What to raise for an error in place of an answer, as :meth:`pipeline` gives it."""
         return self._failed(answer)
@@ -225,19 +225,6 @@ class Store:
         except AWAY as error:
             raise self._failed(error, script, _source(packed[1])) from None
 
-    def _primaries(self) -> list[Node]:
-        try:
-            return self._server.primaries()
-        except AWAY as error:
-            raise self._failed(error) from None
-
-    async def _scan(self, node: Node, command: Sequence[Argument]) -> tuple[bytes, list[bytes]]:
-        try:
-            cursor, page = await world().call(node, command)
-        except AWAY as error:
-            raise self._failed(error) from None
-        return cursor, page
-
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         """Take an element off the first of some lists that has one, which is named; None after ``seconds``
         without one, and where the connection is lost. In a cluster they lie in one hash slot.
@@ -245,21 +232,10 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        found = self._block(seconds, "BLPOP", *keys)
-        return None if found is None else found[0].decode()
-
-    async def _first_elements(self, keys: list[str]) -> list[Any]:
-        """The first element of each list; None, or an error that is about that key alone, for none."""
-        return await self.pipeline(*(("LINDEX", key, 0) for key in keys))
-
-    def _subscribe_to_wakes(self) -> PubSub:
-        with self.guard():
-            return self._server.subscribe(self.keys.wakes)
-
-    def _block(self, seconds: float, *command: str) -> Any:
-        with self.guard():
+        self.check()
+        with self._failing():
             try:
-                return self._server.block(seconds, *command)
+                found = self._server.block(seconds, "BLPOP", *keys)
             except redis.ResponseError as error:
                 # The server has ceased to be the one for this list: the caller asks again.
                 if str(error).startswith("UNBLOCKED"):
@@ -269,28 +245,21 @@ class Store:
                 # A connection that was lost maybe seconds ago says nothing of the server now; what is asked
                 # next does.
                 return None
+        return None if found is None else found[0].decode()
+
+    async def _first_elements(self, keys: list[str]) -> list[Any]:
+        """The first element of each list; None, or an error that is about that key alone, for none."""
+        return await self.pipeline(*(("LINDEX", key, 0) for key in keys))
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Turn what a server raises that does not answer into :class:`Unavailable`, and remember it.
-
-        Raises:
-          Unavailable: the server is away, or was a moment ago. Refused: it refuses this command only.
-        """
-        self.check()
+    def _failing(self) -> Iterator[None]:
+        """Turn what a server raises that does not answer into :class:`Unavailable`, and remember it."""
         try:
             yield
-        except Unavailable:
-            raise
         except AskError:
             raise in_cluster(self.address) from None
         except AWAY as error:
             raise self._failed(error) from None
-        except Exception:
-            # Closed under a call of another thread, redis-py stumbles over what is gone.
-            if self.breaker.is_closed:
-                raise Unavailable(self.address, "closed") from None
-            raise
 
     def check(self) -> None:
         """Whether a call would be sent now.
@@ -325,7 +294,7 @@ class Store:
             # Another task may have found the server away while this one waited.
             self.breaker.check()
             try:
-                server_time = await agree(self._say, self.keys)
+                server_time = await agree(self.say, self.keys)
             except OtherLayout as error:
                 self.breaker.has_other_layout = True
                 raise self.breaker.open(error) from None
@@ -337,7 +306,12 @@ class Store:
         if not self.clock.is_known and not self.settings.redis_cluster:
             await self.clock.learn(*server_time, source="")
 
-    async def _say(self, *command: Argument) -> Any:
+    async def say(self, *command: Argument) -> Any:
+        """The answer of the server to one command, whether it may be used or not.
+
+        Raises:
+          redis.RedisError, OSError: there is none; which of them says why.
+        """
         return await world().call(self._server, command)
 
     def _failed(
@@ -360,7 +334,8 @@ class Store:
 
     def _greet(self) -> None:
         """Ask whether the server is back, and may be used."""
-        with self.guard():
+        self.check()
+        with self._failing():
             self._server.check()
         run(self._agree())
         self.probe()
@@ -390,8 +365,14 @@ class Store:
         Raises:
           Unavailable: the server is away.
         """
-        with self.guard():
+        self.check()
+        with self._failing():
             return self._server.subscribe(channel or self.keys.notices)
+
+    def connection(self, **options: Any) -> Any:
+        """A new connection of redis-py's to the server, which is none of a cluster: see
+        :meth:`Node.connection`."""
+        return cast(Node, self._server).connection(**options)
 
     def close(self) -> None:
         """Close every connection; every call after that raises Unavailable."""
@@ -411,7 +392,7 @@ class Store:
             if self.settings.redis_cluster
             else Node(url, timeout, watched_by(self.settings))
         )
-        self._waiter = Waiter(self._first_elements, self._subscribe_to_wakes, timeout)
+        self._waiter = Waiter(self._first_elements, lambda: self.subscribe(self.keys.wakes), timeout)
 
 
 @singleton

@@ -91,19 +91,19 @@ def is_bug(error: Exception) -> bool:
     return isinstance(error, redis.ResponseError) and _OF_SCRIPT_ALONE.search(words(error)) is not None
 
 
-def is_about_database(error: Exception) -> bool:
+def is_about_database(error: BaseException) -> bool:
     """True when the server has no database of the number that is set."""
     return _OF_DATABASE.search(str(error)) is not None
 
 
-def is_refusal(error: Exception) -> bool:
+def is_refusal(error: BaseException) -> bool:
     """True when the server is there, and does not do what it was asked."""
     return isinstance(error, redis.ResponseError | BusyLoadingError)
 
 
 def is_passing(error: Exception) -> bool:
     """True when the server is there and will answer by itself: it is frozen, loading, or being promoted."""
-    cause = _cause(error)
+    cause = cause_of(error)
     if isinstance(cause, redis.TimeoutError | TimeoutError):
         return not _is_unconnected(cause)
     if isinstance(cause, BusyLoadingError):
@@ -142,7 +142,7 @@ def words(error: BaseException) -> str:
     return f"{code} {text}" if code and code != "ERR" and not text.startswith(code) else text
 
 
-def _cause(error: BaseException) -> BaseException:
+def cause_of(error: BaseException) -> BaseException:
     """Why there was no connection, where that is all that ``error`` says."""
     return error.__cause__ if isinstance(error, Unsent) and error.__cause__ is not None else error
 
@@ -154,7 +154,7 @@ def _is_unconnected(error: BaseException) -> bool:
 
 
 def _problem(error: BaseException) -> str:
-    error = _cause(error)
+    error = cause_of(error)
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return UNCONNECTED if _is_unconnected(error) else LATE
     text = _OF_CONNECTION.sub("", words(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class Marks:
         last = minute_of(now_us)
         # A minute that lies ahead was written while the server's clock was wrong.
         numbers = {
-            at: text for name, text in _items(kept) if (at := whole_number(name)) is not None and at <= last
+            at: text for name, text in kept.items() if (at := whole_number(name)) is not None and at <= last
         }
         self._texts = dict(sorted(numbers.items()))
         self._minutes = list(self._texts)
@@ -141,10 +141,10 @@ def less(later: Counter[str], sooner: Counter[str]) -> Counter[str]:
     return Counter({metric: more for metric, n in sums if (more := n - sooner[metric]) > 0})
 
 
-def sum_over_workers(stored: Any) -> Counter[str]:
-    """The sums over all workers of a day's figures; none of a key of another type."""
+def sum_over_workers(stored: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
+    """The sums over all workers of a day's figures."""
     total: Counter[str] = Counter()
-    for name, value in _items(stored):
+    for name, value in stored:
         metric, count = printable(name).partition(":")[2], whole_number(value)
         if metric and count is not None:
             total[metric] += count
@@ -153,7 +153,3 @@ def sum_over_workers(stored: Any) -> Counter[str]:
 
 def _counts(figures: Counter[str]) -> Counter[str]:
     return Counter({name: count for name, count in figures.items() if not name.startswith(GAUGE)})
-
-
-def _items(stored: Any) -> list[tuple[bytes, bytes]]:
-    return list(stored.items()) if isinstance(stored, dict) else []

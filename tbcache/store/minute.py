@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tbcache.io import run
 from tbcache.store.connection import Store
 from tbcache.store.key import Keys
 from tbcache.store.mark import DAY_MINUTES, Marks, less, minute_of, read_mark, sum_over_workers
-from tbcache.store.reply import flag
+from tbcache.store.reply import flag, pairs
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, to_time
 
@@ -83,8 +83,7 @@ class Minutes:
         now_us = run(self._store.clock.now_us(source))
         minute = minute_of(now_us)
         wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
-        with self._store.guard():
-            found: Any = self._store.client.hmget(self._store.keys.minutes(source), list(map(str, wanted)))
+        found = self._store.call("HMGET", self._store.keys.minutes(source), *wanted)
         kept = {at: text for at, text in zip(wanted, found, strict=True) if text is not None}
         if not kept:
             # Whoever counts stores the minute: without one nothing has been counted.
@@ -102,13 +101,10 @@ class Minutes:
         """
         now_us = run(self._store.clock.now_us(source))
         keys, today = self._store.keys, minute_of(now_us) // DAY_MINUTES
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        pipe.hgetall(keys.minutes(source))
-        for back in (0, 1):
-            pipe.hgetall(keys.usage(source, to_time(now_us) - timedelta(days=back)))
-        kept, *days = self._store.execute(pipe)
-        totals = {today - back: sum_over_workers(day) for back, day in enumerate(days)}
-        return Marks(now_us, kept, totals)
+        names = [keys.usage(source, to_time(now_us) - timedelta(days=back)) for back in (0, 1)]
+        kept, *days = self._store.execute(*(("HGETALL", name) for name in (keys.minutes(source), *names)))
+        totals = {today - back: sum_over_workers(pairs(day)) for back, day in enumerate(days)}
+        return Marks(now_us, dict(pairs(kept)), totals)
 
     def _totals(self, source: str, now_us: float, texts: Iterable[bytes]) -> dict[int, Counter[str]]:
         """The sums of today, and of yesterday where one of the minutes is of it."""
@@ -118,9 +114,8 @@ class Minutes:
 
     def _total(self, source: str, moment_us: float) -> Counter[str]:
         """The sums over all workers of the day that ``moment_us`` lies in."""
-        with self._store.guard():
-            stored: Any = self._store.client.hgetall(self._store.keys.usage(source, to_time(moment_us)))
-        return sum_over_workers(stored)
+        key = self._store.keys.usage(source, to_time(moment_us))
+        return sum_over_workers(pairs(self._store.call("HGETALL", key)))
 
 
 def _since(text: bytes, totals: Mapping[int, Counter[str]], today: int) -> Counter[str]:

@@ -9,7 +9,7 @@ more than a few dozen.
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tbcache.io import run
 from tbcache.settings import is_name
@@ -109,8 +109,7 @@ class Names:
 
     def _read(self) -> list[str]:
         try:
-            with self._store.guard():
-                found: Any = self._store.client.zrange(self._key, 0, MOST_NAMES)
+            found = self._store.call("ZRANGE", self._key, 0, MOST_NAMES)
         except Unavailable:
             return []
         return [name for name in (name.decode(errors="replace") for name in found) if is_name(name)]

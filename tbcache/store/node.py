@@ -1,12 +1,12 @@
-"""One server: its pooled clients, and connections of our own for the hot path."""
+"""One server, and the connections to it: redis-py opens them, and asks for none of our commands."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
 import hiredis
@@ -29,6 +29,14 @@ IDLE_SECONDS = 60.0
 _ASKING = hiredis.pack_command(("ASKING",))
 
 
+class Sent(NamedTuple):
+    """So many commands that were sent over a connection of that generation."""
+
+    connection: Connection
+    generation: int
+    size: int
+
+
 @boundary("node")
 class Node:
     """The server at ``url``. Nothing waits longer than ``timeout`` for it, and nothing is tried twice.
@@ -42,7 +50,7 @@ class Node:
         self.host = parts.hostname or ""
         self.name = f"{self.host}:{parts.port}"
         self._url, self._watched, self.timeout = url, watched, timeout
-        self.client = self._client(timeout)
+        self._pool: Any = self._client().connection_pool
         self._idle: deque[tuple[Connection, float]] = deque()
         #: Those over which an answer is waited for that may take long.
         self._blocked: set[Connection] = set()
@@ -61,29 +69,43 @@ class Node:
         Raises:
           Unsent: there is none. redis.ResponseError: the server refuses the login.
         """
-        pool = self.client.connection_pool
-        connection = pool.connection_class(**pool.connection_kwargs)
-        _connect(connection)
+        connection = self.connection()
+        try:
+            connection.connect()
+        except redis.ResponseError:
+            raise
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            raise Unsent(str(error)) from error
         return connection
 
+    def connection(self, **options: Any) -> Any:
+        """A new connection of redis-py's, which is not opened yet, with ``options`` of its own."""
+        return self._pool.connection_class(**{**self._pool.connection_kwargs, **options})
+
     def call(self, *command: Argument, asking: bool = False) -> Any:
-        """Call one command straight over a connection, at half of what the client's own path costs."""
+        """The answer to one command, at half of what redis-py's own path costs."""
         packed = hiredis.pack_command(cast(Any, command))
         generation, connection = self.generation, self._checkout()
-        answer = connection.ask_all(_ASKING + packed, 2)[1] if asking else connection.ask(packed)
-        return self._answered(answer, connection, generation)
+        if asking:
+            connection.ask(_ASKING)
+        return self._answered(connection.ask(packed), connection, generation)
 
     def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """Several commands, sent together: their answers, or a redis.ResponseError in place of one."""
+        return self.read(self.send(*commands))
+
+    def send(self, *commands: Sequence[Argument]) -> Sent:
+        """Send several commands together. :meth:`read` gives their answers, or the connection is closed."""
         packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
         generation, connection = self.generation, self._checkout()
-        answers = connection.ask_all(packed, len(commands))
-        self._checkin(connection, generation)
-        return answers
+        connection.send(packed)
+        return Sent(connection, generation, len(commands))
 
-    def ask(self, *command: Argument, options: Mapping[str, Any], asking: bool = False) -> Any:
-        """One command the client's way; ``options`` are those of redis-py."""
-        return _ask(self.client, command, options, asking)
+    def read(self, sent: Sent) -> list[Any]:
+        """The answers to commands that were sent."""
+        answers = sent.connection.answers(sent.size)
+        self._checkin(sent.connection, sent.generation)
+        return answers
 
     def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
         """A command that waits ``seconds`` at most for an element of a list, None when none came."""
@@ -104,8 +126,7 @@ class Node:
 
     def subscribe(self, channel: str) -> PubSub:
         """A connection on which the messages of ``channel`` come."""
-        # The pool is the subscriber's own, so that nobody else disconnects it.
-        client: Any = self._client(self.timeout)
+        client: Any = self._client()
         messages: PubSub = client.pubsub(ignore_subscribe_messages=True)
         messages.subscribe(channel)
         return messages
@@ -117,7 +138,6 @@ class Node:
     def disconnect(self) -> None:
         self.generation += 1
         self._close_idle()
-        self.client.connection_pool.disconnect()
 
     def close(self) -> None:
         self._is_closed = True
@@ -125,14 +145,12 @@ class Node:
         for connection in tuple(self._blocked):
             connection.close()
 
-    def _client(self, timeout: float) -> redis.Redis:
+    def _client(self) -> redis.Redis:
         options: dict[str, Any] = {
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
+            "socket_timeout": self.timeout,
+            "socket_connect_timeout": self.timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            # The pool's own limit is no word of the server, and must not count as one.
-            "max_connections": 2**31,
         }
         if not self._url.startswith("rediss:"):
             # Over TLS 1.3 a server sends tickets after the handshake. Where nothing is asked at once,
@@ -184,25 +202,3 @@ class Node:
         with suppress(IndexError):  # Another thread has taken the last one.
             while self._idle:
                 self._idle.pop()[0].close()
-
-
-def _connect(connection: Any) -> None:
-    """
-    Raises:
-      Unsent: there is no connection. redis.ResponseError: the server refuses the login.
-    """
-    try:
-        connection.connect()
-    except redis.ResponseError:
-        raise
-    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-        raise Unsent(str(error)) from error
-
-
-def _ask(client: redis.Redis, command: tuple[Argument, ...], options: Mapping[str, Any], asking: bool) -> Any:
-    if not asking:
-        return cast(Any, client).execute_command(*command, **options)
-    pipe: Any = client.pipeline(transaction=False)
-    pipe.execute_command("ASKING")
-    pipe.execute_command(*command, **options)
-    return pipe.execute()[1]

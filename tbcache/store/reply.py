@@ -53,6 +53,12 @@ def one_of(*kinds: type[R]) -> Reply[R]:
     return Reply(read, {tag_of(kind): kind for kind in kinds})
 
 
+def pairs(answer: Any) -> list[tuple[Any, Any]]:
+    """What stands beside each other in a command's answer: fields and values, members and scores. Nothing of
+    an error in its place."""
+    return list(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else []
+
+
 #: Scripts that answer with one value, or with none that anybody reads.
 flag: Reply[bool] = Reply(lambda answer: bool(int(answer)), {})
 number: Reply[int] = Reply(int, {})

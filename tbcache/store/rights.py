@@ -7,7 +7,7 @@ by itself, on a key of its own that is a STRING: what is for another type does n
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis.exceptions import NoPermissionError
 
@@ -82,10 +82,7 @@ def missing_rights(store: Store) -> tuple[str, ...]:
     tried = [(command, command, *_with(key, rest)) for command, rest in _OF_KEY.items()]
     if not store.settings.redis_cluster:
         tried += [("|".join(words[:2]) if words[0] == "client" else words[0], *words) for words in _OF_NODE]
-    pipe: Any = store.client.pipeline(transaction=False)
-    for _, command, *arguments in tried:
-        pipe.execute_command(command.upper(), *arguments)
-    answers = store.execute(pipe)
+    answers = store.execute(*((command.upper(), *arguments) for _, command, *arguments in tried))
     return tuple(
         name
         for (name, *_), answer in zip(tried, answers, strict=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoPermissionError
-
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.store.reply import record
 from tbcache.store.script import Key, Script
@@ -61,22 +59,16 @@ class ServerFacts:
     most_memory_bytes: int | None = None
 
 
-def ask_facts(client: Any) -> ServerFacts:
-    """What the server of ``client`` tells.
-
-    Raises:
-      redis.RedisError: it does not answer.
-    """
-    try:
-        return facts_of(client.info())
-    except NoPermissionError:
+def facts_of(answer: Any) -> ServerFacts:
+    """The facts in an answer to INFO, of one node or of several; an error in its place tells none."""
+    if not isinstance(answer, bytes):
         return ServerFacts()
-
-
-def facts_of(info: Any) -> ServerFacts:
-    """The facts in an answer to INFO; an error in its place tells none."""
-    if not isinstance(info, dict):
-        return ServerFacts()
+    info: dict[str, Any] = {}
+    for line in answer.decode(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        # Of the nodes of a cluster the first tells, and all have memory and clients.
+        is_sum = name in ("used_memory", "connected_clients") and name in info
+        info[name] = int(info[name]) + int(value) if is_sum else info.get(name, value)
     name, field = ("Valkey", "valkey_version") if "valkey_version" in info else ("Redis", "redis_version")
     return ServerFacts(
         version=printable(f"{name} {info[field]}", 40) if field in info else None,

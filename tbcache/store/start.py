@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 from redis.exceptions import AskError
 
+from tbcache.io import run
 from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.store.breaker import Unavailable
 from tbcache.store.connection import Store
 from tbcache.store.fault import (
     AWAY,
     REFUSED_LOGIN,
+    cause_of,
     in_cluster,
     is_about_database,
     is_passing,
@@ -37,22 +39,23 @@ def require(store: Store) -> None:
     if not store.is_shared:
         raise RedisUnreachable("", "no REDIS_URL is set")
     try:
-        store.client.ping()
-    except REFUSED_LOGIN as error:
-        raise ConfigurationError(
-            f"Redis at {store.address} refuses the login ({error}); "
-            "check REDIS_PASSWORD or the password in REDIS_URL"
-        ) from None
+        run(store.say("PING"))
     except AskError:
         raise in_cluster(store.address) from None
-    except AWAY as error:
+    except AWAY as raised:
+        error = cause_of(raised)
+        if isinstance(error, REFUSED_LOGIN):
+            raise ConfigurationError(
+                f"Redis at {store.address} refuses the login ({error}); "
+                "check REDIS_PASSWORD or the password in REDIS_URL"
+            ) from None
         if is_about_database(error):
             raise ConfigurationError(
                 f"Redis at {store.address} refuses the database ({error}); "
                 "check REDIS_DB or the number in REDIS_URL"
             ) from None
         raise RedisUnreachable(
-            store.address, reason_of(error), is_refusal=is_refusal(error), is_passing=is_passing(error)
+            store.address, reason_of(raised), is_refusal=is_refusal(error), is_passing=is_passing(raised)
         ) from None
     _require_layout(store)
     store.probe()

@@ -12,7 +12,7 @@ from tbcache.models import Limit
 from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.order import Bound, Order, read_bound, read_order
-from tbcache.store.wire import MICROS, read_limits, to_time
+from tbcache.store.wire import read_limits, read_time, to_time
 
 FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "bound", "lease")
 #: The upstream's words, and ours behind them.
@@ -56,12 +56,9 @@ def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
       Unavailable: the server is away.
     """
     names = list(sources)
-    pipe: Any = store.client.pipeline(transaction=False)
-    pipe.time()
-    for name in names:
-        pipe.hmget(store.keys.state(name), *FIELDS)
-    (seconds, micros), *states = store.execute(pipe)
-    now = to_time(seconds * MICROS + micros)
+    asks = (("HMGET", store.keys.state(name), *FIELDS) for name in names)
+    time, *states = store.execute(("TIME",), *asks)
+    now = to_time(read_time(time))
     return {name: state_of(found, now) for name, found in zip(names, states, strict=True)}
 
 

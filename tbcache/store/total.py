@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.store.breaker import Refused
 from tbcache.store.connection import Store
-from tbcache.store.reply import flag
+from tbcache.store.reply import flag, pairs
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import midnight_of
 
@@ -50,17 +50,14 @@ class DayTotals:
         """
         keys, today = self._store.keys, self._store.clock.day
         carried = [source for source in sources if self._carry(source, today)]
-        pipe: Any = self._store.client.pipeline(transaction=False)
-        for source in carried:
-            pipe.hgetall(keys.totals(source))
-            pipe.hgetall(keys.usage(source, midnight_of(today - 1)))
-            pipe.hgetall(keys.usage(source, midnight_of(today)))
-        found = iter(self._store.execute(pipe))
+        days = midnight_of(today - 1), midnight_of(today)
+        names = [(keys.totals(one), *(keys.usage(one, day) for day in days)) for one in carried]
+        found = iter(self._store.execute(*(("HGETALL", name) for of_source in names for name in of_source)))
         answers = {source: [next(found) for _ in range(3)] for source in carried}
         return {
-            source: self._sum(source, today, *read)
+            source: self._sum(source, today, *map(pairs, read))
             for source, read in answers.items()
-            if all(isinstance(one, dict) for one in read)
+            if all(isinstance(one, list) for one in read)
         }
 
     def _carry(self, source: str, today: int) -> bool:
@@ -80,7 +77,8 @@ class DayTotals:
             self._carried[source] = today
         return True
 
-    def _sum(self, source: str, today: int, totals: Any, *days: Any) -> Counter[str]:
+    def _sum(self, source: str, today: int, carried: Any, *days: Any) -> Counter[str]:
+        totals = dict(carried)
         last = whole_number(totals.pop(_DAY, None))
         if last is None:
             # Redis has lost them: with the next look they begin anew, with this day.
@@ -91,6 +89,6 @@ class DayTotals:
             total[printable(name)] += whole_number(value) or 0
         for day, stored in zip((today - 1, today), days, strict=True):
             # Meanwhile another may have carried one.
-            for name, value in stored.items() if day > last else ():
+            for name, value in stored if day > last else ():
                 total[printable(name).partition(":")[2]] += whole_number(value) or 0
         return total

@@ -77,8 +77,7 @@ class Tracking:
 
     def _round(self) -> float:
         """Follow the server for as long as one connection lasts; the seconds until the next."""
-        pool = self._store.client.connection_pool
-        self._connection = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+        self._connection = self._store.connection(protocol=3)
         try:
             self._track()
             self._pause = FIRST_PAUSE_SECONDS

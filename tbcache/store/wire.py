@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tbcache.models import Limit
 from tbcache.models.untrusted import LAST
@@ -41,6 +41,12 @@ def read_seen(reply: bytes) -> Seen:
 
 def to_micros(seconds: float) -> int:
     return round(seconds * MICROS)
+
+
+def read_time(answer: Any) -> int:
+    """The moment (us since the Unix epoch) that an answer to TIME tells."""
+    seconds, micros = map(int, answer)
+    return seconds * MICROS + micros
 
 
 def to_time(stamp_us: float) -> datetime:

@@ -57,7 +57,8 @@ def test_readyz_follows_redis(
     private_server.kill()
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert "connection refused" in answer.json()["error"]
+    assert "Redis is not reachable" in answer.json()["error"]
+    wait_until(lambda: "connection refused" in client.get("/readyz").json()["error"])
     private_server.start()
     wait_until(lambda: client.get("/readyz").status_code == 200)
 

@@ -30,8 +30,9 @@ from tbcache.settings import Settings
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.cluster import HASH_SLOTS, hash_slot
 from tbcache.store.memory import Memory
+from tbcache.store.server import facts_of
 from tbcache.store.start import require
-from tbcache.store.wire import Seen
+from tbcache.store.wire import Seen, read_time
 from tests.blocking import Admission, core, peek_list
 from tests.core.conftest import TWITTER, Kept, Upstream, ask
 from tests.server import ClusterServer, Server, sending, sent_here, wait_until
@@ -82,31 +83,23 @@ def test_everything_of_a_source_lies_in_one_hash_slot(
     assert {hash_slot(name) for name in found} == {hash_slot(source)}
 
 
-def test_the_commands_of_the_client_reach_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
-    """Keys of one command, and of one pipeline, may lie anywhere."""
+def test_the_commands_of_one_ask_reach_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
+    """Keys of one command, and of several that are sent together, may lie anywhere."""
     store = store_for(cluster)
-    pipe: Any = store.client.pipeline(transaction=False)
-    for number in range(30):
-        pipe.set(f"key-{number}", number, ex=60)
-    pipe.hget("key-7", "field")
-    pipe.time()
-    *done, refused, (seconds, _) = pipe.execute(raise_on_error=False)
-    assert done == [True] * 30
+    keys = [f"key-{number}" for number in range(30)]
+    *done, refused, told = store.execute(
+        *(("SET", key, 1, "EX", 60) for key in keys), ("HGET", "key-7", "field"), ("TIME",)
+    )
+    assert done == [b"OK"] * 30
     assert "WRONGTYPE" in str(refused)
-    assert seconds == pytest.approx(time.time(), abs=60)
+    assert read_time(told) / 1e6 == pytest.approx(time.time(), abs=60)
     assert all(node.client.dbsize() for node in cluster.nodes)
-    assert store.client.dbsize() == 30
-    assert len(set(store.client.scan_iter(match="key-*", count=5))) == 30
+    # And the layout.
+    assert store.call("DBSIZE") == 31
     memory = [node.client.info("memory")["used_memory"] for node in cluster.nodes]
-    assert store.client.info("memory")["used_memory"] > max(memory)
-    pipe.unlink(*(f"key-{number}" for number in range(20)))
-    pipe.unlink("key-20")
-    assert pipe.execute() == [20, 1]
-    assert store.client.exists("key-20", "key-21", "key-22") == 2
-    with pytest.raises(TypeError, match="scan_iter"):
-        store.client.scan()
-    with pytest.raises(TypeError, match="transaction"):
-        store.client.pipeline(transaction=True)
+    assert (facts_of(store.call("INFO")).memory_bytes or 0) > max(memory)
+    assert store.execute(("UNLINK", *keys[:20]), ("UNLINK", keys[20])) == [20, 1]
+    assert store.call("EXISTS", *keys[20:23]) == 2
 
 
 def test_the_cache_is_cleared_on_every_node(cluster: ClusterServer, store_for: StoreFor) -> None:
@@ -216,8 +209,8 @@ def test_settings_that_contradict_the_server_are_named(
     keys = [plain.keys.slots(source) for source in ("twitter", "reddit", "news")]
     with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"):
         [plain.call("GET", key) for key in keys]
-    with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"), plain.guard():
-        [plain.client.get(key) for key in keys]
+    with pytest.raises(ConfigurationError, match="set REDIS_CLUSTER=true"):
+        plain.execute(*(("GET", key) for key in keys))
     with pytest.raises(ConfigurationError, match="does not run as a cluster"):
         require(store_for(server, REDIS_CLUSTER="true"))
     with pytest.raises(ConfigurationError, match="no database but 0"):

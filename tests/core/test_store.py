@@ -13,30 +13,13 @@ import redis
 from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.script import REOPEN, Reopen
-from tbcache.store import Store, Unavailable
+from tbcache.store import Store
 from tbcache.store import clock as clock_module
 from tbcache.store import node as node_module
 from tbcache.store.clock import ServerClock
 from tbcache.store.node import Node
 from tests.blocking import Membership, core
 from tests.server import Server, wait_until
-
-
-def test_a_call_under_which_the_store_is_closed_finds_it_unavailable(store: Store) -> None:
-    """A thread of ours must end as it does when Redis is away, not by what redis-py stumbles over."""
-
-    def stumble() -> None:
-        store.close()
-        raise TypeError("argument must be an int, or have a fileno() method")
-
-    with pytest.raises(Unavailable, match="closed"), store.guard():
-        stumble()
-
-
-def test_a_store_that_is_open_hides_no_mistake(store: Store) -> None:
-    """A bug must not look like an outage."""
-    with pytest.raises(TypeError), store.guard():
-        raise TypeError("a mistake")
 
 
 def test_a_store_closed_while_its_server_returns_stays_closed(store: Store) -> None:

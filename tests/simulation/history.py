@@ -43,7 +43,7 @@ class History:
             today - back: self._read(self._keys.usage(self._source, to_time(now_us - back * DAY_US)))
             for back in (0, 1)
         }
-        totals = {day: sum_over_workers(found) for day, found in days.items()}
+        totals = {day: sum_over_workers(found.items()) for day, found in days.items()}
         return Told(Marks(now_us, self._read(self._keys.minutes(self._source)), totals), totals)
 
     def _read(self, key: str) -> dict[bytes, bytes]:
