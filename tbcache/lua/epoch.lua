@@ -117,8 +117,12 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
         -- The state has changed since it was read, so it is read again where it is needed.
         window.stored = nil
     end
-    -- A record from the future means that the clock was set back. It does not tell how long ago the process was heard.
+    -- A record from the future means that the clock was set back, which does not tell how long ago the process was heard.
+    -- Or it is damaged: then what the process was told last is past, and far from it.
     window.is_set_back = (last_seen or 0) > now
+    if window.is_set_back and seen_us > 0 and seen_us <= now and last_seen > now + MINUTE_US then
+        window.is_set_back, last_seen = false, 0
+    end
     if (last_seen or joins) and (last_seen or 0) < now then
         -- The moment never becomes earlier, because that would look like a loss after the clock was set back.
         redis.call('ZADD', window.fleet, now, window.process)

@@ -292,6 +292,23 @@ def test_a_beat_puts_right_what_is_noted_of_the_future(clock: Clock) -> None:
     assert world.refused == []
 
 
+@pytest.mark.parametrize("score", ["ahead", "inf"])
+def test_members_that_are_noted_in_the_future_are_heard_all_the_same(clock: Clock, score: str) -> None:
+    """They counted as absent, and a damaged moment of a loss stayed as nobody else was there to mend it."""
+    world = World(clock, 2)
+    for process in (*world.fleet, *world.fleet):
+        process.beat()
+    for member in world.redis.zrange(FLEET, 0, -1):
+        world.redis.zadd(FLEET, {member: Ahead(AHEAD).micros(world) if score == "ahead" else score})
+    state(lost_at="x")(world)
+    for seconds in (0.0, MEND_SECONDS, 0.0):
+        clock.now += seconds
+        for process in world.fleet:
+            process.beat(gives_up_allowances=True)
+    assert [world.fleet[0].take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
+    assert world.refused == []
+
+
 def test_one_that_may_be_silent_without_end_is_as_absent_as_others(clock: Clock) -> None:
     """What is kept for it stopped all others for as long."""
     world, process = alone(clock)
