@@ -28,7 +28,7 @@ class Leader:
         self._name = name
         self._queues = queues
         self._key = store.keys.schedule("leader")
-        #: That of the present lease, once all queues refuse earlier ones; 0 before.
+        #: Of the last lease of which all queues have been told, so that they refuse earlier ones; 0: of none.
         self._token = 0
         #: One that was seen, and that the next is to exceed.
         self._above = 0
@@ -53,7 +53,6 @@ class Leader:
         try:
             token = self._store.run(LEAD, Lead(self._key, self._name, LEASE_MS, self._above))
             if token != self._token:
-                self._token = 0
                 for queue in self._queues if token else ():
                     fence(self._store, queue, token)
                 self._token = token

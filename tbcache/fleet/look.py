@@ -148,14 +148,13 @@ class Look:
     def _plain_queues(self, goes_by: Agreed, workers: Sequence[WorkerStatus]) -> Iterator[QueueStatus]:
         names = self._directory.plain_names(goes_by)
         states = read_states(self._store, names) if names else {}
-        served = {name for worker in workers if worker.is_alive for name in worker.pace}
+        living = [worker for worker in workers if worker.is_alive and worker.role == "worker"]
+        served = {name for worker in living for name in worker.pace}
         for name in names:
-            depth, pace = self._queue.depth(name), goes_by.pace.get(name)
-            load = (
-                None
-                if pace is None
-                else self._source.load(unconfigured(name), depth.running, pace or JOB_SECONDS, may_run=True)
-            )
+            depth, pace, load = self._queue.depth(name), goes_by.pace.get(name), None
+            # Of a fleet without workers one may serve it. Where some live, more of them would not.
+            if pace is not None or not living:
+                load = self._source.load(unconfigured(name), depth.running, pace or JOB_SECONDS, may_run=True)
             yield QueueStatus(name, depth, states[name].order, name in served, load)
 
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:

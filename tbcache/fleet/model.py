@@ -198,7 +198,7 @@ class SourceStatus:
 class QueueStatus:
     """A queue that is no source's, of actors of a user's own. ``is_served``: a living worker takes its jobs.
     ``order`` is that an operator has paused or drained it. ``load`` is what waits in it, and how fast it may
-    go; None where no worker has run a job of it.
+    go; None where workers live, and none has told of it.
     """
 
     name: str

@@ -31,12 +31,13 @@
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       in_hand      of each job that the worker has in hand 2: its claim, which is renewed; slots that are
 --                    held on as well: the job's, where nobody else ends them; 0: none
--- Replies  now, retry_at, is_called, seen, revoked, jobs
+-- Replies  now, retry_at, is_called, is_stopped, seen, revoked, jobs
 --                    retry_at (us) is when more may come (0: when a worker is notified); seen: what check_in replies, ""
 --                    past the deadline, and where there is no window. revoked: claims in hand of jobs that
 --                    were cancelled. is_called when a suspect comes, or waits until this worker is free; then
 --                    no other job comes. An idle worker is called also where another was before: that one may
---                    have to wait for its jobs. A job is {message, claim, is_held}: one that is held comes with a
+--                    have to wait for its jobs. is_stopped where an operator has paused a queue without limits: the worker
+--                    gives back what it has not begun. A job is {message, claim, is_held}: one that is held comes with a
 --                    held slot of its claim's name, another needs none. Past the deadline nothing is done and none
 --                    comes, and retry_at is soon: the worker has given up on this ask. What is long comes in several
 --                    replies, as a worker waits for one for a short time only; retry_at is now then
@@ -49,7 +50,7 @@ local SOON_US = 100000
 
 local now = server_time()
 if deadline_us > 0 and now > deadline_us then
-    return reply_dequeued(now, now + SOON_US, false, '', {}, {})
+    return reply_dequeued(now, now + SOON_US, false, false, '', {}, {})
 end
 local is_paced = limits ~= ''
 -- The functions of the window, which only a queue with limits needs.
@@ -396,4 +397,4 @@ ask_again_at(moment(next_due))
 local next_lapse = redis.call('ZRANGEBYSCORE', claims, '(' .. int(now), '(' .. int(now + claim_us), 'WITHSCORES',
     'LIMIT', 0, 1)[2]
 ask_again_at(moment(next_lapse))
-return reply_dequeued(now, ready_at, is_called, seen, revoked, handed_out)
+return reply_dequeued(now, ready_at, is_called, is_stopped, seen, revoked, handed_out)

@@ -386,7 +386,10 @@ local function dead_letter(id, now, reason, result)
         redis.call('ZADD', dead, int(now), id)
         redis.call('HSET', dead_jobs, id, message)
         redis.call('HSET', reasons, id, reason)
-        answer(id, result ~= '' and result or cjson.encode({message = reason}))
+        -- For a job that is no fetch nobody waits.
+        if is_there[keys] and redis.call('HEXISTS', keys, id) == 1 then
+            answer(id, result ~= '' and result or cjson.encode({message = reason}))
+        end
         -- The oldest dead jobs are dropped: an upstream that is down for a day must not fill Redis.
         for _, old in ipairs(redis.call('ZRANGE', dead, 0, -MOST_DEAD - 1)) do
             exhume(old)

@@ -29,7 +29,7 @@ from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import JobAsk, Queued, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
-from tbcache.queue.wants import Wants
+from tbcache.queue.wants import Wants, is_follow_up
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
@@ -266,8 +266,6 @@ class PacingBroker(Broker):
     async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[str, Wants]:
         """The name of the caller, and what Redis is told of such messages."""
         name = caller_name(route.caller, self.settings)
-        # What a job that runs sends, as the next one of a pipeline, was accepted with it.
-        is_follow_up = CurrentMessage.get_current_message() is not None
         source = self.source_of(route.queue)
         names = self._declared if source.limits else self._queues
         if route.queue not in self.sources and names.is_due(route.queue) and is_name(route.queue):
@@ -276,7 +274,7 @@ class PacingBroker(Broker):
                 await names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
         return name, Wants(
-            account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up
+            account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up()
         )
 
     def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> JobAsk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import math
@@ -106,7 +107,8 @@ class PacingConsumer(Consumer):
         self._finish(job, dead(reason), has_failed=is_last_try and job.actor_name in get_work())
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        for message in messages:
+        # As with the buffer: the last goes first.
+        for message in reversed([*messages]):
             self._end(cast(HeldJob, message).claim, UNBEGUN)
 
     def close(self) -> None:
@@ -149,6 +151,12 @@ class PacingConsumer(Consumer):
         for _, _, job in sorted(self._buffer, reverse=True):
             self._end(job.claim, UNBEGUN)
         self._buffer.clear()
+
+    def _give_back_unbegun(self) -> None:
+        """Also those that wait for a thread in dramatiq's own queue."""
+        self._buffer.clear()
+        for claim in reversed(self._hand.keep_from_threads()):
+            self._end(claim, UNBEGUN)
 
     def _fill(self) -> None:
         """Take what may be run now into the buffer; wait for a while where that is nothing."""
@@ -221,6 +229,8 @@ class PacingConsumer(Consumer):
             # What comes after the reply may fail: the jobs are in hand, and are given back from the buffer.
             self._add_to_buffer(handed_out)
         self._shared.jobs.cancel(found.revoked)
+        if found.is_stopped:
+            self._give_back_unbegun()
         if len(found.jobs) < most and not found.is_called:
             self._alarm.set(_seconds_until(found))
 
@@ -228,6 +238,7 @@ class PacingConsumer(Consumer):
         for job in map(self._read, handed_out):
             if job is not None:
                 job.holds_until = lambda: self._hand.holds_until
+                job.take_up = functools.partial(self._hand.take_up, job.claim)
                 self._shared.jobs.add(job)
                 heapq.heappush(self._buffer, (self._priority(job), next(self._numbers), job))
 

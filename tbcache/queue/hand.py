@@ -34,6 +34,8 @@ class HeldJob(MessageProxy):
         self.is_fetch = is_fetch
         #: Until when it is this process's (monotonic), as far as that is known.
         self.holds_until: Callable[[], float] = lambda: math.inf
+        #: Called by the thread that takes it up; False where the job was given back before.
+        self.take_up: Callable[[], bool] = lambda: True
         #: The slot that it came with, if one did.
         self.slot: str | None = None
         self.is_begun = False
@@ -81,6 +83,8 @@ class Hand:
         self._queue = queue
         self._lock = threading.Lock()
         self._taken: dict[bytes, int] = {}
+        #: The claims of those that no thread has taken up, the oldest first.
+        self._unbegun: dict[bytes, None] = {}
         #: The jobs whose slots nobody else ends.
         self._used: dict[bytes, int] = {}
         #: The ends of jobs that Redis has not been told of yet: they ended while others were being told of,
@@ -122,6 +126,19 @@ class Hand:
         """A job is in hand now, and has so many threads."""
         with self._lock:
             self._taken[claim] = threads
+            self._unbegun[claim] = None
+
+    def take_up(self, claim: bytes) -> bool:
+        """A thread begins the job; False where it was given back meanwhile."""
+        with self._lock:
+            return self._unbegun.pop(claim, False) is None
+
+    def keep_from_threads(self) -> list[bytes]:
+        """The claims of the jobs that no thread has taken up, nor takes up from now on, the oldest first."""
+        with self._lock:
+            claims = list(self._unbegun)
+            self._unbegun.clear()
+        return claims
 
     def begin(self, claim: bytes, seconds: float) -> bool:
         """Have the job have a thread; False where none comes free in ``seconds``."""
@@ -145,4 +162,5 @@ class Hand:
         with self._lock:
             threads = self._taken.pop(claim, 0)
             self._used.pop(claim, None)
+            self._unbegun.pop(claim, None)
         self._threads.release(self._queue, threads)

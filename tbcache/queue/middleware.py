@@ -39,6 +39,9 @@ class JobMiddleware(Middleware):
             message.finish = UNBEGUN
             message.options["store_results"] = False
             raise SkipMessage("it was in hand for longer than its claim held")
+        if not message.take_up():
+            message.options["store_results"] = False
+            raise SkipMessage("it was given back, as an operator has paused its queue")
         if message.is_cancelled:
             raise SkipMessage("an operator has cancelled it")
         if (until := _valid_until(message)) and broker.store.clock.today.timestamp() > until:  # type: ignore[attr-defined]

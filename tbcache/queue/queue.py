@@ -32,7 +32,7 @@ from tbcache.queue.script import (
     queue_keys,
 )
 from tbcache.queue.trace import record_sent, sending
-from tbcache.queue.wants import JobOptions, Wants
+from tbcache.queue.wants import JobOptions, Wants, is_follow_up
 from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, Source, get_settings, get_source
 from tbcache.store import Store, get_store
@@ -101,6 +101,7 @@ class Queue:
             delay_seconds=options.get("delay_seconds", 0.0),
             needed=options.get("needed", 0.0),
             token=options.get("token", 0),
+            is_follow_up=is_follow_up(),
             is_new=lane == "interactive",
         )
         if valid_seconds := options.get("valid_seconds"):

@@ -136,6 +136,7 @@ class Dequeued(NamedTuple):
     now: int
     retry_at: int
     is_called: bool
+    is_stopped: bool
     seen: SeenReply
     revoked: tuple[bytes, ...]
     jobs: tuple[HandedOut, ...]

@@ -179,9 +179,6 @@ class Threads:
         self._waiting[queue] += 1
         is_met = self._changed.wait_for(condition, seconds)
         self._waiting[queue] -= 1
-        if not is_met:
-            # What it no longer waits for others may have.
-            self._changed.notify_all()
         return is_met
 
     def _may_take(self, queue: str, may_run_ahead: Callable[[], bool]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, TypedDict
 
+from dramatiq.middleware import CurrentMessage
+
 from tbcache.models import Lane
 from tbcache.queue.account import Account
 
@@ -49,3 +51,8 @@ class Wants(NamedTuple):
     token: int = 0
     valid_until: float = 0.0
     is_new: bool = False
+
+
+def is_follow_up() -> bool:
+    """Whether a job that runs asks, as it does for the next one of a pipeline: that was accepted with it."""
+    return CurrentMessage.get_current_message() is not None

@@ -15,6 +15,7 @@ from dramatiq.middleware import (
     AsyncIO,
     CurrentMessage,
     GroupCallbacks,
+    Middleware,
     Retries,
     SkipMessage,
     TimeLimit,
@@ -28,7 +29,7 @@ import tbcache
 from tbcache.fleet import Fleet
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
-from tbcache.queue import PacingBroker, Queue, consumer
+from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
 from tests.server import Server, wait_until
@@ -126,6 +127,8 @@ def retries_that_run_out(shop: Shop) -> None:
     shop.work_off()
     (letter,) = Queue(shop.broker.store, shop.broker.settings).dead.search("default")
     assert (shop.done, letter.reason) == (["try"] * 2, "RuntimeError: not yet")
+    # Nobody can wait for it.
+    assert not shop.broker.store.client.exists(shop.broker.store.keys.result("default", letter.job_id))
 
 
 def delays(shop: Shop) -> None:
@@ -366,6 +369,43 @@ def test_a_job_that_is_skipped_is_no_request(
     assert (shop.done, [one.msg for one in caplog.records].count("job.ended")) == (["new"], 1)
 
 
+def test_nobody_does_a_job_that_was_skipped(shop: Shop) -> None:
+    """`status` would say for good that its worker does it."""
+    beats, job = HeartbeatMiddleware(shop.broker), cast(Any, shop.actor().message("what"))
+    beats.before_process_message(shop.broker, job)
+    assert beats._load().doing == ("default ",)
+    beats.after_skip_message(shop.broker, job)
+    beats.after_process_message(shop.broker, job)
+    assert (beats._load().doing, beats._load().pace["default"]) == ((), 0.0)
+
+
+def test_a_job_that_is_due_by_its_own_option_is_handed_out_once(shop: Shop) -> None:
+    """Dramatiq would queue it again, behind all that wait."""
+    queued: list[Any] = []
+
+    class Hearing(Middleware):
+        def after_enqueue(self, broker: Any, message: Any, delay: int | None) -> None:
+            queued.append(delay)
+
+    shop.broker.add_middleware(cast(Any, Hearing)())
+    shop.actor().send_with_options(args=("due",), eta=1)
+    shop.work_off()
+    assert (shop.done, queued) == (["due"], [None])
+
+
+def test_what_a_worker_has_not_begun_as_it_is_stopped_keeps_its_order(shop: Shop, store: Store) -> None:
+    """Each is put in front of its lane: those in the consumer first, then those in dramatiq's own queue."""
+    note = shop.actor()
+    sent = [note.send(number).message_id for number in range(6)]
+    consumer: Any = shop.broker.consume("default", prefetch=4, timeout=1)
+    jobs = [next(consumer) for _ in range(2)]
+    shop.broker.threads.close()
+    assert next(consumer) is None
+    consumer.requeue(jobs)
+    lane = store.client.zrange(store.keys.queue("default", "interactive"), 0, -1)
+    assert [one.decode() for one in cast(Any, lane)] == sent
+
+
 def test_an_actor_waits_in_the_queue_of_its_source(shop: Shop) -> None:
     """Another queue could not see the slots, and an unknown source would be no limit at all."""
     assert shop.actor(source="reddit").queue_name == "reddit"
@@ -471,7 +511,39 @@ def test_a_worker_that_stood_still_begins_nothing_that_others_may_have(shop: Sho
         shop.broker.emit_after("skip_message", job)
         assert CurrentMessage.get_current_message() is None, "this thread has no job any more"
         consumer.ack(job)
+    assert shop.broker.hands["default"].keep_from_threads() == []
     assert Queue(store, shop.broker.settings).depth("default").waiting == 4
     shop.work_off()
     assert [shop.results.get_result(message) for message in messages] == [0, 1, 2, 3]
     assert sorted(shop.done) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("is_paced", [False, True])
+def test_what_was_taken_ahead_of_a_queue_that_is_paused_waits_again(
+    shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, is_paced: bool
+) -> None:
+    """It would begin whenever a thread comes free, and nobody could cancel it with those that wait. Where a
+    worker has a paced queue too, its jobs wait in the consumer, else in dramatiq's own queue."""
+    release, queue = threading.Event(), Queue(store, shop.broker.settings)
+    operator = Fleet(shop.broker.settings, store).as_operator("ada")
+
+    def work(number: int) -> None:
+        shop.done.append(number)
+        assert release.wait(30)
+
+    actor = shop.actor(work)
+    if is_paced:
+        shop.actor(actor_name="paced", source="reddit")
+    for number in range(6):
+        actor.send(number)
+    with shop.open(threads=1, prefetch=4):
+        wait_until(lambda: shop.done and queue.depth("default").running == 4)
+        operator.pause("default")
+        wait_until(lambda: queue.depth("default").running == 1)
+        release.set()
+        wait_until(lambda: queue.depth("default").running == 0)
+        assert (shop.done, queue.depth("default").waiting) == ([0], 5)
+        operator.resume("default")
+        wait_until(lambda: len(shop.done) == 6)
+    assert shop.done == [*range(6)]
+    assert caplog.text.count("was skipped") == (0 if is_paced else 3)

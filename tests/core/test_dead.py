@@ -106,6 +106,14 @@ def test_what_died_is_a_symbol_or_an_actor() -> None:
     assert {what: letter.what for what, letter in letters.items()} == {what: what for what in told}
 
 
+def test_a_dead_job_begins_anew_with_all_its_tries() -> None:
+    """One that has used them up would die at its next failure."""
+    tried = {"retries": 3, "traceback": "...", "requeue_timestamp": 1, "valid_until": 1.0}
+    fields = {"actor_name": "nightly", "options": {**tried, "caller": "desk"}}
+    again = DeadLetter("any", "1", utc_now(), "", json.dumps(fields)).anew()
+    assert json.loads(again or b"") == {"actor_name": "nightly", "options": {"caller": "desk"}}
+
+
 def test_a_caller_is_meant_with_all_below_it() -> None:
     """So it is of jobs that wait: a search of both must not differ."""
     assert is_below("desk/Bot", "desk")

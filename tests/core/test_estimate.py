@@ -222,6 +222,17 @@ def test_a_job_that_waits_is_explained(queue: Queue, store: Store, crew: Callabl
     assert line.endswith("1 workers with 4 threads, 1 of them busy")
 
 
+def test_threads_that_are_at_work_on_other_queues_are_not_waited_for(
+    queue: Queue, crew: Callable[..., None]
+) -> None:
+    """Nobody knows when they come free: three jobs would be said to start at once, on one thread."""
+    crew(threads=4, busy=3, news=2.0)
+    begun = utc_now()
+    handles = queue.enqueue_many([FetchRequest("news", f"S{number}") for number in range(3)])
+    first, _, third = (seconds_until(one.starts_at, begun) for one in handles)
+    assert third - first == pytest.approx(4.0, abs=0.1)
+
+
 def test_a_prewarm_stands_behind_whatever_somebody_waits_for(queue: Queue, crew: Callable[..., None]) -> None:
     """It has a place in its own lane, and starts after the other."""
     crew(threads=1, news=1.0)

@@ -222,16 +222,19 @@ def test_a_drained_queue_accepts_nothing_new_and_does_what_is_queued(
 def test_what_a_job_of_a_drained_queue_leads_to_is_done_as_well(
     store: Store, settings: Settings, operator: Operator
 ) -> None:
-    """The next job of a pipeline was accepted with its first."""
+    """The next job of a pipeline was accepted with its first, and so was a fetch that a job asks for."""
     ran: list[Any] = []
     broker = PacingBroker(store, settings, [TWITTER])
     assert any(isinstance(one, Pipelines) for one in broker.middleware)
     note: Any = dramatiq.actor(actor_name="note", broker=broker)(lambda *what: ran.append(what) or 1)
-    dramatiq.pipeline([note.message("first"), note.message("second")], broker=broker).run()
+    ask: Any = dramatiq.actor(actor_name="ask", broker=broker)(lambda *_: queue.enqueue(AAPL).state)
+    queue = Queue(store, settings)
+    dramatiq.pipeline([note.message("first"), ask.message(), note.message("last")], broker=broker).run()
     operator.drain("default")
+    operator.drain("twitter")
     with working(broker):
         wait_until(lambda: len(ran) == 2)
-    assert ran[1] == ("second", 1)
+    assert ran[1] == ("last", "queued")
 
 
 # Limits

@@ -1651,6 +1651,18 @@ def test_a_cached_answer_does_not_wait_for_a_slot(queue: Queue, store: Store, li
     assert store.client.zcard(store.keys.slots("twitter")) == 3
 
 
+def test_an_answered_job_that_took_no_slot_is_on_nobodys_account(
+    queue: Queue, store: Store, limited: Worker
+) -> None:
+    """Its caller's next job would come as much later as if it had used a slot."""
+    for number in range(4):
+        queue.enqueue(job("twitter", f"A{number}"), caller="bot")
+        queue.enqueue(job("twitter", f"B{number}"), caller="other")
+        cache(store, f"A{number}")
+    assert len(given(limited)) == 4
+    assert queue.enqueue(job("twitter", "NEW"), caller="bot").explain().place == 2
+
+
 def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, settings: Settings) -> None:
     """The next job has more use for it."""
     for symbol in ("A", "B"):

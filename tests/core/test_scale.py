@@ -162,6 +162,20 @@ def test_jobs_that_were_handed_out_tell_how_many_come(settings: Settings, store:
     assert 0 < found.begun_per_second <= 60 / 60
 
 
+def test_a_queue_that_no_worker_has_told_of_wakes_a_fleet_without_workers(
+    settings: Settings, store: Store
+) -> None:
+    """Its first job would wait for good. Where workers live that do not serve it, more of them would not."""
+    dramatiq.actor(actor_name="note", broker=PacingBroker(store, settings, []))(lambda: None).send()
+    monitor = UsageMonitor(store, settings)
+    for workload, wanted in ((None, 1), (Workload(threads=2, pace={"mail": 0.5}), 0)):
+        if workload is not None:
+            monitor.beat("worker", started_at=utc_now(), workload=workload)
+        scale = Fleet(settings, store).status().scale
+        assert scale is not None
+        assert scale.workers_wanted == wanted
+
+
 def test_queues_of_a_users_own_count_as_well(settings: Settings, store: Store) -> None:
     """A worker that has run a job of one says how long such jobs take."""
     broker = PacingBroker(store, settings, [])
