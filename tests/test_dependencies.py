@@ -224,9 +224,10 @@ def test_who_has_no_sqlalchemy_hands_over(monkeypatch: pytest.MonkeyPatch) -> No
 _COMMANDS = """
 import contextlib
 from tbcache.cli import main
-for words in (["up", "--demo"], ["api"], ["simulator"], ["scheduler"], ["status"], ["--version"], []):
+for words in (["up", "--demo"], ["api"], ["simulator"], ["scheduler"], ["status"], []):
     with contextlib.redirect_stderr(sys.stdout):
         assert main(words) == 2
+assert main(["--version"]) == 0
 import scheduler.__main__, workers.__main__
 sys.argv = ["x"]
 with contextlib.redirect_stderr(sys.stdout):
@@ -251,7 +252,6 @@ def test_what_is_missing_is_said_in_one_line_with_the_extra(server: Server, tmp_
         "tbcache: tbcache simulator needs fastapi and uvicorn: pip install 'tbcache[server]'",
         "tbcache: tbcache scheduler needs apscheduler: pip install 'tbcache[server]'",
         "tbcache: tbcache status needs rich and typer: pip install 'tbcache[server]'",
-        "tbcache: tbcache needs rich and typer: pip install 'tbcache[server]'",
         "tbcache: tbcache needs rich and typer: pip install 'tbcache[server]'",
         "tbcache scheduler: the scheduler needs apscheduler: pip install 'tbcache[server]'",
         f"tbcache worker: {database}",

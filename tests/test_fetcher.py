@@ -8,6 +8,7 @@ import functools
 import inspect
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -889,6 +890,28 @@ def test_what_changes_where_its_annotation_is_open_is_refused() -> None:
         with pytest.raises(TypeError, match=r"look\(\) returned a .* that cannot be cached .*annotate"):
             fetch()
         assert fetch.peek() is None
+
+
+@pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize(
+    ("kind", "value", "part"),
+    [
+        (Any, {"quote": [{"at": NOON}]}, r"it['quote'][0]['at'] is a datetime"),
+        (dict[str, Any], {"at": NOON}, r"it['at'] is a datetime"),
+        (dict, {"bars": {1: 2}}, r"it['bars'] has the key 1"),
+        (list, [1, (2,)], r"it[1] is a tuple"),
+    ],
+)
+def test_the_part_that_json_does_not_know_is_named(kind: Any, value: Any, part: str) -> None:
+    """Of a dict of forty fields one is a time."""
+    source = tbcache.source("alphavantage", limits="50/1m")
+
+    def look() -> Any:
+        return value
+
+    look.__annotations__["return"] = kind
+    with pytest.raises(TypeError, match=re.escape(f"({part}, and no annotation says how to read that)")):
+        source.fetcher(name="look")(look)()
 
 
 LASTING: list[tuple[Any, Any]] = [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tbcache.models import Item
-from tbcache.scoring import THRESHOLD, FinanceVader, get_scorer, score_items, target
+from tbcache.scoring import THRESHOLD, FinanceVader, get_scorer, score_items
 from tbcache.scoring.target import about
 
 
@@ -32,6 +32,55 @@ def test_each_ticker_of_a_text_has_its_own_clauses(text: str) -> None:
     """One post about two companies would count for both with the sum, which is true of neither."""
     assert score(text, "UPP") >= THRESHOLD
     assert score(text, "DWN") <= -THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("text", "rising", "falling"),
+    [
+        ("Apple beats, Tesla misses", "AAPL", "TSLA"),
+        ("Tesla's margins shrink; Apple's profits rise", "AAPL", "TSLA"),
+        ("NVIDIA jumps as Intel plunges", "NVDA", "INTC"),
+        ("INTC bleeding out, nvidia ripping", "NVDA", "INTC"),
+        ("Coca-Cola raises its dividend while McDonald's cuts its outlook", "KO", "MCD"),
+        ("Google, Meta Platforms and $AMZN rally. Bank of America slides.", "META", "BAC"),
+        ("Sold all my $AMD to buy $NVDA", "NVDA", "AMD"),
+        ("S&P 500 falls 2% but General Motors climbs", "GM", "SPY"),
+    ],
+)
+def test_companies_are_known_by_their_names(text: str, rising: str, falling: str) -> None:
+    """Headlines have no cashtags."""
+    assert score(text, rising) >= THRESHOLD
+    assert score(text, falling) <= -THRESHOLD
+
+
+def test_a_symbol_that_no_table_knows_is_known_by_its_letters() -> None:
+    """The table has a hundred companies, and people ask for others."""
+    assert about("ZORG soars, Nvidia sinks", "ZORG") == "ZORG soars,"
+
+
+def test_a_name_within_a_word_names_nobody() -> None:
+    """A clause of motorsport belongs to those of the clause before it."""
+    text = "Nvidia rises, general motorsport is on sale, General Motors falls"
+    assert about(text, "NVDA") == "Nvidia rises, general motorsport is on sale,"
+
+
+@pytest.mark.parametrize(
+    ("text", "symbol"),
+    [
+        ("Nvidia upgraded at Morgan Stanley, target cut at Citi", "NVDA"),
+        ("Meta grows, Instagram stalls", "META"),
+        ("Alphabet rises, GOOG and Google fall", "GOOGL"),
+        ("Nvidia as well as Intel falls", "NVDA"),
+        ("A crowd in Times Square, and Nvidia falls", "NVDA"),
+        ("All in, Nvidia falls", "NVDA"),
+        ("ALL of it is sold, Nvidia falls", "ALL"),
+        ("An apple a day, Nvidia falls", "NVDA"),
+        ("U.S. Steel falls. Shares of Steel and Co sink.", "X"),
+    ],
+)
+def test_what_names_no_other_company_is_taken_whole(text: str, symbol: str) -> None:
+    """A bank that rates another is not whom the text is about, nor is a square in New York."""
+    assert about(text, symbol) == text
 
 
 @pytest.mark.parametrize(
@@ -86,23 +135,25 @@ def test_a_scorer_made_from_ours_rates_by_its_own_score() -> None:
     assert Half().score_for(["$AAA up, $BBB down"], "BBB") == [0.5]
 
 
-@pytest.mark.parametrize("words", ["$A, ", "$A up, ", "$A and ", "up, ", "$B. ", "$A"])
-def test_a_text_of_twice_the_length_is_looked_at_twice_as_often(
-    words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "words", ["$A, ", "$A up, ", "$A and ", "up, ", "$B. ", "$A", "Nvidia, ", "at Citi as "]
+)
+def test_a_text_of_twice_the_length_is_looked_at_twice_as_often(words: str) -> None:
     """Anybody may post 40,000 characters of tickers."""
-    looked = [0]
-    real = target.tickers
 
-    def counted(text: str) -> frozenset[str]:
-        looked[0] += len(text)
-        return real(text)
+    class Counted(str):
+        taken = 0
 
-    monkeypatch.setattr(target, "tickers", counted)
+        def __getitem__(self, place):  # type: ignore[no-untyped-def]
+            part = super().__getitem__(place)
+            Counted.taken += len(part)
+            return part
 
     def characters(times: int) -> int:
-        looked[0] = 0
-        about("$C $B " + words * times, "B")
-        return looked[0]
+        Counted.taken = 0
+        about(Counted("$C $B " + words * times), "B")
+        return Counted.taken
+
+    assert characters(1_000) >= 1_000
 
     assert characters(2_000) <= 2.1 * characters(1_000)

@@ -111,6 +111,34 @@ def test_of_what_an_author_repeats_three_times_none_counts() -> None:
     assert dropped(*ads[:2], one) == {"copy": 1.0}
 
 
+POSITION = "My position in $NVDA for today's session is now: {}"
+
+
+def test_who_changes_his_mind_counts_with_his_last_word() -> None:
+    """He says so in the form of his own: what he thought in the morning was counted all day."""
+    said = [item(word, POSITION.format(word), k, author="ann") for k, word in enumerate(("long", "short"))]
+    copied = item("copied", POSITION.format("long"), 1, author="bob")
+    assert weigh(said, VOICES).shares == (0.0, 1.0)
+    assert weigh([*said, copied], VOICES).shares == (0.0, 1.0, 0.0)
+    traded = [item("1", "Up 5 of 10 trades in $AAPL today", author="ann"),
+              item("2", "Up 3 of 12 trades in $TSLA today", 1, author="ann")]  # fmt: skip
+    assert weigh(traded, VOICES).shares == (0.0, 1.0)
+    assert weigh([replace(each, author=None) for each in said], VOICES).shares == (1.0, 0.0)
+    assert weigh([replace(each, kind="article") for each in said], VOICES).shares == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("sign", ["\u200b", "\u00ad", "\u2060", "\ufe0f", "\u202e"])
+def test_what_no_reader_is_shown_makes_no_other_text(sign: str) -> None:
+    """Twenty robots posted one sentence, each with a space of no width within another of its words."""
+    words = WHY.split()
+    texts = [
+        " ".join(f"{word[:2]}{sign}{word[2:]}" if i == k else word for i, word in enumerate(words))
+        for k in (1, 3, 5)
+    ]
+    assert weigh([item(str(k), text, k) for k, text in enumerate(texts)], VOICES).shares == (1.0, 0.0, 0.0)
+    assert score_items([item(text, text) for text in texts], get_scorer()) == get_scorer().score([WHY] * 3)
+
+
 def test_an_articles_headline_tells_it_from_others() -> None:
     """A site puts the same words below many headlines, and other words below one that it has from a wire."""
     below = "Shares moved in heavy trading on the day after the company gave an update to its investors"

@@ -25,6 +25,12 @@ def main(args: Sequence[str] | None = None) -> int:
     _open_streams()
     words = list(sys.argv[1:] if args is None else args)
     # Not above, as whatever takes long to import: Ctrl-C would be a traceback.
+    if words == ["--version"]:
+        from tbcache.models.version import __version__
+
+        # At once, and without an extra: all that the commands import takes half a second.
+        print(f"tbcache {__version__}")  # noqa: T201
+        return OK
     from tbcache.models.error import MissingExtra
 
     try:
@@ -32,12 +38,6 @@ def main(args: Sequence[str] | None = None) -> int:
     except MissingExtra as error:
         print(f"tbcache: {error}", file=sys.stderr)  # noqa: T201
         return USAGE
-    if words == ["--version"]:
-        from tbcache.models.version import __version__
-
-        # At once: all that the commands import takes half a second.
-        print(f"tbcache {__version__}")  # noqa: T201
-        return OK
     from tbcache.cli.app import app
     from tbcache.cli.error import run
 

@@ -32,7 +32,7 @@ _COMPANY = re.compile(
 #: The longest text that a keyword search takes, in characters.
 MOST_QUERY = 500
 #: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
-_CLEAR = 3
+CLEAR = 3
 _LETTER = re.compile(r"[a-z]")
 
 
@@ -73,7 +73,7 @@ class Named:
         small = [each for name in names for each in _name(name, re.IGNORECASE).finditer(text)]
         if not self.is_word:
             tickers = list(_ticker(self.symbol, re.IGNORECASE).finditer(text))
-            if found or (tickers and len(self.symbol) >= _CLEAR):
+            if found or (tickers and len(self.symbol) >= CLEAR):
                 return True
             small += tickers
         if small or self.is_word:
@@ -111,7 +111,7 @@ def quote_words(words: Iterable[str]) -> list[str]:
 
 def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
     """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped."""
-    known = _table().get(symbol, Named(symbol))
+    known = every_named().get(symbol, Named(symbol))
     names = (custom or {}).get(symbol)
     return known if names is None else replace(known, names=_split(names))
 
@@ -141,7 +141,8 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _table() -> dict[str, Named]:
+def every_named() -> Mapping[str, Named]:
+    """What the table that is shipped says, by symbol."""
     return read_names(files("tbcache").joinpath("data/names.tsv").read_text("utf-8"))
 
 

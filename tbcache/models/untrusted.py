@@ -32,6 +32,13 @@ MOST_US = int(LAST.timestamp()) * 1_000_000
 _NO_CHARACTER = re.compile(r"&#[0-9]{100,};?")
 
 
+#: Unicode's Default_Ignorable_Code_Point: soft hyphens, joiners, spaces of no width, marks of direction.
+_NOT_SHOWN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
 class NotJson(ValueError):
     """The bytes are no JSON, or none of the expected kind. The message says why in one line."""
 
@@ -58,6 +65,11 @@ def read_json(data: bytes | str | msgspec.Raw, kind: Any = Any) -> Any:
 def unescape(text: str) -> str:
     """``text`` with the characters that its HTML names, and a U+FFFD for one that does not exist."""
     return html.unescape(_NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def visible(text: str) -> str:
+    """``text`` without the characters that no reader is shown: within a word they make it another one."""
+    return text if text.isascii() else _NOT_SHOWN.sub("", text)
 
 
 def printable(text: str | bytes, most: int = SHOWN) -> str:

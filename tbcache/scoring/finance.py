@@ -11,7 +11,7 @@ from pathlib import Path
 from string import punctuation
 from typing import TYPE_CHECKING, NamedTuple
 
-from tbcache.models.untrusted import unescape
+from tbcache.models.untrusted import unescape, visible
 from tbcache.scoring.classifier import OnnxScorer
 from tbcache.scoring.confidence import Evidence, confidence
 from tbcache.scoring.lexicon import Lexicon, read_report_words
@@ -49,7 +49,7 @@ class FinanceVader:
     """
 
     name = "finance-vader"
-    version = "5"
+    version = "6"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
@@ -97,7 +97,7 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
     if "&" in text:
         text = unescape(text)
     if not text.isascii():
-        text = text.translate(_TYPOGRAPHY)
+        text = visible(text).translate(_TYPOGRAPHY)
         for sign in (emoji or {}).keys() & set(text):
             text = text.replace(sign, (emoji or {})[sign])
     if "<" in text:

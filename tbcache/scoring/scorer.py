@@ -45,5 +45,5 @@ class ConfidentScorer(Scorer, Protocol):
 
 
 def name_of(scorer: Scorer) -> str:
-    """What a scorer is called where its scores are kept, e.g. ``finance-vader/5``."""
+    """What a scorer is called where its scores are kept, e.g. ``finance-vader/6``."""
     return f"{scorer.name}/{scorer.version}"

@@ -49,6 +49,25 @@ def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
     return True
 
 
+def odd_part(kind: kinds.Type, value: object, place: str = "it") -> str | None:
+    """Which part that ``kind`` leaves open is nothing that JSON knows, in words; None where none is found."""
+    match kind, value:
+        case kinds.DictType(_, item), dict():
+            parts = [odd_part(item, part, f"{place}[{key!r}]") for key, part in value.items()]
+        case kinds.ListType(item), list():
+            parts = [odd_part(item, part, f"{place}[{number}]") for number, part in enumerate(value)]
+        case _, dict() if _is_open(kind):
+            parts = [f"{place} has the key {key!r}" for key in value if type(key) is not str]
+            parts += [odd_part(kind, part, f"{place}[{key!r}]") for key, part in value.items()]
+        case _, list() if _is_open(kind):
+            parts = [odd_part(kind, part, f"{place}[{number}]") for number, part in enumerate(value)]
+        case _ if _is_open(kind) and type(value) not in (str, int, float, bool, type(None)):
+            return f"{place} is a {type(value).__qualname__}"
+        case _:
+            return None
+    return next(filter(None, parts), None)
+
+
 def _is_open(kind: kinds.Type) -> bool:
     """True for Any and for object, which say nothing about the value."""
     return isinstance(kind, kinds.AnyType) or (isinstance(kind, kinds.CustomType) and kind.cls is object)

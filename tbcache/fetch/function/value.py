@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from tbcache.fetch.function.fidelity import is_kept
+from tbcache.fetch.function.fidelity import is_kept, odd_part
 from tbcache.fetch.function.shape import shape
 from tbcache.models.decoder import json_decoder
 from tbcache.models.untrusted import printable
@@ -92,7 +92,8 @@ class Values(Generic[T]):
         except Exception as error:  # as above
             raise self._cannot(value, f"it does not fit the annotation: {error}") from None
         if not is_kept(self._kind, found, value):
-            raise self._cannot(value, "it is no plain JSON where no annotation says how to read it")
+            odd = odd_part(self._kind, value) or "it is no plain JSON"
+            raise self._cannot(value, f"{odd}, and no annotation says how to read that")
         return data
 
     def _cannot(self, value: object, why: str) -> TypeError:

@@ -17,9 +17,10 @@ _ADVERTISED = 3
 
 
 def without_copies(voices: Sequence[Voice]) -> list[float]:
-    """The oldest of texts that are nearly the same counts; one author's may differ in numbers and tickers.
+    """Of texts that are nearly the same those of whoever said it first count, of one author's the newest: who
+    changes his mind says so in his own form. One author's may also differ in numbers and tickers.
 
-    Of an author who posts nearly the same three times or more none of these count: the first of them is no
+    Of an author who posts nearly the same three times or more none of these count: the last of them is no
     opinion either. Articles are compared by their headlines, as a site puts the same words below many of
     them; so are the posts of one author.
     """
@@ -30,10 +31,17 @@ def without_copies(voices: Sequence[Voice]) -> list[float]:
         None if said is None else authors.group(said, person(voice.item))
         for voice, (_, said) in zip(voices, sketches, strict=True)
     ]
+    who = [person(voice.item) or i for i, voice in enumerate(voices)]
+    first = dict(zip(reversed(by_text), reversed(who), strict=True))
+    latest = {group: i for i, group in enumerate(by_author)}
+    reworded = {said: i for i, said in enumerate(zip(who, by_text, strict=True))}
     times = Counter(by_author)
     return [
-        float(is_new and is_first and (group is None or times[group] < _ADVERTISED))
-        for is_new, is_first, group in zip(_are_first(by_text), _are_first(by_author), by_author, strict=True)
+        float(
+            (text is None or (first[text] == one and reworded[one, text] == i))
+            and (author is None or (latest[author] == i and times[author] < _ADVERTISED))
+        )
+        for i, (one, text, author) in enumerate(zip(who, by_text, by_author, strict=True))
     ]
 
 
@@ -69,12 +77,3 @@ def _headline(text: str) -> str:
     """The first paragraph of ``text``; all of it, where that is too short to tell it from others."""
     first, _, rest = text.partition("\n\n")
     return first if rest and len(first.split()) >= _FEWEST else text
-
-
-def _are_first(groups: Sequence[int | None]) -> list[bool]:
-    """Whether each is the first of its group; what is in none is the first of its own."""
-    seen, first = set[int](), list[bool]()
-    for group in groups:
-        first.append(group is None or group not in seen)
-        seen.update(() if group is None else (group,))
-    return first

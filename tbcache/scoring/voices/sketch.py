@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable
 from itertools import pairwise
 
+from tbcache.models.untrusted import visible
+
 #: How many hashes a sketch has, and the least part of them that near copies have in common.
 SIZE = 24
 ALIKE = 0.8
@@ -31,14 +33,14 @@ _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 
 def words_of(text: str) -> list[str]:
     """The words of ``text`` that tell it from others: no links, no "RT @name:" before it, no punctuation."""
-    return _WORD.findall(_LEAD.sub("", _LINK.sub(" ", text).strip()).lower())
+    return _WORD.findall(_LEAD.sub("", _LINK.sub(" ", visible(text)).strip()).lower())
 
 
 def form_of(text: str) -> list[str]:
     """The words of ``text`` without its tickers, all numbers being one word: the advertisements of one author
     differ in these alone.
     """
-    return words_of(_DIGITS.sub("0", _CASHTAG.sub(" ", text)))
+    return words_of(_DIGITS.sub("0", _CASHTAG.sub(" ", visible(text))))
 
 
 def sketch_of(words: list[str]) -> Sketch:
