@@ -15,9 +15,9 @@ in the order in which they travel. So are its replies (reply.py).
 The script's text is ``tbcache/lua/lead.lua`` behind a prologue that is made of the declaration. There each
 key and argument is a local variable of its name, a number where it is declared as one, and
 ``reply_NAME(...)`` builds the reply NAME: no position is written down, in neither language. What Python and
-the scripts have in common (constant.py) is there as well. The file's header lists the same names, which is
-checked where the script is declared. A line ``--@include NAME`` stands for another file's text, once: what is
-there already is not repeated, unless it was included in a block (a function, an ``if``) that is over.
+the scripts have in common (constant.py) is there as well. The file's header lists the same names, which tests
+compare. A line ``--@include NAME`` stands for another file's text, once: what is there already is not
+repeated, unless it was included in a block (a function, an ``if``) that is over.
 """
 
 from __future__ import annotations
@@ -56,20 +56,10 @@ _CONSTANT = re.compile(
 _UPPER = re.compile(rf"{_STRING.pattern}|{_COMMENT.pattern}|\b[A-Z][A-Z\d_]*\b")
 #: A function of a script, of one line or up to an `end` at the start of one, and its name.
 _FUNCTION = re.compile(r"^local function (\w+)\b(?:.* end\n|.*\n(?:(?!end\n).*\n)*end\n)", re.MULTILINE)
-_POSITIONS = re.compile(r"\b(KEYS|ARGV)\b")
-#: A line of a header that begins with names, up to two spaces; what is said of them is indented deeper.
-_LISTED = r"[a-z_\d]+(?:, [a-z_\d]+)*"
-_NAMES = re.compile(rf"--(?: (KEYS|ARGV|Replies)  |       )({_LISTED}|[a-z_]+:(?: {_LISTED})?)(?:  |$)")
-#: The names that an included file defines: no key or argument may have one of them.
-_DEFINED = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
 
 
 class Script(Generic[C, R]):
-    """One script, with what it is called with and what it replies.
-
-    Raises:
-      ValueError: its file does not say or do what is declared.
-    """
+    """One script, with what it is called with and what it replies."""
 
     def __init__(self, name: str, call: type[C], reply: Reply[R]) -> None:
         self.name, self.call, self.reply = name, call, reply
@@ -81,8 +71,6 @@ class Script(Generic[C, R]):
         self._spread = [at for at, field in reversed([*enumerate(self._fields)]) if field.is_spread]
         #: How many keys there are, where only the first field is several; else 0.
         self._key_count = _key_count(self._fields)
-        self._files = _files(_FOLDER / f"{name}.lua")
-        self._check()
 
     @functools.cached_property
     def text(self) -> str:
@@ -135,29 +123,6 @@ class Script(Generic[C, R]):
             return self.reply.read(answer)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{self.name}.lua replied {answer!r}"[:300]) from error
-
-    def _check(self) -> None:
-        said = _header(self.name)
-        for part, declared in self._declared().items():
-            if said[part] != declared:
-                raise ValueError(f"{self.name}.lua: {part} are {declared}, but its header says {said[part]}")
-        names = {name for field in self._fields for name in field.names} | SHARED.keys()
-        for file in self._files:
-            if found := _positions(file):
-                raise ValueError(f"{self.name}.lua reads {found[0]}: what is declared is read by its name")
-            if clash := names & _defined(file):
-                raise ValueError(f"{self.name}.lua defines {', '.join(sorted(clash))}, which is declared")
-
-    def _declared(self) -> dict[str, list[str]]:
-        """What the header must list."""
-        return {
-            "KEYS": [field.name for field in self._keys],
-            "ARGV": [field.name for field in self._arguments],
-            "Replies": [
-                f"{tag}{': ' if tag else ''}{', '.join(fields_of(kind))}".rstrip()
-                for tag, kind in self.reply.kinds.items()
-            ],
-        }
 
 
 class _Field:
@@ -257,36 +222,3 @@ def _follow(text: str, blocks: list[set[str]]) -> None:
 @functools.cache
 def _text(file: Path) -> str:
     return file.read_text("utf-8")
-
-
-@functools.cache
-def _files(file: Path) -> tuple[Path, ...]:
-    """The files of which a script consists, its own first."""
-    included = [file.with_name(f"{name}.lua") for name in _INCLUDE.findall(_text(file))]
-    return tuple(dict.fromkeys([file, *(part for one in included for part in _files(one))]))
-
-
-@functools.cache
-def _positions(file: Path) -> list[str]:
-    """The tables by position that a file reads, comments left out."""
-    return _POSITIONS.findall(_COMMENT.sub("", _text(file)))
-
-
-@functools.cache
-def _defined(file: Path) -> frozenset[str]:
-    """The names that a file defines for all that follows it."""
-    return frozenset(word for found in _DEFINED.findall(_text(file)) for word in _WORD.findall(found))
-
-
-def _header(name: str) -> dict[str, list[str]]:
-    """What the comment at the head of a file lists, by its parts."""
-    listed: dict[str, list[str]] = {"KEYS": [], "ARGV": [], "Replies": []}
-    part = ""
-    for line in _text(_FOLDER / f"{name}.lua").splitlines():
-        if not line.startswith("--"):
-            break
-        found = _NAMES.match(line)
-        part = found[1] or part if found else "Replies" if line.startswith("-- Replies") else part
-        if found and part:
-            listed[part].extend([found[2]] if part == "Replies" else found[2].split(", "))
-    return listed
