@@ -18,10 +18,5 @@ async def history(
     *,
     hindsight: bool = False,
 ) -> History:
-    """What ``source`` would have answered on ``symbol`` at each moment from ``start`` to ``end``: see
-    :func:`tbcache.history`.
-
-    Raises:
-      UnknownSource: no such source. All that :meth:`tbcache.Provider.history` raises.
-    """
+    """See :func:`tbcache.history`."""
     return await get_provider(source).history(symbol, start, end, every, hours, hindsight=hindsight)

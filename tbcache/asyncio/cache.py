@@ -21,9 +21,8 @@ T = TypeVar("T")
 
 
 class CacheManager:
-    """Values by key, for the whole fleet, each with a TTL; see :class:`tbcache.CacheManager`.
-
-    ``blocking`` is the same for the blocking API.
+    """Values by key, for the whole fleet, each with a TTL: the methods of :class:`tbcache.CacheManager`,
+    awaited, which say what they do and raise. ``blocking`` is the same for the blocking API.
     """
 
     def __init__(self, blocking: BlockingManager) -> None:
@@ -31,72 +30,40 @@ class CacheManager:
         self._core = blocking.core
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value under ``key``, or ``default``.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """See :meth:`tbcache.CacheManager.get`."""
         return await drive(self._core.get(key, default))
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
-
-        Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the type that cannot be stored.
-        """
+        """See :meth:`tbcache.CacheManager.set`."""
         return await drive(self._core.set(key, value, ttl))
 
     async def exists(self, key: str) -> bool:
-        """True when there is a value under ``key``, be it None or 0.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """See :meth:`tbcache.CacheManager.exists`."""
         return await drive(self._core.exists(key))
 
     async def get_ttl(self, key: str) -> int | None:
-        """Seconds until ``key`` is gone, or no longer fresh, rounded up; None when there is no such key.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """See :meth:`tbcache.CacheManager.get_ttl`."""
         return await drive(self._core.get_ttl(key))
 
     async def delete(self, key: str) -> bool:
-        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """See :meth:`tbcache.CacheManager.delete`."""
         return await drive(self._core.delete(key))
 
     async def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
-        """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
-
-        They are gone at once, for everyone. With ``wait=False`` their removal from Redis goes on in the
-        background, and 0 is returned.
-
-        Raises:
-          InvalidRequest: ``pattern`` cannot match a key.
-        """
+        """See :meth:`tbcache.CacheManager.clear_pattern`."""
         return await drive(self._core.clear_pattern(pattern, wait=wait))
 
     async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
-        """The value under ``key``, or what ``loader`` returns when it is awaited, which is then kept.
-
-        It is loaded once, however many tasks, threads and processes ask for it at the same moment, and goes
-        on though one of them is cancelled. It is not kept where the key was cleared meanwhile. An exception
-        of the loader is raised to all that wait for it in this process, and not kept.
+        """See :meth:`tbcache.CacheManager.get_or_load`: ``loader`` is awaited, and goes on though one of
+        those who wait for it is cancelled.
 
         Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the loaded value's type that cannot be stored; or ``loader`` is not async.
+          TypeError: ``loader`` is not async.
         """
         return await drive(self._core.get_or_load(key, lambda: _awaited(loader), ttl))
 
     async def status(self) -> CacheStatus:
-        """Where the cache stands."""
+        """See :meth:`tbcache.CacheManager.status`."""
         return await in_thread(self.blocking.status)
 
 

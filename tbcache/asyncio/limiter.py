@@ -19,9 +19,8 @@ Begun = Coroutine[Any, Any, tuple[str, RateLimitStatus]]
 
 
 class RateLimiter:
-    """One source's sliding window, shared by the whole fleet; see :class:`tbcache.RateLimiter`.
-
-    ``blocking`` is the same for the blocking API.
+    """One source's sliding window, shared by the whole fleet: the methods of :class:`tbcache.RateLimiter`,
+    awaited, which say what they do and raise. ``blocking`` is the same for the blocking API.
     """
 
     def __init__(self, blocking: BlockingLimiter) -> None:
@@ -31,11 +30,7 @@ class RateLimiter:
     async def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
     ) -> tuple[bool, RateLimitStatus]:
-        """Take a slot if there is one. ``(False, status)`` when there is none; nothing is counted then.
-
-        Raises:
-          InvalidRequest: a limit, window or cost below 1; no limit, of a source that has none of its own.
-        """
+        """See :meth:`tbcache.RateLimiter.check_rate_limit`."""
         return await drive(self._core.check_rate_limit(limit, window_seconds, cost=cost))
 
     async def wait_if_needed(
@@ -46,13 +41,7 @@ class RateLimiter:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> RateLimitStatus:
-        """Wait for a slot and take it; at most ``max_wait`` seconds (default: the longest window and the
-        time for which a slot is held).
-
-        Raises:
-          RateLimited: none comes free in that time; raised as soon as that is known.
-          InvalidRequest: as in :meth:`check_rate_limit`.
-        """
+        """See :meth:`tbcache.RateLimiter.wait_if_needed`."""
         return await drive(self._core.wait_if_needed(limit, window_seconds, max_wait=max_wait, cost=cost))
 
     def slot(
@@ -63,15 +52,7 @@ class RateLimiter:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> _Held:
-        """Hold a slot around a request of your own: exact whatever the network's delay.
-
-        Leave the block when the answer is in, while the slot is held (15 s by default).
-
-        Raises:
-          RateLimited: no slot within ``max_wait`` seconds (default: the longest window and the time for which
-            a slot is held).
-          InvalidRequest: as in :meth:`check_rate_limit`.
-        """
+        """See :meth:`tbcache.RateLimiter.slot`: held around an ``async with``."""
         return _Held(
             self._core, lambda: self._core.begin(limit, window_seconds, max_wait=max_wait, cost=cost), cost
         )
@@ -79,23 +60,19 @@ class RateLimiter:
     async def get_status(
         self, limit: int | None = None, window_seconds: float | None = None
     ) -> RateLimitStatus:
-        """Where the tightest limit stands. Counts nothing."""
+        """See :meth:`tbcache.RateLimiter.get_status`."""
         return await drive(self._core.get_status(limit, window_seconds))
 
     async def get_limits(self) -> tuple[Limit, ...]:
-        """The limits in force: of all processes that share the source, the strictest of each window."""
+        """See :meth:`tbcache.RateLimiter.get_limits`."""
         return await drive(self._core.get_limits())
 
     async def reopen(self) -> bool:
-        """Lift the closure of the source, for the whole fleet, and keep every slot; True when it was closed.
-
-        Raises:
-          RedisUnreachable: the closure stands in Redis.
-        """
+        """See :meth:`tbcache.RateLimiter.reopen`."""
         return await drive(self._core.reopen())
 
     async def reset(self) -> None:
-        """Forget every slot that was taken, and any closure: the window counts from 0 again."""
+        """See :meth:`tbcache.RateLimiter.reset`."""
         await drive(self._core.reset())
 
 

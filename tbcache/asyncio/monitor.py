@@ -24,40 +24,35 @@ class UsageMonitor:
     def record_request(
         self, source: str, success: bool = True, cached: bool = False, cost: float = 0.0
     ) -> None:
-        """Count one request made outside the pipeline. ``cost`` is in US dollars. Asks nobody, so it is not
-        awaited: the figures reach Redis within a second.
-
-        Raises:
-          InvalidRequest: a cost that is no number from 0 to 1e6, or a source that is no name.
-        """
+        """See :meth:`tbcache.UsageMonitor.record_request`. It asks nobody, so it is not awaited."""
         self.blocking.record_request(source, success, cached, cost)
 
     async def get_source_metrics(self, source: str, day: datetime | None = None) -> SourceMetrics:
-        """The figures of ``source`` on the UTC ``day`` (default: today), of all processes."""
+        """See :meth:`tbcache.UsageMonitor.get_source_metrics`."""
         return await in_thread(lambda: self.blocking.get_source_metrics(source, day))
 
     async def get_recent_metrics(self, source: str) -> RecentMetrics:
-        """The figures of ``source`` over the last minutes, of all processes."""
+        """See :meth:`tbcache.UsageMonitor.get_recent_metrics`."""
         return await in_thread(lambda: self.blocking.get_recent_metrics(source))
 
     async def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
-        """The figures of ``source`` on the UTC ``day``, by process."""
+        """See :meth:`tbcache.UsageMonitor.get_worker_metrics`."""
         return await in_thread(lambda: self.blocking.get_worker_metrics(source, day))
 
     async def get_source_names(self) -> list[str]:
-        """The sources that have figures: the configured ones, and other names in use."""
+        """See :meth:`tbcache.UsageMonitor.get_source_names`."""
         return await in_thread(self.blocking.get_source_names)
 
     async def get_usage_summary(self, day: datetime | None = None) -> dict[str, Any]:
-        """The figures of all sources on the UTC ``day`` (default: today), with their sums."""
+        """See :meth:`tbcache.UsageMonitor.get_usage_summary`."""
         return await in_thread(lambda: self.blocking.get_usage_summary(day))
 
     async def get_workers(self) -> list[WorkerStatus]:
-        """The processes that say that they are there."""
+        """See :meth:`tbcache.UsageMonitor.get_workers`."""
         return await in_thread(self.blocking.get_workers)
 
     async def flush(self) -> bool:
-        """Send what was counted; False when Redis is away and it waits for the next time."""
+        """See :meth:`tbcache.UsageMonitor.flush`."""
         return await in_thread(self.blocking.flush)
 
 

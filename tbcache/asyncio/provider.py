@@ -29,16 +29,7 @@ class Provider:
         raise AttributeError(f"a provider's tools are set once for both APIs: provider.blocking.{name} = ...")
 
     async def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
-        """The sentiment of ``symbol`` over the last ``hours``, from the cache or the upstream.
-
-        Waits at most ``patience`` seconds for a slot under the source's limits.
-
-        Raises:
-          InvalidRequest: no ticker, or hours outside what the source can answer.
-          ConfigurationError: the source is off; names the variables that turn it on.
-          RateLimited, BudgetExhausted: no slot within ``patience``.
-          UpstreamError: the upstream's refusal, when nothing older is kept.
-        """
+        """See :meth:`tbcache.Provider.fetch`."""
         return await self.run(self.blocking.source.request(symbol, hours), patience=patience)
 
     async def get_sentiment(
@@ -49,11 +40,7 @@ class Provider:
         min_coverage: float = 0.0,
         as_of: datetime | None = None,
     ) -> SymbolSentiment | None:
-        """Like :meth:`fetch`, but only the sentiment, and None when there is none to be had.
-
-        With ``min_coverage`` (0..1) it is None where less than that share of the hours is known; with
-        ``as_of``, an aware moment, what would have been answered then.
-        """
+        """See :meth:`tbcache.Provider.get_sentiment`."""
         fraction("min_coverage", min_coverage)
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
@@ -75,13 +62,7 @@ class Provider:
         *,
         hindsight: bool = False,
     ) -> History:
-        """What would have been answered at each moment from ``start`` to ``end``: see
-        :meth:`tbcache.Provider.history`.
-
-        Raises:
-          InvalidRequest: no ticker, no such hours, or times without a zone or out of order.
-          MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
-        """
+        """See :meth:`tbcache.Provider.history`."""
         request = self.blocking.source.request(symbol, hours)
         return await drive(self.blocking.sentiments_then(request, start, end, every, hindsight=hindsight))
 
@@ -102,10 +83,5 @@ class Provider:
 
 @singleton
 def get_provider(name: str) -> Provider:
-    """The provider of source ``name``.
-
-    Raises:
-      UnknownSource: no such source; names the nearest one.
-      ConfigurationError: the class that ``TBCACHE_SOURCES`` names cannot be used.
-    """
+    """The provider of source ``name``; see :func:`tbcache.get_provider`."""
     return Provider(get_blocking(name))

@@ -26,35 +26,31 @@ class QueuedJob:
 
     @property
     def queue(self) -> str:
-        """The name of its queue."""
+        """See :attr:`tbcache.QueuedJob.queue`."""
         return self.blocking.queue
 
     @property
     def job_id(self) -> str:
-        """The name of the job."""
+        """See :attr:`tbcache.QueuedJob.job_id`."""
         return self.blocking.job_id
 
     @property
     def state(self) -> EnqueueState:
-        """What became of the ask: "hit", "joined" or "queued"; see :class:`tbcache.QueuedJob`."""
+        """See :attr:`tbcache.QueuedJob.state`."""
         return self.blocking.state
 
     @property
     def is_new(self) -> bool:
-        """False where no job was queued for it: there was one, or the answer."""
+        """See :attr:`tbcache.QueuedJob.is_new`."""
         return self.blocking.is_new
 
     @property
     def starts_at(self) -> datetime | None:
-        """When it will start, as far as that was known when it was queued."""
+        """See :attr:`tbcache.QueuedJob.starts_at`."""
         return self.blocking.starts_at
 
     async def explain(self) -> Explanation:
-        """Where the job stands now, which limit it waits for, and when it will start.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """See :meth:`tbcache.QueuedJob.explain`."""
         return await drive(self.blocking.explanation())
 
 
@@ -67,16 +63,11 @@ class Handle(QueuedJob):
 
     @property
     def request(self) -> FetchRequest:
-        """What is fetched."""
+        """See :attr:`tbcache.Handle.request`."""
         return self._handle.request
 
     async def result(self, timeout: float | None = None) -> Outcome:
-        """Wait for the outcome, ``timeout`` seconds at most (None: until it comes).
-
-        Raises:
-          ResultTimeout: it did not come in time; the job goes on.
-          UpstreamError: what the upstream answered instead. RedisUnreachable: Redis went away.
-        """
+        """See :meth:`tbcache.Handle.result`."""
         return await drive(self._handle.arrival(timeout))
 
 
@@ -88,14 +79,7 @@ async def enqueue(
     fresh_after: datetime | None = None,
     caller: str | None = None,
 ) -> Handle:
-    """Queue the fetch of ``symbol`` from ``source`` for a worker, in the name of ``caller``; see
-    :func:`tbcache.enqueue`.
-
-    Raises:
-      UnknownSource: no such source. RedisUnreachable: there is no queue without Redis.
-      InvalidRequest: no ticker, hours out of range, a moment without a zone or still to come, or no name of a
-        caller.
-    """
+    """See :func:`tbcache.enqueue`."""
     return Handle(await drive(put(source, symbol, hours, fresh_after=fresh_after, caller=caller)))
 
 
@@ -117,14 +101,6 @@ async def enqueue_many(
 async def enqueue_many(
     jobs: Iterable[Any], *, fresh_after: datetime | None = None, caller: str | None = None
 ) -> list[Any]:
-    """Queue many jobs in few calls of Redis; see :func:`tbcache.enqueue_many`.
-
-    Raises:
-      InvalidRequest: what is no job; a fetch that its source cannot answer; a moment without a zone or still
-        to come; no name of a caller; more than 100,000. UnknownSource: no such source.
-      TypeError: there are messages, and the broker of ``dramatiq.set_broker`` is not tbcache's.
-      RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
-        first of them may be queued by then.
-    """
+    """See :func:`tbcache.enqueue_many`."""
     placed = await drive(put_many(jobs, fresh_after=fresh_after, caller=caller))
     return [Handle(one) if isinstance(one, BlockingHandle) else QueuedJob(one) for one in placed]

@@ -18,13 +18,7 @@ async def get_symbol(
     min_coverage: float = 0.0,
     patience: float = PATIENCE_SECONDS,
 ) -> CombinedSentiment:
-    """The sentiment of ``symbol`` over the last ``hours``, from several sources: see
-    :func:`tbcache.get_symbol`.
-
-    Raises:
-      InvalidRequest: no ticker, or hours that are none.
-      UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
-    """
+    """See :func:`tbcache.get_symbol`."""
     asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
     found = await asyncio.gather(*(drive(asked.find(provider)) for provider in asked.providers))
     return asked.combined(found)

@@ -40,8 +40,8 @@ _IMMUTABLE = (
 
 
 class Cache:
-    """Values by key, for the whole fleet, each with a TTL; see :class:`tbcache.CacheManager`, whose methods
-    are these, run to their end. No call raises because of Redis."""
+    """Has the methods of :class:`tbcache.CacheManager` as coroutines. They are described there. No call
+    raises because of Redis."""
 
     def __init__(self, store: Store, memory: Memory, lease_seconds: float = LEASE_SECONDS) -> None:
         self.store = store
@@ -56,11 +56,6 @@ class Cache:
         store.breaker.on_return(lambda: run(self._put_right()))
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value under ``key``, or ``default``.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
         check_key(key)
         value = self.recall(key)
         if value is MISSING:
@@ -86,12 +81,6 @@ class Cache:
         return value
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
-
-        Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the type that cannot be stored.
-        """
         check_key(key)
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         payload = codec.encode(value)
@@ -102,30 +91,13 @@ class Cache:
         )
 
     async def exists(self, key: str) -> bool:
-        """True when there is a value under ``key``, be it None or 0.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
         return await self._seconds_left(key) is not None
 
     async def get_ttl(self, key: str) -> int | None:
-        """Seconds until ``key`` is gone (or, for a source's answer, no longer fresh), rounded up.
-
-        None when there is no such key.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
         left = await self._seconds_left(key)
         return None if left is None else math.ceil(left)
 
     async def delete(self, key: str) -> bool:
-        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
         check_key(key)
 
         async def remove() -> bool:
@@ -135,38 +107,15 @@ class Cache:
         return await self._ask(remove, lambda: self.memory.delete(key, in_redis=False))
 
     async def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
-        """Clear every key that matches a Redis glob like ``twitter:*``; how many were removed.
-
-        They are gone at once, for everyone; so are the answers being fetched for such keys.
-        Removing them from Redis takes longer: with ``wait=False`` that goes on in the
-        background, and 0 is returned.
-
-        Raises:
-          InvalidRequest: ``pattern`` cannot match a key.
-        """
         check_key(pattern, what="pattern")
         return await self._ask(
             lambda: self._clear(pattern, wait), lambda: self.memory.clear(pattern, in_redis=False)
         )
 
     async def resume(self) -> int:
-        """Go on with a sweep whose process has died, if there is one; how many keys that removed.
-
-        Workers and the scheduler ask for this now and then.
-        """
         return await self._ask(self._sweeper.resume, lambda: 0)
 
     async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
-        """The value under ``key``, or what ``loader`` comes to, which is then kept.
-
-        It is loaded once, however many tasks, threads and processes ask for it at the same moment. It is
-        not kept where the key was cleared meanwhile. An exception of the loader is raised to all
-        in this process who wait for it, and not kept; other processes try for themselves.
-
-        Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the loaded value's type that cannot be stored.
-        """
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         value: T = await self.get(key, MISSING)
         if value is MISSING:
@@ -174,10 +123,6 @@ class Cache:
         return value
 
     async def begin_load(self, key: str) -> tuple[Any, KeyLease | None]:
-        """What another process has loaded just now, or the permission to load it here.
-
-        Waits while another does. Whoever is permitted calls :meth:`end_load` after it.
-        """
         for is_patient in (True, False):
             removals = self.memory.removals(key)
             load = await self._ask(
@@ -194,12 +139,6 @@ class Cache:
         return MISSING, KeyLease(key, removals=removals)
 
     async def end_load(self, load: KeyLease, value: Any = MISSING, ttl: float | None = None) -> bool:
-        """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
-
-        Raises:
-          InvalidRequest: ``ttl`` cannot be one.
-          TypeError: names the type that cannot be stored.
-        """
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         payload = None
         try:
@@ -218,7 +157,6 @@ class Cache:
         await self._put_right()
 
     def close(self) -> None:
-        """End the memory and sweeps in the background. The store is not ours to close."""
         self._sweeper.close()
         self.memory.close()
 
