@@ -30,6 +30,7 @@ def drifts(status: FleetStatus) -> Iterator[Trouble]:
     for name in sorted({name for one in fetching for name in _sources_of(one)}):
         said = {one.name: source for one in fetching if (source := _sources_of(one).get(name)) is not None}
         yield from _other_limits(name, {who: source.limits for who, source in said.items()})
+        yield from _other_ttls(name, {who: source.cache_ttl for who, source in said.items()})
         # A bot may leave all fetching to the workers, and have no credentials.
         working = [one.name for one in fetching if one.role == "worker" and one.name in said]
         yield from _other_credentials(name, {who: said[who].missing for who in working})
@@ -47,6 +48,12 @@ def _other_limits(name: str, limits: Mapping[str, str]) -> Iterator[Trouble]:
         named = ", ".join(f"{who} {text}" for text, who in sorted(of_text.items())[:MOST_NAMED])
         what = f"{name}: the processes have other limits ({named}), and the strictest hold"
         yield Trouble("drift", what, f"start all with the same {variable(name, 'limits')}", name)
+
+
+def _other_ttls(name: str, ttls: Mapping[str, float | None]) -> Iterator[Trouble]:
+    texts = {who: f"{seconds:g} s" for who, seconds in ttls.items() if seconds is not None}
+    rule = "and who has a shorter one loads anew what another has just loaded"
+    yield from _other(name, "TTLs", texts, rule, variable(name, "cache_ttl"))
 
 
 def _other_budgets(name: str, budgets: Mapping[str, float | None]) -> Iterator[Trouble]:

@@ -29,7 +29,8 @@ class SourceProfile(msgspec.Struct, frozen=True):
     of those that it lacks.
 
     ``is_served``: a worker takes its jobs. ``daily_budget`` is in US dollars, None where there is none;
-    ``query_filter`` is None where the source's own counts.
+    ``query_filter`` is None where the source's own counts. ``cache_ttl`` is in seconds; an earlier version
+    says none.
     """
 
     limits: str
@@ -40,6 +41,7 @@ class SourceProfile(msgspec.Struct, frozen=True):
     is_served: bool = True
     daily_budget: float | None = None
     query_filter: str | None = None
+    cache_ttl: float | None = None
 
     @property
     def parsed(self) -> tuple[Limit, ...]:
@@ -78,13 +80,19 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
                 is_served=name in served,
                 daily_budget=source.daily_budget,
                 query_filter=settings.source(name).query_filter,
+                cache_ttl=source.cache_ttl,
             )
     return Profile(sources, settings.common_symbols, settings.common_hours, _declared())
 
 
 def _declared() -> dict[str, SourceProfile]:
     return {
-        name: SourceProfile(_text(one.source), is_served=False, daily_budget=one.source.daily_budget)
+        name: SourceProfile(
+            _text(one.source),
+            is_served=False,
+            daily_budget=one.source.daily_budget,
+            cache_ttl=one.source.cache_ttl,
+        )
         for name, one in get_declared().copy().items()
     }
 

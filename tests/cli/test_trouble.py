@@ -422,8 +422,9 @@ def test_a_source_that_code_declares_is_told_of_like_any(store: Store, settings:
     """Only exceptions told that its budget was spent, and nobody that two bots went by other limits."""
     monitor = say(store, settings, "client", "bot-1")
     # The first beat of a process may be sooner than its code.
-    for name, limits, budget in (("bot-1", "100/1m", 2.0), ("bot-2", "20/1m", 50.0)):
+    for name, limits, budget, ttl in (("bot-1", "100/1m", 2.0, 600), ("bot-2", "20/1m", 50.0, 300)):
         said = {"limits": Limit.parse_all(limits), "daily_budget": budget, "cost_per_request": 1.0}
+        said["cache_ttl"] = ttl
         declare("alpha-vantage", said, settings)
         (monitor if name == "bot-1" else UsageMonitor(store, settings)).beat("client", started_at=utc_now())
         get_declared().clear()
@@ -437,8 +438,11 @@ def test_a_source_that_code_declares_is_told_of_like_any(store: Store, settings:
     assert "raise TBCACHE_ALPHA_VANTAGE__DAILY_BUDGET" in budget.todo
     assert [(one.kind, one.todo) for one in drift] == [
         ("drift", f"start all with the same TBCACHE_ALPHA_VANTAGE__{what}")
-        for what in ("LIMITS", "DAILY_BUDGET")
+        for what in ("LIMITS", "CACHE_TTL", "DAILY_BUDGET")
     ]
+    assert drift[1].what.endswith(
+        "300 s, bot-1 600 s), and who has a shorter one loads anew what another has just loaded"
+    )
     ours = source(seen, "alpha-vantage")
     assert (ours.state, ours.daily_budget, ours.common, ours.is_served) == ("limited", 2.0, 0, False)
     assert source(seen, "stocktwits").common > 0
