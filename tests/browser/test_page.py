@@ -78,6 +78,8 @@ def test_a_server_that_is_slow_or_gone_greys_the_page_out_until_it_is_back(
     api.kill()
     wait_until(lambda: is_old(True), 60, "the greying out")
     expect(page.locator("#age")).to_contain_text("is the server there?")
+    # It is read all the same: nobody knows anything newer.
+    assert Axe().run(page).violations_count == 0
     api.start()
     wait_until(lambda: is_old(False), 60, "the page's being live again")
 
