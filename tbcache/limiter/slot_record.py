@@ -304,8 +304,14 @@ class SlotRecord:
         return slot in self._unreported or slot.partition("#")[0] in self._pending
 
     def _forget(self, now: float) -> None:
+        # What has left the window since Redis last answered stays: without Redis its place is ours (_wait).
+        left, heard_left = (at - self._horizon * SLOWEST for at in (now, min(now, self._last_seen_at)))
+        old = [
+            slot
+            for slot, stamp in self._stamps.items()
+            if stamp <= (left if slot in self._fallback else heard_left)
+        ]
         # A slot whose end must be reported stays, as the window of another process may be longer.
-        old = [slot for slot, stamp in self._stamps.items() if stamp <= now - self._horizon * SLOWEST]
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
             self._fallback.discard(slot)
