@@ -218,8 +218,8 @@ class End:
         if world.oracle.has_lost:
             return
         by_minute = marks.by_minute()
-        if sum(by_minute.values()) != told:
-            world.broken("history", f"the minutes tell {by_minute}, and the days {told}")
+        if sum(by_minute.values()) != marks.since_first:
+            world.broken("history", f"the minutes tell {by_minute}, and the days {marks.since_first}")
         for minute in by_minute:
             so_far = sum(count for at, count in by_minute.items() if at <= minute)
             counted = sum(at < (minute + 1) * 60 for at in noted)
