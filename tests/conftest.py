@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import redis
 
 from tbcache.io.log import REPEATED
 from tbcache.settings import Settings
@@ -28,21 +27,6 @@ from tbcache.store.script import Script
 from tests.driver import asyncio_below
 from tests.postgres import Postgres, has_postgres
 from tests.server import ClusterServer, Server
-
-
-def _client(store: Store) -> Any:
-    """redis-py's own client of what a store asks, for looking behind the scenes."""
-    if "client of tests" not in vars(store):
-        is_cluster = store.settings.redis_cluster
-        vars(store)["client of tests"] = (
-            redis.RedisCluster.from_url(store._url, socket_timeout=10, protocol=2)
-            if is_cluster
-            else store._server._client()
-        )
-    return vars(store)["client of tests"]
-
-
-Store.client = property(_client)
 
 # Until all is collected, see below.
 gc.disable()

