@@ -43,6 +43,7 @@ def test_each_ticker_of_a_text_has_its_own_clauses(text: str) -> None:
         ("INTC bleeding out, nvidia ripping", "NVDA", "INTC"),
         ("Coca-Cola raises its dividend while McDonald's cuts its outlook", "KO", "MCD"),
         ("Google, Meta Platforms and $AMZN rally. Bank of America slides.", "META", "BAC"),
+        ("Nvidia climbs, SPY falls", "NVDA", "SPY"),
         ("Sold all my $AMD to buy $NVDA", "NVDA", "AMD"),
         ("S&P 500 falls 2% but General Motors climbs", "GM", "SPY"),
     ],
@@ -51,6 +52,20 @@ def test_companies_are_known_by_their_names(text: str, rising: str, falling: str
     """Headlines have no cashtags."""
     assert score(text, rising) >= THRESHOLD
     assert score(text, falling) <= -THRESHOLD
+
+
+@pytest.mark.parametrize("symbol", ["AAA", "BBB", "CCC"])
+def test_what_is_said_before_a_list_is_said_of_each_in_it(symbol: str) -> None:
+    """Only the first of them had a great day."""
+    said = "Great day for $AAA, ZZZ, $BBB and $CCC."
+    assert about(f"{said} $DDD sinks", symbol) == said
+    assert about(f"{said} $DDD, $EEE sink", "DDD") == " $DDD, $EEE sink"
+    assert about(f"{said} UP, they say", symbol) == f"{said} UP, they say"
+
+
+def test_a_cry_in_capitals_begins_no_list() -> None:
+    """It may be a ticker that nobody knows, but stands in no list."""
+    assert about("$AAA soars. WOW, $BBB sinks", "AAA") == "$AAA soars. WOW,"
 
 
 def test_a_symbol_that_no_table_knows_is_known_by_its_letters() -> None:
@@ -90,6 +105,7 @@ def test_what_names_no_other_company_is_taken_whole(text: str, symbol: str) -> N
         "$AAA $BBB $CCC great day",
         "Great day $AAA $BBB $CCC",
         "Great, great day for $AAA/$BBB/$CCC",
+        "$AAA, ZZZ, $BBB and $CCC are great",
     ],
 )
 @pytest.mark.parametrize("symbol", ["AAA", "BBB", "CCC"])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tbcache.models.names import CLEAR, every_named
 
-CASHTAG = re.compile(r"[$](?<!\w.)([A-Za-z][A-Za-z.]{0,9})(?!\w)")
+CASHTAG = re.compile(r"[$](?<!\w.)([A-Za-z](?:[A-Za-z.]{0,8}[A-Za-z])?)(?!\w)")
 _WORD = re.compile(r"(?<![\w$@#&-])\w+")
 #: "Upgraded at Citi", "a loan from Citi": such a company is not whom the clause speaks of.
 _ASIDE = re.compile(r"\b(?:at|by|from)\s\Z", re.IGNORECASE)
@@ -52,10 +52,7 @@ def may_name_several(text: str, symbol: str) -> bool:
 
 def mentions(text: str, symbol: str) -> list[Mention]:
     """The companies that ``text`` names, in their order; ``symbol`` need not be in the table of names."""
-    found = [
-        Mention(*each.span(), frozenset((each.group(1).rstrip(".").upper(),)))
-        for each in CASHTAG.finditer(text)
-    ]
+    found = [Mention(*each.span(), frozenset((each.group(1).upper(),))) for each in CASHTAG.finditer(text)]
     begun, done = _begun(), 0
     for word in _WORD.finditer(text):
         start, first = word.start(), word.group()
@@ -82,7 +79,7 @@ def _begun() -> dict[str, list[_Spelled]]:
             exact[name.rstrip("*")] = name.endswith("*")
         for other in known.others:
             exact[other] = bool(symbols[other])
-        if not known.is_word and len(symbol) >= CLEAR:
+        if not known.is_stressed and len(symbol) >= CLEAR:
             symbols[symbol].add(symbol)
             exact[symbol] = True
     begun = defaultdict[str, list[_Spelled]](list)
