@@ -533,7 +533,7 @@ def test_an_answer_that_has_begun_is_finished(admission: Admission, store: Store
     assert not store.client.hexists(store.keys.state("twitter"), "demand")
 
 
-def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission) -> None:
+def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Admission, store: Store) -> None:
     """What is taken in a burst comes free in a burst, and an interactive ask in between finds nothing."""
     for number in range(26 + 3):
         go(admission, f"P{number}", source=FIFTY, lane="prewarm")
@@ -541,6 +541,10 @@ def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Adm
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(60 / 50, abs=0.1)
     go(admission, "I", source=FIFTY)
+    # A moment that cannot be one stops the lane for no longer.
+    for number, junk in enumerate(("inf", "x", us_ago(store, -3600.0))):
+        store.client.hset(store.keys.state("twitter"), "paced:60000000", junk)
+        go(admission, f"J{number}", source=FIFTY, lane="prewarm")
 
 
 def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:
@@ -1235,6 +1239,7 @@ def test_a_mended_window_opens_when_the_largest_known_fleet_is_back(store: Store
         return bool(store.client.hexists(keys.state, "whole_at"))
 
     assert not restore("one", 3, "a", 1_000_000)
+    assert store.client.ttl(keys.slots) > 60 + 60
     assert not restore("two", 1)
     assert restore("three", 1, "b", -5_000_000)
     # One who comes late and knows of more is believed as well: they may be as late.

@@ -22,6 +22,7 @@ from tbcache.models import FetchRequest
 from tbcache.models.price import Price
 from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS
+from tests.core.test_loss import give_up_allowances
 from tests.core.world import LIMIT, SOURCE, Clock, Process, World, moved_clock
 
 #: What is written in place of a text; and of the score of a member.
@@ -315,6 +316,17 @@ def test_one_that_may_be_silent_without_end_is_as_absent_as_others(clock: Clock)
     process.beat()
     ghost(5.0, silence="inf", rooms="6:2000000=6")(world)
     assert [process.take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
+
+
+def test_a_damaged_share_takes_nothing_of_what_is_kept_for_another(clock: Clock) -> None:
+    """It counts as what the others leave, which is nothing where they have more than there is."""
+    world, process = alone(clock)
+    took = [process.take()]
+    give_up_allowances(world)
+    ghost(5.0, share="0.5")(world)
+    ghost(5.0, "another", share="nan")(world)
+    took += [process.take() for _ in range(LIMIT.count)]
+    assert took == [True] * 3 + [False] * 4
 
 
 def test_what_is_kept_for_others_is_asked_for_whatever_stands_where_that_was_done_last(clock: Clock) -> None:

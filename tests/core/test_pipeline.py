@@ -206,8 +206,9 @@ def test_who_asks_seldom_is_given_no_answer_of_the_last_time(pipeline: Pipeline,
     assert len(upstream.sent) == 4
 
 
-def test_who_asks_seldom_waits_for_the_load_of_another(pipeline: Pipeline, store: Store) -> None:
-    """One load serves both, and only within its patience does the second wait for it."""
+@pytest.mark.parametrize("hours", [AAPL.hours, 2 * AAPL.hours])
+def test_who_asks_seldom_waits_for_the_load_of_another(pipeline: Pipeline, store: Store, hours: int) -> None:
+    """One load serves both, also one over more hours. The second waits for it within its patience alone."""
     pipeline.run(Upstream(), AAPL)
     grow_old(store, KNOWN, 1.1 * TWITTER.cache_ttl)
     is_sent, release = threading.Event(), threading.Event()
@@ -219,7 +220,7 @@ def test_who_asks_seldom_waits_for_the_load_of_another(pipeline: Pipeline, store
 
     upstream = Upstream(answer=slow)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(pipeline.run, upstream, AAPL)
+        first = pool.submit(pipeline.run, upstream, FetchRequest("twitter", "AAPL", hours))
         assert is_sent.wait(30)
         assert pipeline.run(upstream, AAPL, patience=0.01).origin == "stale"
         second = pool.submit(pipeline.run, upstream, AAPL)
