@@ -15,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from email.utils import format_datetime
 from typing import Any, TypedDict
 
@@ -601,11 +603,40 @@ def _returned(status: int, headers: dict[str, str]) -> Any:
     return httpx2.Response(status, headers=headers)
 
 
+def _by_urllib(status: int, headers: dict[str, str]) -> Any:
+    named = Message()
+    for name, value in headers.items():
+        named[name] = value
+    raise urllib.error.HTTPError("https://upstream.test/?apikey=SECRET", status, "Wait", named, None)
+
+
+def _by_aiohttp(status: int, headers: dict[str, str]) -> Any:
+    raise ClientResponseError(status, headers)
+
+
+def _from_another(status: int, headers: dict[str, str]) -> Any:
+    raise UnboundLocalError("SECRET") from HTTPError(Response(status, headers))
+
+
+def _in_a_group(status: int, headers: dict[str, str]) -> Any:
+    raise ExceptionGroup("tasks", [ZeroDivisionError(), HTTPError(Response(status, headers))])
+
+
+class ClientResponseError(Exception):
+    """As that of aiohttp, which is no dependency."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        super().__init__("SECRET")
+        self.status, self.headers = status, headers
+
+
 def _in(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-@pytest.mark.parametrize("refuse", [_by_httpx, _by_requests, _returned])
+@pytest.mark.parametrize(
+    "refuse", [_by_httpx, _by_requests, _returned, _by_urllib, _by_aiohttp, _from_another, _in_a_group]
+)
 def test_a_response_that_says_wait_closes_the_source_for_all(
     redis_server: Server, refuse: Callable[..., Any]
 ) -> None:
@@ -634,9 +665,30 @@ def _refused(source: tbcache.FunctionSource, refuse: Callable[[], Any]) -> tuple
         found: float = refuse()
         return found
 
-    with pytest.raises((HTTPError, httpx2.HTTPStatusError, UpstreamError)):
-        quote("AAPL")
+    assert quote.outcome("AAPL").value is None
     return quote.outcome("MSFT").error, calls
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_requests_that_were_tried_in_vain_close_the_source_as_well() -> None:
+    """What the upstream said of when to come back is lost there, but not that it refused."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+    tried = OutOfTries(Exception("too many 429 error responses"))
+    error, calls = _refused(source, lambda: (_ for _ in ()).throw(ConnectionError(tried)))
+    assert isinstance(error, RateLimited)
+    assert calls == ["AAPL"]
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_a_refusal_by_another_upstream_that_is_being_handled_closes_nothing() -> None:
+    """As where the caller turns to this source because the other has refused."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+    try:
+        _by_requests(429, {"Retry-After": "40"})
+    except HTTPError:
+        error, calls = _refused(source, lambda: 1 / 0)
+    assert isinstance(error, ZeroDivisionError)
+    assert calls == ["AAPL", "MSFT"]
 
 
 @pytest.mark.usefixtures("_fleet")
@@ -954,6 +1006,29 @@ def test_what_does_not_fit_its_annotation_is_refused(quotes: tbcache.FunctionSou
         quote()
     with pytest.raises(TypeError, match=r"unreadable\(\) .*cannot be cached"):
         unreadable()
+
+
+class Plain:
+    """Nobody can tell how to read one."""
+
+
+def test_what_can_never_be_kept_is_refused_where_it_is_declared(quotes: tbcache.FunctionSource) -> None:
+    """Not at the first call, which would be made, and paid for, and made again."""
+
+    def quote() -> dict[str, list[Plain] | None]:
+        return {}
+
+    def quotes_of() -> Iterator[float]:
+        yield 1.5
+
+    def later() -> NotYetThere:  # type: ignore[name-defined]  # noqa: F821
+        return 1.5
+
+    with pytest.raises(InvalidRequest, match=r"quote\(\) returns a Plain, .*: return plain JSON"):
+        quotes.fetcher(quote)
+    with pytest.raises(InvalidRequest, match=r"quotes_of\(\) yields, .*: return a list"):
+        quotes.fetcher(quotes_of)
+    assert quotes.fetcher(later).cache_key()
 
 
 @pytest.mark.usefixtures("_fleet")

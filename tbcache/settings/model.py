@@ -183,7 +183,8 @@ class Settings(BaseModel):
         Raises:
           ConfigurationError: see :meth:`load`.
         """
-        env = dict(os.environ if environ is None else environ)
+        # An empty variable counts as not set, as compose files leave them.
+        env = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
         if data_dir is not None:
             env[f"{PREFIX}DATA_DIR"] = str(data_dir)
         found = read_runtime_file(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))

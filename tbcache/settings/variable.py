@@ -156,7 +156,7 @@ def _variables_of(source: str, fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Our variables; an empty one counts as not set, as compose files leave them."""
+    """Our variables that are not empty."""
     for name, value in sorted(variables.items()):
         if name.startswith(PREFIX) and value != "":
             yield name, value

@@ -63,6 +63,8 @@ def test_the_environment_goes_before_the_note(tmp_path: Path) -> None:
         folder.write_runtime_file({"REDIS_URL": URL})
         env = {"REDIS_HOST": "example.test"}
         assert Settings.load(env, data_dir=tmp_path).redis == "redis://example.test:6379/0"
+        # As an .env that was not filled in leaves it: not set, and no word to run alone.
+        assert Settings.load({"REDIS_URL": ""}, data_dir=tmp_path).redis == URL
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:

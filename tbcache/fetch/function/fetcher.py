@@ -77,6 +77,7 @@ class _Function(Generic[P, R]):
         self._setup = setup
         self._tools = setup.tools
         self._values: Values[R] = Values(function)
+        self._values.check()
         self._key = CallKey(function, f"{setup.source.name}:{setup.name}", setup.key)
         self._key.wrapped = self
         #: For a method that was looked up on an instance: that instance.

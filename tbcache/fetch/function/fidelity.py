@@ -8,13 +8,15 @@ is ``"1"`` now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
 from msgspec import inspect as kinds
 
 _ABSENT = object()
+#: By this method a model of pydantic is recognised, which need not be installed.
+_READER = "model_validate_json"
 
 
 def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
@@ -66,6 +68,27 @@ def odd_part(kind: kinds.Type, value: object, place: str = "it") -> str | None:
         case _:
             return None
     return next(filter(None, parts), None)
+
+
+def foreign_class(kind: kinds.Type) -> type | None:
+    """A class within ``kind`` of which no value can be read from JSON; None where there is none."""
+    waiting, seen = [kind], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, kinds.CustomType) and not (_is_open(one) or hasattr(one.cls, _READER)):
+            return one.cls
+        if id(one) not in seen:
+            seen.add(id(one))
+            waiting += _parts_of(one)
+    return None
+
+
+def _parts_of(kind: kinds.Type) -> Iterator[kinds.Type]:
+    for attribute in kind.__struct_fields__:
+        part = getattr(kind, attribute)
+        for one in part if isinstance(part, tuple) else (part,):
+            if isinstance(one, kinds.Type | kinds.Field):
+                yield one.type if isinstance(one, kinds.Field) else one
 
 
 def _is_open(kind: kinds.Type) -> bool:

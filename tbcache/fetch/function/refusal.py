@@ -1,14 +1,15 @@
-"""What the failure of a call means for the whole source, by the response of httpx, httpx2 or requests.
+"""What the failure of a call means for the whole source, by the response of an HTTP client.
 
-The responses are recognised by their attributes ``status_code`` and ``headers``, so none of these libraries
-has to be installed. Their error texts are not passed on, because they contain the URL, which may contain a
-key.
+The responses are recognised by their attributes, so no client has to be installed: ``status_code`` and
+``headers`` of httpx, httpx2 and requests, ``status`` and ``headers`` of aiohttp, urllib and urllib3. Their
+error texts are not passed on, because they contain the URL, which may contain a key.
 """
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from tbcache.fetch import http_response
@@ -31,21 +32,53 @@ def refusal(source: str, function: str, error: Exception) -> UpstreamError:
     """The exception of a function as an UpstreamError; the exception itself where it is one already."""
     if isinstance(error, UpstreamError):
         return error
-    refused = refused_by(source, _attribute(error, "response"))
-    if refused is not None:
-        return refused
+    for origin in _origins(error):
+        refused = _refused_with(source, origin)
+        # Of what the error was raised from, only that counts which is meant for the next call as well.
+        if refused is not None and (origin is error or refused.status == 429 or refused.retry_at is not None):
+            return refused
     kind = UpstreamUnavailable if _is_of_the_way(error) else UpstreamError
     return kind(source, f"{function}() raised {type(error).__name__}")
 
 
 def refused_by(source: str, response: object) -> UpstreamError | None:
     """The error that ``response`` means; None where it is a success, or no response at all."""
-    status, headers = _attribute(response, "status_code"), _attribute(response, "headers")
-    if not isinstance(status, int) or not isinstance(headers, Mapping) or status < 400:
+    status = _attribute(response, "status_code") or _attribute(response, "status")
+    pairs = _attribute(_attribute(response, "headers"), "items")
+    if not isinstance(status, int) or status < 400 or not callable(pairs):
         return None
-    named = {str(name): str(value) for name, value in headers.items()}
-    raw = RawResponse(status, named, b"", received_at=utc_now())
+    return _failure(source, status, {str(name): str(value) for name, value in pairs()})
+
+
+def _refused_with(source: str, error: BaseException) -> UpstreamError | None:
+    """The answer that ``error`` was raised for; None where it is of something else."""
+    # Errors of aiohttp and urllib are like a response themselves.
+    refused = refused_by(source, _attribute(error, "response")) or refused_by(source, error)
+    if refused is None and error.args:
+        # Where requests has tried several times, only the words of urllib3 tell the status.
+        words = re.fullmatch(r"too many (\d{3}) error responses", str(_attribute(error.args[0], "reason")))
+        return _failure(source, int(words[1]), {}) if words else None
+    return refused
+
+
+def _failure(source: str, status: int, headers: dict[str, str]) -> UpstreamError:
+    raw = RawResponse(status, headers, b"", received_at=utc_now())
     return http_response.failure(source, raw, http_response.kind_of(status))
+
+
+def _origins(error: BaseException) -> Iterator[BaseException]:
+    """``error``, what it was raised ``from``, and the members of groups.
+
+    What was merely being handled does not count: the caller may have been at an error of another upstream.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        origin = waiting.pop(0)
+        if id(origin) not in seen:
+            seen.add(id(origin))
+            yield origin
+            waiting += origin.exceptions if isinstance(origin, BaseExceptionGroup) else ()
+            waiting += [origin.__cause__] if origin.__cause__ is not None else []
 
 
 def is_unsent(error: Exception) -> bool:

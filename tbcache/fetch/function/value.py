@@ -16,9 +16,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from tbcache.fetch.function.fidelity import is_kept, odd_part
+from tbcache.fetch.function.fidelity import foreign_class, is_kept, odd_part
 from tbcache.fetch.function.shape import shape
 from tbcache.models.decoder import json_decoder
+from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import printable
 from tbcache.store.codec import DecodeError
 from tbcache.store.wire import to_micros
@@ -61,6 +62,23 @@ class Values(Generic[T]):
     @cached_property
     def _shape(self) -> str:
         return shape(self._annotation)
+
+    def check(self) -> None:
+        """Look at what can be known before the first call, where the names of the annotation are defined.
+
+        Raises:
+          InvalidRequest: no value that the function returns could be cached.
+        """
+        unwrapped = inspect.unwrap(self._function)
+        if inspect.isgeneratorfunction(unwrapped) or inspect.isasyncgenfunction(unwrapped):
+            raise InvalidRequest(f"{self._name}() yields, and what it yields cannot be cached: return a list")
+        try:
+            kind = self._kind
+        except Exception:  # any of it may be of the user's code; the first call tells
+            return
+        if (foreign := foreign_class(kind)) is not None:
+            what = f"{self._name}() returns a {foreign.__qualname__}, which cannot be cached"
+            raise InvalidRequest(f"{what}: {_ADVICE}")
 
     def encode(self, value: Any, at: datetime) -> bytes:
         """``value``, which was loaded ``at`` that time, as a payload.
