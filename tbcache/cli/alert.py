@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.command import JSON, command, group
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.option import AsJson, DataDir, is_group_of
 from tbcache.cli.output import print_json, print_note, print_table, tell, wants_json
 from tbcache.cli.table import age, rows_table
 from tbcache.io import utc_now
@@ -18,33 +18,24 @@ from tbcache.models.error import ConfigurationError
 if TYPE_CHECKING:
     from tbcache.fleet import Incident
 
-EXAMPLE = "Example: tbcache alert --json"
-TEST_EXAMPLE = "Example: tbcache alert test"
 
 commands = typer.Typer()
-alerts = typer.Typer(epilog=EXAMPLE, invoke_without_command=True)
-commands.add_typer(alerts, name="alert")
 MOST_SHOWN = 20
 NOBODY = "nobody: no process of the fleet is running"
 UNKNOWN = "not known: the process that watches does not say"
 NO_WEBHOOK = "none: set TBCACHE_ALERT_WEBHOOK_URL for every process of the fleet; the log alone is told"
 
 
-@alerts.callback()
-def alert(
-    context: typer.Context,
-    as_json: AsJson = False,
+@group(commands, "alert", "tbcache alert --json", JSON)
+def alerts(
     most: Annotated[int, typer.Option(min=1, max=500, help="List so many.")] = MOST_SHOWN,
-    data_dir: DataDir = None,
 ) -> None:
     """List the fleet's rules of alerts, and the incidents: those that are open, and the last that ended."""
-    if is_group_of(context):
-        return
     fleet = require_redis(quiet_settings())
     found, watcher = fleet.incidents(), fleet.watcher()
     shown = sorted(found, key=lambda one: one.ended_at is not None)[:most]
     rules, webhook = watcher.rules, watcher.webhook
-    if wants_json(as_json):
+    if wants_json():
         who = {"name": watcher.name, "fault": watcher.fault}
         print_json({"rules": rules, "webhook": webhook, "watcher": who, "incidents": shown})
         return
@@ -61,8 +52,8 @@ def alert(
     print_table(rows_table(columns, map(_row, shown)))
 
 
-@alerts.command("test", epilog=TEST_EXAMPLE)
-def send_test(as_json: AsJson = False, data_dir: DataDir = None) -> int:
+@command(alerts, "test", "tbcache alert test", JSON)
+def send_test() -> int:
     """Send a test to the webhook, once, and say what comes back."""
     settings = quiet_settings()
     from tbcache.fleet.alert import Webhook, send_trial
@@ -81,7 +72,7 @@ def send_test(as_json: AsJson = False, data_dir: DataDir = None) -> int:
         "reason": answer.reason,
         "seconds": round(answer.seconds, 3),
     }
-    tell(done, f"{webhook.address} {said} ({answer.seconds:.2f} s)", as_json=as_json)
+    tell(done, f"{webhook.address} {said} ({answer.seconds:.2f} s)")
     return OK if answer.is_accepted else FAILED
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tbcache.cli.option import DataDir
+from tbcache.cli.command import begins
 from tbcache.models.version import __version__
 
 #: What the commands are for, in the order of `tbcache --help`.
@@ -33,29 +33,15 @@ class Place(NamedTuple):
 #: In the order of `tbcache --help`. Each module has its commands in its `commands`.
 PLACES = {
     "up": Place(
-        RUN,
-        "up",
-        "Start everything on this machine and keep it running: server, workers, scheduler, API.",
+        RUN, "up", "Start everything on this machine and keep it running: server, workers, scheduler, API."
     ),
-    "worker": Place(
-        RUN,
-        "process",
-        "Run workers that fetch what is queued, under every source's limits.",
-    ),
+    "worker": Place(RUN, "process", "Run workers that fetch what is queued, under every source's limits."),
     "scheduler": Place(
-        RUN,
-        "process",
-        "Run the scheduler, which keeps common symbols warm; of several, one works.",
+        RUN, "process", "Run the scheduler, which keeps common symbols warm; of several, one works."
     ),
-    "api": Place(
-        RUN,
-        "process",
-        "Serve the HTTP API; its documentation is at /docs.",
-    ),
+    "api": Place(RUN, "process", "Serve the HTTP API; its documentation is at /docs."),
     "simulator": Place(
-        RUN,
-        "process",
-        "Serve a stand-in for the five upstream APIs, with their limits, for demos and tests.",
+        RUN, "process", "Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."
     ),
     "faults": Place(
         RUN,
@@ -68,9 +54,7 @@ PLACES = {
         "Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits.",
     ),
     "enqueue": Place(
-        ASK,
-        "enqueue",
-        "Queue fetches for the workers, and print what became of them with --wait.",
+        ASK, "enqueue", "Queue fetches for the workers, and print what became of them with --wait."
     ),
     "warm": Place(
         ASK,
@@ -83,14 +67,10 @@ PLACES = {
         "Show what would have been answered in the past, of what was known then. Asks nothing upstream.",
     ),
     "backfill": Place(
-        ASK,
-        "backfill",
-        "Fetch older items into the database; run it again, and it goes on where it was.",
+        ASK, "backfill", "Fetch older items into the database; run it again, and it goes on where it was."
     ),
     "status": Place(
-        SEE,
-        "status",
-        "Show every source with its limits, hits and queue, every worker, and every trouble.",
+        SEE, "status", "Show every source with its limits, hits and queue, every worker, and every trouble."
     ),
     "usage": Place(
         SEE,
@@ -104,11 +84,7 @@ PLACES = {
         "List what has changed in the last hour: operators' orders, troubles, processes, new kinds of "
         "errors.",
     ),
-    "audit": Place(
-        SEE,
-        "audit",
-        "List what operators have done in the last 30 days, the last first.",
-    ),
+    "audit": Place(SEE, "audit", "List what operators have done in the last 30 days, the last first."),
     "doctor": Place(
         SEE,
         "doctor",
@@ -119,46 +95,28 @@ PLACES = {
         "config",
         "Show every setting of this shell: its value, and where that is from. Secrets are masked.",
     ),
-    "completion": Place(
-        SEE,
-        "completion",
-        "Print what has a shell complete commands, options and sources.",
-    ),
+    "completion": Place(SEE, "completion", "Print what has a shell complete commands, options and sources."),
     "alert": Place(
         SEE,
         "alert",
         "List the fleet's rules of alerts, and the incidents: those that are open, and the last that ended.",
     ),
     "queue": Place(
-        ACT,
-        "queue",
-        "Show what waits in the queues; pause, drain or resume one; cancel or promote a job.",
+        ACT, "queue", "Show what waits in the queues; pause, drain or resume one; cancel or promote a job."
     ),
     "limits": Place(
         ACT,
         "limits",
         "List every limit of every source, or set one: used, remaining, when the next slot comes free.",
     ),
-    "dead": Place(
-        ACT,
-        "dead",
-        "List the queued jobs that died, the last of each queue first, and why.",
-    ),
-    "cache": Place(
-        ACT,
-        "cache",
-        "Show how the cache stands, or clear what is in it.",
-    ),
+    "dead": Place(ACT, "dead", "List the queued jobs that died, the last of each queue first, and why."),
+    "cache": Place(ACT, "cache", "Show how the cache stands, or clear what is in it."),
     "record": Place(
         BUILD,
         "record",
         "Record what a source answers, without credentials: some pages, and what a refresh gets.",
     ),
-    "provider": Place(
-        BUILD,
-        "record",
-        "Check a source of your own.",
-    ),
+    "provider": Place(BUILD, "record", "Check a source of your own."),
 }
 
 
@@ -208,9 +166,8 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@begins(app)
 def tbcache(
-    data_dir: DataDir = None,
     _version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),

@@ -6,25 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import quiet_settings, require_redis
-from tbcache.cli.option import AsCsv, AsJson, DataDir
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
     from tbcache.fleet import AuditLine
 
-EXAMPLE = "Example: tbcache audit --most 20"
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "audit", "tbcache audit --most 20", JSON, CSV)
 def audit(
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """List what operators have done in the last 30 days, the last first."""
     lines = require_redis(quiet_settings()).audit(most)
@@ -32,8 +28,6 @@ def audit(
     show(
         lines,
         lambda: rows_table(columns, map(_cells, lines)),
-        as_json=as_json,
-        as_csv=as_csv,
         empty="no operator has done anything within 30 days",
     )
 

@@ -10,16 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from tbcache.cli.command import JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
-from tbcache.cli.option import AsJson, DataDir, SourceName
+from tbcache.cli.option import SourceName
 from tbcache.cli.output import tell
 from tbcache.cli.progress import progress
 from tbcache.io import now, utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
-
-EXAMPLE = "Example: tbcache backfill stocktwits AAPL --since 7d"
 
 commands = typer.Typer()
 #: So often it says in a pipe how far it is.
@@ -33,7 +32,7 @@ _WHY = {
 }
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "backfill", "tbcache backfill stocktwits AAPL --since 7d", JSON)
 def backfill(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -41,8 +40,6 @@ def backfill(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
     ] = 3600.0,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Fetch older items into the database; run it again, and it goes on where it was."""
     from tbcache.settings import get_source
@@ -69,7 +66,7 @@ def backfill(
         provider.client.close()
     said = f"{pages}; {'all is known' if reason is None else _WHY.get(reason, reason)}"
     done = {"source": source, "symbol": symbol, "since": start, **pages.to_data(), "reason": reason}
-    tell(done, said, as_json=as_json)
+    tell(done, said)
 
 
 class _Pages:

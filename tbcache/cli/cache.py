@@ -7,43 +7,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from tbcache.cli.command import CSV, JSON, command, group
 from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.option import AsCsv, AsJson, DataDir, DryRun, Who, Yes
+from tbcache.cli.option import DryRun, Who, Yes
 from tbcache.cli.output import show, tell
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
     from tbcache.fleet import CacheUsage
 
-CLEAR_EXAMPLE = "Example: tbcache cache clear 'twitter:*' --dry-run"
-STATS_EXAMPLE = "Example: tbcache cache stats"
 
 commands = typer.Typer()
-caches = typer.Typer(epilog=CLEAR_EXAMPLE)
-commands.add_typer(caches, name="cache")
 
 
-@caches.callback()
-def _caches(data_dir: DataDir = None) -> None:
+@group(commands, "cache", "tbcache cache clear 'twitter:*' --dry-run")
+def caches() -> None:
     """Show how the cache stands, or clear what is in it."""
 
 
-@caches.command("stats", epilog=STATS_EXAMPLE)
-def stats(as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None) -> None:
+@command(caches, "stats", "tbcache cache stats", JSON, CSV)
+def stats() -> None:
     """Show how large the cache is, and how often it has had the answer today."""
     found = require_redis(quiet_settings()).cache()
-    show(found, lambda: _table(found), as_json=as_json, as_csv=as_csv)
+    show(found, lambda: _table(found))
 
 
-@caches.command("clear", epilog=CLEAR_EXAMPLE)
+@command(caches, "clear", "tbcache cache clear 'twitter:*' --dry-run", JSON)
 def clear(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A glob over SOURCE:SYMBOL:HOURS.")],
     dry_run: DryRun = False,
     yes: Yes = False,
     who: Who = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Remove every cached answer that matches a pattern."""
     settings = quiet_settings()
@@ -52,12 +47,12 @@ def clear(
     hint = f" ({found})" if found.count else found.near
     # Where nothing matches there is nothing to lose; what is being fetched is not kept then.
     if (found.count or dry_run) and not is_meant(
-        found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json
+        found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes
     ):
         return
     count = act_as(who).clear(pattern)
     said = f"{count} cleared" if count else f"nothing matches {pattern!r}{found.near}"
-    tell({"pattern": pattern, "cleared": count}, said, as_json=as_json)
+    tell({"pattern": pattern, "cleared": count}, said)
 
 
 def _table(found: CacheUsage) -> Table:

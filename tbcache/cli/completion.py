@@ -13,8 +13,6 @@ from tbcache.cli.error import VARIABLE, say
 from tbcache.cli.output import print_text
 from tbcache.models.error import ConfigurationError
 
-EXAMPLE = "Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish"
-
 commands = typer.Typer()
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -26,7 +24,7 @@ _PLACES = {
 }
 
 
-@commands.command(epilog=EXAMPLE)
+@commands.command(epilog="Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish")
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = None,
 ) -> None:

@@ -7,28 +7,24 @@ from typing import Annotated
 
 import typer
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import say
-from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
+from tbcache.cli.option import OnlySource
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 from tbcache.settings import Settings, get_source, variable
 from tbcache.settings.origin import ignored, near_misses, settings_in_force
 
-EXAMPLE = "Example: tbcache config --source twitter"
-
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "config", "tbcache config --source twitter", JSON, CSV)
 def config(
     source: OnlySource = None,
     is_all: Annotated[
         bool, typer.Option("--all", help="Show also what no variable says of the sources.")
     ] = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Show every setting of this shell: its value, and where that is from. Secrets are masked."""
     quiet_settings()
@@ -51,6 +47,4 @@ def config(
         lambda: rows_table(
             ("variable", "from", "value"), ((one.variable, one.origin, one.value or "-") for one in found)
         ),
-        as_json=as_json,
-        as_csv=as_csv,
     )

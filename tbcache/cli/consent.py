@@ -21,7 +21,6 @@ def is_meant(
     hint: str = "",
     dry_run: bool,
     yes: bool,
-    as_json: bool,
 ) -> bool:
     """Say of how many it would be; True where it is to be done now, as somebody has said so.
 
@@ -33,7 +32,7 @@ def is_meant(
     """
     if dry_run or not count:
         said = f"{count} would be" if dry_run else "none was"
-        tell(done, f"{said} {what}{hint}", as_json=as_json)
+        tell(done, f"{said} {what}{hint}")
         return False
     if not yes:
         confirm(f"{count} would be {what}{hint}")

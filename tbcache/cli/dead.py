@@ -9,37 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.command import CSV, JSON, command, group
 from tbcache.cli.consent import is_meant, left
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import (
     AnyQueue,
-    AsCsv,
-    AsJson,
     CallerOf,
-    DataDir,
     DryRun,
     QueueName,
     Symbol,
     Who,
     Yes,
-    is_group_of,
 )
-from tbcache.cli.output import check_form, show, tell
+from tbcache.cli.output import show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
     from tbcache.fleet import DeadFilter, DeadLetter, Operator, Requeued
 
-REQUEUE_EXAMPLE = "Example: tbcache dead requeue twitter --error timeout --dry-run"
-PURGE_EXAMPLE = "Example: tbcache dead purge twitter --symbol AAPL --yes"
-LIST_EXAMPLE = "Example: tbcache dead list twitter --error 'worker died'"
-ERRORS_EXAMPLE = "Example: tbcache dead errors twitter"
 
 commands = typer.Typer()
-dead_letters = typer.Typer(epilog=REQUEUE_EXAMPLE, invoke_without_command=True)
-commands.add_typer(dead_letters, name="dead")
 MOST_DEAD = 20
 MOST_ERRORS = 10
 
@@ -47,33 +38,26 @@ Job = Annotated[str | None, typer.Option("--id", help="The one of this id.")]
 Error = Annotated[str | None, typer.Option(help="Whose reason has this in it; * is any text.")]
 
 
-@dead_letters.callback()
-def dead(
-    context: typer.Context,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+@group(commands, "dead", "tbcache dead requeue twitter --error timeout --dry-run", JSON, CSV)
+def dead_letters(
     clear: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="The old spelling of `dead purge SOURCE --yes`.")
     ] = None,
     retry: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="The old spelling of `dead requeue SOURCE --yes`.")
     ] = None,
-    data_dir: DataDir = None,
 ) -> None:
     """List the queued jobs that died, the last of each queue first, and why."""
-    if is_group_of(context):
-        return
-    check_form(as_json=as_json, as_csv=as_csv)
     if retry is not None and clear is not None:
         raise typer.BadParameter("--clear and --retry exclude each other")
     if retry is not None:
         say(_requeued(retry, act_as(None).requeue_dead(retry)))
     if clear is not None:
         say(f"{clear}: {act_as(None).purge_dead(clear)} forgotten")
-    _show_dead(require_redis(quiet_settings()).dead(MOST_DEAD), as_json=as_json, as_csv=as_csv)
+    _show_dead(require_redis(quiet_settings()).dead(MOST_DEAD))
 
 
-@dead_letters.command("list", epilog=LIST_EXAMPLE)
+@command(dead_letters, "list", "tbcache dead list twitter --error 'worker died'", JSON, CSV)
 def list_dead(
     name: AnyQueue = None,
     symbol: Symbol = None,
@@ -81,37 +65,28 @@ def list_dead(
     error: Error = None,
     caller: CallerOf = None,
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each.")] = MOST_DEAD,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """List dead letters: all, or those that have all of what is said."""
     where = _where(symbol, job, error, caller)
-    _show_dead(require_redis(quiet_settings()).dead(most, name, where), as_json=as_json, as_csv=as_csv)
+    _show_dead(require_redis(quiet_settings()).dead(most, name, where))
 
 
-@dead_letters.command("errors", epilog=ERRORS_EXAMPLE)
+@command(dead_letters, "errors", "tbcache dead errors twitter", JSON, CSV)
 def errors(
     name: AnyQueue = None,
     most: Annotated[int, typer.Option(min=1, max=1000, help="List so many of each.")] = MOST_ERRORS,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Count the dead letters by their error, as `--error` takes it: a `*` in it stands for any text."""
-    check_form(as_json=as_json, as_csv=as_csv)
     found = require_redis(quiet_settings()).dead_reasons(most, name)
     columns = ("queue", ">dead", "error")
     show(
         found,
         lambda: rows_table(columns, [(one.queue, str(one.count), one.error) for one in found]),
-        as_json=as_json,
-        as_csv=as_csv,
         empty="no queued job has died",
     )
 
 
-@dead_letters.command("requeue", epilog=REQUEUE_EXAMPLE)
+@command(dead_letters, "requeue", "tbcache dead requeue twitter --error timeout --dry-run", JSON)
 def requeue(
     name: QueueName,
     symbol: Symbol = None,
@@ -121,8 +96,6 @@ def requeue(
     dry_run: DryRun = False,
     yes: Yes = False,
     who: Who = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Queue dead letters again: all of a queue, or those that have all of what is said."""
     operator = act_as(who)
@@ -131,14 +104,14 @@ def requeue(
     count = operator.count_dead(name, where)
     hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
     what = f"queued again in {name}"
-    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
+    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"queueing again in {name}", count) as advance:
             done = operator.requeue_dead(name, where, advance)
         later = 0 if yes else _later(operator, name, where) - done.left
-        tell(_done(name, done.queued, done.left), f"{_requeued(name, done)}{left(later)}", as_json=as_json)
+        tell(_done(name, done.queued, done.left), f"{_requeued(name, done)}{left(later)}")
 
 
-@dead_letters.command("purge", epilog=PURGE_EXAMPLE)
+@command(dead_letters, "purge", "tbcache dead purge twitter --symbol AAPL --yes", JSON)
 def purge(
     name: QueueName,
     symbol: Symbol = None,
@@ -148,8 +121,6 @@ def purge(
     dry_run: DryRun = False,
     yes: Yes = False,
     who: Who = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Remove dead letters for good: all of a queue, or those that have all of what is said."""
     operator = act_as(who)
@@ -158,11 +129,11 @@ def purge(
     count = operator.count_dead(name, where)
     hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
     what = f"forgotten of {name}"
-    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
+    if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"forgetting of {name}", count) as advance:
             done = operator.purge_dead(name, where, advance)
         later = 0 if yes else _later(operator, name, where)
-        tell(_done(name, done), f"{name}: {done} forgotten{left(later)}", as_json=as_json)
+        tell(_done(name, done), f"{name}: {done} forgotten{left(later)}")
 
 
 def _where(
@@ -198,13 +169,11 @@ def _requeued(name: str, done: Requeued) -> str:
     return f"{name}: {done.queued} queued again{left}"
 
 
-def _show_dead(letters: Sequence[DeadLetter], *, as_json: bool, as_csv: bool) -> None:
+def _show_dead(letters: Sequence[DeadLetter]) -> None:
     columns = ("queue", "what", "died at (UTC)", "job", "caller", "reason")
     show(
         list(map(_data, letters)),
         lambda: rows_table(columns, map(_cells, letters)),
-        as_json=as_json,
-        as_csv=as_csv,
         rows=map(_row, letters),
         empty="no queued job has died",
     )

@@ -11,18 +11,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.option import AsCsv, AsJson, DataDir
-from tbcache.cli.output import check_form, show, shown
+from tbcache.cli.output import show, shown
 from tbcache.cli.progress import progress
 from tbcache.fleet import Finding, Fleet, credentials_finding
 from tbcache.models.error import TbcacheError
 from tbcache.models.untrusted import LINE
 from tbcache.settings import Settings, get_sources
 from tbcache.settings.origin import near_misses
-
-EXAMPLE = "Example: tbcache doctor --ask"
 
 commands = typer.Typer()
 #: For so long a slot is waited for, where the credentials are tried.
@@ -31,7 +29,7 @@ _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 _SIGNS = {"ok": "ok", "note": "note", "wrong": "WRONG"}
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "doctor", "tbcache doctor --ask", JSON, CSV)
 def doctor(
     ask: Annotated[
         bool,
@@ -39,20 +37,16 @@ def doctor(
             "--ask", help="Try the credentials of each source as well, by one request: it takes a slot."
         ),
     ] = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> int:
     """Check this machine, its settings, Redis, the fleet and each source; say what mends what is wrong.
 
     Ends with 1 where something is wrong. Nothing is changed, and nothing is asked upstream without --ask.
     """
-    check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
     found = [*_variables(settings), *Fleet.of_process(settings).checkup()]
     if ask:
         found += _credentials(settings)
-    show(found, lambda: _page(found), as_json=as_json, as_csv=as_csv)
+    show(found, lambda: _page(found))
     return FAILED if any(one.level == "wrong" for one in found) else OK
 
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tbcache.cli.command import CSV, FORM, JSON, command
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import OK
 from tbcache.cli.option import (
-    AsCsv,
-    AsJson,
-    DataDir,
     Hours,
     OnlySource,
     SourceName,
@@ -25,7 +23,6 @@ from tbcache.cli.option import (
     Who,
 )
 from tbcache.cli.output import (
-    check_form,
     outcome_data,
     outcome_row,
     request_data,
@@ -41,13 +38,11 @@ from tbcache.models.error import TbcacheError
 if TYPE_CHECKING:
     from tbcache.fleet import Handle
 
-EXAMPLE = "Example: tbcache enqueue twitter AAPL MSFT --wait"
-WARM_EXAMPLE = "Example: tbcache warm AAPL MSFT"
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "enqueue", "tbcache enqueue twitter AAPL MSFT --wait", JSON, CSV)
 def enqueue(
     source: SourceName,
     symbols: Symbols,
@@ -57,40 +52,32 @@ def enqueue(
     caller: Annotated[
         str | None, typer.Option(metavar="NAME", help="In whose name; else as TBCACHE_CALLER says.")
     ] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Queue fetches for the workers, and print what became of them with --wait."""
-    check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
     from tbcache.fleet import fetches_of
 
     requests = fetches_of(settings, source, symbols, hours)
     fleet = require_redis(settings)
     handles = fleet.enqueue_many(requests, "interactive", caller)
-    _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
+    _show(handles, wait, timeout)
 
 
-@commands.command(epilog=WARM_EXAMPLE)
+@command(commands, "warm", "tbcache warm AAPL MSFT", JSON, CSV)
 def warm(
     symbols: Symbols,
     source: OnlySource = None,
     wait: Wait = False,
     timeout: Timeout = 60.0,
     who: Who = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Warm symbols in every source that is on, or in one, behind whatever somebody waits for."""
-    check_form(as_json=as_json, as_csv=as_csv)
     settings = quiet_settings()
     from tbcache.fleet import warming_of
 
     requests = warming_of(settings, symbols, source)
     handles = act_as(who).warm(requests)
-    _show(handles, wait, timeout, as_json=as_json, as_csv=as_csv)
+    _show(handles, wait, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +104,14 @@ def _handle_data(handle: Handle) -> dict[str, Any]:
     return {**asked, **found, "starts_at": handle.starts_at}
 
 
-def _show(handles: Sequence[Handle], wait: bool, timeout: float, *, as_json: bool, as_csv: bool) -> None:
+def _show(handles: Sequence[Handle], wait: bool, timeout: float) -> None:
     if wait:
-        _show_results(_wait(handles, timeout), as_json=as_json, as_csv=as_csv)
+        _show_results(_wait(handles, timeout))
         return
     columns = ("source", "symbol", "job", "state", "starts (UTC)")
     rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
     data = [_handle_data(handle) for handle in handles]
-    show(data, lambda: rows_table(columns, rows), as_json=as_json, as_csv=as_csv)
+    show(data, lambda: rows_table(columns, rows))
 
 
 def _start(handle: Handle) -> str:
@@ -147,19 +134,17 @@ def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:
     return results
 
 
-def _show_results(results: Sequence[_Result], *, as_json: bool, as_csv: bool) -> None:
+def _show_results(results: Sequence[_Result]) -> None:
     """Print what came, and what did not; the first error gives the exit code."""
     outcomes = [result.outcome for result in results if result.outcome is not None]
-    if outcomes or wants_json(as_json or as_csv):
+    if outcomes or wants_json() or FORM.get().as_csv:
         show(
             [result.to_data() for result in results],
             lambda: outcome_table(outcomes, terminal_width()),
-            as_json=as_json,
-            as_csv=as_csv,
             rows=map(outcome_row, outcomes),
         )
     failed = [(result.request, result.error) for result in results if result.error is not None]
-    if not wants_json(as_json) or as_csv:
+    if not wants_json():
         from tbcache.settings import get_sources
 
         sources = get_sources(quiet_settings())

@@ -6,20 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from tbcache.cli.command import CSV, JSON, command, group
 from tbcache.cli.context import quiet_settings
-from tbcache.cli.option import AsCsv, AsJson, DataDir, is_group_of, names_like
-from tbcache.cli.output import check_form, show
+from tbcache.cli.option import names_like
+from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import NotJson, read_json
 
-LIST_EXAMPLE = "Example: tbcache faults list"
-SET_EXAMPLE = "Example: tbcache faults set reddit error_rate=0.2 status=502"
-CLEAR_EXAMPLE = "Example: tbcache faults clear reddit"
-
 commands = typer.Typer()
-all_faults = typer.Typer(epilog=SET_EXAMPLE, invoke_without_command=True)
-commands.add_typer(all_faults, name="faults")
 #: As they are completed; the simulator says which there are.
 _FAULTS = (
     "outage",
@@ -45,29 +40,21 @@ Url = Annotated[
 ]
 
 
-@all_faults.callback()
-def faults(
-    context: typer.Context,
+@group(commands, "faults", "tbcache faults set reddit error_rate=0.2 status=502", JSON, CSV)
+def all_faults(
     url: Url = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Show what goes wrong with the simulated upstreams of `tbcache up --demo`, and have it do so."""
-    if not is_group_of(context):
-        list_faults(url, as_json, as_csv, data_dir)
+    list_faults(url)
 
 
-@all_faults.command("list", epilog=LIST_EXAMPLE)
-def list_faults(
-    url: Url = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
-) -> None:
+@command(all_faults, "list", "tbcache faults list", JSON, CSV)
+def list_faults(url: Url = None) -> None:
     """List the faults of each simulated upstream."""
-    check_form(as_json=as_json, as_csv=as_csv)
-    _show(_control(url).read(), as_json=as_json, as_csv=as_csv)
+    _show(_control(url).read())
 
 
-@all_faults.command("set", epilog=SET_EXAMPLE)
+@command(all_faults, "set", "tbcache faults set reddit error_rate=0.2 status=502", JSON, CSV)
 def set_faults(
     source: Annotated[
         str,
@@ -82,33 +69,25 @@ def set_faults(
         ),
     ],
     url: Url = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Set faults of a simulated upstream, beside those that it has: outage, outage=drop, error_rate=0.2,
     status=429, latency=MIN,MAX, limits=10/1m, quota=exhausted, garbage, empty, plan=basic.
     """
-    check_form(as_json=as_json, as_csv=as_csv)
     given = dict(map(_fault, faults))
     found = _control(url).set(source, given)
-    _show(found, as_json=as_json, as_csv=as_csv)
+    _show(found)
 
 
-@all_faults.command("clear", epilog=CLEAR_EXAMPLE)
+@command(all_faults, "clear", "tbcache faults clear reddit", JSON, CSV)
 def clear_faults(
     source: Annotated[
         str,
         typer.Argument(metavar="SOURCE", help="A source, or all.", autocompletion=names_like),
     ] = "all",
     url: Url = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Lift the faults of a simulated upstream, or of all."""
-    check_form(as_json=as_json, as_csv=as_csv)
-    _show(_control(url).clear(source), as_json=as_json, as_csv=as_csv)
+    _show(_control(url).clear(source))
 
 
 def _control(url: str | None) -> Any:
@@ -119,7 +98,7 @@ def _control(url: str | None) -> Any:
     return FaultControl(url or simulator_of(settings))
 
 
-def _show(found: dict[str, dict[str, Any]], *, as_json: bool, as_csv: bool) -> None:
+def _show(found: dict[str, dict[str, Any]]) -> None:
     rows = [
         (name, ", ".join(f"{what}={_words(one)}" for what, one in each.items()))
         for name, each in found.items()
@@ -127,8 +106,6 @@ def _show(found: dict[str, dict[str, Any]], *, as_json: bool, as_csv: bool) -> N
     show(
         found,
         lambda: rows_table(("source", "faults"), ((name, words or "-") for name, words in rows)),
-        as_json=as_json,
-        as_csv=as_csv,
         rows=({"source": name, "faults": words} for name, words in rows),
     )
 

@@ -6,36 +6,31 @@ from typing import Annotated
 
 import typer
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
-from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import check_form, outcome_data, outcome_row, show, terminal_width
+from tbcache.cli.option import Hours, SourceName
+from tbcache.cli.output import outcome_data, outcome_row, show, terminal_width
 from tbcache.cli.table import age, outcome_table
 from tbcache.models import Outcome
 from tbcache.models.error import UpstreamError
 
-EXAMPLE = "Example: tbcache fetch twitter AAPL --hours 24"
-
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "fetch", "tbcache fetch twitter AAPL --hours 24", JSON, CSV)
 def fetch(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
     hours: Hours = 24,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="End with 4 instead of waiting for a slot.")
     ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
     ] = 30.0,
-    data_dir: DataDir = None,
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
-    check_form(as_json=as_json, as_csv=as_csv)
     from tbcache.settings import get_source
 
     settings = quiet_settings()
@@ -55,8 +50,6 @@ def fetch(
     show(
         outcome_data(outcome),
         lambda: outcome_table([outcome], terminal_width()),
-        as_json=as_json,
-        as_csv=as_csv,
         rows=[outcome_row(outcome)],
     )
 

@@ -8,20 +8,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.moment import duration, moment
-from tbcache.cli.option import AsCsv, AsJson, DataDir, Hours, SourceName
-from tbcache.cli.output import check_form, print_note, show
+from tbcache.cli.option import Hours, SourceName
+from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.models.error import InvalidRequest
 
-EXAMPLE = "Example: tbcache history twitter AAPL --since 2d --every 1h"
-
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "history", "tbcache history twitter AAPL --since 2d --every 1h", JSON, CSV)
 def history(
     source: SourceName,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -32,12 +31,8 @@ def history(
     hindsight: Annotated[
         bool, typer.Option("--hindsight", help="Count what was read later as well, as by a backfill.")
     ] = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Show what would have been answered in the past, of what was known then. Asks nothing upstream."""
-    check_form(as_json=as_json, as_csv=as_csv)
     start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
     if start > end:
         raise InvalidRequest(f"--since {since} is later than --until {until}")
@@ -48,7 +43,7 @@ def history(
     from tbcache.providers import get_provider
 
     found = get_provider(source).history(symbol, start, end, step, hours, hindsight=hindsight)
-    show(found.rows(), lambda: history_table(found), as_json=as_json, as_csv=as_csv)
+    show(found.rows(), lambda: history_table(found))
     if found.reason is not None:
         print_note(found.reason)
 

@@ -10,41 +10,6 @@ import typer
 
 from tbcache.models.error import TbcacheError
 
-
-def _use_data_dir(folder: Path | None) -> Path | None:
-    """Let this process and its children look there; the one beside the command goes before the global."""
-    if folder is not None:
-        from tbcache.settings import PREFIX
-
-        os.environ[f"{PREFIX}DATA_DIR"] = str(folder)
-    return folder
-
-
-def is_group_of(context: typer.Context) -> bool:
-    """Whether the command that ``context`` is of stands before another, as `dead` does in `dead list`.
-
-    Raises:
-      typer.BadParameter: it has an option of its own there, which would be thrown away.
-    """
-    command = context.invoked_subcommand
-    for parameter in context.command.params if command is not None else ():
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name != "data_dir" and source is not None and source.name == "COMMANDLINE":
-            option, path = max(parameter.opts, key=len), context.command_path
-            raise typer.BadParameter(f"{option} is for `{path}` alone, and not before `{command}`")
-    return command is not None
-
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Find the embedded server through this folder (TBCACHE_DATA_DIR, else .tbcache).",
-        callback=_use_data_dir,
-        show_default=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
 CallerOf = Annotated[
     str | None, typer.Option("--caller", help="In the name of this caller, or of one below it.")

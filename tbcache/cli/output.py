@@ -13,9 +13,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tbcache.cli.command import FORM
 from tbcache.cli.error import say
 from tbcache.models import FetchRequest, Outcome
-from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import LINE, SHOWN, escaped, printable
 
 #: What a spreadsheet would take for a formula, and run.
@@ -26,8 +26,6 @@ def show(
     data: Any,
     table: Callable[[], RenderableType],
     *,
-    as_json: bool,
-    as_csv: bool,
     rows: Iterable[Mapping[str, Any]] | None = None,
     empty: str = "",
 ) -> None:
@@ -37,14 +35,10 @@ def show(
     that is asked for. The lines of the CSV are the objects of ``data``, or ``rows`` where these are not flat
     enough: an object in an object becomes columns like ``queue.dead``, a list becomes one cell. On a terminal
     ``empty`` is said in the place of a table of nothing.
-
-    Raises:
-      InvalidRequest: both were asked for.
     """
-    check_form(as_json=as_json, as_csv=as_csv)
-    if as_csv:
+    if FORM.get().as_csv:
         _print_csv(data if rows is None else list(rows))
-    elif wants_json(as_json):
+    elif wants_json():
         print_json(data)
     elif empty and not data:
         print_line(empty)
@@ -52,26 +46,17 @@ def show(
         print_table(table())
 
 
-def tell(done: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+def tell(done: Mapping[str, Any], sentence: str) -> None:
     """Say in a sentence on stderr what was done; where JSON is wanted, print ``done`` as well."""
     say(sentence)
-    if wants_json(as_json):
+    if wants_json():
         print_json(done)
 
 
-def check_form(*, as_json: bool, as_csv: bool) -> None:
-    """See that one form is asked for at most, before anything is done.
-
-    Raises:
-      InvalidRequest: both are.
-    """
-    if as_json and as_csv:
-        raise InvalidRequest("--json and --csv exclude each other")
-
-
-def wants_json(as_json: bool) -> bool:
+def wants_json() -> bool:
     """True when the answer is for a program."""
-    return as_json or not sys.stdout.isatty()
+    form = FORM.get()
+    return form.as_json or not (form.as_csv or sys.stdout.isatty())
 
 
 def print_json(data: Any) -> None:

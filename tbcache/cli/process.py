@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from tbcache.cli.command import command
 from tbcache.cli.context import await_redis, load_settings, quiet_settings
 from tbcache.cli.error import say
-from tbcache.cli.option import DataDir, Processes, Replay, Threads
+from tbcache.cli.option import Processes, Replay, Threads
 from tbcache.embedded import Program, process_program
 from tbcache.fleet import Fleet
 from tbcache.io.log import configure_logging, log_what_breaks
@@ -21,11 +22,6 @@ from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.settings.telemetry import tracing
-
-WORKER_EXAMPLE = "Example: tbcache worker twitter reddit --processes 2 --threads 8"
-SCHEDULER_EXAMPLE = "Example: tbcache scheduler"
-API_EXAMPLE = "Example: tbcache api --host 127.0.0.1 --port 8000"
-SIMULATOR_EXAMPLE = "Example: tbcache simulator --port 9000"
 
 commands = typer.Typer()
 
@@ -60,7 +56,7 @@ Seed = Annotated[
 ]
 
 
-@commands.command(epilog=WORKER_EXAMPLE)
+@command(commands, "worker", "tbcache worker twitter reddit --processes 2 --threads 8")
 def worker(
     sources: Annotated[
         list[str] | None,
@@ -68,7 +64,6 @@ def worker(
     ] = None,
     processes: Processes = 1,
     threads: Threads = 8,
-    data_dir: DataDir = None,
 ) -> int:
     """Run workers that fetch what is queued, under every source's limits.
 
@@ -86,8 +81,8 @@ def worker(
     return run_workers(processes, arguments, settings)
 
 
-@commands.command(epilog=SCHEDULER_EXAMPLE)
-def scheduler(data_dir: DataDir = None) -> int:
+@command(commands, "scheduler", "tbcache scheduler")
+def scheduler() -> int:
     """Run the scheduler, which keeps common symbols warm; of several, one works.
 
     A Redis that does not answer yet (it is loading, or frozen) is waited for, for 30 s at most.
@@ -98,12 +93,11 @@ def scheduler(data_dir: DataDir = None) -> int:
     return _become(process_program("scheduler", "scheduler"))
 
 
-@commands.command(epilog=API_EXAMPLE)
+@command(commands, "api", "tbcache api --host 127.0.0.1 --port 8000")
 def api(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Serve the HTTP API; its documentation is at /docs."""
     from tbcache.api import serve
@@ -118,7 +112,7 @@ def api(
         serve(host, port, settings, fd=fd)
 
 
-@commands.command(epilog=SIMULATOR_EXAMPLE)
+@command(commands, "simulator", "tbcache simulator --port 9000")
 def simulator(
     port: Port = 9000,
     host: Host = "127.0.0.1",
@@ -128,7 +122,6 @@ def simulator(
     faults: Faults = None,
     seed: Seed = 7,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
     from tbcache.embedded.simulator import serve

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from tbcache.cli.command import CSV, FORM, JSON, command, group
 from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import (
     AnyQueue,
-    AsCsv,
-    AsJson,
     CallerOf,
-    DataDir,
     DryRun,
     QueueName,
     Symbol,
@@ -26,7 +24,7 @@ from tbcache.cli.option import (
     Why,
     Yes,
 )
-from tbcache.cli.output import check_form, show, tell, terminal_width
+from tbcache.cli.output import show, tell, terminal_width
 from tbcache.cli.progress import progress
 from tbcache.cli.table import age, rows_table
 from tbcache.models.error import InvalidRequest, UnknownSource
@@ -38,43 +36,30 @@ if TYPE_CHECKING:
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
 _WIDE_ONLY = {">suspect", ">may run", ">allowed"}
 _WIDE = 110
-STATS_EXAMPLE = "Example: tbcache queue stats"
-LIST_EXAMPLE = "Example: tbcache queue list twitter --symbol AAPL"
-EXPLAIN_EXAMPLE = "Example: tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11"
-PAUSE_EXAMPLE = "Example: tbcache queue pause twitter --why 'the key is being changed'"
-RESUME_EXAMPLE = "Example: tbcache queue resume twitter"
-DRAIN_EXAMPLE = "Example: tbcache queue drain reddit --why 'moving house'"
-CANCEL_EXAMPLE = "Example: tbcache queue cancel twitter --caller backtest --dry-run"
-PROMOTE_EXAMPLE = "Example: tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000"
-WEIGHT_EXAMPLE = "Example: tbcache queue weight desk/vip 4"
 
 commands = typer.Typer()
-queues = typer.Typer(epilog=PAUSE_EXAMPLE)
-commands.add_typer(queues, name="queue")
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
 
 
-@queues.callback()
-def _queues(data_dir: DataDir = None) -> None:
+@group(commands, "queue", "tbcache queue pause twitter --why 'the key is being changed'")
+def queues() -> None:
     """Show what waits in the queues; pause, drain or resume one; cancel or promote a job."""
 
 
-@queues.command("stats", epilog=STATS_EXAMPLE)
-def stats(
-    name: AnyQueue = None, as_json: AsJson = False, as_csv: AsCsv = False, data_dir: DataDir = None
-) -> None:
+@command(queues, "stats", "tbcache queue stats", JSON, CSV)
+def stats(name: AnyQueue = None) -> None:
     """Show how much waits in each queue, how old it is, how fast it goes, and how much died."""
     status = require_redis(quiet_settings()).status()
     found = [*map(_of_source, status.sources), *map(_of_queue, status.queues)]
     if name is not None and name not in {one["name"] for one in found}:
         raise UnknownSource(name, [one["name"] for one in found])
     chosen = [one for one in found if name in (None, one["name"])]
-    show(chosen, lambda: _stats_table(chosen, terminal_width()), as_json=as_json, as_csv=as_csv)
+    show(chosen, lambda: _stats_table(chosen, terminal_width()))
 
 
-@queues.command("list", epilog=LIST_EXAMPLE)
+@command(queues, "list", "tbcache queue list twitter --symbol AAPL", JSON, CSV)
 def list_jobs(
     name: AnyQueue = None,
     symbol: Symbol = None,
@@ -82,9 +67,6 @@ def list_jobs(
     caller: CallerOf = None,
     state: Annotated[JobState | None, typer.Option(help="In this state only.")] = None,
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each queue.")] = MOST_JOBS,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """List the jobs that run, wait or are put off, in the order in which they are to start."""
     from tbcache.fleet import JobFilter
@@ -92,55 +74,49 @@ def list_jobs(
     where = JobFilter(symbol, job, caller, state=state)
     found = require_redis(quiet_settings()).jobs(name, where, most)
     empty = "no job is queued" if where == JobFilter() else "no such job is queued"
-    show(found, lambda: _job_table(found), as_json=as_json, as_csv=as_csv, empty=empty)
+    show(found, lambda: _job_table(found), empty=empty)
 
 
-@queues.command("explain", epilog=EXPLAIN_EXAMPLE)
+@command(queues, "explain", "tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11", JSON)
 def explain(
     job: JobId,
     queue: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its queue, where that is none of a source's.")
     ] = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Show where a job stands, which limit it waits for, and when it will start."""
     found = require_redis(quiet_settings()).explain(job, queue)
-    show(found, lambda: str(found), as_json=as_json, as_csv=False)
+    show(found, lambda: str(found))
 
 
-@queues.command("pause", epilog=PAUSE_EXAMPLE)
-def pause(
-    name: QueueName, why: Why = "", who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
-) -> None:
+@command(queues, "pause", "tbcache queue pause twitter --why 'the key is being changed'", JSON)
+def pause(name: QueueName, why: Why = "", who: Who = None) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
     from tbcache.settings import get_sources
 
     before = act_as(who).pause(name, why)
     rest = "; cached answers are given out as before" if name in get_sources(load_settings()) else ""
     said = f"{name} is paused{rest}; `tbcache queue resume {name}` ends it"
-    tell({"name": name, "order": "pause", "before": before}, said, as_json=as_json)
+    tell({"name": name, "order": "pause", "before": before}, said)
 
 
-@queues.command("drain", epilog=DRAIN_EXAMPLE)
-def drain(
-    name: QueueName, why: Why = "", who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
-) -> None:
+@command(queues, "drain", "tbcache queue drain reddit --why 'moving house'", JSON)
+def drain(name: QueueName, why: Why = "", who: Who = None) -> None:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
     before = act_as(who).drain(name, why)
     said = f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it"
-    tell({"name": name, "order": "drain", "before": before}, said, as_json=as_json)
+    tell({"name": name, "order": "drain", "before": before}, said)
 
 
-@queues.command("resume", epilog=RESUME_EXAMPLE)
-def resume(name: QueueName, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+@command(queues, "resume", "tbcache queue resume twitter", JSON)
+def resume(name: QueueName, who: Who = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
     before = act_as(who).resume(name)
     said = f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained"
-    tell({"name": name, "order": None, "before": before}, said, as_json=as_json)
+    tell({"name": name, "order": None, "before": before}, said)
 
 
-@queues.command("cancel", epilog=CANCEL_EXAMPLE)
+@command(queues, "cancel", "tbcache queue cancel twitter --caller backtest --dry-run", JSON)
 def cancel(
     name: QueueName,
     job: Annotated[
@@ -153,8 +129,6 @@ def cancel(
     yes: Yes = False,
     why: Why = "",
     who: Who = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> int:
     """Take a job out of its queue for good, or all that have all of what is said; who waits for it is told.
 
@@ -167,14 +141,14 @@ def cancel(
                 "a job's id says which one is meant: --symbol, --caller and --state go without it"
             )
         if not operator.has_job(name, job):
-            return _say_moved(name, job, "gone", "", as_json=as_json)
+            return _say_moved(name, job, "gone", "")
         question = f"{job} would be cancelled in {name}"
         if dry_run:
-            tell({"name": name, "count": 1, "is_done": False}, question, as_json=as_json)
+            tell({"name": name, "count": 1, "is_done": False}, question)
             return OK
         if not yes:
             confirm(question)
-        return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled", as_json=as_json)
+        return _say_moved(name, job, operator.cancel(name, job, why), "is cancelled")
     from tbcache.fleet import JobFilter
 
     # What is queued while somebody is asked is not meant.
@@ -184,18 +158,16 @@ def cancel(
     hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""
     done = {"name": name, "count": count, "is_done": not dry_run}
     what = f"cancelled in {name}"
-    if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes, as_json=as_json):
+    if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"cancelling in {name}", count) as advance:
             done["count"] = operator.cancel_jobs(name, where, why, advance)
         later = 0 if yes else operator.count_jobs(name, replace(where, until=None))
-        tell(done, f"{name}: {done['count']} cancelled{left(later)}", as_json=as_json)
+        tell(done, f"{name}: {done['count']} cancelled{left(later)}")
     return OK
 
 
-@queues.command("promote", epilog=PROMOTE_EXAMPLE)
-def promote(
-    name: QueueName, job: JobId, who: Who = None, as_json: AsJson = False, data_dir: DataDir = None
-) -> int:
+@command(queues, "promote", "tbcache queue promote twitter 0a1b2c3d-0000-4000-8000-000000000000", JSON)
+def promote(name: QueueName, job: JobId, who: Who = None) -> int:
     """Have a job that waits be the next of its lane, unless it would be put off again at once."""
     operator = act_as(who)
     moved = operator.promote(name, job)
@@ -203,10 +175,10 @@ def promote(
     sources = require_redis(quiet_settings()).outline().sources if moved == "done" else ()
     is_failing = any(one.name == name and one.state == "failing" for one in sources)
     failing = f"; {name} is failing: it may fail as well, and then has a try less" if is_failing else ""
-    return _say_moved(name, job, moved, f"is the next of its lane{failing}", as_json=as_json, why=why)
+    return _say_moved(name, job, moved, f"is the next of its lane{failing}", why=why)
 
 
-@queues.command("weight", epilog=WEIGHT_EXAMPLE)
+@command(queues, "weight", "tbcache queue weight desk/vip 4", JSON, CSV)
 def weight(
     caller: Annotated[
         str | None, typer.Argument(metavar="CALLER", help="A caller, like desk/bot-1; none: list them.")
@@ -215,13 +187,9 @@ def weight(
     unset: Annotated[bool, typer.Option("--unset", help="Take the weight back.")] = False,
     why: Why = "",
     who: Who = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
-    check_form(as_json=as_json, as_csv=as_csv)
-    if as_csv and (unset or value is not None):
+    if FORM.get().as_csv and (unset or value is not None):
         raise InvalidRequest("--csv is for the list of weights")
     if unset and (caller is None or value is not None):
         raise InvalidRequest("--unset takes a caller, and no weight")
@@ -230,29 +198,27 @@ def weight(
         said = (
             f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set"
         )
-        tell({"caller": caller, "weight": None, "was_set": was_set}, said, as_json=as_json)
+        tell({"caller": caller, "weight": None, "was_set": was_set}, said)
     elif caller is not None and value is not None:
         act_as(who).set_weight(caller, value, why)
         said = f"{caller} has the weight {value:g}, for what is queued from now on"
-        tell({"caller": caller, "weight": value}, said, as_json=as_json)
+        tell({"caller": caller, "weight": value}, said)
     else:
-        _show_weights(caller, as_json=as_json, as_csv=as_csv)
+        _show_weights(caller)
 
 
-def _show_weights(caller: str | None, *, as_json: bool, as_csv: bool) -> None:
+def _show_weights(caller: str | None) -> None:
     found = require_redis(quiet_settings()).weights()
     chosen = {name: weight for name, weight in found.items() if caller in (None, name)}
     show(
         chosen,
         lambda: rows_table(("caller", ">weight"), ((name, f"{one:g}") for name, one in chosen.items())),
-        as_json=as_json,
-        as_csv=as_csv,
         rows=({"caller": name, "weight": one} for name, one in chosen.items()),
         empty="no weight is set: each caller has that of its settings",
     )
 
 
-def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool, why: str = "") -> int:
+def _say_moved(name: str, job: str, state: str, done: str, *, why: str = "") -> int:
     words = {
         "done": done,
         "stopping": "runs: its worker is told to stop it, and it does not come again",
@@ -260,7 +226,7 @@ def _say_moved(name: str, job: str, state: str, done: str, *, as_json: bool, why
         "gone": "is not there",
         "delayed": f"stays put off: {why}",
     }
-    tell({"name": name, "job": job, "state": state, "why": why}, f"{job} {words[state]}", as_json=as_json)
+    tell({"name": name, "job": job, "state": state, "why": why}, f"{job} {words[state]}")
     return OK if state in ("done", "stopping") else FAILED
 
 

@@ -7,26 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.command import JSON, command, group
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import FAILED, USAGE
-from tbcache.cli.option import AsJson, DataDir, Hours, OwnSource
+from tbcache.cli.option import Hours, OwnSource
 from tbcache.cli.output import print_json, print_line, wants_json
 from tbcache.models.error import UpstreamError
 
 if TYPE_CHECKING:
     from tbcache.providers.conformance import Report
 
-RECORD_EXAMPLE = "Example: tbcache record mybot.sources:Bluesky AAPL --out recordings"
-CHECK_EXAMPLE = "Example: tbcache provider check mybot.sources:Bluesky --recordings recordings"
 
 commands = typer.Typer()
-provider = typer.Typer(epilog=CHECK_EXAMPLE)
-commands.add_typer(provider, name="provider")
 _FOLDER = Path("recordings")
 
 
-@commands.command(epilog=RECORD_EXAMPLE)
+@command(commands, "record", "tbcache record mybot.sources:Bluesky AAPL --out recordings", JSON)
 def record(
     source: OwnSource,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
@@ -36,8 +33,6 @@ def record(
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
     ] = 60.0,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Record what a source answers, without credentials: some pages, and what a refresh gets.
 
@@ -62,25 +57,24 @@ def record(
         raise typer.Exit(exit_code(error)) from None
     finally:
         plan.provider.client.close()
-    if wants_json(as_json):
+    if wants_json():
         print_json({"source": source, "symbol": request.symbol, "files": [str(file) for file in files]})
         return
     for file in files:
         print_line(str(file))
 
 
-@provider.callback()
-def _provider(data_dir: DataDir = None) -> None:
+@group(commands, "provider", "tbcache provider check mybot.sources:Bluesky --recordings recordings")
+def provider() -> None:
     """Check a source of your own."""
 
 
-@provider.command("check", epilog=CHECK_EXAMPLE)
+@command(provider, "check", "tbcache provider check mybot.sources:Bluesky --recordings recordings", JSON)
 def check(
     source: OwnSource,
     recordings: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder that `tbcache record` wrote into.")
     ] = _FOLDER,
-    as_json: AsJson = False,
 ) -> None:
     """Check by recordings that a source does what is expected of one; nothing is sent.
 
@@ -95,7 +89,7 @@ def check(
     if not report.pages:
         say(f"no page of {source} is in {recordings}: `tbcache record` makes them")
         raise typer.Exit(USAGE)
-    if wants_json(as_json):
+    if wants_json():
         print_json({**report._asdict(), "findings": [one._asdict() for one in report.findings]})
     else:
         _print(report)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tbcache.cli.command import FORM, JSON, command
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK, REDIS_UNREACHABLE
-from tbcache.cli.option import AsJson, DataDir
 from tbcache.cli.output import (
     print_json,
     print_json_line,
@@ -23,14 +23,12 @@ from tbcache.models.error import InvalidRequest
 if TYPE_CHECKING:
     from tbcache.fleet import Fleet
 
-EXAMPLE = "Example: tbcache status --check || echo something is wrong"
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "status", "tbcache status --check || echo something is wrong", JSON)
 def status(
-    as_json: AsJson = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Print each trouble in a line, and end with 1 where there is one."),
@@ -41,17 +39,16 @@ def status(
     every: Annotated[
         float, typer.Option(min=0.2, max=3600.0, help="Look so often, in seconds, with --watch.")
     ] = 1.0,
-    data_dir: DataDir = None,
 ) -> int:
     """Show every source with its limits, hits and queue, every worker, and every trouble."""
     if check and watch:
         raise InvalidRequest("--check and --watch exclude each other")
     if check:
-        return _check(as_json)
+        return _check()
     if watch:
-        return _watch(configured_fleet(quiet_settings()), every, wants_json(as_json))
+        return _watch(configured_fleet(quiet_settings()), every, wants_json())
     found = require_redis(quiet_settings()).status()
-    if wants_json(as_json):
+    if wants_json():
         print_json(found)
     else:
         # A pipe gets JSON, and needs no pictures.
@@ -61,14 +58,14 @@ def status(
     return OK
 
 
-def _check(as_json: bool) -> int:
+def _check() -> int:
     """For a health check: that Redis is away is a trouble like any other, with the exit code of its own.
 
     Raises:
       RedisUnreachable: nobody said where it is.
     """
     found = configured_fleet(quiet_settings()).status()
-    if as_json:
+    if FORM.get().as_json:
         print_json(found)
     else:
         for line in found.lines:

@@ -13,10 +13,11 @@ from typing import Annotated
 
 import typer
 
+from tbcache.cli.command import command
 from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.exit import OK
-from tbcache.cli.option import DataDir, Processes, Replay, Threads
+from tbcache.cli.option import Processes, Replay, Threads
 from tbcache.cli.program import HOST, UpOptions, programs_of, variables_of
 from tbcache.cli.stop import StopSignal
 from tbcache.embedded import (
@@ -37,8 +38,6 @@ from tbcache.settings import (
 )
 from tbcache.settings.database import why_unkept
 
-EXAMPLE = "Example: tbcache up --demo"
-
 commands = typer.Typer()
 
 #: The port of the API, and how many further ones are tried where somebody else is there.
@@ -50,7 +49,7 @@ TRIM_SECONDS = 10.0
 SAY_SECONDS, SIMULATOR_SECONDS, SERVER_SECONDS = 5.0, 2.0, 10.0
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "up", "tbcache up --demo")
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Ask a simulator instead of the real APIs.")] = False,
     replay: Replay = None,
@@ -66,7 +65,6 @@ def up(
     processes: Processes = 2,
     threads: Threads = 8,
     api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the HTTP API as well.")] = True,
-    data_dir: DataDir = None,
 ) -> int:
     """Start everything on this machine and keep it running: server, workers, scheduler, API.
 

@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
-from tbcache.cli.option import AsCsv, AsJson, DataDir, OnlySource
+from tbcache.cli.option import OnlySource
 from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.fleet import KEPT_DAYS, HistorySpan, Interval, UsageHistory, UsageReport, UsageRow
-
-EXAMPLE = "Example: tbcache usage --days 7 --by caller"
 
 #: What a row can be of: of symbols only the cost is counted.
 Rows = Literal["source", "worker", "caller", "day", "symbol"]
@@ -22,7 +21,7 @@ Rows = Literal["source", "worker", "caller", "day", "symbol"]
 commands = typer.Typer()
 
 
-@commands.command(epilog=EXAMPLE)
+@command(commands, "usage", "tbcache usage --days 7 --by caller", JSON, CSV)
 def usage(
     days: Annotated[
         int, typer.Option(min=1, max=KEPT_DAYS, help="Count so many UTC days, today included.")
@@ -33,41 +32,36 @@ def usage(
         HistorySpan | None,
         typer.Option(help="Show one source over so long, step by step: minutes, quarters or hours."),
     ] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    data_dir: DataDir = None,
 ) -> None:
     """Show what was asked for and what it cost: by source, worker, caller or day; or one source over time."""
     if over is not None:
         if days != 1 or by != "source":
             raise typer.BadParameter("it goes with --source alone", param_hint="--over")
-        _show_history(source, over, as_json=as_json, as_csv=as_csv)
+        _show_history(source, over)
         return
     if by == "symbol":
-        _show_symbols(days, source, as_json=as_json, as_csv=as_csv)
+        _show_symbols(days, source)
         return
     found = require_redis(quiet_settings()).report(days, by, source)
-    show(found, lambda: _table(found), as_json=as_json, as_csv=as_csv, rows=map(asdict, found.rows))
+    show(found, lambda: _table(found), rows=map(asdict, found.rows))
 
 
-def _show_symbols(days: int, source: str | None, *, as_json: bool, as_csv: bool) -> None:
+def _show_symbols(days: int, source: str | None) -> None:
     found = require_redis(quiet_settings()).symbol_costs(days, source)
     columns = ("source", "symbol", ">cost at most")
     show(
         found,
         lambda: rows_table(columns, [(one.source, one.symbol, f"${one.cost:,.2f}") for one in found]),
-        as_json=as_json,
-        as_csv=as_csv,
         empty="no symbol has cost anything",
     )
 
 
-def _show_history(source: str | None, over: HistorySpan, *, as_json: bool, as_csv: bool) -> None:
+def _show_history(source: str | None, over: HistorySpan) -> None:
     if source is None:
         raise typer.BadParameter("say of which source, with --source", param_hint="--over")
     # The database has the hours also while Redis is away.
     found = configured_fleet(quiet_settings()).history(source, over)
-    show(found, lambda: _steps(found), as_json=as_json, as_csv=as_csv, rows=map(asdict, found.intervals))
+    show(found, lambda: _steps(found), rows=map(asdict, found.intervals))
     if found.reason is not None:
         print_note(found.reason)
 

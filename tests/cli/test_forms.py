@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tbcache.cli.command import FORM, Form
 from tbcache.cli.output import show
 from tbcache.fleet import Fleet, FleetStatus
 from tbcache.io import utc_now
@@ -40,7 +41,8 @@ def test_csv_is_flat_and_runs_nothing_in_a_spreadsheet(capsys: pytest.CaptureFix
         {"name": "a", "queue": {"dead": 1, "order": None}, "limits": ["1/1m", "2/1h"], "change": -0.5},
         {"name": '=HYPERLINK("x")', "why": "a\nb", "at": datetime(2026, 1, 2, tzinfo=UTC), "none": {}},
     ]
-    show(data, lambda: "no table", as_json=False, as_csv=True)
+    FORM.set(Form(as_csv=True))
+    show(data, lambda: "no table")
     first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert first["queue.dead"] == "1"
     assert (first["queue.order"], first["limits"], first["change"]) == ("", "1/1m; 2/1h", "-0.5")
