@@ -45,10 +45,10 @@ class Metric:
     """
 
     name: str
-    kind: Kind
-    labels: tuple[str, ...]
     help: str
+    labels: tuple[str, ...]
     read: Callable[[Seen], Iterable[Sample]]
+    kind: Kind = "gauge"
     is_always: bool = False
 
     def family(self, seen: Seen) -> Family | None:

@@ -7,7 +7,7 @@ once, in :data:`METRICS`; `python -m tests.architecture` writes docs/metrics.md 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import get_args
 
@@ -22,6 +22,7 @@ from tbcache.api.query import QueryRoute
 from tbcache.fleet import (
     EDGES,
     Counted,
+    FleetStatus,
     FleetTrouble,
     LimitStatus,
     QueueLoad,
@@ -76,17 +77,21 @@ class _Collected:
         return (family for family in families if family is not None)
 
 
-def _one(value: Callable[[Seen], float | None]) -> Callable[[Seen], Iterable[Sample]]:
-    """A metric without labels."""
+def _fleet(
+    name: str, help: str, value: Callable[[FleetStatus], float | None], *, is_always: bool = False
+) -> Metric:
+    """A metric of the whole fleet; None where it has no value."""
 
     def read(seen: Seen) -> Iterator[Sample]:
-        if (found := value(seen)) is not None:
+        if (found := value(seen.status)) is not None:
             yield (), found
 
-    return read
+    return Metric(name, help, (), read, is_always=is_always)
 
 
-def _each(value: Callable[[SourceStatus], float | None]) -> Callable[[Seen], Iterable[Sample]]:
+def _source(
+    name: str, help: str, value: Callable[[SourceStatus], float | None], *, is_always: bool = False
+) -> Metric:
     """A metric with a value of each source; None where it has none."""
 
     def read(seen: Seen) -> Iterator[Sample]:
@@ -94,15 +99,35 @@ def _each(value: Callable[[SourceStatus], float | None]) -> Callable[[Seen], Ite
             if (found := value(source)) is not None:
                 yield (source.name,), found
 
-    return read
+    return Metric(name, help, ("source",), read, is_always=is_always)
 
 
-def _queues(seen: Seen) -> list[SourceStatus | QueueStatus]:
-    """Of the sources, and of users' own actors."""
-    return [*seen.status.sources, *seen.status.queues]
+def _counter(name: str, help: str, value: Callable[[Counted], float]) -> Metric:
+    """A metric with a count of each source."""
+    return Metric(name, help, ("source",), lambda seen: _counts(seen, value), "counter")
 
 
-def _load(value: Callable[[QueueLoad], float]) -> Callable[[Seen], Iterable[Sample]]:
+def _counts(seen: Seen, value: Callable[[Counted], float | Distribution]) -> Iterator[Sample]:
+    for one in (seen.counted or {}).values():
+        yield (one.source,), value(one)
+
+
+def _slots(
+    name: str, help: str, value: Callable[[LimitStatus], float | None], *, is_always: bool = False
+) -> Metric:
+    """A metric of each limit. Two with one window are one sample: the smaller comes last, and stays."""
+
+    def read(seen: Seen) -> Iterator[Sample]:
+        for source in seen.status.sources:
+            for limit in sorted(source.limits, key=lambda one: -one.count):
+                if (found := value(limit)) is not None:
+                    # 300/15m -> 15m
+                    yield (source.name, limit.limit.partition("/")[2]), found
+
+    return Metric(name, help, ("source", "window"), read, is_always=is_always)
+
+
+def _load(name: str, help: str, value: Callable[[QueueLoad], float]) -> Metric:
     """A metric with a value of each queue of which it is known how fast it may go."""
 
     def read(seen: Seen) -> Iterator[Sample]:
@@ -110,23 +135,18 @@ def _load(value: Callable[[QueueLoad], float]) -> Callable[[Seen], Iterable[Samp
             if queue.load is not None:
                 yield (queue.name,), value(queue.load)
 
-    return read
+    return Metric(name, help, ("source",), read)
+
+
+def _queues(seen: Seen) -> list[SourceStatus | QueueStatus]:
+    """Of the sources, and of users' own actors."""
+    return [*seen.status.sources, *seen.status.queues]
 
 
 def _orders(seen: Seen) -> Iterator[Sample]:
     for queue in _queues(seen):
         for what in _ORDERS:
             yield (queue.name, what), int(queue.order is not None and queue.order.what == what)
-
-
-def _count(value: Callable[[Counted], float | Distribution]) -> Callable[[Seen], Iterable[Sample]]:
-    """A metric with a count of each source."""
-
-    def read(seen: Seen) -> Iterator[Sample]:
-        for one in (seen.counted or {}).values():
-            yield (one.source,), value(one)
-
-    return read
 
 
 def _requests(seen: Seen) -> Iterator[Sample]:
@@ -161,19 +181,6 @@ def _states(seen: Seen) -> Iterator[Sample]:
     for source in seen.status.sources:
         for state in get_args(State):
             yield (source.name, state), int(source.state == state)
-
-
-def _slots(value: Callable[[LimitStatus], float | None]) -> Callable[[Seen], Iterable[Sample]]:
-    """A metric of each limit. Two with one window are one sample: the smaller comes last, and stays."""
-
-    def read(seen: Seen) -> Iterator[Sample]:
-        for source in seen.status.sources:
-            for limit in sorted(source.limits, key=lambda one: -one.count):
-                if (found := value(limit)) is not None:
-                    # 300/15m -> 15m
-                    yield (source.name, limit.limit.partition("/")[2]), found
-
-    return read
 
 
 def _jobs(seen: Seen) -> Iterator[Sample]:
@@ -215,271 +222,170 @@ def _seconds(moment: datetime | None) -> float:
     return moment.timestamp() if moment else 0.0
 
 
-_SOURCE = ("source",)
-
 METRICS = (
     # The fleet
-    Metric(
+    _fleet(
         "tbcache_redis_up",
-        "gauge",
-        (),
         "1 when Redis can be used.",
-        _one(lambda seen: int(seen.status.server.is_available)),
+        lambda status: int(status.server.is_available),
         is_always=True,
     ),
     Metric(
         "tbcache_build_info",
-        "gauge",
-        ("version",),
         "The version of the API that answers.",
+        ("version",),
         lambda seen: [((__version__,), 1)],
         is_always=True,
     ),
     Metric(
         "tbcache_troubles",
-        "gauge",
-        ("kind",),
         "What is wrong, by kind; `tbcache status --check` says more.",
+        ("kind",),
         _troubles,
         is_always=True,
     ),
-    Metric(
-        "tbcache_redis_memory_bytes",
-        "gauge",
-        (),
-        "Memory that Redis uses.",
-        _one(lambda seen: seen.status.server.memory_bytes),
+    _fleet(
+        "tbcache_redis_memory_bytes", "Memory that Redis uses.", lambda status: status.server.memory_bytes
     ),
-    Metric(
+    _fleet(
         "tbcache_workers_alive",
-        "gauge",
-        (),
         "Worker processes heard of in the last 10 s.",
-        _one(lambda seen: len(seen.status.living("worker"))),
+        lambda status: len(status.living("worker")),
     ),
-    Metric(
+    _fleet(
         "tbcache_workers_wanted",
-        "gauge",
-        (),
         "Workers for what may run: none where only a limit is waited for.",
-        _one(lambda seen: seen.status.scale.workers_wanted if seen.status.scale else None),
+        lambda status: status.scale.workers_wanted if status.scale else None,
     ),
-    Metric(
-        "tbcache_worker_threads",
-        "gauge",
-        (),
-        "Threads of all living workers.",
-        _one(lambda seen: seen.status.threads),
-    ),
-    Metric(
-        "tbcache_worker_threads_busy",
-        "gauge",
-        (),
-        "Threads that have a job.",
-        _one(lambda seen: seen.status.busy),
-    ),
-    Metric(
+    _fleet("tbcache_worker_threads", "Threads of all living workers.", lambda status: status.threads),
+    _fleet("tbcache_worker_threads_busy", "Threads that have a job.", lambda status: status.busy),
+    _fleet(
         "tbcache_schedulers_alive",
-        "gauge",
-        (),
         "Schedulers heard of in the last 10 s.",
-        _one(lambda seen: len(seen.status.living("scheduler"))),
+        lambda status: len(status.living("scheduler")),
     ),
-    Metric(
+    _fleet(
         "tbcache_schedulers_leading",
-        "gauge",
-        (),
         "1 while a scheduler leads, and keeps the common symbols warm; the others stand by.",
-        _one(lambda seen: int(seen.status.leader is not None)),
+        lambda status: int(status.leader is not None),
     ),
     # What was asked and what it cost
     Metric(
         "tbcache_requests_total",
-        "counter",
-        ("source", "outcome"),
         "Asks, by how they were answered: hit, stale, miss or failed.",
+        ("source", "outcome"),
         _requests,
-    ),
-    Metric("tbcache_errors_total", "counter", ("source", "kind"), "Upstream errors, by kind.", _errors),
-    Metric(
-        "tbcache_joins_total",
         "counter",
-        _SOURCE,
-        "Asks that waited for another's fetch.",
-        _count(lambda one: one.joins),
     ),
-    Metric(
-        "tbcache_waits_total",
-        "counter",
-        _SOURCE,
-        "Asks that had to wait for a slot.",
-        _count(lambda one: one.waits),
-    ),
-    Metric(
-        "tbcache_pages_total",
-        "counter",
-        _SOURCE,
-        "Requests sent upstream.",
-        _count(lambda one: one.pages),
-    ),
+    Metric("tbcache_errors_total", "Upstream errors, by kind.", ("source", "kind"), _errors, "counter"),
+    _counter("tbcache_joins_total", "Asks that waited for another's fetch.", lambda one: one.joins),
+    _counter("tbcache_waits_total", "Asks that had to wait for a slot.", lambda one: one.waits),
+    _counter("tbcache_pages_total", "Requests sent upstream.", lambda one: one.pages),
     Metric(
         "tbcache_fetch_duration_seconds",
-        "histogram",
-        _SOURCE,
         "How long fetches took, of all their pages.",
-        _count(_durations),
+        ("source",),
+        lambda seen: _counts(seen, _durations),
+        "histogram",
     ),
-    Metric(
-        "tbcache_cost_dollars_total",
-        "counter",
-        _SOURCE,
-        "US dollars spent.",
-        _count(lambda one: one.cost),
-    ),
-    Metric(
+    _counter("tbcache_cost_dollars_total", "US dollars spent.", lambda one: one.cost),
+    _counter(
         "tbcache_cost_uncertain_dollars_total",
-        "counter",
-        _SOURCE,
         "The part of what was spent that is only a bound: the answers to what was sent are lost.",
-        _count(lambda one: one.uncertain_cost),
+        lambda one: one.uncertain_cost,
     ),
-    Metric(
+    _source(
         "tbcache_budget_dollars",
-        "gauge",
-        _SOURCE,
         "The budget of a day, where there is one.",
-        _each(lambda source: source.daily_budget),
+        lambda source: source.daily_budget,
     ),
-    Metric(
+    _source(
         "tbcache_budget_spent_dollars",
-        "gauge",
-        _SOURCE,
         "US dollars spent today; it begins anew at midnight UTC, as the budget does.",
-        _each(lambda source: source.usage.cost_today if source.usage else None),
+        lambda source: source.usage.cost_today if source.usage else None,
     ),
     Metric(
         "tbcache_caller_requests_today",
-        "gauge",
-        ("caller", "source", "outcome"),
         f"Asks today of the {MOST_CALLERS} callers that ask most; it begins anew at midnight UTC.",
+        ("caller", "source", "outcome"),
         _callers,
     ),
     Metric(
         "tbcache_caller_cost_today_dollars",
-        "gauge",
-        ("caller", "source"),
         f"The most that today's fetches of the {MOST_CALLERS} callers that ask most have cost.",
+        ("caller", "source"),
         _caller_costs,
     ),
     # Each source
-    Metric(
+    _source(
         "tbcache_source_enabled",
-        "gauge",
-        _SOURCE,
         "1 when the fleet has the source's credentials.",
-        _each(lambda source: int(source.is_enabled)),
+        lambda source: int(source.is_enabled),
         is_always=True,
     ),
     Metric(
         "tbcache_source_state",
-        "gauge",
-        ("source", "state"),
         "1 for the state that the source is in, 0 for the others.",
+        ("source", "state"),
         _states,
         is_always=True,
     ),
-    Metric(
+    _slots(
         "tbcache_slots_limit",
-        "gauge",
-        ("source", "window"),
         "Requests the source allows in any such window.",
-        _slots(lambda limit: limit.count),
+        lambda limit: limit.count,
         is_always=True,
     ),
-    Metric(
-        "tbcache_slots_used",
-        "gauge",
-        ("source", "window"),
-        "Slots of the limit in use.",
-        _slots(lambda limit: limit.used),
-    ),
-    Metric(
+    _slots("tbcache_slots_used", "Slots of the limit in use.", lambda limit: limit.used),
+    _source(
         "tbcache_source_closed_until_seconds",
-        "gauge",
-        _SOURCE,
         "Unix time until which the source is closed; 0: open.",
-        _each(lambda source: _seconds(source.closed_until)),
+        lambda source: _seconds(source.closed_until),
     ),
-    Metric(
+    _source(
         "tbcache_source_spent_until_seconds",
-        "gauge",
-        _SOURCE,
         "Unix time until which the budget is spent; 0: it is not.",
-        _each(lambda source: _seconds(source.spent_until)),
+        lambda source: _seconds(source.spent_until),
     ),
     # Queues
     Metric(
         "tbcache_queue_order",
-        "gauge",
-        ("source", "order"),
         "1 while an operator has said pause, or drain, of the queue of a source, or of actors of your own.",
+        ("source", "order"),
         _orders,
     ),
     Metric(
         "tbcache_queue_jobs",
-        "gauge",
-        ("source", "state"),
         "Jobs in the queue of a source, or of actors of your own, by their state.",
+        ("source", "state"),
         _jobs,
     ),
-    Metric(
-        "tbcache_queue_runnable_jobs",
-        "gauge",
-        _SOURCE,
-        "Jobs that may begin within a minute.",
-        _load(lambda load: load.runnable),
-    ),
-    Metric(
+    _load("tbcache_queue_runnable_jobs", "Jobs that may begin within a minute.", lambda load: load.runnable),
+    _load(
         "tbcache_queue_oldest_seconds",
-        "gauge",
-        _SOURCE,
         "Age of the oldest job that is next; 0: none waits.",
-        _load(lambda load: load.oldest_seconds or 0.0),
+        lambda load: load.oldest_seconds or 0.0,
     ),
     # What is kept of the common symbols
-    Metric(
-        "tbcache_common_symbols",
-        "gauge",
-        _SOURCE,
-        "Common symbols that are to be kept warm.",
-        _each(lambda source: source.common),
+    _source(
+        "tbcache_common_symbols", "Common symbols that are to be kept warm.", lambda source: source.common
     ),
-    Metric(
-        "tbcache_warm_symbols",
-        "gauge",
-        _SOURCE,
-        "Common symbols whose answer is fresh.",
-        _each(lambda source: source.warm),
-    ),
-    Metric(
+    _source("tbcache_warm_symbols", "Common symbols whose answer is fresh.", lambda source: source.warm),
+    _source(
         "tbcache_resting_symbols",
-        "gauge",
-        _SOURCE,
         "Common symbols that nobody asks for, whose answer is let grow old while the market is closed.",
-        _each(lambda source: None if source.warm is None else source.resting),
+        lambda source: None if source.warm is None else source.resting,
     ),
     Metric(
         "tbcache_answer_age_seconds",
-        "gauge",
-        ("source", "symbol"),
         f"Age of the answer for a common symbol, of the first {MOST_SYMBOLS}; none where there is no answer.",
+        ("source", "symbol"),
         _ages,
     ),
     Metric(
         "tbcache_answer_covered_ratio",
-        "gauge",
-        ("source", "symbol"),
         f"The part of its hours that the answer covers, of the first {MOST_SYMBOLS} common symbols.",
+        ("source", "symbol"),
         _coverages,
     ),
 )

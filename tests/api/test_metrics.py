@@ -323,7 +323,7 @@ def test_a_hostile_label_forges_nothing() -> None:
     """Whatever stands in a label must not end the line or begin another sample."""
     hostile = 'x"} 5\nforged 1\\'
     samples = [((hostile,), 1.0), (("plain",), 2.5), (("plain",), 3.5)]
-    metric = Metric("a_total", "counter", ("kind",), "one\\two\nthree", lambda seen: samples, is_always=True)
+    metric = Metric("a_total", "one\\two\nthree", ("kind",), lambda seen: samples, "counter", is_always=True)
     text = generate_latest(Given([metric.family(mock.Mock())])).decode()
     assert text.splitlines()[0] == r"# HELP a_total one\\two\nthree"
     assert parse(text) == {
