@@ -30,6 +30,8 @@ class AuditLine(msgspec.Struct, frozen=True):
 
     ``detail`` is what was set, or why; ``count`` is of how many jobs, keys or letters it was, where it was
     of some.
+
+    While Redis is away it raises Unavailable.
     """
 
     at: datetime
@@ -52,11 +54,7 @@ class Audit:
         self._store = store
 
     def write(self, who: str, what: str, name: str, detail: str = "", count: int | None = None) -> None:
-        """Add a line.
-
-        Raises:
-          Unavailable: Redis is away; the log has the line all the same.
-        """
+        """Add a line."""
         log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count)
         line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
         self._store.change(
@@ -69,9 +67,6 @@ class Audit:
         """The last ``most`` lines of the last 30 days, the last first, of those ``before`` a moment, and
         of those that stand ``after`` the line of that mark, where given; what is damaged is left out.
         Where the marked line is gone there are none: the oldest go first.
-
-        Raises:
-          Unavailable: Redis is away.
         """
         since = utc_now() - KEPT
         lines: Iterator[AuditLine] = (line for text in self._texts() if (line := _read(text)) is not None)

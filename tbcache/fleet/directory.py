@@ -15,62 +15,41 @@ from tbcache.store.name import Names
 
 
 class Directory:
-    """Which sources and queues there are, by the reports of the processes and by what was used of late."""
+    """Which sources and queues there are, by the reports of the processes and by what was used of late.
+
+    While Redis is away it raises Unavailable; a name that is not there, where it is checked, UnknownSource.
+    """
 
     def __init__(self, settings: Settings, store: Store, monitor: UsageMonitor) -> None:
         self._settings, self._store, self._monitor = settings, store, monitor
         self._queues = Names(store, store.keys.queues)
 
     def workers(self) -> list[WorkerStatus]:
-        """All processes that have reported.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """All processes that have reported."""
         return sure(self._store, self._monitor.get_workers())
 
     def agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:
-        """The settings of the fleet, as ``workers`` have reported them.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The settings of the fleet, as ``workers`` have reported them."""
         return agreed(self._settings, sure(self._store, self._monitor.get_source_names()), workers)
 
     def names(self) -> list[str]:
-        """The sources that the fleet knows, and those that somebody has used by name.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The sources that the fleet knows, and those that somebody has used by name."""
         return list(self.agreed(self.workers()).sources)
 
     def source_name(self, name: str) -> str:
-        """Check the name of a source; one that only other processes have declared or used is known as well.
-
-        Raises:
-          UnknownSource: it is none. Unavailable: Redis is away.
-        """
+        """Check the name of a source; one that only other processes have declared or used is known as well."""
         known = self.names()
         if name not in known:
             raise UnknownSource(name, known)
         return name
 
     def queue_names(self) -> list[str]:
-        """The sources, as :meth:`names` has them, and after them the queues of users' own actors.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The sources, as :meth:`names` has them, and after them the queues of users' own actors."""
         goes_by = self.agreed(self.workers())
         return [*goes_by.sources, *self.plain_names(goes_by)]
 
     def queue_name(self, name: str) -> str:
-        """Check the name of a source, or of a queue that has been used of late.
-
-        Raises:
-          UnknownSource: it is neither. Unavailable: Redis is away.
-        """
+        """Check the name of a source, or of a queue that has been used of late."""
         goes_by, keys = self.agreed(self.workers()), self._store.keys
         known = list(goes_by.sources)
         if name in known or name in self.plain_names(goes_by):
@@ -81,11 +60,7 @@ class Directory:
         return name
 
     def plain_names(self, goes_by: Agreed) -> list[str]:
-        """The queues that are no source's: those that workers tell of, and those that somebody has used.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The queues that are no source's: those that workers tell of, and those that somebody has used."""
         used = {*goes_by.pace}
         # Who may not read these names, or finds them damaged, sees the rest.
         with contextlib.suppress(Refused):

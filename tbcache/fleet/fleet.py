@@ -88,6 +88,9 @@ class Fleet:
     """All processes over one Redis. Opens no socket before it is first asked.
 
     ``started_at`` is when the process that looks began to start the fleet, if it does.
+
+    What stands in Redis raises RedisUnreachable while that is away, but where a method says that it does
+    not; a name that is no source's, nor a queue's where one is meant, raises UnknownSource.
     """
 
     def __init__(self, settings: Settings, store: Store, started_at: datetime | None = None) -> None:
@@ -126,7 +129,6 @@ class Fleet:
         """See that Redis answers.
 
         Raises:
-          RedisUnreachable: it does not, or refuses what it is asked.
           ConfigurationError: it refuses the user or the password.
         """
         require(self._store)
@@ -187,9 +189,6 @@ class Fleet:
     def report(self, days: int = 1, by: By = "source", source: str | None = None) -> UsageReport:
         """What was asked for in the last days (UTC, today included) and what that cost, put together by
         source, worker, caller or day; of one source, or of all.
-
-        Raises:
-          UnknownSource: no such source. RedisUnreachable: Redis is away.
         """
         self.require()
         names = self._directory.names() if source is None else [self._directory.source_name(source)]
@@ -206,9 +205,6 @@ class Fleet:
     def history(self, source: str, span: HistorySpan) -> UsageHistory:
         """What a source was asked over 15 minutes, 24 hours or 30 days, step by step. Does not raise when
         Redis or the database is away.
-
-        Raises:
-          UnknownSource: nobody has configured or used one of that name.
         """
         known = self._monitor.get_source_names()
         if source not in known:
@@ -230,18 +226,12 @@ class Fleet:
     def asked(self, most: int = 50) -> dict[str, dict[str, int]]:
         """How often each symbol was asked for in this hour and the last one, the most first, by source; so
         many answers of a source are looked at.
-
-        Raises:
-          RedisUnreachable: it stands in Redis.
         """
         return read_asked(self._monitor, get_sources(self._settings).values(), most)
 
     def symbol_costs(self, days: int = 1, source: str | None = None, most: int = 50) -> list[SymbolCost]:
         """The symbols that most was paid for in the last days (UTC, today included), of one source or of all,
         the dearest first; at most so many.
-
-        Raises:
-          UnknownSource: no such source. RedisUnreachable: it stands in Redis.
         """
         self.require()
         names = self._directory.names() if source is None else [self._directory.source_name(source)]
@@ -269,7 +259,7 @@ class Fleet:
         """What each source's cache has of a symbol's hours; nothing is fetched.
 
         Raises:
-          InvalidRequest: it cannot be a symbol. RedisUnreachable: the cache is in Redis.
+          InvalidRequest: it cannot be a symbol.
         """
         return read_answers(self._store, requests_of(get_sources(self._settings), symbol, hours))
 
@@ -277,7 +267,7 @@ class Fleet:
         """Where the queued fetches of a symbol's hours stand, of each source that has one.
 
         Raises:
-          InvalidRequest: it cannot be a symbol. RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: it cannot be a symbol.
         """
         jobs = read_queued(self._store, requests_of(get_sources(self._settings), symbol, hours))
         found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
@@ -292,9 +282,6 @@ class Fleet:
     ) -> list[DeadLetter]:
         """The queued jobs that died, of one queue or of each, the last of each first; at most so many of
         each, and only those that come ``after`` a letter. A queue of all whose dead are damaged has none.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         names = self._directory.queue_names() if name is None else [self._directory.queue_name(name)]
         if after is not None:
@@ -311,9 +298,6 @@ class Fleet:
         """Of what the dead jobs of one queue, or of each, died: at most so many reasons of each, the frequent
         ones first. :class:`DeadFilter` takes a reason as its ``error``. A queue of all whose dead are damaged
         has none.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         found: list[DeathCount] = []
         for one in self._directory.queue_names() if name is None else [self._directory.queue_name(name)]:
@@ -326,9 +310,6 @@ class Fleet:
     ) -> list[ListedJob]:
         """The jobs that are neither over nor dead, of one queue or of each source, in the order in which they
         are to start; at most so many of each.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         return [job for one in self._names(name) for job in self._queue.jobs(one, where, most)]
 
@@ -337,9 +318,6 @@ class Fleet:
     ) -> tuple[list[ListedJob], JobMark | None]:
         """A page of :meth:`jobs`, at most so many of all queues together, and where the next one begins; None
         where that was all.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         names = self._names(name)
         if after is not None:
@@ -354,19 +332,11 @@ class Fleet:
         return found, None
 
     def queue_name(self, name: str) -> str:
-        """Check the name of a source, or of a queue that has been used of late.
-
-        Raises:
-          UnknownSource: it is neither. RedisUnreachable: Redis is away.
-        """
+        """Check the name of a source, or of a queue that has been used of late."""
         return self._directory.queue_name(name)
 
     def source_name(self, name: str) -> str:
-        """Check the name of a source: also one that only other processes have declared or used is known.
-
-        Raises:
-          UnknownSource: it is none. RedisUnreachable: Redis is away.
-        """
+        """Check the name of a source: also one that only other processes have declared or used is known."""
         return self._directory.source_name(name)
 
     def _names(self, name: str | None) -> list[str]:
@@ -387,16 +357,12 @@ class Fleet:
         """Which cached values a clear of ``pattern`` would remove: how many, and what they are.
 
         Raises:
-          InvalidRequest: ``pattern`` cannot match a key. RedisUnreachable: Redis is away.
+          InvalidRequest: ``pattern`` cannot match a key.
         """
         return run(preview(self._store, pattern, get_sources(self._settings)))
 
     def weights(self) -> dict[str, float]:
-        """The weights of callers that operators have set.
-
-        Raises:
-          RedisUnreachable: they stand in Redis.
-        """
+        """The weights of callers that operators have set."""
         return run(weights_of(self._store).read())
 
     def audit(
@@ -404,35 +370,20 @@ class Fleet:
     ) -> list[AuditLine]:
         """What operators have done, the last first; only what was done ``before`` a moment, and what stands
         ``after`` the line of that mark, where they are given.
-
-        Raises:
-          RedisUnreachable: it stands in Redis.
         """
         return Audit(self._store).read(most, before, after)
 
     def watcher(self) -> Watcher:
-        """Which process tells of troubles.
-
-        Raises:
-          RedisUnreachable: it stands in Redis.
-        """
+        """Which process tells of troubles."""
         return Incidents(self._store).watcher()
 
     def incidents(self, most: int = 500) -> list[Incident]:
-        """The troubles of the last days, those that have ended as well, the last that began first.
-
-        Raises:
-          RedisUnreachable: they stand in Redis.
-        """
+        """The troubles of the last days, those that have ended as well, the last that began first."""
         found = Incidents(self._store).read().values()
         return sorted(found, key=lambda one: one.began_at, reverse=True)[:most]
 
     def changes(self, hours: float = 1.0) -> list[Change]:
-        """What has changed in the last hours (24 at most), the last first.
-
-        Raises:
-          RedisUnreachable: it stands in Redis.
-        """
+        """What has changed in the last hours (24 at most), the last first."""
         span = timedelta(hours=min(max(hours, 0.0), DAY_HOURS))
         names, since = self._directory.names(), utc_now() - span
         parts: list[Callable[[], Iterable[Change]]] = [
@@ -457,8 +408,8 @@ class Fleet:
         """Queue fetches for the workers, each with when it will start.
 
         Raises:
-          InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
-          Paused: an operator drains one of the queues; none of the fetches is queued then.
+          InvalidRequest: no name of a caller. Paused: an operator drains one of the queues; none of the
+          fetches is queued then.
         """
         return enqueue_all(self._store, self._queue, requests, lane, caller)
 
@@ -467,7 +418,7 @@ class Fleet:
         it is looked for in those of all sources.
 
         Raises:
-          InvalidRequest: there is no such job. RedisUnreachable: there is no queue without Redis.
+          InvalidRequest: there is no such job.
         """
         names = self._directory.names() if queue is None else [queue]
         found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)

@@ -122,25 +122,20 @@ _INCIDENTS = Script("incident", WriteIncidents, flag)
 
 
 class Incidents:
-    """Those of the fleet."""
+    """Those of the fleet.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def publish(self, terms: Terms, kept_ms: int) -> None:
-        """Say what this process goes by, as long as it watches.
-
-        Raises:
-          Unavailable: Redis is away, or refuses the key.
-        """
+        """Say what this process goes by, as long as it watches."""
         self._store.call("SET", self._store.keys.alert_terms, msgspec.json.encode(terms), "PX", kept_ms)
 
     def watcher(self) -> Watcher:
-        """Who watches, and by what.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Who watches, and by what."""
         found = self.holder()
         try:
             terms = _read_terms(self._store.call("GET", self._store.keys.alert_terms))
@@ -152,11 +147,7 @@ class Incidents:
         return found._replace(rules=terms.rules, webhook=terms.webhook)
 
     def holder(self) -> Watcher:
-        """Who watches, by the lease alone.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Who watches, by the lease alone."""
         key = self._store.keys.alert_lease
         try:
             text, ttl_ms = self._store.call("GET", key), int(self._store.call("PTTL", key))
@@ -168,19 +159,11 @@ class Incidents:
         return Watcher(printable(text.decode("utf-8", "replace").partition(" ")[2]) or None)
 
     def read(self) -> dict[str, Incident]:
-        """All, by id; what is damaged is left out.
-
-        Raises:
-          Unavailable: Redis is away, or refuses the key.
-        """
+        """All, by id; what is damaged is left out."""
         return self.sift()[0]
 
     def sift(self) -> tuple[dict[str, Incident], list[bytes]]:
-        """All, by id, and the fields that are none, so many at once: others write to Redis too.
-
-        Raises:
-          Unavailable: Redis is away, or refuses the key.
-        """
+        """All, by id, and the fields that are none, so many at once: others write to Redis too."""
         found = self._store.call("HGETALL", self._store.keys.incidents)
         # Depending on the protocol the reply is a mapping, or fields and values by turns.
         pairs = found.items() if isinstance(found, Mapping) else zip(found[::2], found[1::2], strict=False)
@@ -193,20 +176,12 @@ class Incidents:
         return known, junk[:MOST_JUNK]
 
     def sweep(self, junk: Iterable[bytes]) -> None:
-        """Remove fields that are no incidents.
-
-        Raises:
-          Unavailable: Redis is away, or refuses the key.
-        """
+        """Remove fields that are no incidents."""
         if fields := list(junk):
             self._store.call("HDEL", self._store.keys.incidents, *fields)
 
     def write(self, token: int, changed: Iterable[Incident], removed: Iterable[str] = ()) -> bool:
-        """Write those that have ``changed``, and forget the ``removed``; False where another leads by now.
-
-        Raises:
-          Unavailable: Redis is away, or refuses the key.
-        """
+        """Write those that have ``changed``, and forget the ``removed``; False where another leads by now."""
         changes = [part for one in changed for part in (one.id, msgspec.json.encode(one).decode())]
         changes += [part for name in removed for part in (name, "")]
         keys, kept_ms = self._store.keys, round(_KEY_KEPT.total_seconds() * 1000)
@@ -214,11 +189,7 @@ class Incidents:
         return self._store.run(_INCIDENTS, call)
 
     def add(self, one: Incident) -> None:
-        """Write one that nobody else knows of: that Redis was away.
-
-        Raises:
-          Unavailable: it is again, or refuses the key.
-        """
+        """Write one that nobody else knows of: that Redis was away."""
         key = self._store.keys.incidents
         self._store.change(
             ("HSET", key, one.id, msgspec.json.encode(one)),

@@ -78,10 +78,6 @@ class Look:
         return status
 
     def _look(self, *, is_whole: bool) -> FleetStatus:
-        """
-        Raises:
-          Unavailable: Redis is away.
-        """
         workers = self._directory.workers()
         goes_by = self._directory.agreed(workers)
         snapshot = read_snapshot(self._store, goes_by, refusals_of(workers), is_whole=is_whole)

@@ -42,6 +42,9 @@ MOST_NAMES = 10
 class Operator:
     """One operator: ``who`` is what the audit has of each thing that is done by this.
 
+    All of it stands in Redis, and raises RedisUnreachable while that is away; a name that is no source's, nor
+    a queue's where one is meant, raises UnknownSource.
+
     Raises:
       InvalidRequest: no name (1-64 printable characters without spaces).
     """
@@ -71,26 +74,15 @@ class Operator:
 
         What is in the cache is given out as before; who asks for more gets :class:`Paused`. A request that is
         under way is not broken off. Returns what was said before.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
         """
         return self._order(name, "pause", why)
 
     def drain(self, name: str, why: str = "") -> Order | None:
-        """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
-        """
+        """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done."""
         return self._order(name, "drain", why)
 
     def resume(self, name: str) -> Order | None:
-        """Have a source or a queue that was paused or drained go on; what was said before, None for nothing.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: it stands in Redis.
-        """
+        """Have a source or a queue that was paused or drained go on; what was said before, None for nothing."""
         return self._order(name, RESUME, "")
 
     # Callers
@@ -101,7 +93,6 @@ class Operator:
 
         Raises:
           InvalidRequest: no name of a caller, or a weight that is not 0.001 to 1000.
-          RedisUnreachable: it stands in Redis.
         """
         value = f"{check_weight(weight):g}"
         self._say(Thing("weight", check_caller(caller)), value, why)
@@ -111,7 +102,7 @@ class Operator:
         """Take back the weight of a caller; True where one was set.
 
         Raises:
-          InvalidRequest: no name of a caller. RedisUnreachable: it stands in Redis.
+          InvalidRequest: no name of a caller.
         """
         before = read_weight(self._say(Thing("weight", check_caller(caller)), TAKEN_BACK).before)
         was_set = before is not None and before.value != TAKEN_BACK
@@ -124,29 +115,19 @@ class Operator:
     def now(self, name: str) -> datetime:
         """The present moment (UTC), by the clock of the server: the ``until`` of a filter about whose count
         somebody is asked.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         return to_time(run(self._store.clock.now_us(self._directory.queue_name(name))))
 
     # One job
 
     def has_job(self, name: str, job_id: str) -> bool:
-        """Whether there is such a job, neither over nor dead: what is asked before :meth:`cancel`.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
-        """
+        """Whether there is such a job, neither over nor dead: what is asked before :meth:`cancel`."""
         found = self._queue.explain(self._directory.queue_name(name), job_id)
         return found.state not in ("over", "dead")
 
     def cancel(self, name: str, job_id: str, why: str = "") -> Moved:
         """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
         told to stop it within a second, or "gone" where there is none. Who waits for it is told.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         state = self._queue.cancel(self._directory.queue_name(name), job_id, self._cancelled(why))
         return self._moved(state, "job.cancel", name, job_id)
@@ -155,7 +136,6 @@ class Operator:
         """Of how many jobs :meth:`cancel_jobs` would be.
 
         Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           InvalidRequest: as there.
         """
         return len(self._waiting(name, where))
@@ -171,7 +151,6 @@ class Operator:
         hand; how many. Who waits for one is told. ``tell`` is told now and then how many more it was of.
 
         Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           InvalidRequest: those that run are meant, of which each is cancelled by its id.
         """
         words = self._cancelled(why)
@@ -198,9 +177,6 @@ class Operator:
         """Put a job that waits, also one that is put off, in front of its lane: "done", or "running" where it
         waits no more, or for one that runs, or "gone" where there is none. Nothing is done of one that would
         be put off again at once: "delayed", and :meth:`why_put_off` says why.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
         """
         queue = self._directory.queue_name(name)
         if self._queue.explain(queue, job_id).state == "delayed" and self.why_put_off(queue):
@@ -214,11 +190,7 @@ class Operator:
     # Dead letters
 
     def count_dead(self, name: str, where: DeadFilter = DeadFilter()) -> int:
-        """Of how many dead letters one of the next two would be.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
-        """
+        """Of how many dead letters one of the next two would be."""
         return self._queue.dead.count(self._directory.queue_name(name), where)
 
     def requeue_dead(
@@ -227,7 +199,6 @@ class Operator:
         """Queue dead letters again; ``tell`` is told now and then how many more it was of.
 
         Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains it.
         """
         name = self._directory.queue_name(name)
@@ -237,11 +208,7 @@ class Operator:
     def purge_dead(
         self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
     ) -> int:
-        """Forget dead letters; how many. ``tell`` is told now and then how many more it was of.
-
-        Raises:
-          UnknownSource: no such source or queue. RedisUnreachable: there is no queue without Redis.
-        """
+        """Forget dead letters; how many. ``tell`` is told now and then how many more it was of."""
         name = self._directory.queue_name(name)
         with self._trail.in_parts("dead.purge", name, str(where), tell) as count:
             return self._queue.dead.purge(name, where, count)
@@ -253,7 +220,6 @@ class Operator:
         window is in force at once. So they lower a limit, and never raise one.
 
         Raises:
-          UnknownSource: no such source. RedisUnreachable: they stand in Redis.
           InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
         """
         self._directory.source_name(source)
@@ -264,11 +230,7 @@ class Operator:
         return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
 
     def unset_limits(self, source: str) -> LimitsInForce:
-        """Take back what :meth:`set_limits` has set.
-
-        Raises:
-          UnknownSource: no such source. RedisUnreachable: it stands in Redis.
-        """
+        """Take back what :meth:`set_limits` has set."""
         self._directory.source_name(source)
         in_force, before = self._bind(source, ())
         if before:
@@ -276,22 +238,14 @@ class Operator:
         return LimitsInForce(source, in_force, is_lowered=False, before=before)
 
     def reopen(self, source: str) -> bool:
-        """Lift the closure of a source; True where it was closed. What is counted stays counted.
-
-        Raises:
-          UnknownSource: no process has such a source. RedisUnreachable: the closure stands in Redis.
-        """
+        """Lift the closure of a source; True where it was closed. What is counted stays counted."""
         was_closed = self._limiter(source).reopen()
         if was_closed:
             self._trail.write("limits.reopen", source)
         return was_closed
 
     def reset(self, source: str) -> None:
-        """Forget every slot of a source, and its closure; the upstream does not forget what it has seen.
-
-        Raises:
-          UnknownSource: no process has such a source. RedisUnreachable: they stand in Redis.
-        """
+        """Forget every slot of a source, and its closure; the upstream does not forget what it has seen."""
         self._limiter(source).reset()
         self._trail.write("limits.reset", source)
 
@@ -301,7 +255,6 @@ class Operator:
         """Have workers fetch answers into the cache, each with when it will start.
 
         Raises:
-          RedisUnreachable: there is no queue without Redis.
           Paused: an operator drains one of the queues; none of the fetches is queued then.
         """
         handles = enqueue_all(self._store, self._queue, requests, lane)
@@ -311,11 +264,7 @@ class Operator:
         return handles
 
     def clear(self, pattern: str) -> int:
-        """Remove every cached value whose key matches a glob, like ``twitter:*``; how many.
-
-        Raises:
-          RedisUnreachable: Redis is away, or went away meanwhile.
-        """
+        """Remove every cached value whose key matches a glob, like ``twitter:*``; how many."""
         require(self._store)
         count = self._cache().clear_pattern(pattern)
         if not self._store.is_available:

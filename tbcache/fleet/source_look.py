@@ -31,7 +31,10 @@ ALONE_REASON = "Redis is away: each process goes on with its share"
 
 
 class SourceLook:
-    """Makes the status of a source out of a snapshot, and of what the queue and the figures tell of it."""
+    """Makes the status of a source out of a snapshot, and of what the queue and the figures tell of it.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, settings: Settings, store: Store, monitor: UsageMonitor, queue: Queue) -> None:
         self._settings, self._store, self._monitor, self._queue = settings, store, monitor, queue
@@ -40,11 +43,7 @@ class SourceLook:
         self.sources = get_sources(settings)
 
     def outline(self, source: Source, snapshot: Snapshot, goes_by: Agreed) -> SourceStatus:
-        """What tells of its troubles.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What tells of its troubles."""
         recent = sure(self._store, self._monitor.get_recent_metrics(source.name))
         state = snapshot.states[source.name]
         closure, refused = state.closure, snapshot.refused.get(source.name)
@@ -84,11 +83,7 @@ class SourceLook:
         )
 
     def whole(self, source: Source, snapshot: Snapshot, goes_by: Agreed) -> SourceStatus:
-        """All that a status shows of it.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """All that a status shows of it."""
         outline, state = self.outline(source, snapshot, goes_by), snapshot.states[source.name]
         limits = outline.limits or self._limits(source, snapshot)
         is_limited = outline.state == "ok" and any(limit.remaining == 0 for limit in limits)
@@ -151,9 +146,6 @@ class SourceLook:
     def load(self, source: Source, running: int, seconds: float, *, may_run: bool) -> QueueLoad | None:
         """What waits and runs in its queue, of which a job takes so many ``seconds``; None where a key is
         damaged.
-
-        Raises:
-          Unavailable: Redis is away.
         """
         try:
             found = self._queue.backlog(source, HORIZON_SECONDS)

@@ -51,7 +51,10 @@ class Thing(NamedTuple):
 
 
 class Standing:
-    """What stands, as far as this process has said or read it: one for each store (:func:`standing_of`)."""
+    """What stands, as far as this process has said or read it: one for each store (:func:`standing_of`).
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store, self._audit = store, Audit(store)
@@ -65,11 +68,7 @@ class Standing:
         self._lock = threading.Lock()
 
     def say(self, thing: Thing, said: Said) -> Ordered:
-        """Say it; once more, where it has a number by now.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Say it; once more, where it has a number by now."""
         if thing.kind == "order" and thing.name not in self._own_names():
             # By these names the others know where to look; who may not write them says it all the same.
             with contextlib.suppress(Refused):
@@ -79,11 +78,7 @@ class Standing:
         return found
 
     def look(self) -> None:
-        """Read what stands; where Redis has lost it, say it again.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Read what stands; where Redis has lost it, say it again."""
         found = self._read_all()
         for thing, said in found.items():
             self._remember(thing, said)

@@ -26,7 +26,10 @@ def listed_of(source: Source, symbols: Sequence[str], hours: int) -> list[FetchR
 
 
 class WarmSets:
-    """The warm set of each source, by what was asked for in the last hour."""
+    """The warm set of each source, by what was asked for in the last hour.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store, settings: Settings, monitor: UsageMonitor) -> None:
         self._store = store
@@ -36,11 +39,7 @@ class WarmSets:
         self._chosen: dict[str, tuple[WarmSet, float]] = {}
 
     def of(self, source: Source, listed: Sequence[FetchRequest]) -> WarmSet:
-        """What is kept warm of ``source``, chosen anew now and then.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What is kept warm of ``source``, chosen anew now and then."""
         known = self._chosen.get(source.name)
         if known is None or now() >= known[1] + CHOICE_SECONDS:
             known = self._chosen[source.name] = self._choose(source, listed), now()

@@ -68,7 +68,10 @@ class CallerMetrics:
 
 
 class CallerUsage:
-    """Counts the asks of this process by caller, and reads those of the fleet."""
+    """Counts the asks of this process by caller, and reads those of the fleet.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store, settings: Settings, wake: Callable[[], object]) -> None:
         self._store = store
@@ -93,11 +96,7 @@ class CallerUsage:
         self._tally.add((source, name, what), amount)
 
     def flush(self) -> None:
-        """Add the counts of this process to those in Redis.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Add the counts of this process to those in Redis."""
         by_source: dict[str, Counter[str]] = {}
         for (source, name, origin), asks in self._tally.take():
             account = account_of(name or self._settings.own_caller, self._settings.caller_weights)
@@ -111,9 +110,6 @@ class CallerUsage:
     def read(self, source: str, day: datetime) -> dict[str, Counter[str]]:
         """Of each caller of ``source`` how many of its asks were answered by which origin on that day, and
         under :data:`PAID` what its loads came to.
-
-        Raises:
-          Unavailable: Redis is away.
         """
         (found,) = read_counts(self._store, self._store.keys.callers(source, day))
         asks: dict[str, Counter[str]] = {}

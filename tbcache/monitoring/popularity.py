@@ -20,7 +20,10 @@ MOST_OF_SOURCE = 10_000
 
 
 class Popularity:
-    """Counts the asks of this process, and reads those of the fleet in this hour and the one before."""
+    """Counts the asks of this process, and reads those of the fleet in this hour and the one before.
+
+    While Redis is away it raises Unavailable.
+    """
 
     #: Count an ask for a cache key.
     record: Callable[[str], object]
@@ -32,11 +35,7 @@ class Popularity:
         self.record = self._tally.add
 
     def flush(self) -> None:
-        """Add the counts of this process to those in Redis.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Add the counts of this process to those in Redis."""
         by_source: dict[str, dict[str, int]] = {}
         for key, asks in self._tally.take():
             by_source.setdefault(key.partition(":")[0], {})[key] = asks
@@ -45,11 +44,7 @@ class Popularity:
             add_counts(self._store, key, asks_for, most=MOST_OF_SOURCE, kept_seconds=KEPT_SECONDS)
 
     def most(self, source: str, count: int) -> list[tuple[str, int]]:
-        """The ``count`` cache keys of ``source`` that were asked for most in these two hours, and how often.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The ``count`` cache keys of ``source`` that were asked for most in these two hours, and how often."""
         this, last = self._counts(source, self._store.clock.today)
         return (this + last).most_common(count)
 
@@ -57,9 +52,6 @@ class Popularity:
         """How often a second each cache key of ``source`` was asked for in the last hour.
 
         The count of the hour before fades away as this one passes.
-
-        Raises:
-          Unavailable: Redis is away.
         """
         now = self._store.clock.today
         this, last = self._counts(source, now)

@@ -49,7 +49,10 @@ def _plain(name: str) -> str:
 
 
 class Presence:
-    """This process among the others, as ``name``."""
+    """This process among the others, as ``name``.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store, settings: Settings, name: str) -> None:
         self.name = name
@@ -84,11 +87,7 @@ class Presence:
         return HEARTBEAT_SECONDS
 
     def beat(self, role: str, started_at: datetime, workload: Workload) -> None:
-        """Say that this process is alive, and shares its sources' limits where ``role`` does.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Say that this process is alive, and shares its sources' limits where ``role`` does."""
         self._tell(self._heartbeat(role, started_at, workload))
         if role in SHARING_ROLES or self._membership.is_joined:
             run(self._membership.beat_if_idle())
@@ -180,11 +179,7 @@ class Presence:
         return self._profiles[known]
 
     def look_for_others(self) -> None:
-        """Say once of each process of another version that it is there; looks every few seconds.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Say once of each process of another version that it is there; looks every few seconds."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + ALIVE_SECONDS
@@ -201,11 +196,7 @@ class Presence:
                 )
 
     def leave(self) -> None:
-        """Take this process off the list, and beat no more.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Take this process off the list, and beat no more."""
         # Its last beat must not put us on the list again.
         self._beater.stop()
         self._membership.stop()

@@ -137,11 +137,7 @@ class Recorder:
         return not (unsent or sending)
 
     def _tell(self) -> None:
-        """Send all that was counted while Redis was away.
-
-        Raises:
-          Unavailable: it is away again.
-        """
+        """Send all that was counted while Redis was away."""
         # The batches that were on their way already come first, then what was counted since.
         self._flush()
         self._flush()
@@ -206,11 +202,7 @@ class Recorder:
         return figures
 
     def mark_minutes(self) -> None:
-        """Keep the minute of every source.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Keep the minute of every source."""
         # Names that nobody has configured count as well: scripts count figures of them, too.
         for source in (*self.known, *self.names.registered):
             self.mark_minute(source)
@@ -219,9 +211,6 @@ class Recorder:
         """See to it that what there was of ``source`` when this minute began is kept.
 
         To be called before anything is asked: what is counted before it is of no last minute.
-
-        Raises:
-          Unavailable: Redis is away.
         """
         # A source whose keys are damaged is told without it, and nothing else suffers.
         with contextlib.suppress(Refused):

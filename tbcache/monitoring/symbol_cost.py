@@ -18,7 +18,10 @@ OTHERS = "(others)"
 
 
 class SymbolCosts:
-    """Adds up what this process pays by symbol, and reads what all have paid."""
+    """Adds up what this process pays by symbol, and reads what all have paid.
+
+    While Redis is away it raises Unavailable.
+    """
 
     def __init__(self, store: Store, wake: Callable[[], object]) -> None:
         self._store = store
@@ -32,11 +35,7 @@ class SymbolCosts:
                 self._tally.add((source, OTHERS), part, is_bounded=False)
 
     def flush(self) -> None:
-        """Add it to what stands in Redis.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Add it to what stands in Redis."""
         by_source: dict[str, dict[str, int]] = {}
         for (source, symbol), micros in self._tally.take():
             by_source.setdefault(source, {})[symbol] = micros
@@ -52,11 +51,7 @@ class SymbolCosts:
             )
 
     def read(self, source: str, days: Iterable[datetime]) -> Counter[str]:
-        """What was paid for each symbol of ``source`` on these days, in millionths of a dollar.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What was paid for each symbol of ``source`` on these days, in millionths of a dollar."""
         found = read_counts(self._store, *(self._store.keys.symbol_costs(source, day) for day in days))
         total = Counter[str]()
         for day in found:

@@ -53,7 +53,8 @@ class SentimentRepository:
 
     ``url`` is ``sqlite:///PATH`` or ``postgresql://...``. Nothing is opened or
     made before the first use; the tables are made, or brought up to this version, then. A call waits at most
-    ``busy_timeout`` seconds for a lock or a connection.
+    ``busy_timeout`` seconds for a lock or a connection; where the database does not answer, it raises
+    RepositoryUnavailable, and nothing was written.
 
     Raises:
       ConfigurationError: no such URL. MissingExtra: PostgreSQL's driver is not installed.
@@ -76,9 +77,8 @@ class SentimentRepository:
         """Write the answers in one transaction; writing them again changes nothing.
 
         Raises:
-          RepositoryUnavailable: nothing of it was written; it may be later.
-          AnswerRefused: nothing of it was written, and it never will be. Of several answers, at
-            least one is at fault.
+          AnswerRefused: nothing of it was written, and it never will be. Of several answers, at least one is
+            at fault.
         """
         if not records:
             return
@@ -125,9 +125,6 @@ class SentimentRepository:
     ) -> None:
         """Write items, each with the score that ``scorer`` gave it, and the ``reads`` by which they are
         known, in one transaction. What is known already stays as it is.
-
-        Raises:
-          RepositoryUnavailable: nothing of it was written.
         """
         nothing = replace(_SAMPLE.sentiment, source=source, symbol=symbol, as_of=read_at, scorer=scorer)
         with self._database.connect() as connection:
@@ -150,9 +147,6 @@ class SentimentRepository:
 
         An error of which we do not know whether it is about what was written or about the
         database (no permission, a column of another type) is told apart by this.
-
-        Raises:
-          RepositoryUnavailable: it does not.
         """
         try:
             with self._database.connect() as connection:
@@ -226,9 +220,6 @@ class SentimentRepository:
     def save_hours(self, namespace: str, hours: Sequence[UsageHour], oldest: datetime) -> None:
         """Write hours of the usage of a fleet in one transaction, and forget those before ``oldest``. What is
         written already stays as it is.
-
-        Raises:
-          RepositoryUnavailable: nothing of it was written.
         """
         insert = statement.insert_hours(self.dialect)
         try:
@@ -241,11 +232,7 @@ class SentimentRepository:
             raise self._database.unavailable(error) from error
 
     def hours(self, namespace: str, since: datetime, source: str | None = None) -> list[UsageHour]:
-        """The hours of a fleet's usage since ``since``, of one source or of all, the oldest first.
-
-        Raises:
-          RepositoryUnavailable: the database does not answer.
-        """
+        """The hours of a fleet's usage since ``since``, of one source or of all, the oldest first."""
         columns = table.hours.c
         query = select(table.hours).where(columns.namespace == namespace, columns.hour >= since)
         query = query.order_by(columns.hour)
@@ -261,9 +248,6 @@ class SentimentRepository:
         """Remove what was first seen before ``oldest``, in one transaction; how many rows.
 
         At most ``most`` items and as many answers: no writer waits longer than for those.
-
-        Raises:
-          RepositoryUnavailable: nothing of it was removed.
         """
         with self._database.connect() as connection:
             removed = sum(
