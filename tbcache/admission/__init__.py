@@ -25,26 +25,3 @@ from tbcache.admission.verdict import (
     Wait,
     Why,
 )
-
-__all__ = [
-    "STOPPED",
-    "Admission",
-    "Admit",
-    "Ask",
-    "Derive",
-    "Failed",
-    "Go",
-    "Grant",
-    "Hit",
-    "Join",
-    "PlanDelay",
-    "Reach",
-    "Settled",
-    "Settlement",
-    "Stale",
-    "Verdict",
-    "Wait",
-    "Why",
-    "bounded",
-    "traced",
-]

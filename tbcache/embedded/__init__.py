@@ -9,14 +9,3 @@ from tbcache.embedded.group import ProcessGroup
 from tbcache.embedded.program import Program
 from tbcache.embedded.server import EmbeddedServer
 from tbcache.embedded.supervisor import KeepsDying, Supervisor
-
-__all__ = [
-    "DataFolder",
-    "EmbeddedServer",
-    "KeepsDying",
-    "ProcessGroup",
-    "Program",
-    "Supervisor",
-    "process_program",
-    "python_program",
-]

@@ -4,15 +4,3 @@ from tbcache.fetch.job import Answered, Attempt, Derived, Job, Loaded
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
 from tbcache.fetch.reader import TooLate
 from tbcache.fetch.upstream import Upstream
-
-__all__ = [
-    "Answered",
-    "Attempt",
-    "Derived",
-    "Job",
-    "Loaded",
-    "Pipeline",
-    "TooLate",
-    "Upstream",
-    "get_pipeline",
-]

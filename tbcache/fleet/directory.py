@@ -37,7 +37,7 @@ class Directory:
         return list(self.agreed(self.workers()).sources)
 
     def source_name(self, name: str) -> str:
-        """Check the name of a source; one that only other processes have declared or used is known as well."""
+        """Check the name of a source; one that only others have declared or used is known as well."""
         known = self.names()
         if name not in known:
             raise UnknownSource(name, known)

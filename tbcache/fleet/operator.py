@@ -82,7 +82,7 @@ class Operator:
         return self._order(name, "drain", why)
 
     def resume(self, name: str) -> Order | None:
-        """Have a source or a queue that was paused or drained go on; what was said before, None for nothing."""
+        """Have a source or a queue go on that was paused or drained; what was said before, if anything."""
         return self._order(name, RESUME, "")
 
     # Callers

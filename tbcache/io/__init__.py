@@ -9,25 +9,3 @@ from tbcache.io.current import BLOCKING, clock, inside, now, random_id, run, uni
 from tbcache.io.finish import finish, is_cancelled
 from tbcache.io.mutex import Mutex
 from tbcache.io.world import IO, Argument, Connections, Endpoint, Reply, Server
-
-__all__ = [
-    "BLOCKING",
-    "IO",
-    "Argument",
-    "Blocking",
-    "Connections",
-    "Endpoint",
-    "Mutex",
-    "Reply",
-    "Server",
-    "clock",
-    "finish",
-    "inside",
-    "is_cancelled",
-    "now",
-    "random_id",
-    "run",
-    "uniform",
-    "utc_now",
-    "world",
-]

@@ -6,16 +6,3 @@ Whatever takes slots goes through :meth:`Limiter.take`.
 from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.limiter import Limiter, limiter_of
 from tbcache.limiter.process_window import ProcessWindow
-
-__all__ = [
-    "Given",
-    "Late",
-    "Limiter",
-    "ProcessWindow",
-    "Replied",
-    "SlotScript",
-    "Terms",
-    "Want",
-    "WindowKeys",
-    "limiter_of",
-]

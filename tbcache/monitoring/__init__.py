@@ -11,24 +11,3 @@ from tbcache.monitoring.heartbeat import FETCHING_ROLES, Heartbeat, Workload
 from tbcache.monitoring.monitor import KEPT_DAYS, UsageMonitor, get_usage_monitor, monitor_of
 from tbcache.monitoring.popularity import Popularity
 from tbcache.monitoring.process import WorkerStatus, mean_pace
-
-__all__ = [
-    "EDGES",
-    "FETCHING_ROLES",
-    "KEPT_DAYS",
-    "CallerMetrics",
-    "Counted",
-    "Heartbeat",
-    "Popularity",
-    "RecentMetrics",
-    "SourceMetrics",
-    "Totals",
-    "UsageMonitor",
-    "WorkerStatus",
-    "Workload",
-    "day_metrics",
-    "get_usage_monitor",
-    "latency_bucket",
-    "mean_pace",
-    "monitor_of",
-]

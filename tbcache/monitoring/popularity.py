@@ -44,7 +44,7 @@ class Popularity:
             add_counts(self._store, key, asks_for, most=MOST_OF_SOURCE, kept_seconds=KEPT_SECONDS)
 
     def most(self, source: str, count: int) -> list[tuple[str, int]]:
-        """The ``count`` cache keys of ``source`` that were asked for most in these two hours, and how often."""
+        """The ``count`` keys of ``source`` that were asked for most in these two hours, and how often."""
         this, last = self._counts(source, self._store.clock.today)
         return (this + last).most_common(count)
 

@@ -12,32 +12,3 @@ from tbcache.queue.many import enqueue_many
 from tbcache.queue.queue import Queue, enqueue, get_queue, put
 from tbcache.queue.rate_limit import RateLimitMiddleware
 from tbcache.queue.reason import DeathCount
-
-__all__ = [
-    "Cancelled",
-    "DeadFilter",
-    "DeadLetter",
-    "DeadLetters",
-    "DeathCount",
-    "Deaths",
-    "Explanation",
-    "Handle",
-    "HeartbeatMiddleware",
-    "JobFilter",
-    "JobMark",
-    "JobState",
-    "LetterMark",
-    "ListedJob",
-    "PacingBroker",
-    "Queue",
-    "QueueDepth",
-    "QueuedJob",
-    "RateLimitMiddleware",
-    "Requeued",
-    "actor_name",
-    "enqueue",
-    "enqueue_many",
-    "get_broker",
-    "get_queue",
-    "put",
-]

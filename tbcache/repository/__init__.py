@@ -10,17 +10,6 @@ from tbcache.repository.writer import Writer
 if TYPE_CHECKING:
     from tbcache.repository.repository import SentimentRepository
 
-__all__ = [
-    "Answer",
-    "AnswerRefused",
-    "CorruptAnswer",
-    "RepositoryUnavailable",
-    "SentimentRepository",
-    "Writer",
-    "decode_answer",
-    "encode_answer",
-]
-
 
 def __getattr__(name: str) -> Any:
     # SQLAlchemy takes a quarter of a second to import, which only those who write should pay.

@@ -28,37 +28,3 @@ from tbcache.settings.source import (
 )
 from tbcache.settings.value import LONGEST_SECONDS
 from tbcache.settings.variable import NEAR, PREFIX, in_plain_words, variable
-
-__all__ = [
-    "AGGREGATED_TTL",
-    "BUILT_IN",
-    "BUILT_IN_NAMES",
-    "COMMON_SYMBOLS",
-    "CREDENTIALS",
-    "HISTORICAL_TTL",
-    "LONGEST_HOURS",
-    "LONGEST_SECONDS",
-    "MOST_DOLLARS",
-    "NEAR",
-    "PREFIX",
-    "REAL_TIME_TTL",
-    "STATIC_TTL",
-    "Settings",
-    "Source",
-    "SourceSettings",
-    "check_name",
-    "declare",
-    "get_declared",
-    "get_settings",
-    "get_source",
-    "get_sources",
-    "import_class",
-    "in_plain_words",
-    "is_name",
-    "shortages",
-    "source_names",
-    "unconfigured",
-    "variable",
-    "warn_of_near_miss",
-    "why_off",
-]

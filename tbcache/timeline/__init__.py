@@ -16,29 +16,3 @@ from tbcache.timeline.tally import (
     uses_upstream,
 )
 from tbcache.timeline.timeline import Read, Scored, Timeline
-
-__all__ = [
-    "AHEAD",
-    "FINAL",
-    "NO_COVERAGE",
-    "RETOLD",
-    "Corrupt",
-    "Coverage",
-    "Load",
-    "Past",
-    "Read",
-    "Record",
-    "Scored",
-    "Span",
-    "Tally",
-    "Timeline",
-    "changed",
-    "compared",
-    "counted",
-    "counted_by_upstream",
-    "decode_record",
-    "encode_record",
-    "pack_record",
-    "tally_of",
-    "uses_upstream",
-]
