@@ -27,7 +27,6 @@ def allow_files() -> None:
 
 
 def open_files() -> int:
-    """How many files this process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 

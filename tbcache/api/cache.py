@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import RequestBody, Schema
-from tbcache.api.query import QueryRoute
-from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.api.security import routers
 
-router = APIRouter(prefix="/api/monitoring/cache", tags=["monitoring"], route_class=QueryRoute)
-write_router = APIRouter(
-    prefix="/api/monitoring/cache",
-    tags=["monitoring"],
-    route_class=WriteRoute,
-    dependencies=SCHEMES,
-)
+router, write_router = routers("/api/monitoring/cache", "monitoring")
 
 
 LONGEST_PATTERN = 256

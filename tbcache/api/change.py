@@ -11,7 +11,7 @@ from pydantic import Field
 from tbcache.api.context import Ctx
 from tbcache.api.model.schema import Schema
 from tbcache.api.paging import link_next, page_of
-from tbcache.api.parameter import Most
+from tbcache.api.parameter import Most, behind
 from tbcache.api.query import QueryRoute
 from tbcache.fleet import ChangeKind, ChangeMark
 
@@ -36,14 +36,7 @@ def changes(
     response: Response,
     hours: Annotated[float, Query(gt=0, le=24, description="In how many hours.")] = 1.0,
     most: Most = 100,
-    after: Annotated[
-        str | None,
-        Query(
-            max_length=40,
-            description="As `Link` has it.",
-            json_schema_extra={"pattern": "^[0-9]{1,17}[.][0-9]{1,17}$"},
-        ),
-    ] = None,
+    after: Annotated[str | None, behind("^[0-9]{1,17}[.][0-9]{1,17}$", 40)] = None,
 ) -> list[Change]:
     """What has changed in the last hour, or hours, the last first."""
     mark, found = None if after is None else ChangeMark.read(after), context.fleet.changes(hours)

@@ -43,8 +43,7 @@ class Context:
 
 
 def get_context(request: Request) -> Context:
-    context = request.app.state.context
-    assert isinstance(context, Context)  # noqa: S101 -- narrows an untyped attribute
+    context: Context = request.app.state.context
     return context
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import LEFT_OUT, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
-from tbcache.api.parameter import AnyName, Most, Name, Part, Until
-from tbcache.api.query import QueryRoute
-from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.api.parameter import AnyName, Most, Name, Part, Until, behind
+from tbcache.api.security import routers
 from tbcache.fleet import DeadFilter, LetterMark, Operator
 
-router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
-write_router = APIRouter(prefix="/api", tags=["operate"], route_class=WriteRoute, dependencies=SCHEMES)
+router, write_router = routers("/api", "operate")
 
 
 class DeadAsked(RequestBody):
@@ -73,14 +71,7 @@ def dead(
     error: Part = None,
     caller: Part = None,
     most: Most = 100,
-    after: Annotated[
-        str | None,
-        Query(
-            max_length=400,
-            description="As `Link` has it.",
-            json_schema_extra={"pattern": "^[^:]+:[0-9]{1,19}:"},
-        ),
-    ] = None,
+    after: Annotated[str | None, behind("^[^:]+:[0-9]{1,19}:", 400)] = None,
 ) -> list[DeadLetter]:
     """Dead letters, the last of each queue first: all, or those that have all of what is said."""
     where = DeadFilter(symbol, job, caller, error=error)

@@ -71,7 +71,9 @@ def _page(document: Node, base: str) -> Iterator[str]:
 
 def _operation(path: str, method: str, operation: Node) -> Iterator[str]:
     link = f'<a href="{escape(path.lstrip("/"))}">{escape(path)}</a>'
-    shown = link if method == "GET" and not _needs_more(operation) else escape(path)
+    # Where the path alone is no request there is nothing to follow.
+    needs_more = any(of.get("required") for of in operation.get("parameters", ()))
+    shown = link if method == "GET" and not needs_more else escape(path)
     yield f"<h2><code>{method} {shown}</code></h2><p>{_prose(operation.get('description', ''))}</p>"
     yield _table(
         (of["name"], f"{_type(of['schema'])} in the {of['in']}", of.get("description", ""))
@@ -80,11 +82,6 @@ def _operation(path: str, method: str, operation: Node) -> Iterator[str]:
     yield _table(
         (status, _type(_content(of)), of["description"]) for status, of in operation["responses"].items()
     )
-
-
-def _needs_more(operation: Node) -> bool:
-    """True where the path alone is no request."""
-    return any(of.get("required") for of in operation.get("parameters", ()))
 
 
 def _command(url: str, method: str, operation: Node, document: Node) -> str:

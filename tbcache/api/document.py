@@ -100,7 +100,8 @@ def _made(app: FastAPI) -> Node:
 
 def _complete(path: str, method: str, operation: Node, tokens: Tokens) -> None:
     responses = operation["responses"]
-    for status in sorted({*_refusals(path, method, operation), *_own_refusals(responses)}):
+    named = {int(status) for status in responses if status.isdecimal() and int(status) >= 400}
+    for status in sorted({*_refusals(path, method, operation), *named}):
         responses[str(status)] = _refusal(status, path)
     operation["security"] = _security(path, operation, tokens)
     if "202" in responses:
@@ -134,11 +135,6 @@ def _refusals(path: str, method: str, operation: Node) -> Iterator[int]:
     parameters = operation.get("parameters", ())
     if any(one["in"] == "path" or one["name"] in _NAMES for one in parameters):
         yield 404
-
-
-def _own_refusals(responses: Node) -> Iterator[int]:
-    """Those that a route names itself."""
-    return (int(status) for status in responses if status.isdecimal() and int(status) >= 400)
 
 
 def _refusal(status: int, path: str) -> Node:

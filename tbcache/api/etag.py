@@ -28,7 +28,9 @@ class ETags:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and _is_kept(scope["path"]):
+        path = scope.get("path", "")
+        is_kept = path.startswith("/api/") or path == "/openapi.json"
+        if scope["type"] == "http" and scope["method"] == "GET" and is_kept:
             await self._app(scope, receive, _Tagged(Headers(scope=scope).get("if-none-match", ""), send))
             return
 
@@ -76,7 +78,6 @@ class _Tagged:
 
 
 def tag_of(content: bytes) -> str:
-    """The tag of a body, or of what matters of it."""
     return f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
@@ -84,7 +85,3 @@ def _is_among(tag: str, known: str) -> bool:
     """RFC 9110: tags are compared without their ``W/``, and ``*`` stands for any."""
     found = [one.strip().removeprefix("W/") for one in known.split(",")]
     return "*" in found or tag.removeprefix("W/") in found
-
-
-def _is_kept(path: str) -> bool:
-    return path.startswith("/api/") or path == "/openapi.json"

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import RequestBody, Schema
 from tbcache.api.paging import link_next
-from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol
-from tbcache.api.query import QueryRoute
-from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol, behind
+from tbcache.api.security import routers
 from tbcache.fleet import Handle, JobFilter, JobMark, fetches_of, warming_of
 from tbcache.models.error import InvalidRequest
 
-router = APIRouter(prefix="/api", tags=["jobs"], route_class=QueryRoute)
-write_router = APIRouter(prefix="/api", tags=["jobs"], route_class=WriteRoute, dependencies=SCHEMES)
+router, write_router = routers("/api", "jobs")
 
 #: So many symbols are asked for at once.
 MOST_SYMBOLS = 100
@@ -103,14 +101,7 @@ def jobs(
     ] = None,
     state: Annotated[Literal["running", "waiting", "delayed", "follows"] | None, Query()] = None,
     most: Most = 100,
-    after: Annotated[
-        str | None,
-        Query(
-            max_length=80,
-            description="As `Link` has it.",
-            json_schema_extra={"pattern": "^[^:]+:[0-9]{1,9}$"},
-        ),
-    ] = None,
+    after: Annotated[str | None, behind("^[^:]+:[0-9]{1,9}$", 80)] = None,
 ) -> list[Job]:
     """The jobs of a queue, or of all sources', in the order in which they are to start.
 

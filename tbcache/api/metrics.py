@@ -92,7 +92,6 @@ def _fleet(
 def _source(
     name: str, help: str, value: Callable[[SourceStatus], float | None], *, is_always: bool = False
 ) -> Metric:
-    """A metric with a value of each source; None where it has none."""
 
     def read(seen: Seen) -> Iterator[Sample]:
         for source in seen.status.sources:
@@ -103,7 +102,6 @@ def _source(
 
 
 def _counter(name: str, help: str, value: Callable[[Counted], float]) -> Metric:
-    """A metric with a count of each source."""
     return Metric(name, help, ("source",), lambda seen: _counts(seen, value), "counter")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
@@ -13,18 +13,11 @@ from tbcache.api.model.order import Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
-from tbcache.api.query import QueryRoute
-from tbcache.api.security import SCHEMES, WriteRoute
+from tbcache.api.security import routers
 from tbcache.fleet import JobFilter
 from tbcache.models import Limit
 
-router = APIRouter(prefix="/api", tags=["operate"], route_class=QueryRoute)
-write_router = APIRouter(
-    prefix="/api",
-    tags=["operate"],
-    route_class=WriteRoute,
-    dependencies=SCHEMES,
-)
+router, write_router = routers("/api", "operate")
 
 
 class Reason(RequestBody):

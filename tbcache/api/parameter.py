@@ -7,7 +7,7 @@ then as on the command line.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -33,6 +33,12 @@ AnyName = Annotated[
     str | None, Query(max_length=64, min_length=1, description="A source or a queue; all sources.")
 ]
 Most = Annotated[int, Query(ge=1, le=1000, description="So many a page.")]
+
+
+def behind(pattern: str, most: int) -> Any:
+    """Where a page of a list begins, in at most so many characters."""
+    said = "As `Link` has it."
+    return Query(max_length=most, description=said, json_schema_extra={"pattern": pattern})
 
 
 def _not_a_number(value: object) -> object:

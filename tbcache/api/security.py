@@ -10,9 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Header, HTTPException, Request, Response, Security
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
-from starlette.datastructures import Headers
 
 from tbcache.api.address import is_loopback, is_of_this_machine, read_host
 from tbcache.api.context import get_context
@@ -49,6 +48,7 @@ NOT_LOCAL = "without a token this is for the API's own machine only: set TBCACHE
 NO_BODY = "this takes no body: all that it does is said by its path"
 ONLY_READS = "this token may only read: what changes something, or may cost money, needs TBCACHE_API_TOKEN"
 
+LOG_IN = "log in first: /login"
 OTHER_PAGE = "this cannot be asked by a web page of another site, or of another port"
 NOT_PASSED_ON = "; the proxy has to pass on the Host that it was asked for (docs/api.md, Behind a proxy)"
 
@@ -74,6 +74,12 @@ class WriteRoute(QueryRoute):
         return checked
 
 
+def routers(prefix: str, tag: str) -> tuple[APIRouter, APIRouter]:
+    """What reads below ``prefix``, and what changes something, or may cost money."""
+    reads = APIRouter(prefix=prefix, tags=[tag], route_class=QueryRoute)
+    return reads, APIRouter(prefix=prefix, tags=[tag], route_class=WriteRoute, dependencies=SCHEMES)
+
+
 class ReadRoute(WriteRoute):
     """A route that changes nothing, and takes so long that no stranger's page may ask for it."""
 
@@ -90,7 +96,8 @@ def check_write(request: Request, tokens: Tokens, scope: Scope = "act") -> None:
         _check_scope(tokens.scope_of(request.headers), scope)
     else:
         _check_loopback(request)
-    if has_body(request) and _media_type(request) != "application/json":
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if has_body(request) and media_type != "application/json":
         raise HTTPException(415, 'the body must be JSON: send "Content-Type: application/json"')
 
 
@@ -104,20 +111,9 @@ def check_page_read(request: Request, tokens: Tokens) -> None:
     if not tokens.are_set:
         _check_loopback(request)
     elif tokens.scope_of_page(request.headers) is None:
-        raise HTTPException(401, "log in first: /login")
-    elif not is_own_page(request.headers):
-        raise HTTPException(403, _other_page(request.headers))
-
-
-def check_login(request: Request) -> None:
-    """See that a login or a logout comes from the page itself: another site's would have the browser's owner
-    log out, or use up the guesses of their address.
-
-    Raises:
-      HTTPException: 403 from another site's page.
-    """
-    if not is_own_page(request.headers):
-        raise HTTPException(403, _other_page(request.headers))
+        raise HTTPException(401, LOG_IN)
+    else:
+        check_own_page(request)
 
 
 def check_act(request: Request, tokens: Tokens) -> None:
@@ -128,20 +124,15 @@ def check_act(request: Request, tokens: Tokens) -> None:
         from another site's page.
       RequestValidationError: 422 where anything stands behind the ``?``.
     """
-    _check_form(request, tokens)
-    check_query(request, {})
-
-
-def _check_form(request: Request, tokens: Tokens) -> None:
+    scope = tokens.scope_of_page(request.headers)
     if not tokens.act:
         _check_loopback(request)
-        return
-    scope = tokens.scope_of_page(request.headers)
-    if scope is None:
-        raise HTTPException(401, "log in first: /login")
-    _check_scope(scope, "act")
-    if not is_own_page(request.headers):
-        raise HTTPException(403, _other_page(request.headers))
+    elif scope is None:
+        raise HTTPException(401, LOG_IN)
+    else:
+        _check_scope(scope, "act")
+        check_own_page(request)
+    check_query(request, {})
 
 
 def _check_scope(scope: Scope | None, wanted: Scope) -> None:
@@ -158,25 +149,25 @@ def _check_loopback(request: Request) -> None:
     # 127.0.0.1 it is told from a user by its Host, else by what browsers say of it.
     if not is_loopback(read_host("//" + request.headers.get("host", ""))):
         raise HTTPException(403, "without a token the Host must be localhost or 127.0.0.1")
-    if not is_own_page(request.headers):
-        raise HTTPException(403, _other_page(request.headers))
+    check_own_page(request)
 
 
-def is_own_page(headers: Headers) -> bool:
-    """False for what a web page asks that is not of this very host and port.
+def check_own_page(request: Request) -> None:
+    """See that no web page asks that is not of this very host and port: another site's would have the
+    browser's owner log out, or use up the guesses of their address.
 
     A page of another port of this machine is a stranger's as well: that of a notebook, or of anybody's tool.
+
+    Raises:
+      HTTPException: 403 from such a page.
     """
+    headers = request.headers
     # A picture has no Origin; browsers say by this where it is asked from.
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return False
-    origin = headers.get("origin")
-    return origin is None or _netloc(origin) == headers.get("host", "").lower()
-
-
-def _other_page(headers: Headers) -> str:
-    # To its browser it is a page of this site: who stands between has asked for another Host.
-    return OTHER_PAGE + (NOT_PASSED_ON if headers.get("sec-fetch-site") == "same-origin" else "")
+    site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin")
+    is_own = origin is None or _netloc(origin) == headers.get("host", "").lower()
+    if site not in ("none", "same-origin") or not is_own:
+        # To its browser it may be a page of this site: who stands between has asked for another Host.
+        raise HTTPException(403, OTHER_PAGE + (NOT_PASSED_ON if site == "same-origin" else ""))
 
 
 def _netloc(url: str) -> str | None:
@@ -184,7 +175,3 @@ def _netloc(url: str) -> str | None:
         return urlsplit(url).netloc.lower()
     except ValueError:
         return None
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

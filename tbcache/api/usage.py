@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from tbcache.api.model.worker import Worker
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
-from tbcache.fleet import KEPT_DAYS, By, DayUsage, Totals
+from tbcache.fleet import KEPT_DAYS, By, Totals
 
 router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
 
@@ -89,7 +89,9 @@ def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
             "by_worker": found.by_worker,
             "by_caller": found.by_caller,
             "workers": found.workers,
-            "history": [_day(day) for day in found.history],
+            "history": [
+                {"day": one.day, "sources": one.sources, **_totals("", one.total)} for one in found.history
+            ],
         }
     )
 
@@ -176,10 +178,6 @@ def report(
         total=ReportTotal.model_validate(found.total),
         rows=[UsageRow.model_validate(row) for row in rows],
     )
-
-
-def _day(found: DayUsage) -> dict[str, Any]:
-    return {"day": found.day, "sources": found.sources, **_totals("", found.total)}
 
 
 def _totals(when: str, total: Totals | None) -> dict[str, float | None]:

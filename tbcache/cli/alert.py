@@ -11,8 +11,9 @@ from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.output import print_json, print_note, print_table, tell, wants_json
-from tbcache.cli.table import age, rows_table
+from tbcache.cli.table import rows_table
 from tbcache.io import utc_now
+from tbcache.models.age import rough
 from tbcache.models.error import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ NO_WEBHOOK = "none: set TBCACHE_ALERT_WEBHOOK_URL for every process of the fleet
 
 
 @group(commands, "alert", "tbcache alert --json", JSON)
-def alerts(
-    most: Annotated[int, typer.Option(min=1, max=500, help="List so many.")] = MOST_SHOWN,
-) -> None:
+def alerts(most: Annotated[int, typer.Option(min=1, max=500, help="List so many.")] = MOST_SHOWN) -> None:
     """List the fleet's rules of alerts, and the incidents: those that are open, and the last that ended."""
     fleet = require_redis(quiet_settings())
     found, watcher = fleet.incidents(), fleet.watcher()
@@ -80,7 +79,7 @@ def _row(one: Incident) -> tuple[str, ...]:
     from tbcache.fleet import when
 
     now = utc_now()
-    return one.kind, one.name or "-", when(one.began_at, now), age(one.lasted(now)), _state(one), one.what
+    return one.kind, one.name or "-", when(one.began_at, now), rough(one.lasted(now)), _state(one), one.what
 
 
 def _state(one: Incident) -> str:

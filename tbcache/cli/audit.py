@@ -19,9 +19,7 @@ commands = typer.Typer()
 
 
 @command(commands, "audit", "tbcache audit --most 20", JSON, CSV)
-def audit(
-    most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50,
-) -> None:
+def audit(most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50) -> None:
     """List what operators have done in the last 30 days, the last first."""
     lines = require_redis(quiet_settings()).audit(most)
     columns = ("at (UTC)", "who", "what", "name", "detail", ">count")

@@ -14,7 +14,7 @@ from tbcache.cli.command import JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
-from tbcache.cli.option import SourceName
+from tbcache.cli.option import Patience, SourceName, Ticker
 from tbcache.cli.output import tell
 from tbcache.cli.progress import progress
 from tbcache.io import now, utc_now
@@ -35,11 +35,9 @@ _WHY = {
 @command(commands, "backfill", "tbcache backfill stocktwits AAPL --since 7d", JSON)
 def backfill(
     source: SourceName,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    symbol: Ticker,
     since: Annotated[str, typer.Option(help="Go back to then: 7d is so long ago; or a date and time.")],
-    timeout: Annotated[
-        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
-    ] = 3600.0,
+    timeout: Patience = 3600.0,
 ) -> None:
     """Fetch older items into the database; run it again, and it goes on where it was."""
     from tbcache.settings import get_source

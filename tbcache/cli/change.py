@@ -19,15 +19,10 @@ commands = typer.Typer()
 
 
 @command(commands, "changes", "tbcache changes --hours 8", JSON, CSV)
-def changes(
-    hours: Annotated[float, typer.Option(min=0.01, max=24, help="Look back so far.")] = 1.0,
-) -> None:
+def changes(hours: Annotated[float, typer.Option(min=0.01, max=24, help="Look back so far.")] = 1.0) -> None:
     """List what has changed in the last hour: operators' orders, troubles, processes, new kinds of errors."""
     found = require_redis(quiet_settings()).changes(hours)
-    show(
-        found,
-        lambda: rows_table(("at (UTC)", "kind", "what"), map(_cells, found)),
-    )
+    show(found, lambda: rows_table(("at (UTC)", "kind", "what"), map(_cells, found)))
 
 
 def _cells(one: Change) -> tuple[str, ...]:

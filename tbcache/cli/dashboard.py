@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.output import add_row, shown
-from tbcache.cli.table import age
+from tbcache.models.age import rough
 from tbcache.models.untrusted import LINE
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _findings(status: FleetStatus) -> Iterator[Text]:
 
 def _server(server: ServerStatus) -> str:
     parts = [f"{server.version or 'Redis'} at {server.address}"]
-    parts += [] if server.uptime_seconds is None else [f"up {age(server.uptime_seconds)}"]
+    parts += [] if server.uptime_seconds is None else [f"up {rough(server.uptime_seconds)}"]
     parts += [] if server.memory_bytes is None else [f"{server.memory_bytes / 1e6:.1f} MB"]
     return ", ".join(parts)
 
@@ -257,7 +257,7 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
             table,
             shown(worker.name, "red" if worker.is_missed else ""),
             f"{worker.busy}/{worker.threads}" if worker.threads else "-",
-            f"{age(worker.age)} ago",
+            f"{rough(worker.age)} ago",
             ", ".join(worker.doing) or (worker.role if worker.is_alive else "gone"),
         )
     return table
@@ -286,7 +286,7 @@ def _bar(limit: LimitStatus, cells: int) -> Text:
 
 
 def _until(moment: datetime | None, now: datetime) -> str:
-    return "-" if moment is None else age(max(0.0, (moment - now).total_seconds()))
+    return "-" if moment is None else rough(max(0.0, (moment - now).total_seconds()))
 
 
 def _busiest(source: SourceStatus) -> Text:

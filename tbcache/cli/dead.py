@@ -13,15 +13,7 @@ from tbcache.cli.command import CSV, JSON, command, group
 from tbcache.cli.consent import is_meant, left
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
-from tbcache.cli.option import (
-    AnyQueue,
-    CallerOf,
-    DryRun,
-    QueueName,
-    Symbol,
-    Who,
-    Yes,
-)
+from tbcache.cli.option import AnyQueue, CallerOf, DryRun, QueueName, Symbol, Who, Yes
 from tbcache.cli.output import show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,19 +20,6 @@ from tbcache.models.untrusted import LINE, printable
 
 EVENTS = 6
 SUMMARY_SECONDS = 10.0
-
-
-class Display(Protocol):
-    """What is told to people. May be called from any thread."""
-
-    def say(self, event: str) -> None:
-        """Something happened."""
-
-    def show(self, status: FleetStatus, refused: int | None) -> None:
-        """The fleet as it is now; ``refused`` is how many requests the simulator found over a limit."""
-
-    def close(self) -> None:
-        """The last is said."""
 
 
 class PlainDisplay:
@@ -49,6 +35,7 @@ class PlainDisplay:
             print(_line(event), flush=True)  # noqa: T201
 
     def show(self, status: FleetStatus, refused: int | None) -> None:
+        """``refused`` is how many requests the simulator found over a limit."""
         if self._is_first and status.server.is_available:
             self._is_first = False
             for line in off_lines(status):
@@ -106,6 +93,10 @@ class LiveDisplay:
                 self._size = console.size
                 console.clear()
             self._live.update(Group(self._dashboard, Text(), *hints, Text(), *events), refresh=True)
+
+
+#: What is told to people. May be called from any thread.
+Display = PlainDisplay | LiveDisplay
 
 
 def open_display(hints: Sequence[str]) -> Display:

@@ -13,23 +13,8 @@ from tbcache.cli.command import CSV, FORM, JSON, command
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import OK
-from tbcache.cli.option import (
-    Hours,
-    OnlySource,
-    SourceName,
-    Symbols,
-    Timeout,
-    Wait,
-    Who,
-)
-from tbcache.cli.output import (
-    outcome_data,
-    outcome_row,
-    request_data,
-    show,
-    terminal_width,
-    wants_json,
-)
+from tbcache.cli.option import Hours, OnlySource, SourceName, Symbols, Timeout, Wait, Who
+from tbcache.cli.output import outcome_data, outcome_row, request_data, show, terminal_width, wants_json
 from tbcache.cli.progress import progress
 from tbcache.cli.table import outcome_table, rows_table
 from tbcache.models import FetchRequest, Outcome

@@ -30,10 +30,6 @@ _FAULTS = (
 )
 
 
-def _faults_like(incomplete: str) -> list[str]:
-    return [one for one in _FAULTS if one.startswith(incomplete)]
-
-
 Url = Annotated[
     str | None,
     typer.Option(metavar="URL", help="The simulator; by default the one that this shell asks."),
@@ -41,9 +37,7 @@ Url = Annotated[
 
 
 @group(commands, "faults", "tbcache faults set reddit error_rate=0.2 status=502", JSON, CSV)
-def all_faults(
-    url: Url = None,
-) -> None:
+def all_faults(url: Url = None) -> None:
     """Show what goes wrong with the simulated upstreams of `tbcache up --demo`, and have it do so."""
     list_faults(url)
 
@@ -65,7 +59,9 @@ def set_faults(
     faults: Annotated[
         list[str],
         typer.Argument(
-            metavar="FAULT", help="Like outage, status=429 or latency=1,3.", autocompletion=_faults_like
+            metavar="FAULT",
+            help="Like outage, status=429 or latency=1,3.",
+            autocompletion=lambda incomplete: [one for one in _FAULTS if one.startswith(incomplete)],
         ),
     ],
     url: Url = None,

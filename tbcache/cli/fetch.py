@@ -9,10 +9,11 @@ import typer
 from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
-from tbcache.cli.option import Hours, SourceName
+from tbcache.cli.option import Hours, Patience, SourceName, Ticker
 from tbcache.cli.output import outcome_data, outcome_row, show, terminal_width
-from tbcache.cli.table import age, outcome_table
+from tbcache.cli.table import outcome_table
 from tbcache.models import Outcome
+from tbcache.models.age import rough
 from tbcache.models.error import UpstreamError
 
 commands = typer.Typer()
@@ -21,14 +22,12 @@ commands = typer.Typer()
 @command(commands, "fetch", "tbcache fetch twitter AAPL --hours 24", JSON, CSV)
 def fetch(
     source: SourceName,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    symbol: Ticker,
     hours: Hours = 24,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="End with 4 instead of waiting for a slot.")
     ] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
-    ] = 30.0,
+    timeout: Patience = 30.0,
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
     from tbcache.settings import get_source
@@ -45,7 +44,7 @@ def fetch(
     if outcome.error is not None:
         say(
             f"{source}: the last refresh failed ({outcome.error.message}); "
-            f"this answer is {age(outcome.age)} old"
+            f"this answer is {rough(outcome.age)} old"
         )
     show(
         outcome_data(outcome),

@@ -11,7 +11,7 @@ from rich.table import Table
 from tbcache.cli.command import CSV, JSON, command
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.moment import duration, moment
-from tbcache.cli.option import Hours, SourceName
+from tbcache.cli.option import Hours, SourceName, Ticker
 from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
@@ -23,7 +23,7 @@ commands = typer.Typer()
 @command(commands, "history", "tbcache history twitter AAPL --since 2d --every 1h", JSON, CSV)
 def history(
     source: SourceName,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    symbol: Ticker,
     since: Annotated[str, typer.Option(help="Begin then: 7d is so long ago; or a date and time.")] = "1d",
     until: Annotated[str, typer.Option(help="End then.")] = "0s",
     every: Annotated[str, typer.Option(help="Leave so long between two moments.")] = "1h",

@@ -67,12 +67,7 @@ def show_limits(
 
 
 @command(all_limits, "set", "tbcache limits set twitter 100/15m --why 'others need the rest'", JSON)
-def set_limits(
-    source: SourceName,
-    limits: Limits,
-    why: Why = "",
-    who: Who = None,
-) -> None:
+def set_limits(source: SourceName, limits: Limits, why: Why = "", who: Who = None) -> None:
     """Lower the limits of a source for the whole fleet; none is ever raised above what the processes say.
 
     They hold for every ask, also one that names its own window. A window longer than any before counts what
@@ -99,11 +94,7 @@ def reopen(source: SourceName, who: Who = None) -> None:
 
 
 @command(all_limits, "reset", "tbcache limits reset twitter --yes", JSON)
-def reset(
-    source: SourceName,
-    yes: Yes = False,
-    who: Who = None,
-) -> None:
+def reset(source: SourceName, yes: Yes = False, who: Who = None) -> None:
     """Forget every slot of a source, and its closure. The upstream does not forget what it has seen."""
     if not yes:
         confirm(f"the upstream still counts what {source} has sent")
@@ -131,7 +122,6 @@ def _show(name: str | None) -> None:
 
 
 def _rows(source: SourceStatus) -> Iterator[dict[str, Any]]:
-    """A line for each limit."""
     for limit in source.limits:
         closed = {"closed_until": source.closed_until, "closed_reason": source.closed_reason}
         yield {"source": source.name, "state": source.state, **msgspec.to_builtins(limit), **closed}

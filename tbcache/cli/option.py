@@ -84,9 +84,11 @@ Who = Annotated[
     typer.Option("--by", metavar="NAME", help="Who does it, for the audit (default: you, on this machine)."),
 ]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for all to see.", show_default=False)]
+Ticker = Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")]
 Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Tickers, like AAPL or BRK.B.")]
 Hours = Annotated[int, typer.Option(help="Look back this many hours.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
+Patience = Annotated[float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")]
 Timeout = Annotated[float, typer.Option(min=0.0, help="Wait at most this many seconds.")]
 Processes = Annotated[int, typer.Option(min=1, max=256, help="Run this many worker processes.")]
 Threads = Annotated[int, typer.Option(min=1, max=1024, help="Give each this many threads.")]

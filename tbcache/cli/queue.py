@@ -14,19 +14,11 @@ from tbcache.cli.command import CSV, FORM, JSON, command, group
 from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.option import (
-    AnyQueue,
-    CallerOf,
-    DryRun,
-    QueueName,
-    Symbol,
-    Who,
-    Why,
-    Yes,
-)
+from tbcache.cli.option import AnyQueue, CallerOf, DryRun, QueueName, Symbol, Who, Why, Yes
 from tbcache.cli.output import show, tell, terminal_width
 from tbcache.cli.progress import progress
-from tbcache.cli.table import age, rows_table
+from tbcache.cli.table import rows_table
+from tbcache.models.age import rough
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.job import JobState
 
@@ -271,7 +263,7 @@ def _stats_cells(one: dict[str, Any]) -> list[str]:
         allowed = load.admissible_per_second
         rates = [
             str(load.runnable),
-            "-" if load.oldest_seconds is None else age(load.oldest_seconds),
+            "-" if load.oldest_seconds is None else rough(load.oldest_seconds),
             f"{load.begun_per_second:.2g}/s",
             "any" if allowed is None else f"{allowed:.2g}/s",
         ]

@@ -11,7 +11,7 @@ from tbcache.cli.command import JSON, command, group
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import FAILED, USAGE
-from tbcache.cli.option import Hours, OwnSource
+from tbcache.cli.option import Hours, OwnSource, Patience, Ticker
 from tbcache.cli.output import print_json, print_line, wants_json
 from tbcache.models.error import UpstreamError
 
@@ -26,13 +26,11 @@ _FOLDER = Path("recordings")
 @command(commands, "record", "tbcache record mybot.sources:Bluesky AAPL --out recordings", JSON)
 def record(
     source: OwnSource,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ticker, like AAPL.")],
+    symbol: Ticker,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write into this folder.")] = _FOLDER,
     hours: Hours = 24,
     pages: Annotated[int, typer.Option(min=1, max=100, help="Record at most this many pages.")] = 3,
-    timeout: Annotated[
-        float, typer.Option(min=0.0, help="Wait at most this many seconds for a slot.")
-    ] = 60.0,
+    timeout: Patience = 60.0,
 ) -> None:
     """Record what a source answers, without credentials: some pages, and what a refresh gets.
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tbcache.cli.output import add_row
 from tbcache.models import Outcome, SymbolSentiment
+from tbcache.models.age import rough
 
 if TYPE_CHECKING:
     from tbcache.fleet import FleetStatus, SourceStatus
@@ -38,7 +39,7 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
             _score(found),
             _items(found),
             *mood,
-            age(outcome.age),
+            rough(outcome.age),
             outcome.origin,
             _complete(found, with_reason=is_wide),
         )
@@ -46,7 +47,6 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
 
 
 def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
-    """One row for each limit of ``sources``."""
     from tbcache.fleet import when
 
     table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
@@ -75,14 +75,6 @@ def rows_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     for row in rows:
         add_row(table, *row)
     return table
-
-
-def age(seconds: float) -> str:
-    """``42 s``, ``7 min``, ``3 h``, ``2 d``."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _table(*columns: str) -> Table:

@@ -158,7 +158,6 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
 def _start_server(
     options: UpOptions, folder: DataFolder, supervisor: Supervisor, stop: StopSignal, stack: ExitStack
 ) -> str:
-    """Start the embedded server; its URL."""
     server = EmbeddedServer(options.home(folder) / "valkey", folder.path / "logs" / "valkey.log")
     fd = stack.enter_context(server.locked())
     stack.callback(supervisor.stop)

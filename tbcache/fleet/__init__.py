@@ -2,7 +2,8 @@
 
 The command line, its dashboard, the HTTP API and the metrics are views of :class:`FleetStatus` and
 :class:`FleetUsage`: they set out what stands there, and work out nothing. What an operator can do is a
-method of :class:`Operator`, which `Fleet.as_operator` gives.
+method of :class:`Operator`, which `Fleet.as_operator` gives. Whatever is given a store, or a monitor, to read
+raises RedisUnreachable while Redis is away.
 """
 
 from tbcache.fleet.ask import fetches_of, warming_of

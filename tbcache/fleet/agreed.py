@@ -38,7 +38,8 @@ class Agreed:
 
 def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerStatus]) -> Agreed:
     """The settings that ``workers`` have reported. ``names`` are further sources that somebody has used."""
-    ours, reports = get_sources(settings), _spokesmen(workers)
+    ours = get_sources(settings)
+    reports = next((found for roles in _ROLES if (found := _profiles(workers, *roles))), [])
     configured = dict.fromkeys((*ours, *(name for profile in reports for name in profile.sources)))
     declared = [profile.declared for profile in _profiles(workers, *FETCHING_ROLES)]
     common = next(iter(_profiles(workers, "scheduler") or reports), None)
@@ -64,10 +65,6 @@ def agreed(settings: Settings, names: Iterable[str], workers: Sequence[WorkerSta
     )
 
 
-def _spokesmen(workers: Iterable[WorkerStatus]) -> list[Profile]:
-    return next((found for roles in _ROLES if (found := _profiles(workers, *roles))), [])
-
-
 def _profiles(workers: Iterable[WorkerStatus], *roles: str) -> list[Profile]:
     return [one.profile for one in workers if one.is_alive and one.role in roles and one.profile is not None]
 
@@ -79,7 +76,8 @@ def _source(ours: Source, reports: Iterable[Mapping[str, SourceProfile]]) -> Sou
     return replace(
         ours,
         limits=strictest(*(one.parsed for one in said)),
-        missing=_missing(said),
+        # It lacks nothing where one of the processes has all that it needs.
+        missing=min((one.missing for one in said), key=len),
         credentials=said[0].credentials,
         max_hours=min(one.max_hours for one in said),
         delay_hours=min(one.delay_hours for one in said),
@@ -91,8 +89,3 @@ def _pace(workers: Iterable[WorkerStatus]) -> dict[str, float]:
     """By the word of all workers, also of those that are gone: a fleet without workers has a pace as well."""
     queues = dict.fromkeys(queue for one in workers for queue in one.pace)
     return {queue: mean_pace(workers, queue) for queue in queues}
-
-
-def _missing(said: Sequence[SourceProfile]) -> tuple[str, ...]:
-    """What the source lacks: nothing, where one of the processes has all that it needs."""
-    return min((one.missing for one in said), key=len)

@@ -54,7 +54,6 @@ class Audit:
         self._store = store
 
     def write(self, who: str, what: str, name: str, detail: str = "", count: int | None = None) -> None:
-        """Add a line."""
         log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count)
         line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
         self._store.change(

@@ -25,7 +25,6 @@ class Directory:
         self._queues = Names(store, store.keys.queues)
 
     def workers(self) -> list[WorkerStatus]:
-        """All processes that have reported."""
         return sure(self._store, self._monitor.get_workers())
 
     def agreed(self, workers: Sequence[WorkerStatus]) -> Agreed:

@@ -22,7 +22,6 @@ from tbcache.settings import Settings, Source, get_sources, variable
 from tbcache.settings.capacity import fit_of
 from tbcache.settings.profile import profile_of
 from tbcache.store import Store, Unavailable
-from tbcache.store.server import ServerFacts
 from tbcache.store.wire import MICROS
 
 OLDEST_REDIS = 7
@@ -76,16 +75,11 @@ def _server(settings: Settings, store: Store, status: FleetStatus) -> Iterator[F
         yield from (Finding("wrong", "redis", one.what, one.todo) for one in status.troubles)
         return
     yield _version(server)
-    facts = ServerFacts(
-        append_only=server.append_only,
-        eviction_policy=server.eviction_policy,
-        most_memory_bytes=server.most_memory_bytes,
-    )
-    found = list(losses(facts))
+    found = list(losses(server))
     yield from found
     if not found and server.append_only:
         yield Finding(
-            "ok", "redis", f"it keeps an append-only file, and throws nothing away ({facts.eviction_policy})"
+            "ok", "redis", f"it keeps an append-only file, and throws nothing away ({server.eviction_policy})"
         )
     yield from (Finding("note", "redis", line, "docs/deploying.md has all rights") for line in status.denied)
     if not (status.denied or status.missing_rights):
@@ -131,10 +125,6 @@ def _trip(settings: Settings, store: Store) -> Iterator[Finding]:
 
 
 def _ask_time(store: Store) -> Trip:
-    """
-    Raises:
-      Unavailable: the server is away.
-    """
     began, at = time.monotonic(), time.time()
     seconds, micros = store.call("TIME")
     took = time.monotonic() - began
@@ -219,16 +209,13 @@ def _source(settings: Settings, source: SourceStatus, *, is_known: bool) -> Iter
         yield Finding("note", source.name, what, f"set {variable(source.name, 'daily_budget')}")
     limits = f"{variable(source.name, 'limits')}, {variable(source.name, 'cache_ttl')}"
     fix = f"list fewer in TBCACHE_COMMON_SYMBOLS, or set {limits} to what your plan allows and you need"
-    yield from (Finding("wrong", source.name, _without(source, line), fix) for line in source.shortages)
+    for line in source.shortages:
+        yield Finding("wrong", source.name, line.removeprefix(f"{source.name}: "), fix)
     is_kept = not (source.shortages or source.prewarm_spent_until)
     if ours is not None and is_known and source.common and is_kept:
         in_force = tuple(Limit.parse(one.limit) for one in source.limits)
         what = fit_of(replace(ours, limits=in_force), source.common, settings.prewarm_share)
         yield Finding("ok", source.name, what)
-
-
-def _without(source: SourceStatus, line: str) -> str:
-    return line.removeprefix(f"{source.name}: ")
 
 
 def _counted(count: int, noun: str) -> str:

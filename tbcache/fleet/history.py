@@ -62,12 +62,10 @@ class UsageHistory:
 
     @property
     def requests(self) -> int:
-        """How often it was asked in all."""
         return sum(one.requests for one in self.intervals)
 
     @property
     def errors(self) -> int:
-        """How many errors there were in all."""
         return sum(one.errors for one in self.intervals)
 
     @property
@@ -157,7 +155,6 @@ class Histories:
         return self._trends
 
     def close(self) -> None:
-        """Close the connections to the database."""
         if self._repository is not None:
             self._repository.close()
 
@@ -186,7 +183,9 @@ class Histories:
         known_from = to_time(marks.now_us if marks.first is None else marks.first * 60 * MICROS)
         if span != "15m" and known_from > start:
             try:
-                found = _merged(found, self._hours(source, start), known_from)
+                hours = self._database().hours(self._settings.namespace, start, source)
+                # An hour that has begun before is no part of the span.
+                found = _merged(found, [one for one in hours if one.hour >= start], known_from)
             except RepositoryUnavailable as error:
                 reason = reason or str(error)
             except ConfigurationError as error:
@@ -194,18 +193,6 @@ class Histories:
                 reason = reason or (str(error) if span == "30d" else None)
         end = to_time(marks.now_us)
         return UsageHistory(source, span, steps.minutes * 60, start, end, tuple(found), reason)
-
-    def _hours(self, source: str, since: datetime) -> list[UsageHour]:
-        """
-        Raises:
-          RepositoryUnavailable: the database does not answer. ConfigurationError: there is none.
-        """
-        # An hour that has begun before is no part of the span.
-        return [
-            one
-            for one in self._database().hours(self._settings.namespace, since, source)
-            if one.hour >= since
-        ]
 
     def _database(self) -> SentimentRepository:
         settings = self._settings

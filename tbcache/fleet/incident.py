@@ -135,7 +135,6 @@ class Incidents:
         self._store.call("SET", self._store.keys.alert_terms, msgspec.json.encode(terms), "PX", kept_ms)
 
     def watcher(self) -> Watcher:
-        """Who watches, and by what."""
         found = self.holder()
         try:
             terms = _read_terms(self._store.call("GET", self._store.keys.alert_terms))

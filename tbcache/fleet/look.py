@@ -84,7 +84,7 @@ class Look:
         show = self._source.whole if is_whole else self._source.outline
         status = FleetStatus(
             at=snapshot.at,
-            server=ServerStatus(self._store.address, is_available=True, **asdict(snapshot.facts)),
+            server=ServerStatus(address=self._store.address, is_available=True, **asdict(snapshot.facts)),
             sources=tuple(show(source, snapshot, goes_by) for source in goes_by.sources.values()),
             workers=tuple(workers),
             denied=snapshot.denied,
@@ -169,7 +169,7 @@ class Look:
         status = FleetStatus(
             at=now,
             server=ServerStatus(
-                error.address,
+                address=error.address,
                 is_available=False,
                 reason=error.reason,
                 is_refusing=error.is_refusal,

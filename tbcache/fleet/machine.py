@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +14,18 @@ from tbcache.models.extra import MODULES, has
 from tbcache.models.version import __version__
 from tbcache.settings import Settings
 
-OLDEST_PYTHON = (3, 11)
 #: With less room on its disk a data folder is about to be full (bytes).
 LEAST_FREE = 200_000_000
 
 
 def machine_findings(settings: Settings) -> Iterator[Finding]:
     """What is found without asking anybody."""
-    yield _python()
+    yield Finding("ok", "python", f"tbcache {__version__} on Python {platform.python_version()}")
     yield from _extras(settings)
     yield from _folder(settings.data_dir)
     if settings.runtime_file_problem is not None:
         fix = "remove it, or start `tbcache up` here again"
         yield Finding("wrong", "settings", settings.runtime_file_problem, fix)
-
-
-def _python() -> Finding:
-    what = f"tbcache {__version__} on Python {platform.python_version()}"
-    if sys.version_info < OLDEST_PYTHON:
-        return Finding("wrong", "python", what, "take Python 3.11 or newer")
-    return Finding("ok", "python", what)
 
 
 def _extras(settings: Settings) -> Iterator[Finding]:
@@ -49,7 +40,6 @@ def _extras(settings: Settings) -> Iterator[Finding]:
 
 
 def _needed(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The extras that the settings ask for, and what needs each."""
     url = settings.database_url.get_secret_value() if settings.database_url is not None else ""
     if settings.persist:
         yield "sql", "TBCACHE_PERSIST"

@@ -16,6 +16,7 @@ from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatu
 from tbcache.queue import QueueDepth
 from tbcache.settings import why_off
 from tbcache.store.order import Bound, Order
+from tbcache.store.server import ServerFacts
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
 #: fetched fails. refused: Redis refuses its keys, or a script fails at them. closed: the upstream said
@@ -23,13 +24,12 @@ from tbcache.store.order import Bound, Order
 State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus(ServerFacts):
     """Redis or Valkey; what only it knows is None while it is away.
 
     ``is_refusing``: it is there, and refuses what it is asked; ``is_passing``: it is there, and only does not
-    answer yet. ``append_only``: it writes what it is told to a file at once; ``eviction_policy`` says which
-    keys it throws away when its memory is full.
+    answer yet.
     """
 
     address: str
@@ -37,13 +37,6 @@ class ServerStatus:
     reason: str | None = None
     is_refusing: bool = False
     is_passing: bool = False
-    version: str | None = None
-    uptime_seconds: int | None = None
-    memory_bytes: int | None = None
-    clients: int | None = None
-    append_only: bool | None = None
-    eviction_policy: str | None = None
-    most_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +89,20 @@ class SourceStatus:
     missing: tuple[str, ...]
     credentials: tuple[str, ...]
     base_url: str
-    limits: tuple[LimitStatus, ...]
-    configured: tuple[str, ...]
-    closed_since: datetime | None
-    closed_until: datetime | None
-    closed_reason: str | None
-    failing_since: datetime | None
-    refused_since: datetime | None
-    refused_reason: str | None
-    warm: int | None
-    common: int
-    recent: RecentMetrics | None
-    usage: SourceMetrics | None
-    queue: QueueDepth | None
-    is_served: bool
+    limits: tuple[LimitStatus, ...] = ()
+    configured: tuple[str, ...] = ()
+    closed_since: datetime | None = None
+    closed_until: datetime | None = None
+    closed_reason: str | None = None
+    failing_since: datetime | None = None
+    refused_since: datetime | None = None
+    refused_reason: str | None = None
+    warm: int | None = None
+    common: int = 0
+    recent: RecentMetrics | None = None
+    usage: SourceMetrics | None = None
+    queue: QueueDepth | None = None
+    is_served: bool = False
     delay_hours: float = 0.0
     daily_budget: float | None = None
     spent_since: datetime | None = None
@@ -303,7 +296,6 @@ class FleetStatus:
 
     @property
     def threads(self) -> int:
-        """How many threads all living workers have."""
         return sum(worker.threads for worker in self.living("worker"))
 
     @property

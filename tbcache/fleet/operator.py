@@ -306,6 +306,5 @@ def _reason(why: str) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first of ``names``, and how many more there are."""
     more = len(names) - MOST_NAMES
     return ",".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")

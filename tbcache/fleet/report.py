@@ -57,11 +57,7 @@ class UsageReport:
 
 
 def read_report(monitor: UsageMonitor, days: int, by: By, sources: Sequence[str]) -> UsageReport:
-    """The report of the last ``days`` days of ``sources``.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """The report of the last ``days`` days of ``sources``."""
     moments = monitor.days_back(days)
     figures = [
         (source, day, worker, metric, count)
@@ -73,10 +69,10 @@ def read_report(monitor: UsageMonitor, days: int, by: By, sources: Sequence[str]
     rows = {
         "source": lambda: _rows(by_source),
         "worker": lambda: _rows(_metrics((worker, metric, n) for _, _, worker, metric, n in figures)),
-        "day": lambda: _rows(_metrics((_day(day), metric, n) for _, day, _, metric, n in figures)),
+        "day": lambda: _rows(_metrics((f"{day:%Y-%m-%d}", metric, n) for _, day, _, metric, n in figures)),
         "caller": lambda: _with_nobody(_callers(monitor, sources, moments), by_source.values()),
     }[by]()
-    ordered = sorted(rows, key=_by_day if by == "day" else _by_asks)
+    ordered = sorted(rows, key=lambda one: (0 if by == "day" else -one.requests, one.name))
     return UsageReport(
         by, moments[-1].date(), moments[0].date(), tuple(ordered), Totals.of(by_source.values())
     )
@@ -142,15 +138,3 @@ def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list
 def _caller(name: str, asks: CallerMetrics) -> UsageRow:
     counts = (asks.requests, asks.hits, asks.stale, asks.live, asks.failed)
     return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=asks.cost_most, cost_most=asks.cost_most)
-
-
-def _day(day: datetime) -> str:
-    return day.date().isoformat()
-
-
-def _by_day(row: UsageRow) -> tuple[int, str]:
-    return 0, row.name
-
-
-def _by_asks(row: UsageRow) -> tuple[int, str]:
-    return -row.requests, row.name

@@ -18,11 +18,7 @@ KEPT_SECONDS = 30
 
 
 def tell_resting(store: Store, counts: Mapping[str, int]) -> None:
-    """Tell of each source how many of its symbols rest.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """Tell of each source how many of its symbols rest."""
     store.call("SET", store.keys.schedule("resting"), msgspec.json.encode(counts), "EX", KEPT_SECONDS)
 
 

@@ -74,18 +74,15 @@ class Snapshot:
 
 
 def read_snapshot(store: Store, goes_by: Agreed, refused: dict[str, Refusal], *, is_whole: bool) -> Snapshot:
-    """Read what a status is made of. Where not ``is_whole``: without the slots, and what is kept warm.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """Read what a status is made of. Where not ``is_whole``: without the slots, and what is kept warm."""
     keys, today = store.keys, store.clock.today
     sources = goes_by.sources.values()
     asked = [(source, listed(source, goes_by) if is_whole else []) for source in sources]
     asks = list[tuple[str | int, ...]]()
     for source, requests in asked:
         asks.append(("HMGET", keys.state(source.name), *FIELDS))
-        asks.append(("HMGET", keys.usage(source.name, today), "spent", f"spent_at.{_budget(source)}"))
+        budget = to_micros(source.daily_budget or 0)
+        asks.append(("HMGET", keys.usage(source.name, today), "spent", f"spent_at.{budget}"))
         if is_whole:
             asks.append(("ZRANGE", keys.slots(source.name), -MOST_SLOTS, -1, "WITHSCORES"))
         asks += [("GET", keys.entry(request.key)) for request in requests]
@@ -128,11 +125,6 @@ def listed(source: Source, goes_by: Agreed) -> list[FetchRequest]:
     if source.name not in goes_by.configured:
         return []
     return listed_of(source, goes_by.symbols, goes_by.hours)
-
-
-def _budget(source: Source) -> int:
-    """The day's budget in millionths of a dollar; 0 for none."""
-    return to_micros(source.daily_budget or 0)
 
 
 def _bill(found: Any) -> tuple[int | None, datetime | None]:

@@ -44,6 +44,7 @@ class SourceLook:
 
     def outline(self, source: Source, snapshot: Snapshot, goes_by: Agreed) -> SourceStatus:
         """What tells of its troubles."""
+        ours = self.sources.get(source.name)
         recent = sure(self._store, self._monitor.get_recent_metrics(source.name))
         state = snapshot.states[source.name]
         closure, refused = state.closure, snapshot.refused.get(source.name)
@@ -58,17 +59,14 @@ class SourceLook:
             base_url=source.address,
             # They are asked for where the queue may be long.
             limits=self._limits(source, snapshot) if _may_take_long(depth.waiting, source, state) else (),
-            configured=self._configured(source.name),
+            configured=tuple(map(str, ours.limits)) if ours else (),
             closed_since=closure.since if closure else None,
             closed_until=closure.until if closure else None,
             closed_reason=closure.reason if closure else None,
             failing_since=recent.since if recent.is_failing else None,
             refused_since=refused.since if refused else None,
             refused_reason=refused.reason if refused else None,
-            warm=None,
-            common=0,
             recent=recent,
-            usage=None,
             queue=depth,
             is_served=source.name in goes_by.served,
             daily_budget=source.daily_budget,
@@ -126,20 +124,12 @@ class SourceLook:
             missing=source.missing,
             credentials=source.variables,
             base_url=source.address,
-            limits=tuple(_unknown_limit(limit) for limit in source.limits),
+            limits=tuple(
+                LimitStatus(str(limit), limit.count, limit.window_seconds, reason=ALONE_REASON)
+                for limit in source.limits
+            ),
             configured=tuple(map(str, source.limits)),
-            closed_since=None,
-            closed_until=None,
-            closed_reason=None,
-            failing_since=None,
-            refused_since=None,
-            refused_reason=None,
-            warm=None,
             common=len(self._settings.common_symbols),
-            recent=None,
-            usage=None,
-            queue=None,
-            is_served=False,
             charge=source.charge,
         )
 
@@ -173,9 +163,6 @@ class SourceLook:
         warm, share = self._warm.of(bound, common), self._settings.prewarm_share
         return tuple(shortages_of(bound, len(common), warm, share))
 
-    def _configured(self, name: str) -> tuple[str, ...]:
-        return tuple(map(str, self.sources[name].limits)) if name in self.sources else ()
-
     def _limits(self, source: Source, snapshot: Snapshot) -> tuple[LimitStatus, ...]:
         limiter, state = RateLimiter(source, self._store), snapshot.states[source.name]
         found = [self._limit(limiter, limit) for limit in state.limits or source.limits]
@@ -199,11 +186,6 @@ class SourceLook:
             reason=found.reason,
             left_to_others=found.left_to_others,
         )
-
-
-def _unknown_limit(limit: Limit) -> LimitStatus:
-    """The limit, of which nobody knows how much the fleet has used."""
-    return LimitStatus(str(limit), limit.count, limit.window_seconds, reason=ALONE_REASON)
 
 
 def _may_take_long(waiting: int, source: Source, state: SourceState) -> bool:

@@ -22,22 +22,14 @@ def requests_of(sources: Mapping[str, Source], symbol: str, hours: int) -> list[
 
 
 def read_queued(store: Store, requests: Sequence[FetchRequest]) -> dict[str, str]:
-    """By source, the job that fetches each of ``requests``, if one is queued or runs.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """By source, the job that fetches each of ``requests``, if one is queued or runs."""
     asks = (("HGET", store.keys.queue(one.source, "pending"), one.key) for one in requests)
     found = zip(requests, store.execute(*asks), strict=True)
     return {one.source: job.decode(errors="replace") for one, job in found if isinstance(job, bytes)}
 
 
 def read_answers(store: Store, requests: Sequence[FetchRequest]) -> list[Kept]:
-    """What the cache has of each of ``requests``.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """What the cache has of each of ``requests``."""
     keys = store.keys
     entries = store.execute(*(("GET", keys.entry(request.key)) for request in requests))
     logs = run(read_logs(store, [keys.clears(request.source) for request in requests]))

@@ -24,7 +24,6 @@ class AuditTrail:
         self._audit, self._who = Audit(store), who
 
     def write(self, what: str, name: str, detail: str = "") -> None:
-        """A line."""
         self._audit.write(self._who, what, name, detail)
 
     def write_counted(self, what: str, name: str, detail: str, count: int) -> None:

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeVar
 
 from tbcache.fleet.warm_set import request_of
 from tbcache.monitoring import CallerMetrics, RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
 from tbcache.monitoring.caller_usage import OTHERS
 from tbcache.settings import Source
 from tbcache.store.wire import MICROS
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,6 @@ class DayUsage:
 
     @property
     def total(self) -> Totals:
-        """The sum of all sources."""
         return Totals.of(self.sources.values())
 
 
@@ -58,7 +60,7 @@ def read_usage(monitor: UsageMonitor, days: int) -> FleetUsage:
         total=today.total,
         sources=today.sources,
         recent={name: monitor.get_recent_metrics(name) for name in today.sources},
-        by_worker=_by_worker(monitor, moments[0]),
+        by_worker=_turned({name: monitor.get_worker_metrics(name, moments[0]) for name in today.sources}),
         by_caller=read_callers(monitor, moments[0]),
         workers=tuple(monitor.get_workers()),
         history=tuple(_day(monitor, moment) for moment in moments) if days > 1 else (),
@@ -73,11 +75,7 @@ def unknown_usage(monitor: UsageMonitor) -> FleetUsage:
 
 def read_callers(monitor: UsageMonitor, moment: datetime) -> dict[str, dict[str, CallerMetrics]]:
     """What each caller has asked for on the day of ``moment``, by caller, then source."""
-    found: dict[str, dict[str, CallerMetrics]] = {}
-    for name in monitor.get_source_names():
-        for caller, metrics in monitor.get_caller_metrics(name, moment).items():
-            found.setdefault(caller, {})[name] = metrics
-    return dict(sorted(found.items()))
+    return _turned({name: monitor.get_caller_metrics(name, moment) for name in monitor.get_source_names()})
 
 
 def read_busiest(monitor: UsageMonitor, most: int) -> dict[str, dict[str, CallerMetrics]]:
@@ -96,9 +94,6 @@ def read_busiest(monitor: UsageMonitor, most: int) -> dict[str, dict[str, Caller
 def read_asked(monitor: UsageMonitor, sources: Iterable[Source], most: int) -> dict[str, dict[str, int]]:
     """How often each symbol was asked for in this hour and the last one, the most first, by source; so many
     answers of a source are looked at.
-
-    Raises:
-      Unavailable: Redis is away.
     """
     found: dict[str, dict[str, int]] = {}
     for source in sources:
@@ -125,11 +120,7 @@ class SymbolCost:
 def read_symbol_costs(
     monitor: UsageMonitor, sources: Iterable[str], days: int, most: int
 ) -> list[SymbolCost]:
-    """The ``most`` symbols that most was paid for in the last days, the dearest first.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """The ``most`` symbols that most was paid for in the last days, the dearest first."""
     moments = monitor.days_back(days)
     found = [
         SymbolCost(source, symbol, micros / MICROS)
@@ -143,9 +134,10 @@ def _day(monitor: UsageMonitor, moment: datetime) -> DayUsage:
     return DayUsage(moment.date(), monitor.get_usage_summary(moment)["sources"])
 
 
-def _by_worker(monitor: UsageMonitor, moment: datetime) -> dict[str, dict[str, SourceMetrics]]:
-    found: dict[str, dict[str, SourceMetrics]] = {}
-    for name in monitor.get_source_names():
-        for worker, metrics in monitor.get_worker_metrics(name, moment).items():
-            found.setdefault(worker, {})[name] = metrics
+def _turned(by_source: Mapping[str, Mapping[str, T]]) -> dict[str, dict[str, T]]:
+    """What is by source, then by somebody's name, by that name, then by source."""
+    found: dict[str, dict[str, T]] = {}
+    for source, by_name in by_source.items():
+        for name, one in by_name.items():
+            found.setdefault(name, {})[source] = one
     return dict(sorted(found.items()))

@@ -11,3 +11,11 @@ def age(seconds: float) -> str:
             digits = 1 if many < 9.95 and unit != "min" and round(many, 1) % 1 else 0
             return f"{many:.{digits}f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+def rough(seconds: float) -> str:
+    """The same in whole numbers: 42 s, 7 min, 3 h, 2 d."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -37,7 +37,6 @@ def json_decoder(
 
 
 def msgpack_decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
-    """A decoder of msgpack that is a ``kind``."""
     with _LOCK:
         return msgspec.msgpack.Decoder(kind)
 

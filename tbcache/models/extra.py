@@ -36,7 +36,6 @@ def need(what: str, *modules: str, otherwise: str = "") -> None:
 
 
 def has(module: str) -> bool:
-    """Whether ``module`` is installed."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:

@@ -117,7 +117,6 @@ def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
 
 
 def has_cashtag(text: str, symbol: str) -> bool:
-    """Whether ``$SYMBOL`` stands in ``text``."""
     return _cashtag(symbol).search(text) is not None
 
 

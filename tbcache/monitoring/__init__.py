@@ -1,7 +1,8 @@
 """The usage: what this process counts, and what every process did, what it cost, and who is alive.
 
 Figures stand in one hash per source and UTC day, kept 31 days, as ``worker:metric``; totals are sums over
-the workers, made when they are read.
+the workers, made when they are read. Whatever is given a store to read raises RedisUnreachable while Redis is
+away.
 """
 
 from tbcache.monitoring.caller_usage import CallerMetrics

@@ -61,9 +61,6 @@ def add_counts(
 
     A new field for which there is no room beside ``most`` others counts for its ``stand_in``, or not at all
     where there is none. Under a key of another type nothing is counted.
-
-    Raises:
-      Unavailable: Redis is away.
     """
     size, known = store.execute(("HLEN", key), ("HMGET", key, *counts))
     if not isinstance(known, list):
@@ -79,9 +76,5 @@ def add_counts(
 
 
 def read_counts(store: Store, *keys: str) -> list[dict[Any, Any]]:
-    """What stands in each hash; nothing under a key of another type. It may be damaged.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """What stands in each hash; nothing under a key of another type. It may be damaged."""
     return [dict(pairs(found)) for found in store.execute(*(("HGETALL", key) for key in keys))]

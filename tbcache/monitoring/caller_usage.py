@@ -104,7 +104,12 @@ class CallerUsage:
         for source, asks_by in by_source.items():
             key = self._store.keys.callers(source, self._store.clock.today)
             add_counts(
-                self._store, key, asks_by, most=MOST_COUNTS, kept_seconds=KEPT_SECONDS, stand_in=_of_others
+                self._store,
+                key,
+                asks_by,
+                most=MOST_COUNTS,
+                kept_seconds=KEPT_SECONDS,
+                stand_in=lambda field: f"{OTHERS}:{field.rpartition(':')[2]}",
             )
 
     def read(self, source: str, day: datetime) -> dict[str, Counter[str]]:
@@ -117,7 +122,3 @@ class CallerUsage:
             caller, _, origin = printable(field).rpartition(":")
             asks.setdefault(caller, Counter())[origin] += whole_number(count) or 0
         return asks
-
-
-def _of_others(field: str) -> str:
-    return f"{OTHERS}:{field.rpartition(':')[2]}"

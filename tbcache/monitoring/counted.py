@@ -55,7 +55,6 @@ class Counted:
 
 
 def counted(source: str, figures: Counter[str]) -> Counted:
-    """The figures of a source, as they are counted."""
     return Counted(
         source=source,
         hits=figures["hit"],

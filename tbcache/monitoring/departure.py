@@ -45,9 +45,6 @@ def add_departure(
 ) -> None:
     """Write that the process leaves which has beaten ``last``, or that it ``is_lost``, or was until
     ``back_at``.
-
-    Raises:
-      Unavailable: Redis is away.
     """
     if last.role != PASSING:
         at, key = last.beat_at if is_lost else utc_now(), store.keys.gone
@@ -60,11 +57,7 @@ def add_departure(
 
 
 def read_departures(store: Store, most: int = MOST) -> list[Departure]:
-    """Who has left in the last day, the last first, at most so many; what is damaged is left out.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """Who has left in the last day, the last first, at most so many; what is damaged is left out."""
     found = store.call("LRANGE", store.keys.gone, -most, -1)
     lines = (line for text in reversed(found) if (line := _read(text)) is not None)
     return [line for line in lines if line.at > utc_now() - KEPT]

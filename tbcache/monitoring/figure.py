@@ -27,7 +27,6 @@ _LATENCY = re.compile(r"ms\d{1,2}")
 
 
 def latency_bucket(seconds: float) -> int:
-    """The bucket that counts a latency of ``seconds``."""
     bucket, edge = 0, _FIRST_MS
     while edge < seconds * 1000 and bucket < 80:
         bucket, edge = bucket + 1, edge * _GROWTH
@@ -189,7 +188,6 @@ def span_figures(figures: Counter[str]) -> dict[str, Any]:
 
 
 def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
-    """The figures of one day, as they are counted."""
     span = SpanMetrics(**span_figures(figures))
     return SourceMetrics(
         source=source,

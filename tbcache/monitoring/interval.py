@@ -32,12 +32,10 @@ class Interval(SpanMetrics):
 
     @property
     def end(self) -> datetime:
-        """When it was over."""
         return self.start + timedelta(seconds=self.seconds)
 
 
 def interval_of(start: datetime, seconds: float, figures: Counter[str]) -> Interval:
-    """The interval in which ``figures`` were counted."""
     return Interval(
         start=start,
         seconds=seconds,
@@ -50,5 +48,4 @@ def interval_of(start: datetime, seconds: float, figures: Counter[str]) -> Inter
 
 
 def intervals_of(stretches: Iterable[CountedSpan]) -> list[Interval]:
-    """An interval for each."""
     return [interval_of(to_time(one.start * 60 * MICROS), one.seconds, one.figures) for one in stretches]

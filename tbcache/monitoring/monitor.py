@@ -47,8 +47,10 @@ MOST_COST = 1e6
 class UsageMonitor:
     """Counts what this process does, and reads what all have counted."""
 
-    #: Add figures to today's; they reach Redis within a second, exactly once.
+    #: See those of :class:`Recorder`.
     count: Callable[[str, Mapping[str, int]], None]
+    bill: Callable[[str, Bill], None]
+    mark_minute: Callable[[str], None]
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -66,7 +68,8 @@ class UsageMonitor:
         #: What is paid for each symbol.
         self.symbol_costs = SymbolCosts(store, self._recorder.wake)
         # The recorder's own: a hit counts itself, and pays for each call between.
-        self.count = self._recorder.count
+        self.count, self.bill = self._recorder.count, self._recorder.bill
+        self.mark_minute = self._recorder.mark_minute
         #: What is asked of this process.
         self.ask_counts = AskCounts(self.popularity, self.callers, self.count)
         renew_in_child(self)
@@ -126,14 +129,6 @@ class UsageMonitor:
             warn_of_near_miss(source, self._settings, stacklevel + 1)
         return self.names.register(source)
 
-    def bill(self, source: str, bill: Bill) -> None:
-        """Add what answers cost that were read while Redis was away.
-
-        Of what is billed once a day, others may have read the same: which of it is new, Redis says when it
-        is back.
-        """
-        self._recorder.bill(source, bill)
-
     def flush(self) -> bool:
         """Send what was counted; False when Redis is away and it waits for the next time."""
         return self._recorder.flush()
@@ -143,16 +138,6 @@ class UsageMonitor:
             # A key of one kind that may not be written must not hold up the others.
             with contextlib.suppress(Refused):
                 hints.flush()
-
-    def mark_minute(self, source: str) -> None:
-        """See to it that what there was of ``source`` when this minute began is kept.
-
-        To be called before anything is asked: what is counted before it is of no last minute.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
-        self._recorder.mark_minute(source)
 
     # Reading
 
@@ -210,7 +195,6 @@ class UsageMonitor:
         ]
 
     def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
-        """The source's figures of ``day``, by worker."""
         by_worker: dict[str, Counter[str]] = {}
         for (worker, metric), value in self.read_figures(source, day).items():
             by_worker.setdefault(worker, Counter())[metric] += value

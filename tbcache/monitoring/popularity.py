@@ -59,7 +59,6 @@ class Popularity:
         return {key: (this[key] + left * last[key]) / HOUR_SECONDS for key in this | last}
 
     def _counts(self, source: str, now: datetime) -> tuple[Counter[str], Counter[str]]:
-        """The counts of this hour and of the one before."""
         asked = self._store.keys.asked
         hours = (asked(source, hour) for hour in (now, now - timedelta(hours=1)))
         this, last = map(_sound, read_counts(self._store, *hours))

@@ -208,7 +208,6 @@ class Presence:
 
 
 def _read(data: bytes | None) -> Heartbeat | None:
-    """A heartbeat; None where it is damaged, or there is none."""
     try:
         return None if data is None else read_json(data, Heartbeat)
     except NotJson:

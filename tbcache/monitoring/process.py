@@ -73,17 +73,14 @@ def mean_pace(workers: Iterable[WorkerStatus], queue: str) -> float:
 
 
 def read_workers(store: Store) -> list[WorkerStatus]:
-    """Every process heard of within the hour, the living first.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """Every process heard of within the hour, the living first."""
     found, forgotten = [], []
     heartbeats = pairs(store.call("HGETALL", store.keys.workers))
     now, absence = utc_now(), store.breaker.absence
     for name, data in heartbeats:
         status = _status(printable(name), data, now, absence)
-        if status is None or status.age > _kept_seconds(status.role):
+        kept_seconds = MISSED_SECONDS if status and status.role == "scheduler" else LISTED_SECONDS
+        if status is None or status.age > kept_seconds:
             forgotten.append(name)
         elif (status.beat_at - now).total_seconds() <= LISTED_SECONDS:
             # A heartbeat further ahead is not shown, but kept: our clock may be the wrong one.
@@ -93,11 +90,6 @@ def read_workers(store: Store) -> list[WorkerStatus]:
         with contextlib.suppress(Unavailable):
             store.call("HDEL", store.keys.workers, *forgotten)
     return sorted(found, key=lambda worker: (not worker.is_alive, worker.role, worker.name))
-
-
-def _kept_seconds(role: str) -> float:
-    """For how long a process that is heard of no more stays on the list."""
-    return MISSED_SECONDS if role == "scheduler" else LISTED_SECONDS
 
 
 def _is_alive(age: float, absence: tuple[float, float]) -> bool:

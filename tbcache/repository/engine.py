@@ -71,13 +71,9 @@ def engine_for(url: URL, timeout: float) -> Engine:
 
 def _set_pragmas(timeout: float, connection: Any, _record: object) -> None:
     # A text that is no UTF-8 would end the whole answer.
-    connection.text_factory = _decoded
+    connection.text_factory = lambda text: text.decode(errors="replace")
     _use_wal(connection, time.monotonic() + timeout)
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _decoded(text: bytes) -> str:
-    return text.decode(errors="replace")
 
 
 def _use_wal(connection: Any, give_up_at: float) -> None:

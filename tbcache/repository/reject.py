@@ -68,7 +68,8 @@ class Rejects:
     def put(self, answer: Answer | bytes, error: Exception) -> bool:
         """Keep ``answer``, as it is or as bytes that cannot be read; False where no file could be made."""
         data = answer if isinstance(answer, bytes) else encode_answer(answer)
-        file, reason = self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}{SUFFIX}", _reason(error)
+        file = self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}{SUFFIX}"
+        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
         head = msgspec.json.encode({"reason": reason, "at": utc_now()})
         try:
             write_whole(file, (head, b"\n", data, b"\n"))
@@ -94,10 +95,6 @@ class Rejects:
             # Another process may remove the same ones.
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:LONGEST_REASON]
 
 
 def _name(answer: Answer | bytes) -> str:

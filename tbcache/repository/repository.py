@@ -65,7 +65,6 @@ class SentimentRepository:
 
     @property
     def dialect(self) -> str:
-        """``sqlite`` or ``postgresql``."""
         return self._database.dialect
 
     @property
@@ -96,7 +95,7 @@ class SentimentRepository:
     def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
         self._write_items(connection, records)
         snapshots = [snapshot_row(answer.sentiment) for answer in records]
-        connection.execute(statement.insert_snapshots(self.dialect), snapshots)
+        connection.execute(statement.insert_once(self.dialect, table.snapshots), snapshots)
 
     def _write_items(self, connection: Connection, records: Sequence[Answer]) -> None:
         rows = _in_order(row for answer in records for row in item_rows(answer))
@@ -110,9 +109,9 @@ class SentimentRepository:
         if loaded:
             connection.execute(statement.keep_again(self.dialect), loaded)
         if reads:
-            connection.execute(statement.insert_reads(self.dialect), reads)
+            connection.execute(statement.insert_once(self.dialect, table.reads), reads)
         if loads:
-            connection.execute(statement.insert_loads(self.dialect), loads)
+            connection.execute(statement.insert_once(self.dialect, table.loads), loads)
 
     def save_items(
         self,
@@ -221,7 +220,7 @@ class SentimentRepository:
         """Write hours of the usage of a fleet in one transaction, and forget those before ``oldest``. What is
         written already stays as it is.
         """
-        insert = statement.insert_hours(self.dialect)
+        insert = statement.insert_once(self.dialect, table.hours)
         try:
             with self._database.connect() as connection:
                 if hours:

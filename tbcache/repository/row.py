@@ -47,7 +47,6 @@ def sound_rows(result: CursorResult[Any], make: Callable[[Row[Any]], T]) -> list
 
 
 def item_rows(answer: Answer) -> list[dict[str, Any]]:
-    """One row an item."""
     sentiment = answer.sentiment
     return [
         {
@@ -55,7 +54,7 @@ def item_rows(answer: Answer) -> list[dict[str, Any]]:
             "external_id": storable(item.id),
             "symbol": sentiment.symbol,
             "at": item.at,
-            "author": None if item.author is None else storable(item.author),
+            "author": _stored(item.author),
             "text": storable(item.text),
             "label": item.label,
             "score": finite(score),
@@ -71,7 +70,6 @@ def item_rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def read_rows(answer: Answer) -> list[dict[str, Any]]:
-    """One row a read."""
     sentiment = answer.sentiment
     return [
         {
@@ -86,7 +84,6 @@ def read_rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def load_rows(answer: Answer) -> list[dict[str, Any]]:
-    """The row of its load, if it has one."""
     load = answer.load
     if load is None:
         return []
@@ -172,7 +169,7 @@ def snapshot_row(sentiment: SymbolSentiment) -> dict[str, Any]:
     row = {column.name: getattr(sentiment, column.name) for column in table.snapshots.columns}
     texts = {
         "scorer": storable(sentiment.scorer),
-        "reason": None if sentiment.reason is None else storable(sentiment.reason),
+        "reason": _stored(sentiment.reason),
     }
     dropped = msgspec.json.encode(dict(sentiment.dropped)).decode()
     figures = {"score": finite(sentiment.score), "voices": finite(sentiment.voices), "dropped": dropped}

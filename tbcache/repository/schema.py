@@ -90,7 +90,7 @@ def bring_up(connection: Connection) -> bool:
         moment = DateTime(timezone=True).compile(connection.dialect)
         for statement in STEPS[found - FIRST]:
             connection.exec_driver_sql(statement.replace("{moment}", moment))
-        _write_version(connection, found + 1)
+        connection.execute(update(table.schema).values(version=found + 1, written_by=__version__))
         log.info("repository.migrated", version=found + 1)
         return False
     # A table that an earlier tbcache did not have is made, and so is one that somebody has dropped.
@@ -118,7 +118,3 @@ def _version(connection: Connection) -> tuple[int, str]:
         if row is not None:
             return row.version, row.written_by
     return (FIRST if tables.has_table(table.items.name) else 0), ""
-
-
-def _write_version(connection: Connection, version: int) -> None:
-    connection.execute(update(table.schema).values(version=version, written_by=__version__))

@@ -72,24 +72,8 @@ def _keep_given(dialect: str, condition: ColumnElement[bool]) -> Insert:
     return _insert(dialect, table.versions).from_select(names, chosen).on_conflict_do_nothing()
 
 
-def insert_reads(dialect: str) -> Insert:
-    """Insert what was read, once."""
-    return _insert(dialect, table.reads).on_conflict_do_nothing()
-
-
-def insert_loads(dialect: str) -> Insert:
-    """Insert what a load has made of a record, once."""
-    return _insert(dialect, table.loads).on_conflict_do_nothing()
-
-
-def insert_snapshots(dialect: str) -> Insert:
-    """Insert a snapshot, once."""
-    return _insert(dialect, table.snapshots).on_conflict_do_nothing()
-
-
-def insert_hours(dialect: str) -> Insert:
-    """Insert an hour of the usage, once."""
-    return _insert(dialect, table.hours).on_conflict_do_nothing()
+def insert_once(dialect: str, one: Table) -> Insert:
+    return _insert(dialect, one).on_conflict_do_nothing()
 
 
 def delete_hours(oldest: datetime) -> Delete:

@@ -224,7 +224,8 @@ class Settings(BaseModel):
         if name in self.custom:
             return self.custom[name]
         if name in BUILT_IN_NAMES:
-            return _checked(getattr(self, name))
+            found: SourceSettings = getattr(self, name)
+            return found
         if name in self.sources:
             return SourceSettings()
         raise UnknownSource(name, (*BUILT_IN_NAMES, *self.sources))
@@ -272,8 +273,3 @@ FIELDS = Fields(Settings.model_fields, SourceSettings.model_fields, BUILT_IN_NAM
 def get_settings() -> Settings:
     """The settings of this process, read at the first call."""
     return Settings.load()
-
-
-def _checked(value: object) -> SourceSettings:
-    assert isinstance(value, SourceSettings)  # noqa: S101 -- narrows getattr for the type checker
-    return value

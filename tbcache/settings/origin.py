@@ -110,7 +110,6 @@ def _value(origins: Mapping[str, SettingOrigin], name: str, value: Any, is_url: 
 
 
 def _words(value: Any) -> str:
-    """The value as a variable would have it."""
     if value is None:
         return ""
     if isinstance(value, SecretStr):

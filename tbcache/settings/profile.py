@@ -82,11 +82,7 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
                 query_filter=settings.source(name).query_filter,
                 cache_ttl=source.cache_ttl,
             )
-    return Profile(sources, settings.common_symbols, settings.common_hours, _declared())
-
-
-def _declared() -> dict[str, SourceProfile]:
-    return {
+    declared = {
         name: SourceProfile(
             _text(one.source),
             is_served=False,
@@ -95,6 +91,7 @@ def _declared() -> dict[str, SourceProfile]:
         )
         for name, one in get_declared().copy().items()
     }
+    return Profile(sources, settings.common_symbols, settings.common_hours, declared)
 
 
 def _text(source: Source) -> str:
@@ -127,6 +124,7 @@ def _checked(source: SourceProfile) -> SourceProfile:
       InvalidRequest: its limits cannot be read.
     """
     source.parsed  # noqa: B018 -- raises
+    budget = source.daily_budget or 0.0
     missing, credentials = (
         tuple(printable(name, 80) for name in names[:MOST_VARIABLES])
         for names in (source.missing, source.credentials)
@@ -137,10 +135,6 @@ def _checked(source: SourceProfile) -> SourceProfile:
         credentials=credentials,
         max_hours=max(1, source.max_hours),
         delay_hours=max(0.0, source.delay_hours),
-        daily_budget=_sound_budget(source.daily_budget),
+        daily_budget=min(budget, MOST_DOLLARS) if budget > 0 else None,
         query_filter=None if source.query_filter is None else printable(source.query_filter),
     )
-
-
-def _sound_budget(dollars: float | None) -> float | None:
-    return min(dollars, MOST_DOLLARS) if dollars is not None and dollars > 0 else None

@@ -39,7 +39,8 @@ def check_redis_url(url: str) -> None:
     except ValueError:
         # Python's own words quote the password.
         raise ValueError(FORM) from None
-    if not (_is_socket(parts) or _is_server(parts)):
+    is_socket = parts.scheme == "unix" and bool(parts.path)
+    if not (is_socket or _is_server(parts)):
         raise ValueError(FORM)
     try:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
@@ -63,10 +64,6 @@ def has_sound_port(parts: SplitResult) -> bool:
         return parts.port != 0
     except ValueError:
         return False
-
-
-def _is_socket(parts: SplitResult) -> bool:
-    return parts.scheme == "unix" and bool(parts.path)
 
 
 def _is_server(parts: SplitResult) -> bool:

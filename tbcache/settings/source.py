@@ -293,18 +293,6 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
             raise ConfigurationError(f"{what}: {word!r}{nearest(word, known)}")
 
 
-#: The figures of a source that its settings may say.
-FIGURES = (
-    "base_url",
-    "limits",
-    "cache_ttl",
-    "stale_ttl",
-    "charge",
-    "daily_budget",
-    "deepening_share",
-    "cost",
-    "pages",
-    "pack",
-    "delay_hours",
-)
 _DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}
+#: The figures of a source that its settings may say.
+FIGURES = tuple(field for field in SourceSettings.model_fields if field in _DEFAULTS)

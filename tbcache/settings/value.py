@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from tbcache.models import Limit, ticker
 from tbcache.models.database import DATABASE_EXAMPLES
@@ -186,28 +187,27 @@ def database_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def namespace(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,64}", value):
-        raise ValueError("it should be 1-64 letters, digits, dots, dashes or underscores")
-    return value
+def _matching(pattern: str, right: str) -> Callable[[str], str]:
+    """Takes what matches ``pattern``; else says what would be ``right``."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(right)
+        return value
+
+    return check
 
 
-def market(value: str) -> str:
-    if not re.fullmatch(r"[A-Z0-9/]{3,12}", value):
-        raise ValueError("it should be the code of an exchange, like XNYS or XLON")
-    return value
-
-
-def user_agent(value: str) -> str:
-    if not re.fullmatch(r"[!-~]([ -~]{0,510}[!-~])?", value):
-        raise ValueError("it should be 1-512 printable ASCII characters, as it becomes a header")
-    return value
-
-
-def subreddits(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_\-]+(\+[A-Za-z0-9_\-]+)*", value):
-        raise ValueError("it should be names joined by +, like stocks+investing")
-    return value
+namespace = _matching(
+    r"[A-Za-z0-9_.\-]{1,64}", "it should be 1-64 letters, digits, dots, dashes or underscores"
+)
+market = _matching(r"[A-Z0-9/]{3,12}", "it should be the code of an exchange, like XNYS or XLON")
+user_agent = _matching(
+    r"[!-~]([ -~]{0,510}[!-~])?", "it should be 1-512 printable ASCII characters, as it becomes a header"
+)
+subreddits = _matching(
+    r"[A-Za-z0-9_\-]+(\+[A-Za-z0-9_\-]+)*", "it should be names joined by +, like stocks+investing"
+)
 
 
 def webhook_secret(value: SecretStr) -> SecretStr:
@@ -224,4 +224,3 @@ def webhook_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
 
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
-Sentinels = Annotated[tuple[str, ...], BeforeValidator(addresses), AfterValidator(sentinels)]

@@ -35,7 +35,6 @@ _FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE", 
 
 
 def variable(source: str, field: str) -> str:
-    """The variable of one setting of ``source``."""
     return f"{PREFIX}{in_variables(source)}__{field}".upper()
 
 

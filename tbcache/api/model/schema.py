@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-
-def _texts(limits: Iterable[object]) -> tuple[str, ...]:
-    return tuple(map(str, limits))
-
-
 #: Limits, each as an operator writes it.
-LimitTexts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+LimitTexts = Annotated[tuple[str, ...], BeforeValidator(lambda limits: tuple(map(str, limits)))]
 #: What a name of a filter has that is left out. As a value null is refused: it would mean all, by whom no
 #: value was found.
 LEFT_OUT: Any = None

@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse
 from tbcache.api.context import Ctx
 from tbcache.api.page import part
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 
 #: So many lines are shown.
 MOST_LINES = 200
@@ -22,4 +21,4 @@ router = APIRouter(include_in_schema=False)
 async def audit(request: Request, context: Ctx) -> HTMLResponse:
     status = await live_of(request).status()
     lines = await asyncio.to_thread(context.fleet.audit, MOST_LINES) if status.server.is_available else None
-    return page("audit.html", live="head", parts=part.head(status), status=status, lines=lines)
+    return part.headed("audit.html", status, lines=lines)

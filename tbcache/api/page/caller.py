@@ -14,7 +14,6 @@ from fastapi.responses import HTMLResponse
 from tbcache.api.context import Ctx
 from tbcache.api.page import may, part, row
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 from tbcache.fleet import CallerMetrics, Fleet, FleetUsage, SymbolCost
 from tbcache.models.error import RedisUnreachable
 
@@ -60,11 +59,9 @@ async def callers(request: Request, context: Ctx) -> HTMLResponse:
         dearest.setdefault(one.source, []).append(one)
     found = rows(usage)
     names: dict[str, Any] = {source.name: spenders(found, source.name) for source in status.sources}
-    return page(
+    return part.headed(
         "callers.html",
-        live="head",
-        parts=part.head(status),
-        status=status,
+        status,
         usage=usage,
         dearest=dearest,
         rows=row.rows(status),

@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse
 from tbcache.api.context import Ctx
 from tbcache.api.page import part
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 
 HOURS = (1, 8, 24)
 
@@ -21,12 +20,4 @@ router = APIRouter(include_in_schema=False)
 async def changes(request: Request, context: Ctx, hours: int = HOURS[0]) -> HTMLResponse:
     status, shown = await live_of(request).status(), hours if hours in HOURS else HOURS[0]
     found = await asyncio.to_thread(context.fleet.changes, shown) if status.server.is_available else []
-    return page(
-        "changes.html",
-        live="head",
-        parts=part.head(status),
-        status=status,
-        changes=found,
-        hours=shown,
-        spans=HOURS,
-    )
+    return part.headed("changes.html", status, changes=found, hours=shown, spans=HOURS)

@@ -15,7 +15,6 @@ from fastapi.responses import HTMLResponse
 from tbcache.api.context import Ctx
 from tbcache.api.page import may, part
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 from tbcache.api.page.verb import searched
 from tbcache.fleet import (
     DeadLetter,
@@ -70,11 +69,9 @@ async def jobs(
     if status.server.is_available:
         mark = LetterMark.read(after) if after else None
         found = await asyncio.to_thread(_find, context.fleet, status, where, mark)
-    return page(
+    return part.headed(
         "jobs.html",
-        live="head",
-        parts=part.head(status),
-        status=status,
+        status,
         barred=may.barred(request),
         found=found,
         where=where,

@@ -11,7 +11,7 @@ from tbcache.api.context import Ctx
 from tbcache.api.guess import SHUT
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.render import page
-from tbcache.api.security import check_login
+from tbcache.api.security import check_own_page
 from tbcache.api.session import COOKIE, SECONDS, new_session
 
 router = APIRouter(include_in_schema=False)
@@ -37,7 +37,7 @@ def _came_from(request: Request) -> str:
 
 @router.post("/login")
 async def login(request: Request, context: Ctx) -> Response:
-    check_login(request)
+    check_own_page(request)
     form = await read_form(request)
     back = local_path(form.get("back", "/"))
     if not context.tokens.are_set:
@@ -70,7 +70,7 @@ def _again(back: str, refusal: str, status: int, seconds: int | None = None) -> 
 
 @router.post("/logout")
 def logout(request: Request) -> Response:
-    check_login(request)
+    check_own_page(request)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer

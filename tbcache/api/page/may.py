@@ -6,7 +6,7 @@ from fastapi import Request
 
 from tbcache.api.address import is_of_this_machine
 from tbcache.api.context import get_context
-from tbcache.api.security import NOT_LOCAL, ONLY_READS
+from tbcache.api.security import LOG_IN, NOT_LOCAL, ONLY_READS
 
 
 def barred(request: Request) -> str:
@@ -15,4 +15,4 @@ def barred(request: Request) -> str:
     if not tokens.act:
         return "" if is_of_this_machine(request.scope, request.headers) else NOT_LOCAL
     scope = tokens.scope_of_page(request.headers)
-    return {"act": "", "read": ONLY_READS}.get(scope or "", "log in first: /login")
+    return {"act": "", "read": ONLY_READS}.get(scope or "", LOG_IN)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.responses import HTMLResponse
+
 from tbcache.api.page import mend, row
 from tbcache.api.page.live import Parts
-from tbcache.api.page.render import render
+from tbcache.api.page.render import page, render
 from tbcache.fleet import FleetStatus
 
 
@@ -32,3 +34,8 @@ def processes(status: FleetStatus) -> Parts:
 def head(status: FleetStatus) -> Parts:
     """What stands above each page."""
     return drawn(status, "head")
+
+
+def headed(template: str, status: FleetStatus, **names: Any) -> HTMLResponse:
+    """A page of which what stands above changes alone."""
+    return page(template, live="head", parts=head(status), status=status, **names)

@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse
 from tbcache.api.context import Ctx
 from tbcache.api.page import may, part, row
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 from tbcache.fleet import Explanation, Fleet, hindrances
 from tbcache.fleet.answer import Kept
 from tbcache.models import FetchRequest
@@ -37,11 +36,9 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
     name = FetchRequest("any", text).symbol
     known = await asyncio.to_thread(_known, context.fleet, name)
     answers, jobs = known or ([], [])
-    return page(
+    return part.headed(
         "symbol.html",
-        live="head",
-        parts=part.head(status),
-        status=status,
+        status,
         barred=may.barred(request),
         symbol=name,
         is_known=known is not None,

@@ -14,7 +14,6 @@ from tbcache.api.address import client_of
 from tbcache.api.context import Ctx
 from tbcache.api.page import chart, part
 from tbcache.api.page.live import live_of
-from tbcache.api.page.render import page
 from tbcache.api.security import check_page_read
 from tbcache.models import FetchRequest, Point
 from tbcache.models.error import ConfigurationError, RepositoryUnavailable
@@ -47,16 +46,7 @@ async def past(request: Request, context: Ctx, symbol: str, span: Span = "24h") 
     found = await context.past.run(
         client_of(request.scope), lambda: [_past(source, name, status.at, span) for source in names]
     )
-    return page(
-        "symbol_past.html",
-        live="head",
-        parts=part.head(status),
-        status=status,
-        symbol=name,
-        pasts=found,
-        span=span,
-        spans=list(SPANS),
-    )
+    return part.headed("symbol_past.html", status, symbol=name, pasts=found, span=span, spans=list(SPANS))
 
 
 def _past(source: str, symbol: str, now: datetime, span: Span) -> Past:

@@ -22,23 +22,17 @@ class Gone:
         self.is_set = False
 
     def look(self) -> bool:
-        """Whether it is so."""
         with contextlib.suppress(Unavailable):
             self.is_set = self._store.call("GET", self._store.keys.alert_gone) == self._mark
         return self.is_set
 
     def set(self) -> None:
-        """Say so to all."""
         self.is_set = True
         with contextlib.suppress(Unavailable):
             seconds = round(KEPT.total_seconds())
             self._store.call("SET", self._store.keys.alert_gone, self._mark, "EX", seconds)
 
     def clear(self) -> None:
-        """It takes messages again.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """It takes messages again."""
         self.is_set = False
         self._store.call("UNLINK", self._store.keys.alert_gone)

@@ -21,11 +21,7 @@ class Lease:
         self.token = 0
 
     def take(self) -> bool:
-        """Take or renew it; True where this process holds it.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Take or renew it; True where this process holds it."""
         call = Lead(self._store.keys.alert_lease, self._name, LEASE_MS)
         try:
             self.token = self._store.run(LEAD, call)

@@ -12,6 +12,7 @@ import msgspec
 from tbcache.fleet.incident import Incident, News
 from tbcache.io import random_id, utc_now
 from tbcache.io.redact import Redactor
+from tbcache.models.age import rough
 from tbcache.models.untrusted import printable
 
 #: <!channel> of Slack, @everyone of Discord and the like.
@@ -38,7 +39,7 @@ def message_of(one: Incident, news: News, namespace: str, redactor: Redactor) ->
     what, todo = redactor.text(one.what), redactor.text(one.todo)
     at = (one.resolved_at if news == "resolved" else one.opened_at) or one.seen_at
     lasted = one.lasted(at)
-    fate = f"resolved after {_minutes(lasted)}" if news == "resolved" else f"for {_minutes(lasted)}"
+    fate = f"resolved after {rough(lasted)}" if news == "resolved" else f"for {rough(lasted)}"
     text = f"[{namespace}] {_unmarked(what)} ({fate})"
     data = {
         "id": one.id,
@@ -71,10 +72,3 @@ def _body(kind: str, at: datetime, text: str, data: dict[str, Any]) -> bytes:
 def _unmarked(text: str) -> str:
     """``text`` without what calls all of a channel on a chat server: an upstream may have said it."""
     return _CALL.sub(lambda found: f"({found[1]})", text)
-
-
-def _minutes(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

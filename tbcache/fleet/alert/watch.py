@@ -57,7 +57,6 @@ class Watch:
 
     @classmethod
     def of_process(cls, settings: Settings) -> Self:
-        """Over the store of this process."""
         return cls(settings, get_store())
 
     def start(self) -> None:
@@ -195,7 +194,7 @@ class Watch:
         self, known: dict[str, Incident], troubles: Iterable[Trouble], at: datetime
     ) -> tuple[dict[str, Incident], dict[str, Incident], list[Incident], list[Incident]]:
         """All as they are now, those that are so anew, those that began or ended, and those to be sent."""
-        changed = follow(known.values(), troubles, at, self._rules, _new_id)
+        changed = follow(known.values(), troubles, at, self._rules, lambda: random_id(ID_DIGITS // 2))
         after = known | _by_id(changed)
         answered = self._post.answered(after, at)
         after |= _by_id(answered)
@@ -234,7 +233,3 @@ def _say(before: Mapping[str, Incident], changed: Iterable[Incident]) -> None:
 
 def _by_id(incidents: Iterable[Incident]) -> dict[str, Incident]:
     return {one.id: one for one in incidents}
-
-
-def _new_id() -> str:
-    return random_id(ID_DIGITS // 2)

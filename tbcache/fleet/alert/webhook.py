@@ -59,7 +59,6 @@ class Webhook:
 
     @classmethod
     def of(cls, settings: Settings) -> Webhook | None:
-        """That of the settings; None where there is none."""
         url, secret = settings.alert_webhook_url, settings.alert_webhook_secret
         return None if url is None or secret is None else cls(url, secret)
 
