@@ -26,7 +26,6 @@ from tbcache.fleet import (
     FleetTrouble,
     LimitStatus,
     QueueLoad,
-    QueueStatus,
     ServerTrouble,
     SourceStatus,
     State,
@@ -129,20 +128,15 @@ def _load(name: str, help: str, value: Callable[[QueueLoad], float]) -> Metric:
     """A metric with a value of each queue of which it is known how fast it may go."""
 
     def read(seen: Seen) -> Iterator[Sample]:
-        for queue in _queues(seen):
+        for queue in seen.status.all_queues:
             if queue.load is not None:
                 yield (queue.name,), value(queue.load)
 
     return Metric(name, help, ("source",), read)
 
 
-def _queues(seen: Seen) -> list[SourceStatus | QueueStatus]:
-    """Of the sources, and of users' own actors."""
-    return [*seen.status.sources, *seen.status.queues]
-
-
 def _orders(seen: Seen) -> Iterator[Sample]:
-    for queue in _queues(seen):
+    for queue in seen.status.all_queues:
         for what in _ORDERS:
             yield (queue.name, what), int(queue.order is not None and queue.order.what == what)
 
@@ -182,10 +176,9 @@ def _states(seen: Seen) -> Iterator[Sample]:
 
 
 def _jobs(seen: Seen) -> Iterator[Sample]:
-    depths = [source.queue for source in seen.status.sources if source.queue is not None]
-    for depth in (*depths, *(queue.depth for queue in seen.status.queues)):
-        for state in _JOB_STATES:
-            yield (depth.source, state), getattr(depth, state)
+    for one in seen.status.all_queues:
+        for state in _JOB_STATES if one.queue is not None else ():
+            yield (one.name, state), getattr(one.queue, state)
 
 
 def _callers(seen: Seen) -> Iterator[Sample]:

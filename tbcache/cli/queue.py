@@ -23,7 +23,7 @@ from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.models.job import JobState
 
 if TYPE_CHECKING:
-    from tbcache.fleet import ListedJob, QueueStatus, SourceStatus
+    from tbcache.fleet import ListedJob
 
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
 _WIDE_ONLY = {">suspect", ">may run", ">allowed"}
@@ -44,10 +44,13 @@ def queues() -> None:
 def stats(name: AnyQueue = None) -> None:
     """Show how much waits in each queue, how old it is, how fast it goes, and how much died."""
     status = require_redis(quiet_settings()).status()
-    found = [*map(_of_source, status.sources), *map(_of_queue, status.queues)]
-    if name is not None and name not in {one["name"] for one in found}:
-        raise UnknownSource(name, [one["name"] for one in found])
-    chosen = [one for one in found if name in (None, one["name"])]
+    if name is not None and name not in {one.name for one in status.all_queues}:
+        raise UnknownSource(name, [one.name for one in status.all_queues])
+    chosen = [
+        {field: getattr(one, field) for field in ("name", "state", "queue", "load", "is_served", "order")}
+        for one in status.all_queues
+        if name in (None, one.name)
+    ]
     show(chosen, lambda: _stats_table(chosen, terminal_width()))
 
 
@@ -220,29 +223,6 @@ def _say_moved(name: str, job: str, state: str, done: str, *, why: str = "") -> 
     }
     tell({"name": name, "job": job, "state": state, "why": why}, f"{job} {words[state]}")
     return OK if state in ("done", "stopping") else FAILED
-
-
-def _of_source(source: SourceStatus) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "state": source.state,
-        "queue": source.queue,
-        "load": source.load,
-        "is_served": source.is_served,
-        "order": source.order,
-    }
-
-
-def _of_queue(queue: QueueStatus) -> dict[str, Any]:
-    """The same of a queue of a user's own actors."""
-    return {
-        "name": queue.name,
-        "state": "paused" if queue.order and queue.order.what == "pause" else "ok",
-        "queue": queue.depth,
-        "load": queue.load,
-        "is_served": queue.is_served,
-        "order": queue.order,
-    }
 
 
 def _stats_table(found: Iterable[dict[str, Any]], width: int) -> Table:

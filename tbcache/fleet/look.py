@@ -155,11 +155,14 @@ class Look:
 
     def _deaths(self, status: FleetStatus) -> Iterator[Deaths]:
         since = status.at - timedelta(seconds=DEAD_SECONDS)
-        depths = [source.queue for source in status.sources if source.queue is not None]
-        for depth in (*depths, *(queue.depth for queue in status.queues)):
+        for one in status.all_queues:
             # A damaged value tells nothing.
             with contextlib.suppress(Refused):
-                if depth.dead and (found := self._queue.deaths(depth.source, since)) is not None:
+                if (
+                    one.queue
+                    and one.queue.dead
+                    and (found := self._queue.deaths(one.name, since)) is not None
+                ):
                     yield found
 
     def _away(self, error: Unavailable) -> FleetStatus:
@@ -183,6 +186,4 @@ class Look:
 
 
 def _scale(status: FleetStatus) -> Scale:
-    loads = [source.load for source in status.sources if source.load is not None]
-    loads += [queue.load for queue in status.queues if queue.load is not None]
-    return scale_of(loads, status.workers)
+    return scale_of([one.load for one in status.all_queues if one.load is not None], status.workers)

@@ -201,6 +201,16 @@ class QueueStatus:
     load: QueueLoad | None = None
 
     @property
+    def state(self) -> State:
+        """As that of a source."""
+        return "paused" if self.order is not None and self.order.what == "pause" else "ok"
+
+    @property
+    def queue(self) -> QueueDepth:
+        """Its depth, by the name that it has of a source."""
+        return self.depth
+
+    @property
     def queued(self) -> int:
         """How many jobs wait in it, for a worker or for their time."""
         return self.depth.waiting + self.depth.delayed
@@ -304,10 +314,15 @@ class FleetStatus:
         return sum(worker.busy for worker in self.living("worker"))
 
     @property
+    def all_queues(self) -> tuple[SourceStatus | QueueStatus, ...]:
+        """Those of the sources, and those that are no source's."""
+        return (*self.sources, *self.queues)
+
+    @property
     def oldest_queue(self) -> str | None:
         """The queue in which the oldest of the jobs waits that are next; None where none waits."""
-        loads = [(one.name, one.load) for one in self.sources] + [(one.name, one.load) for one in self.queues]
-        ages = {name: load.oldest_seconds for name, load in loads if load and load.oldest_seconds is not None}
+        loads = {one.name: one.load for one in self.all_queues if one.load is not None}
+        ages = {name: one.oldest_seconds for name, one in loads.items() if one.oldest_seconds is not None}
         return max(ages, key=lambda name: ages[name], default=None)
 
     def living(self, role: str) -> list[WorkerStatus]:

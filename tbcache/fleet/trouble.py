@@ -110,7 +110,7 @@ def _needs_worker(status: FleetStatus) -> bool:
 
 
 def _is_waiting(status: FleetStatus) -> bool:
-    return any(one.queued for one in status.sources) or any(one.queued for one in status.queues)
+    return any(one.queued for one in status.all_queues)
 
 
 def _refused(workers: Iterable[WorkerStatus]) -> Iterator[Trouble]:

@@ -43,14 +43,14 @@ class Mend:
 
 def mends(status: FleetStatus) -> list[Mend]:
     """One for each trouble of the fleet."""
-    orders = {
-        **{one.name: one.order for one in status.sources},
-        **{one.name: one.order for one in status.queues},
-    }
     # What is queued again now would be refused, or die again.
     held = {
         **{one.name: "it is failing" for one in status.sources if one.state == "failing"},
-        **{name: f"it is {one}" for name, one in orders.items() if one and one.what == "drain"},
+        **{
+            one.name: f"it is {one.order}"
+            for one in status.all_queues
+            if one.order and one.order.what == "drain"
+        },
     }
     return [_mend(one, held) for one in status.troubles]
 
