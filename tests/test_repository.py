@@ -415,7 +415,8 @@ def test_postgresql_gets_an_upsert_of_its_own_dialect() -> None:
     assert "ON CONFLICT (source, external_id, symbol) DO UPDATE SET at = excluded.at" in upsert
     assert "WHERE sentiment_items.seen_at <= excluded.seen_at" in upsert
     assert "first_seen_at = " not in upsert
-    assert "ON CONFLICT DO NOTHING" in str(statement.insert_snapshots("postgresql").compile(dialect=dialect))
+    once = statement.insert_once("postgresql", table.snapshots).compile(dialect=dialect)
+    assert "ON CONFLICT DO NOTHING" in str(once)
     created = str(sqlalchemy.schema.CreateTable(table.items).compile(dialect=dialect))
     assert "at TIMESTAMP WITH TIME ZONE" in created
 

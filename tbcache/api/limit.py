@@ -8,8 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model.limit import LimitStatus
-from tbcache.api.model.order import Bound, Order
+from tbcache.api.model.fleet import Bound, LimitStatus, Order
 from tbcache.api.model.schema import Schema
 from tbcache.api.query import QueryRoute
 from tbcache.models import Charge

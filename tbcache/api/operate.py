@@ -9,7 +9,7 @@ from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model.order import Order
+from tbcache.api.model.fleet import Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import link_next, page_of
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until

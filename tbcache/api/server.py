@@ -8,8 +8,8 @@ from tbcache.api.address import is_loopback
 from tbcache.api.app import create_app
 from tbcache.api.bound import allow_files, most_others
 from tbcache.api.token import Tokens
+from tbcache.fleet import get_usage_monitor
 from tbcache.fleet.alert import Watch
-from tbcache.fleet.presence import present
 from tbcache.io.log import get_logger
 from tbcache.io.web_place import WebPlaces
 from tbcache.io.web_server import WebServer, configure, inherit, listen
@@ -65,10 +65,13 @@ def serve(
         forwarded_allow_ips=[str(one) for one in settings.api_trusted_proxies],
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    watch = Watch.of_process(settings)
+    watch, monitor = Watch.of_process(settings), get_usage_monitor()
     watch.start()
+    # It is on the list of processes whether it fetches or not: one that was killed would else be told by its
+    # heir as gone.
+    monitor.keep_beating("api")
     try:
-        with present("api"):
-            WebServer(config, announce).run(sockets=[listener])
+        WebServer(config, announce).run(sockets=[listener])
     finally:
+        monitor.leave()
         watch.stop()

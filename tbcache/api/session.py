@@ -10,6 +10,7 @@ import hmac
 import time
 from collections.abc import Iterator
 
+from fastapi import Request, Response
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
@@ -50,3 +51,11 @@ def _values(headers: Headers) -> Iterator[str]:
         name, _, value = pair.partition("=")
         if name.strip() == COOKIE:
             yield value.strip()
+
+
+def set_cookie(
+    request: Request, answer: Response, name: str, value: str, seconds: int, path: str = "/"
+) -> None:
+    """Have the browser keep a cookie that no script reads, and no other site has it send."""
+    is_secure = request.url.scheme == "https"
+    answer.set_cookie(name, value, seconds, path=path, httponly=True, samesite="strict", secure=is_secure)

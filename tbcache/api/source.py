@@ -8,9 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model.fleet import SourceState
-from tbcache.api.model.limit import LimitStatus
-from tbcache.api.model.order import Bound
+from tbcache.api.model.fleet import Bound, LimitStatus, SourceState
 from tbcache.api.model.usage import SourceUsage
 from tbcache.api.parameter import Source
 from tbcache.api.query import QueryRoute

@@ -33,7 +33,15 @@ from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy
 from tbcache.fleet.usage import DayUsage, FleetUsage, SymbolCost
 from tbcache.models.trouble import FleetTrouble, ServerTrouble
-from tbcache.monitoring import EDGES, KEPT_DAYS, CallerMetrics, Counted, Totals, WorkerStatus
+from tbcache.monitoring import (
+    EDGES,
+    KEPT_DAYS,
+    CallerMetrics,
+    Counted,
+    Totals,
+    WorkerStatus,
+    get_usage_monitor,
+)
 from tbcache.monitoring.interval import Interval
 from tbcache.queue import (
     DeadFilter,

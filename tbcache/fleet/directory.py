@@ -31,19 +31,21 @@ class Directory:
         """The settings of the fleet, as ``workers`` have reported them."""
         return agreed(self._settings, sure(self._store, self._monitor.get_source_names()), workers)
 
-    def names(self) -> list[str]:
-        """The sources that the fleet knows, and those that somebody has used by name."""
-        return list(self.agreed(self.workers()).sources)
+    def names(self, only: str | None = None) -> list[str]:
+        """The sources that the fleet knows, and those that somebody has used by name; or one."""
+        known = list(self.agreed(self.workers()).sources)
+        if only is not None and only not in known:
+            raise UnknownSource(only, known)
+        return known if only is None else [only]
 
     def source_name(self, name: str) -> str:
         """Check the name of a source; one that only others have declared or used is known as well."""
-        known = self.names()
-        if name not in known:
-            raise UnknownSource(name, known)
-        return name
+        return self.names(name)[0]
 
-    def queue_names(self) -> list[str]:
-        """The sources, as :meth:`names` has them, and after them the queues of users' own actors."""
+    def queue_names(self, only: str | None = None) -> list[str]:
+        """The sources, as :meth:`names` has them, and after them the queues of users' own actors; or one."""
+        if only is not None:
+            return [self.queue_name(only)]
         goes_by = self.agreed(self.workers())
         return [*goes_by.sources, *self.plain_names(goes_by)]
 

@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tbcache.fleet.drift import drift_of
-from tbcache.fleet.durability import losses
-from tbcache.fleet.finding import Finding
+from tbcache.fleet.finding import Finding, losses
 from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, ServerStatus, SourceStatus
 from tbcache.fleet.trouble import remedy

@@ -18,8 +18,7 @@ from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.doctor import checkup
-from tbcache.fleet.durability import losses
-from tbcache.fleet.finding import Finding
+from tbcache.fleet.finding import Finding, losses
 from tbcache.fleet.history import Histories, HistorySpan, Trend, UsageHistory
 from tbcache.fleet.incident import Incident, Incidents, Watcher
 from tbcache.fleet.look import Look
@@ -191,8 +190,7 @@ class Fleet:
         source, worker, caller or day; of one source, or of all.
         """
         self.require()
-        names = self._directory.names() if source is None else [self._directory.source_name(source)]
-        found = read_report(self._monitor, days, by, names)
+        found = read_report(self._monitor, days, by, self._directory.names(source))
         self.require()
         return found
 
@@ -234,8 +232,7 @@ class Fleet:
         the dearest first; at most so many.
         """
         self.require()
-        names = self._directory.names() if source is None else [self._directory.source_name(source)]
-        return read_symbol_costs(self._monitor, names, days, most)
+        return read_symbol_costs(self._monitor, self._directory.names(source), days, most)
 
     def cache(self) -> CacheUsage:
         """Where the cache stands. Does not raise when Redis is away."""
@@ -283,11 +280,8 @@ class Fleet:
         """The queued jobs that died, of one queue or of each, the last of each first; at most so many of
         each, and only those that come ``after`` a letter. A queue of all whose dead are damaged has none.
         """
-        names = self._directory.queue_names() if name is None else [self._directory.queue_name(name)]
-        if after is not None:
-            names = names[names.index(after.queue) :] if after.queue in names else []
         found: list[DeadLetter] = []
-        for one in names:
+        for one in _from(self._directory.queue_names(name), after):
             mark = after if after is not None and one == after.queue else None
             # A damaged key of one hides nothing of the others.
             with contextlib.nullcontext() if name is not None else contextlib.suppress(Refused):
@@ -300,7 +294,7 @@ class Fleet:
         has none.
         """
         found: list[DeathCount] = []
-        for one in self._directory.queue_names() if name is None else [self._directory.queue_name(name)]:
+        for one in self._directory.queue_names(name):
             with contextlib.nullcontext() if name is not None else contextlib.suppress(Refused):
                 found += self._queue.dead.reasons(one, most)
         return found
@@ -319,11 +313,8 @@ class Fleet:
         """A page of :meth:`jobs`, at most so many of all queues together, and where the next one begins; None
         where that was all.
         """
-        names = self._names(name)
-        if after is not None:
-            names = names[names.index(after.queue) :] if after.queue in names else []
         found: list[ListedJob] = []
-        for one in names:
+        for one in _from(self._names(name), after):
             skip = after.skip if after is not None and one == after.queue else 0
             jobs, rest = self._queue.page(one, where, most - len(found), skip)
             found += jobs
@@ -426,3 +417,10 @@ class Fleet:
             where = "the queue of any source" if queue is None else f"the queue {queue}"
             raise InvalidRequest(f"job {quoted(job_id)} is not in {where}: it is over, or was never there")
         return found
+
+
+def _from(names: list[str], after: JobMark | LetterMark | None) -> list[str]:
+    """The queues from that of a place in a list on; none where that is gone."""
+    if after is None:
+        return names
+    return names[names.index(after.queue) :] if after.queue in names else []

@@ -158,11 +158,8 @@ class Look:
         for one in status.all_queues:
             # A damaged value tells nothing.
             with contextlib.suppress(Refused):
-                if (
-                    one.queue
-                    and one.queue.dead
-                    and (found := self._queue.deaths(one.name, since)) is not None
-                ):
+                found = self._queue.deaths(one.name, since) if one.queue and one.queue.dead else None
+                if found is not None:
                     yield found
 
     def _away(self, error: Unavailable) -> FleetStatus:

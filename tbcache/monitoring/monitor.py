@@ -195,6 +195,7 @@ class UsageMonitor:
         ]
 
     def get_worker_metrics(self, source: str, day: datetime | None = None) -> dict[str, SourceMetrics]:
+        """The source's figures of ``day``, by worker."""
         by_worker: dict[str, Counter[str]] = {}
         for (worker, metric), value in self.read_figures(source, day).items():
             by_worker.setdefault(worker, Counter())[metric] += value

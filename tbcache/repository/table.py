@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -41,32 +40,24 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
-
-def _of_item() -> list[Column[Any]]:
-    """What an item says, in one version of it."""
-    return [
-        Column("at", UtcDateTime),
-        Column("author", Text),
-        Column("text", Text, nullable=False),
-        Column("label", String(8)),
-        Column("score", Float(53)),
-        Column("weight", Float(53), nullable=False),
-        Column("first_seen_at", UtcDateTime, nullable=False),
-        # JSON of what else the item says, and of what others did with it. Both are "" of an item without any.
-        Column("facts", Text),
-        Column("engagement", Text),
-        Column("scorer", Text),
-    ]
-
-
 items = Table(
     "sentiment_items",
     metadata,
     Column("source", String(64), primary_key=True),
     Column("external_id", Text, primary_key=True),
     Column("symbol", String(15), primary_key=True),
-    *_of_item(),
+    Column("at", UtcDateTime),
+    Column("author", Text),
+    Column("text", Text, nullable=False),
+    Column("label", String(8)),
+    Column("score", Float(53)),
+    Column("weight", Float(53), nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
+    # JSON of what else the item says, and of what others did with it. Both are "" of an item without any.
+    Column("facts", Text),
+    Column("engagement", Text),
+    Column("scorer", Text),
     Index("ix_sentiment_items_symbol_at", "source", "symbol", "at"),
     Index("ix_sentiment_items_first_seen", "first_seen_at"),
     Index("ix_sentiment_items_symbol_seen", "source", "symbol", "seen_at"),
@@ -80,7 +71,16 @@ versions = Table(
     Column("external_id", Text, primary_key=True),
     Column("symbol", String(15), primary_key=True),
     Column("seen_at", UtcDateTime, primary_key=True),
-    *_of_item(),
+    Column("at", UtcDateTime),
+    Column("author", Text),
+    Column("text", Text, nullable=False),
+    Column("label", String(8)),
+    Column("score", Float(53)),
+    Column("weight", Float(53), nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("facts", Text),
+    Column("engagement", Text),
+    Column("scorer", Text),
     Index("ix_sentiment_versions_seen", "seen_at"),
     Index("ix_sentiment_versions_symbol_seen", "source", "symbol", "seen_at"),
 )

@@ -18,8 +18,8 @@ from tbcache.api import job, usage
 from tbcache.api.cache import CacheHealth
 from tbcache.api.error import KINDS
 from tbcache.api.model import fleet as state
-from tbcache.api.model import limit, worker
 from tbcache.api.model import usage as figure
+from tbcache.api.model import worker
 from tbcache.api.source import SourceDetail
 from tbcache.fleet import (
     CacheUsage,
@@ -111,7 +111,7 @@ ELSEWHERE = {
         (ServerStatus, state.Server),
         (FleetUsage, usage.Usage),
         (WorkerStatus, worker.Worker),
-        (LimitStatus, limit.LimitStatus),
+        (LimitStatus, state.LimitStatus),
         (CacheUsage, CacheHealth),
         (QueueLoad, state.QueueLoad),
         (Trouble, state.Trouble),

@@ -13,7 +13,7 @@ import pytest
 from tbcache.cli import process
 from tbcache.embedded import Supervisor
 from tbcache.fleet import doctor
-from tbcache.fleet.durability import losses
+from tbcache.fleet.finding import losses
 from tbcache.io import utc_now
 from tbcache.monitoring import UsageMonitor, Workload
 from tbcache.settings import Settings

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from tbcache.api.model.order import Order
-from tbcache.api.model.schema import Schema
+from tbcache.api.model.schema import LimitTexts, Schema
 from tbcache.api.model.usage import RecentUsage
 from tbcache.api.model.worker import Worker
 from tbcache.models import Charge
@@ -77,6 +76,41 @@ class Scale(Schema):
     workers_wanted: int
     runnable: int
     oldest_seconds: float | None
+
+
+class Order(Schema):
+    """A source or a queue is paused, or drained."""
+
+    what: str
+    since: datetime
+    who: str
+    why: str
+
+
+class Bound(Schema):
+    """Limits that an operator has set."""
+
+    limits: LimitTexts
+    since: datetime
+    who: str
+    why: str
+
+
+class LimitStatus(Schema):
+    """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
+
+    limit: str = Field(examples=["300/15m"])
+    allowed: int = Field(validation_alias="count")
+    used: int | None
+    left_to_others: int | None = Field(
+        description="The part of `used` that is left to others with the same key, by the upstream's headers "
+        "or after a refusal."
+    )
+    remaining: int | None
+    reset_at: datetime | None = Field(description="When the next slot in use comes free; null where none is.")
+    is_limited: bool | None
+    window_seconds: float
+    reason: str | None
 
 
 class SourceState(Schema):

@@ -17,6 +17,7 @@ from tbcache.api.page.render import page
 from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
+from tbcache.api.session import set_cookie
 from tbcache.io import random_id
 from tbcache.models.error import InvalidRequest
 
@@ -91,15 +92,7 @@ def done(request: Request, name: str, back: str = "/", of: str = "") -> HTMLResp
 def _done(request: Request, name: str, text: str, back: str, fields: Mapping[str, str]) -> Response:
     act = random_id(8)
     answer = RedirectResponse(f"/done/{name}?{urlencode({'back': back, 'of': act})}", 303)
-    answer.set_cookie(
-        DONE,
-        f"{act}.{quote(text[:MOST_TEXT], safe='')}",
-        max_age=DONE_SECONDS,
-        path="/done",
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
+    set_cookie(request, answer, DONE, f"{act}.{quote(text[:MOST_TEXT], safe='')}", DONE_SECONDS, "/done")
     remember(request, answer, fields)
     return answer
 

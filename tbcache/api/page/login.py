@@ -12,7 +12,7 @@ from tbcache.api.guess import SHUT
 from tbcache.api.page.form import local_path, read_form
 from tbcache.api.page.render import page
 from tbcache.api.security import check_own_page
-from tbcache.api.session import COOKIE, SECONDS, new_session
+from tbcache.api.session import COOKIE, SECONDS, new_session, set_cookie
 
 router = APIRouter(include_in_schema=False)
 
@@ -50,14 +50,7 @@ async def login(request: Request, context: Ctx) -> Response:
         context.guesses.count(request.scope, shown)
         return _again(back, "That is not the token.", 401)
     answer = RedirectResponse(back, 303)
-    answer.set_cookie(
-        COOKIE,
-        new_session(token),
-        max_age=SECONDS,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
+    set_cookie(request, answer, COOKIE, new_session(token), SECONDS)
     return answer
 
 

@@ -44,14 +44,9 @@ class Mend:
 def mends(status: FleetStatus) -> list[Mend]:
     """One for each trouble of the fleet."""
     # What is queued again now would be refused, or die again.
-    held = {
-        **{one.name: "it is failing" for one in status.sources if one.state == "failing"},
-        **{
-            one.name: f"it is {one.order}"
-            for one in status.all_queues
-            if one.order and one.order.what == "drain"
-        },
-    }
+    held = {one.name: "it is failing" for one in status.sources if one.state == "failing"}
+    drained = (one for one in status.all_queues if one.order and one.order.what == "drain")
+    held |= {one.name: f"it is {one.order}" for one in drained}
     return [_mend(one, held) for one in status.troubles]
 
 

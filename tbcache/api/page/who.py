@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 from fastapi import Request, Response
 
+from tbcache.api.session import set_cookie
 from tbcache.fleet import WHO
 
 #: The field of a form in which somebody gives their name, which a cookie keeps for the next time.
@@ -33,12 +34,4 @@ def who(request: Request, fields: Mapping[str, str]) -> str:
 def remember(request: Request, answer: Response, fields: Mapping[str, str]) -> None:
     """Have the browser keep the name that was given."""
     if fields.get(FIELD, "").strip():
-        answer.set_cookie(
-            COOKIE,
-            quote(name_of(request, fields), safe=""),
-            max_age=COOKIE_SECONDS,
-            path="/act",
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        set_cookie(request, answer, COOKIE, quote(name_of(request, fields), safe=""), COOKIE_SECONDS, "/act")
