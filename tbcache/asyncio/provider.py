@@ -44,13 +44,9 @@ class Provider:
         fraction("min_coverage", min_coverage)
         blocking = self.blocking
         request = blocking.source.request(symbol, hours)
-        if as_of is not None:
-            then = await drive(blocking.sentiment_then(request, as_of))
-            return blocking.covering(then, min_coverage, as_of)
-        found = blocking.recall(request)
-        if found is None:
-            found = await drive(blocking.sentiment(request))
-        return blocking.covering(found, min_coverage)
+        found = None if as_of is not None else blocking.recall(request)
+        found = found or await drive(blocking.sentiment(request, as_of))
+        return blocking.covering(found, min_coverage, as_of)
 
     async def history(
         self,

@@ -7,18 +7,18 @@ backfill that was killed continues where it stopped.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tbcache.admission import Admission, Ask, Settled
-from tbcache.fetch.job import Attempt, Derived, Loaded
+from tbcache.admission import Admission, Ask
+from tbcache.fetch.job import Attempt, Loaded
 from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.plan import SAMPLE, typical
 from tbcache.fetch.reader import Fetched
 from tbcache.fetch.record import UNRATED
-from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
+from tbcache.fetch.unanswered import ALWAYS, UnansweredJob
 from tbcache.fetch.upstream import Upstream
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
@@ -64,19 +64,6 @@ class Backfilled(Upstream, Protocol):
 
     @property
     def repository(self) -> SentimentRepository: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Older:
-    """The request of a backfill. Its key is one of its own, as no answer is made of it."""
-
-    source: str
-    symbol: str
-    hours: int
-
-    @property
-    def key(self) -> str:
-        return f"{self.source}:{self.symbol}:backfill"
 
 
 def require_budget(source: Source) -> None:
@@ -146,47 +133,31 @@ async def fill(
         await world().sleep(_LOOK_SECONDS)
 
 
-class BackfillJob:
+class BackfillJob(UnansweredJob[Filled]):
     """One page of a hole."""
 
     def __init__(self, admission: Admission, upstream: Backfilled, request: FetchRequest, hole: Span) -> None:
-        self._admission = admission
-        self._upstream = upstream
-        self._fetch = request
-        self._hole = hole
+        super().__init__(admission, upstream, request, "backfill")
+        # A page before must not stand in for one that is refused.
         self.source = _unkept(upstream.source)
-        self.request = Older(request.source, request.symbol, request.hours)
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        return {"symbol": self.request.symbol}
+        self._repository = upstream.repository
+        self._hole = hole
 
     def read(self, payload: bytes) -> Filled:
         """What stands under the key is from another backfill, which has the lease or was killed with it."""
         return _OTHERS
 
-    def kept(self, value: Filled, payload: bytes) -> object:
-        return None
-
-    async def derive(self, packed: bytes) -> Derived[Filled] | None:
-        return None
-
     async def load(self, attempt: Attempt) -> Loaded[Filled]:
         stretch = await world().offload(self._stretch)
-        admission, upstream = self._admission, self._upstream
-        fetched = await read_pages(admission, upstream, attempt, self._fetch, (stretch,), pages=1)
+        fetched = await self._read(attempt, (stretch,), pages=1)
         # The page is stored before it is settled, so that what was paid for is not lost.
-        await world().offload(lambda: self._write(fetched, admission.now))
-        settlement = settlement_of(fetched, attempt.bill)
-        return Loaded(_filled(fetched), attempt.grant, settlement, {"items": len(fetched.items)})
-
-    def settled(self, loaded: Loaded[Filled], where: Settled) -> None:
-        """There is nothing to do: the page is in the database."""
+        await world().offload(lambda: self._write(fetched, self._admission.now))
+        is_open = fetched.reason in (None, "page_budget", "plan_delay")
+        filled = Filled(len(fetched.items), fetched.since, None if is_open else fetched.reason)
+        return self._loaded(filled, attempt, fetched)
 
     def _stretch(self) -> Stretch:
-        newer = self._upstream.repository.oldest(
-            self.request.source, self.request.symbol, self._hole.end, SAMPLE
-        )
+        newer = self._repository.oldest(self.request.source, self.request.symbol, self._hole.end, SAMPLE)
         return Stretch(
             self._hole.start, self._hole.end, None, typical([Scored(item, None) for item in newer])
         )
@@ -202,22 +173,14 @@ class BackfillJob:
             scores = score_items(fetched.items, analyzer, symbol)
         reads = [Read(span, read_at) for span in fetched.spans if span.start < span.end]
         scored: list[tuple[Item, float | None]] = list(zip(fetched.items, scores, strict=True))
-        self._upstream.repository.save_items(
-            self.request.source, symbol, scored, reads, read_at, name_of(analyzer)
-        )
+        self._repository.save_items(self.request.source, symbol, scored, reads, read_at, name_of(analyzer))
         if error is not None:
             raise error
 
 
 @functools.lru_cache(maxsize=64)
 def _unkept(source: Source) -> Source:
-    """``source`` as a backfill asks it: a page before must not stand in for one that is refused."""
     return replace(source, cache_ttl=0.001, stale_ttl=0.0)
-
-
-def _filled(fetched: Fetched) -> Filled:
-    is_open = fetched.reason in (None, "page_budget", "plan_delay")
-    return Filled(len(fetched.items), fetched.since, None if is_open else fetched.reason)
 
 
 def fill_all(

@@ -6,15 +6,14 @@ cached is used, and no answer is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tbcache.admission import Ask, Settled
-from tbcache.fetch.job import Attempt, Derived, Loaded
+from tbcache.admission import Admission, Ask
+from tbcache.fetch.job import Attempt, Loaded
 from tbcache.fetch.pipeline import Pipeline
-from tbcache.fetch.unanswered import ALWAYS, read_pages, settlement_of
+from tbcache.fetch.unanswered import ALWAYS, UnansweredJob
 from tbcache.fetch.upstream import Upstream, sent
 from tbcache.io import random_id
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
@@ -33,20 +32,6 @@ class Exchange(NamedTuple):
     response: RawResponse
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What is recorded, under a key that no other has: what another recording left would stand in for it."""
-
-    source: str
-    symbol: str
-    hours: int
-    id: str = field(default_factory=random_id)
-
-    @property
-    def key(self) -> str:
-        return f"{self.source}:{self.symbol}:recording-{self.id}"
-
-
 async def listen(
     pipeline: Pipeline,
     upstream: Upstream,
@@ -63,7 +48,7 @@ async def listen(
       RateLimited: no slot within ``patience`` seconds. BudgetExhausted: no money left today.
       UpstreamError: the upstream's refusal, which is among the exchanges as well if it was an answer.
     """
-    job = ListenJob(pipeline, Listening(upstream, exchanges), request, stretch, pages)
+    job = ListenJob(pipeline.admission, Listening(upstream, exchanges), request, stretch, pages)
     await pipeline.travel(job, Ask(upstream.source, job.request, needed=ALWAYS, patience=patience))
 
 
@@ -104,48 +89,23 @@ class Listening:
         return self._upstream.parse(response)
 
 
-class ListenJob:
-    """The pages of one recording."""
+class ListenJob(UnansweredJob[None]):
+    """The pages of one recording. No other has its key: what that left would stand in for it."""
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        admission: Admission,
         upstream: Upstream,
         request: FetchRequest,
         stretch: Stretch | None,
         pages: int,
     ) -> None:
-        self._admission = pipeline.admission
-        self._upstream = upstream
-        self._fetch = request
-        self._stretch = stretch
+        super().__init__(admission, upstream, request, f"recording-{random_id()}")
+        self._stretches = () if stretch is None else (stretch,)
         self._pages = pages
-        self.request = Exchanged(request.source, request.symbol, request.hours)
-
-    @property
-    def source(self) -> Source:
-        return self._upstream.source
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        return {"symbol": self.request.symbol}
 
     def read(self, payload: bytes) -> None:
         return None
 
-    def kept(self, value: None, payload: bytes) -> object:
-        return None
-
-    async def derive(self, packed: bytes) -> Derived[None] | None:
-        return None
-
     async def load(self, attempt: Attempt) -> Loaded[None]:
-        stretches = () if self._stretch is None else (self._stretch,)
-        fetched = await read_pages(
-            self._admission, self._upstream, attempt, self._fetch, stretches, self._pages
-        )
-        settlement = settlement_of(fetched, attempt.bill)
-        return Loaded(None, attempt.grant, settlement, {"items": len(fetched.items)})
-
-    def settled(self, loaded: Loaded[None], where: Settled) -> None:
-        """It goes to no database."""
+        return self._loaded(None, attempt, await self._read(attempt, self._stretches, self._pages))

@@ -146,12 +146,9 @@ class Provider(Tools, ABC):
         """
         fraction("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
-        if as_of is not None:
-            return self.covering(run(self.sentiment_then(request, as_of)), min_coverage, as_of)
-        found = self.recall(request)
-        if found is None:
-            found = run(self.sentiment(request))
-        return self.covering(found, min_coverage)
+        # A hit in memory needs no coroutine.
+        found = None if as_of is not None else self.recall(request)
+        return self.covering(found or run(self.sentiment(request, as_of)), min_coverage, as_of)
 
     def covering(
         self, found: SymbolSentiment | None, least: float, at: datetime | None = None
@@ -261,15 +258,13 @@ class Provider(Tools, ABC):
             reason = await world().offload(lambda: unknown(self.repository, request, hindsight=hindsight))
         return History(request.source, request.symbol, request.hours, tuple(map(Point, at, found)), reason)
 
-    async def sentiment_then(self, request: FetchRequest, as_of: datetime) -> SymbolSentiment | None:
-        """What would have been answered to a checked request at ``as_of``."""
-        at = past("as_of", as_of, self.pipeline.admission.now)
-        (found,) = await world().offload(lambda: answered(self.repository, self, request, [at]))
-        return found
-
-    async def sentiment(self, request: FetchRequest) -> SymbolSentiment | None:
+    async def sentiment(self, request: FetchRequest, as_of: datetime | None = None) -> SymbolSentiment | None:
         """:meth:`get_sentiment` of a checked request that the process itself has not in memory, in the world
         that it is awaited in."""
+        if as_of is not None:
+            at = past("as_of", as_of, self.pipeline.admission.now)
+            (then,) = await world().offload(lambda: answered(self.repository, self, request, [at]))
+            return then
         if self.source.missing:
             self.source.require()
         try:
