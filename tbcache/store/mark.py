@@ -77,6 +77,15 @@ class Marks:
         found = (self._stretch(start, end) for start, end in pairwise(bounds))
         return [one for one in found if one is not None]
 
+    def since(self, minute: int) -> Counter[str]:
+        """What was counted since the start of ``minute``; nothing where what is kept of it is damaged."""
+        before = self._point(minute)
+        return Counter() if before is None else self._between(before, self._now)
+
+    @property
+    def _now(self) -> _Point:
+        return _Point(self.now_us / MICROS, minute_of(self.now_us) // DAY_MINUTES, self.today)
+
     def _stretch(self, start: int, end: int) -> CountedSpan | None:
         first = self.first
         if first is None or end <= first or start * 60 >= self.now_us / MICROS:
@@ -103,7 +112,7 @@ class Marks:
         """
         place = bisect_left(self._minutes, minute)
         if place == len(self._minutes):
-            return _Point(self.now_us / MICROS, minute_of(self.now_us) // DAY_MINUTES, self.today)
+            return self._now
         at = self._minutes[place]
         if at not in self._points:
             self._points[at] = self._read(at)

@@ -7,14 +7,14 @@ Nothing is counted twice for it, and a hit costs no more than without.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tbcache.io import run
 from tbcache.store.connection import Store
 from tbcache.store.key import Keys
-from tbcache.store.mark import DAY_MINUTES, Marks, less, minute_of, read_mark, sum_over_workers
+from tbcache.store.mark import DAY_MINUTES, Marks, minute_of, sum_over_workers
 from tbcache.store.reply import flag, pairs
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, to_time
@@ -82,16 +82,17 @@ class Minutes:
         """
         now_us = run(self._store.clock.now_us(source))
         minute = minute_of(now_us)
-        wanted = [minute - back for back in range(RECENT_MINUTES, -1, -1)]
-        found = self._store.call("HMGET", self._store.keys.minutes(source), *wanted)
-        kept = {at: text for at, text in zip(wanted, found, strict=True) if text is not None}
-        if not kept:
+        wanted = range(minute - RECENT_MINUTES, minute + 1)
+        found, *days = self._store.change(
+            ("HMGET", self._store.keys.minutes(source), *wanted), *self._days(source, now_us)
+        )
+        kept = {b"%d" % at: text for at, text in zip(wanted, found, strict=True) if text is not None}
+        marks = _marks(now_us, kept, days)
+        if marks.first is None:
             # Whoever counts stores the minute: without one nothing has been counted.
             return Recent(0.0, Counter(), {})
-        totals = self._totals(source, now_us, kept.values())
-        counted = {at: _since(text, totals, minute // DAY_MINUTES) for at, text in sorted(kept.items())}
-        first = min(counted)
-        return Recent(now_us / MICROS - first * 60, counted[first], counted)
+        counted = {at: marks.since(at) for at in map(int, kept)}
+        return Recent(now_us / MICROS - marks.first * 60, counted[marks.first], counted)
 
     def marks(self, source: str) -> Marks:
         """What is kept of the last day, and the figures of today and of yesterday.
@@ -100,31 +101,19 @@ class Minutes:
           Unavailable: Redis is away.
         """
         now_us = run(self._store.clock.now_us(source))
-        keys, today = self._store.keys, minute_of(now_us) // DAY_MINUTES
-        names = [keys.usage(source, to_time(now_us) - timedelta(days=back)) for back in (0, 1)]
-        kept, *days = self._store.execute(*(("HGETALL", name) for name in (keys.minutes(source), *names)))
-        totals = {today - back: sum_over_workers(pairs(day)) for back, day in enumerate(days)}
-        return Marks(now_us, dict(pairs(kept)), totals)
+        minutes = ("HGETALL", self._store.keys.minutes(source))
+        kept, *days = self._store.execute(minutes, *self._days(source, now_us))
+        return _marks(now_us, dict(pairs(kept)), days)
 
-    def _totals(self, source: str, now_us: float, texts: Iterable[bytes]) -> dict[int, Counter[str]]:
-        """The sums of today, and of yesterday where one of the minutes is of it."""
-        today = minute_of(now_us) // DAY_MINUTES
-        days = {today} | {today - 1 for text in texts if read_mark(text)[0] == today - 1}
-        return {day: self._total(source, now_us - (today - day) * DAY_MINUTES * 60 * MICROS) for day in days}
-
-    def _total(self, source: str, moment_us: float) -> Counter[str]:
-        """The sums over all workers of the day that ``moment_us`` lies in."""
-        key = self._store.keys.usage(source, to_time(moment_us))
-        return sum_over_workers(pairs(self._store.call("HGETALL", key)))
+    def _days(self, source: str, now_us: float) -> Iterator[tuple[str, str]]:
+        """What asks for the figures of today and of yesterday."""
+        for back in (0, 1):
+            yield "HGETALL", self._store.keys.usage(source, to_time(now_us) - timedelta(days=back))
 
 
-def _since(text: bytes, totals: Mapping[int, Counter[str]], today: int) -> Counter[str]:
-    """What was counted since a minute, by its mark and the sums of its day and of today."""
-    day, sums = read_mark(text)
-    if day == today:
-        return less(totals[today], sums)
-    # A minute of any other day is damaged, or was written by an older version whose clock was wrong.
-    return totals[today] + less(totals[day], sums) if day == today - 1 else Counter()
+def _marks(now_us: float, kept: Mapping[bytes, bytes], days: Sequence[Any]) -> Marks:
+    today = minute_of(now_us) // DAY_MINUTES
+    return Marks(now_us, kept, {today - back: sum_over_workers(pairs(day)) for back, day in enumerate(days)})
 
 
 def mark_minute(keys: Keys, source: str, now: datetime, day: int) -> MarkMinute:
