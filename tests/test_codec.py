@@ -235,6 +235,12 @@ def test_any_value_comes_back_as_what_it_was(value: Any) -> None:
     assert canonical(found) == canonical(value)
 
 
+def test_a_zone_that_this_machine_does_not_know_is_not_taken_for_damage() -> None:
+    """Another has written it, who knows it: its value must not be removed."""
+    with pytest.raises(NotLoaded, match="Nowhere/Town"):
+        decode(b'{"$datetime":"2026-01-05T09:30:00-05:00[Nowhere/Town]"}')
+
+
 @given(st.datetimes(timezones=st.timezones()), st.sampled_from([0, 1]))
 def test_a_moment_keeps_its_zone_and_its_place_in_a_repeated_hour(moment: datetime, fold: int) -> None:
     """01:30 comes twice when summer time ends; an answer must not move by an hour."""

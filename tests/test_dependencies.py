@@ -33,9 +33,9 @@ from tests.upstream import SimulatorProcess, running_simulator
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-MOST_DISTRIBUTIONS = 20
+MOST_DISTRIBUTIONS = 17
 #: With bytecode it is 30 MB at most.
-MOST_BYTES = 20_000_000
+MOST_BYTES = 18_000_000
 #: On a busy machine a process waits as well for its server.
 PATIENT = {"TBCACHE_REDIS_TIMEOUT": "10", "TBCACHE_LEASE_SECONDS": "120"}
 #: What may be imported only where an extra is installed.

@@ -8,8 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 
-from cachetools import LRUCache
-
 import tbcache.io as io
 from tbcache.admission.ending import BACKOFF_SECONDS
 from tbcache.admission.verdict import (
@@ -28,6 +26,7 @@ from tbcache.admission.verdict import (
 from tbcache.io.fork import renew_in_child
 from tbcache.limiter import ProcessWindow, limiter_of
 from tbcache.models import Failure
+from tbcache.models.bounded import Bounded
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.change import Matches
@@ -69,7 +68,7 @@ class FallbackAdmission:
         Another thread of the parent may have held the lock in the middle of a change. And the loads of the
         parent end in the parent.
         """
-        self._loads: LRUCache[str, FallbackLoad] = LRUCache(ENTRIES)
+        self._loads: Bounded[str, FallbackLoad] = Bounded(ENTRIES)
         self._lock = threading.Lock()
         #: Whoever waits for the end of a load, as the token of the load and a future.
         self._waiting: list[tuple[str, Future[None]]] = []
@@ -178,9 +177,8 @@ class FallbackAdmission:
             await self._limiter.ends.commit(source.name, grant.slot, source.cost)
 
     def _load(self, key: str) -> FallbackLoad:
-        if key not in self._loads:
-            self._loads[key] = FallbackLoad()
-        return self._loads[key]
+        load = self._loads[key] = self._loads.get(key) or FallbackLoad()
+        return load
 
     def _take(self, source: Source, slot: str) -> Wait | None:
         """Take a slot. The caller holds the lock: two threads that look at the budget at once would both find

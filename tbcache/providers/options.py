@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx2
 
@@ -65,9 +65,17 @@ class OptionsProvider(Provider):
 
 def next_reset(start: datetime) -> datetime:
     """The next 20:00 in New York (as UTC), when the daily quota starts anew."""
-    local = start.astimezone(ZoneInfo("America/New_York"))
+    local = start.astimezone(_new_york())
     reset = local.replace(hour=20, minute=0, second=0, microsecond=0)
     return (reset if reset > local else reset + timedelta(days=1)).astimezone(UTC)
+
+
+def _new_york() -> tzinfo:
+    try:
+        return ZoneInfo("America/New_York")
+    except ZoneInfoNotFoundError:
+        # A machine without a database of time zones waits by winter time: never too short.
+        return timezone(timedelta(hours=-5))
 
 
 def _judge(body: Any, response: RawResponse) -> ErrorMeaning | None:

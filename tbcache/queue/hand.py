@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import dramatiq
-from cachetools import LRUCache
 from dramatiq.broker import MessageProxy
 
 from tbcache.io import now
 from tbcache.io.trace import Span
+from tbcache.models.bounded import Bounded
 from tbcache.queue.job import Finish
 from tbcache.queue.thread import Threads
 from tbcache.store.script import Argument
@@ -99,7 +99,7 @@ class Hand:
         #: The unknown actors and options of messages that the log has been told of.
         self.unknown: set[str] = set()
         #: For how long (s) a job that this worker does not know was put off last, by its id.
-        self.put_off: LRUCache[str, float] = LRUCache(MOST_PUT_OFF)
+        self.put_off: Bounded[str, float] = Bounded(MOST_PUT_OFF)
 
     def __len__(self) -> int:
         return len(self._taken)

@@ -23,7 +23,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from pydantic import BaseModel
@@ -40,7 +40,7 @@ class DecodeError(ValueError):
 
 
 class NotLoaded(DecodeError):
-    """The bytes may be right, but are of a class this process has not imported."""
+    """The bytes may be right, but are of a class this process has not imported, or of an unknown zone."""
 
 
 def encode(value: Any) -> bytes:
@@ -65,6 +65,8 @@ def decode(data: bytes) -> Any:
         return _unpack(tree) if b'"$' in data else tree
     except DecodeError:
         raise
+    except ZoneInfoNotFoundError as error:
+        raise NotLoaded(f"this machine does not know the time zone {error}"[:200]) from None
     except Exception as error:  # a validator of the user's may raise anything
         raise DecodeError(f"cannot be decoded ({type(error).__name__}: {error})"[:200]) from error
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
@@ -303,6 +306,19 @@ def test_an_item_says_what_was_traded() -> None:
 def test_the_day_ends_at_eight_in_new_york(start: datetime, expected: datetime) -> None:
     """Summer time moves it, and an hour too early is refused once more."""
     assert next_reset(start) == expected
+
+
+def test_a_machine_without_time_zones_does_not_ask_before_the_quota_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may wait an hour too long in summer, and gets no error for an answer."""
+    zoneinfo.reset_tzpath(())
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    ZoneInfo.clear_cache()
+    try:
+        assert next_reset(datetime(2026, 7, 28, 12, tzinfo=UTC)) == datetime(2026, 7, 29, 1, tzinfo=UTC)
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 def test_a_spent_day_is_a_quota_until_it_ends() -> None:
