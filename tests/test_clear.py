@@ -25,7 +25,7 @@ from tbcache.store.clear import read_log
 from tbcache.store.memory import Memory
 from tests.blocking import Admission
 from tests.server import Server, wait_until
-from workers.sweep import SweepMiddleware
+from workers.chore import ChoreMiddleware
 
 KEY = "twitter:AAPL:24"
 VALUE = Settlement(payload=b"1", pages=1)
@@ -386,14 +386,15 @@ def test_a_worker_looks_for_what_dead_sweepers_left(
 ) -> None:
     """The process that cleared may have been a command that was interrupted."""
     monkeypatch.setenv("REDIS_URL", server.url)
-    monkeypatch.setattr("workers.sweep.RESUME_SECONDS", 0.01)
+    monkeypatch.setattr("workers.chore.RESUME_SECONDS", 0.01)
     cache.set("quote:AAPL", 1)
     run(cache.core._hide("quote:*"))
-    middleware: Any = SweepMiddleware()
+    middleware: Any = ChoreMiddleware()
     middleware.after_worker_boot(None, None)
     try:
         wait_until(lambda: not is_there(cache, "quote:AAPL") and log_of(cache) == [], what="the sweep")
     finally:
+        middleware.before_worker_shutdown(None, None)
         middleware.after_worker_shutdown(None, None)
     wait_until(lambda: "tbcache-sweep-resume" not in {thread.name for thread in threading.enumerate()})
 

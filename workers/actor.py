@@ -18,9 +18,7 @@ from tbcache.rate_limiter import get_rate_limiter
 from tbcache.settings import LONGEST_SECONDS, get_settings, get_sources
 from tbcache.store import get_store
 
-from .alert import AlertMiddleware
-from .outbox import OutboxMiddleware
-from .sweep import SweepMiddleware
+from .chore import ChoreMiddleware
 
 
 def build_broker() -> PacingBroker:
@@ -33,9 +31,7 @@ def build_broker() -> PacingBroker:
         RateLimitMiddleware({source.name: get_rate_limiter(source.name) for source in sources})
     )
     broker.add_middleware(HeartbeatMiddleware(broker))
-    broker.add_middleware(OutboxMiddleware())
-    broker.add_middleware(SweepMiddleware())
-    broker.add_middleware(AlertMiddleware())
+    broker.add_middleware(ChoreMiddleware())
     return broker
 
 

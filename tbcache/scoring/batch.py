@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tbcache.io.fork import renew_in_child
 from tbcache.scoring.scorer import Rating
 
 #: Rates texts that are all different, in their order.
@@ -27,7 +28,7 @@ class Batches:
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
         self.renew()
-        renew_in_child(self)
+        _BATCHES.add(self)
 
     def renew(self) -> None:
         """Make the locks: at the start, and in a forked child, for which no thread of the parent rates."""
@@ -63,3 +64,14 @@ class Batches:
             error = raised
         for request in taken:
             request.ratings, request.error, request.is_done = ratings, error, True
+
+
+_BATCHES: weakref.WeakSet[Batches] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for batches in list(_BATCHES):
+        batches.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
