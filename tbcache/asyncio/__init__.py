@@ -72,13 +72,11 @@ if TYPE_CHECKING:
         get_settings,
         source,
     )
-    from tbcache.asyncio.backtest import history
     from tbcache.asyncio.cache import CacheManager, cached, get_cache_manager
     from tbcache.asyncio.limiter import RateLimiter, get_rate_limiter
     from tbcache.asyncio.monitor import UsageMonitor, get_usage_monitor
-    from tbcache.asyncio.provider import Provider, get_provider
+    from tbcache.asyncio.provider import Provider, get_provider, get_symbol, history
     from tbcache.asyncio.queue import Handle, QueuedJob, enqueue, enqueue_many
-    from tbcache.asyncio.symbol import get_symbol
 
 __all__ = tbcache.__all__
 
@@ -89,9 +87,7 @@ _HOME = {
         "cache": ("CacheManager", "cached", "get_cache_manager"),
         "limiter": ("RateLimiter", "get_rate_limiter"),
         "monitor": ("UsageMonitor", "get_usage_monitor"),
-        "provider": ("Provider", "get_provider"),
-        "symbol": ("get_symbol",),
-        "backtest": ("history",),
+        "provider": ("Provider", "get_provider", "get_symbol", "history"),
         "queue": ("Handle", "QueuedJob", "enqueue", "enqueue_many"),
     }.items()
     for name in names

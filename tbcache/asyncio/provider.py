@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
-from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Lane, Outcome, SymbolSentiment
+from tbcache.models import (
+    PATIENCE_SECONDS,
+    CombinedSentiment,
+    FetchRequest,
+    History,
+    Lane,
+    Outcome,
+    SymbolSentiment,
+)
 from tbcache.models.request import fraction
 from tbcache.providers import Provider as BlockingProvider
 from tbcache.providers import get_provider as get_blocking
+from tbcache.providers.symbol import SymbolRequest
 
 
 class Provider:
@@ -81,3 +92,31 @@ class Provider:
 def get_provider(name: str) -> Provider:
     """The provider of source ``name``; see :func:`tbcache.get_provider`."""
     return Provider(get_blocking(name))
+
+
+async def get_symbol(
+    symbol: str,
+    hours: int = 24,
+    *,
+    sources: Sequence[str] | None = None,
+    min_coverage: float = 0.0,
+    patience: float = PATIENCE_SECONDS,
+) -> CombinedSentiment:
+    """See :func:`tbcache.get_symbol`."""
+    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
+    found = await asyncio.gather(*(drive(asked.find(provider)) for provider in asked.providers))
+    return asked.combined(found)
+
+
+async def history(
+    symbol: str,
+    source: str,
+    start: datetime,
+    end: datetime,
+    every: float | timedelta = 3600.0,
+    hours: int = 24,
+    *,
+    hindsight: bool = False,
+) -> History:
+    """See :func:`tbcache.history`."""
+    return await get_provider(source).history(symbol, start, end, every, hours, hindsight=hindsight)

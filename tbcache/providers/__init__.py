@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from tbcache.io.singleton import singleton
 
 if TYPE_CHECKING:
-    from tbcache.providers.backtest import history
     from tbcache.providers.base import Provider
     from tbcache.providers.client import HeaderAuth
-    from tbcache.providers.symbol import get_symbol
+    from tbcache.providers.symbol import get_symbol, history
 
 __all__ = ["HeaderAuth", "Provider", "get_provider", "get_symbol", "history"]
 
-_HOME = {"HeaderAuth": "client", "Provider": "base", "get_symbol": "symbol", "history": "backtest"}
+_HOME = {"HeaderAuth": "client", "Provider": "base", "get_symbol": "symbol", "history": "symbol"}
 
 
 @singleton

@@ -1,14 +1,15 @@
-"""The sentiment of a symbol from all sources at once."""
+"""The sentiment of a symbol from all sources at once, and of the past from one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tbcache.fetch.combine import combine
 from tbcache.io import run
-from tbcache.models import PATIENCE_SECONDS, FetchRequest, Outcome, SymbolSentiment
+from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Outcome, SymbolSentiment
 from tbcache.models.combined import CombinedSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
 from tbcache.models.request import fraction
@@ -100,3 +101,22 @@ def _named(sources: Sequence[str] | None) -> list[str]:
     for name in names:
         get_source(name, settings).require()
     return names
+
+
+def history(
+    symbol: str,
+    source: str,
+    start: datetime,
+    end: datetime,
+    every: float | timedelta = 3600.0,
+    hours: int = 24,
+    *,
+    hindsight: bool = False,
+) -> History:
+    """What ``source`` would have answered on ``symbol`` over ``hours``, at each moment from ``start`` to
+    ``end``, ``every`` so many seconds: see :meth:`tbcache.Provider.history`.
+
+    Raises:
+      UnknownSource: no such source; names the nearest one. All that :meth:`tbcache.Provider.history` raises.
+    """
+    return get_provider(source).history(symbol, start, end, every, hours, hindsight=hindsight)
