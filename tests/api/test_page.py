@@ -573,14 +573,18 @@ def test_what_makes_no_sense_is_refused(
     assert act(client, verb, **fields).status_code == status
 
 
-def test_every_button_has_its_twin_on_the_command_line(settings: Settings) -> None:
+def test_every_button_has_its_twin_on_the_command_line_and_over_http(client: TestClient) -> None:
     """What one can do at three in the morning over a telephone, one can do in a script."""
+    paths = client.get("/openapi.json").json()["paths"]
+    posts = {path.rpartition("/")[2] for path, methods in paths.items() if "post" in methods}
     fields = {"source": "reddit", "symbol": "AAPL", "pattern": "reddit:*", "id": "1", "error": "x"}
     for verb in VERBS.values():
-        _, *words = shlex.split(verb.twin(fields))
-        found: Any = load(words.pop(0))
+        _, command, *words = shlex.split(verb.twin(fields))
+        found: Any = load(command)
         while words and hasattr(found, "commands"):
-            found = found.commands[words.pop(0)]
+            command = words.pop(0)
+            found = found.commands[command]
+        assert {"enqueue": "jobs", "weight": "weights"}.get(command, command) in posts
         options = {one for option in found.params for one in option.opts}
         assert {word for word in words if word.startswith("--")} <= options
 

@@ -97,6 +97,7 @@ def populate(store: Store, settings: Settings) -> None:
     now, queue, monitor = utc_now(), Queue(store, settings), UsageMonitor(store, settings)
     keep_all(store)
     stamps = {f"slot-{at}": (time.time() - 1.3 * at) * 1e6 for at in range(1, 40)}
+    stamps["held"] = (time.time() + 100) * 1e6
     store.client.zadd(store.keys.slots("reddit"), stamps)
     store.client.expire(store.keys.slots("reddit"), 600)
     close_source(store, "reddit", "HTTP 402: pay first")
@@ -127,5 +128,5 @@ def beat(store: Store, settings: Settings) -> None:
     """A worker is there, for ten seconds."""
     monitor = UsageMonitor(store, settings)
     monitor.worker = "worker-1"
-    work = Workload(8, 1, ("news MSFT",), ("reddit", "news"), {"reddit": 0.4, "news": 0.3})
+    work = Workload(8, 2, ("news MSFT", "reddit GME"), ("reddit", "news"), {"reddit": 0.4, "news": 0.3})
     monitor.beat("worker", started_at=utc_now(), workload=work)

@@ -80,6 +80,7 @@ def which_process_is_gone(hand: Mouse, page: Page, shoot: Callable[[str], None])
 
 def reopen_after_topping_up(hand: Mouse, page: Page, shoot: Callable[[str], None]) -> None:
     hand.press(page.locator("#source-reddit").get_by_role("link", name="reddit"))
+    expect(main(page)).to_contain_text("1: worker-1 for GME")
     shoot("source")
     hand.press(page.get_by_role("button", name="Reopen"))
     hand.press(page.get_by_role("button", name="Yes, do it"))
@@ -137,7 +138,7 @@ def test_the_ten_tasks_are_done_in_three_clicks_or_by_the_keyboard(
         page.goto(first)
         # What is shown may be a second old.
         expect(page.locator("#source-reddit")).to_contain_text("HTTP 402" if task in TASKS[:7] else "reddit")
-        expect(page.locator("#head")).to_contain_text("1 of 8 busy")
+        expect(page.locator("#head")).to_contain_text("2 of 8 busy")
         hand = kind(page)
         task(hand, page, lambda name: _shoot(page, name) if FOLDER and kind is Mouse else None)
         assert hand.presses <= 3, task.__name__

@@ -15,16 +15,18 @@ import pytest
 from dramatiq.middleware import Pipelines
 
 from tbcache.admission import Go, Stale, Wait
+from tbcache.cache import CacheManager
 from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet, Operator
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import InvalidRequest, Paused, RateLimited, UnknownSource
-from tbcache.queue import PacingBroker, Queue, actor_name
+from tbcache.queue import DeadFilter, JobFilter, PacingBroker, Queue, actor_name
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tests.blocking import core
+from tests.browser.fleet import bury, close_source
 from tests.core.conftest import TWITTER, Upstream, ask
 from tests.core.test_fleet_limits import Process
 from tests.core.test_fleet_limits import join as join
@@ -361,6 +363,40 @@ def test_each_thing_that_is_done_has_a_line(
     assert {one.who for one in lines} == {"ada@desk"}
     assert 29 * 86400 < server.client.ttl(store.keys.audit) <= 30 * 86400
     assert len(Fleet(settings, store).audit(2)) == 2
+
+
+def test_no_verb_is_without_its_line(settings: Settings, store: Store, operator: Operator) -> None:
+    """The one that is left out is the one that somebody asks for."""
+    queue, cache = Queue(store, settings), CacheManager(store)
+    first, _, third = (queue.enqueue(FetchRequest("twitter", symbol)).job_id for symbol in ("A", "B", "C"))
+    bury(store, "twitter", "D", "HTTP 500", many=2)
+    close_source(store, "twitter", "HTTP 429")
+    cache.set("twitter:x", 1)
+    cache.close()
+    operator.promote("twitter", third)
+    operator.cancel("twitter", first)
+    operator.cancel_jobs("twitter", JobFilter(symbol="B"))
+    operator.requeue_dead("twitter", DeadFilter(symbol="D"))
+    operator.purge_dead("twitter")
+    operator.clear("twitter:*")
+    operator.warm([FetchRequest("twitter", "E")])
+    operator.set_weight("desk", 4)
+    operator.unset_weight("desk")
+    operator.reopen("twitter")
+    operator.drain("twitter")
+    assert [(one.what, one.count) for one in reversed(Fleet(settings, store).audit())] == [
+        ("job.promote", None),
+        ("job.cancel", None),
+        ("job.cancel", 1),
+        ("dead.requeue", 1),
+        ("dead.purge", 1),
+        ("cache.clear", 1),
+        ("cache.warm", 1),
+        ("caller.weight", None),
+        ("caller.unweight", None),
+        ("limits.reopen", None),
+        ("queue.drain", None),
+    ]
 
 
 def test_a_name_that_nobody_knows_is_no_queue(operator: Operator) -> None:
