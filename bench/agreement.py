@@ -5,11 +5,27 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from tbcache.scoring import THRESHOLD
 
+#: The labels and the texts of a set.
+Set = tuple[list[str], list[str]]
+
+LABELS = {"positive": "bullish", "negative": "bearish"}
 #: Confidences are compared in so many bins of equal width.
 BINS = 10
+#: What is drawn is drawn so many times.
+DRAWS = 1000
+
+
+def read_sets(folder: Path) -> dict[str, Set]:
+    """Every labelled set of a folder, by name."""
+    sets = {}
+    for path in sorted(folder.glob("*.tsv")):
+        rows = [line.split("\t", 1) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        sets[path.stem] = ([LABELS.get(label, label) for label, _ in rows], [text for _, text in rows])
+    return sets
 
 
 def label_of(score: float) -> str:
@@ -32,6 +48,13 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
         bins[min(int(sure * BINS), BINS - 1)].append((sure, is_right))
     gaps = (abs(sum(sure for sure, _ in part) - sum(is_right for _, is_right in part)) for part in bins)
     return sum(gaps) / len(confidences)
+
+
+def chance(confidences: Sequence[float]) -> float:
+    """The mean calibration error of texts that are right as often as the confidences say."""
+    dice = random.Random(1)
+    drawn = ([dice.random() < sure for sure in confidences] for _ in range(DRAWS))
+    return statistics.mean(calibration_error(confidences, right) for right in drawn)
 
 
 def most_confident(confidences: Sequence[float], share: float, seed: int = 0) -> list[int]:

@@ -33,13 +33,20 @@ from pathlib import Path
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from bench import calibrate
-from bench.agreement import calibration_error, label_of, macro_f1, most_confident
+from bench.agreement import (
+    DRAWS,
+    Set,
+    calibration_error,
+    chance,
+    label_of,
+    macro_f1,
+    most_confident,
+    read_sets,
+)
 from tbcache.scoring import FinanceVader
 from tbcache.scoring.vader import Vader
 
 SENTENCES = Path(__file__).parent.parent / "tests" / "data" / "finance_sentences.tsv"
-LABELS = {"positive": "bullish", "negative": "bearish"}
-DRAWS = 1000
 #: What is left out at least where the scorer may leave out what it is unsure of.
 SHARE = 0.7
 #: Many texts are equally sure: the figure of the surest is the mean of so many ways to choose among these.
@@ -47,7 +54,6 @@ TIES = 100
 TIMES = 32
 
 Rate = Callable[[list[str]], list[float]]
-Set = tuple[list[str], list[str]]
 
 
 def main(rounds: int, folder: Path | None, lexicons: Sequence[Path]) -> None:
@@ -75,7 +81,7 @@ def main(rounds: int, folder: Path | None, lexicons: Sequence[Path]) -> None:
     print(f"{len(texts)} sentences that the rules were not made by: {certainty(labels, texts, sure)}")
     print(f"vaderSentiment there: macro-F1 {f1(labels, plain(texts)):.3f}")
     if folder is not None:
-        sets = read(folder)
+        sets = read_sets(folder)
         print(
             f"\n{sum(len(texts) for _, texts in sets.values())} texts of {len(sets)} labelled sets, macro-F1"
         )
@@ -113,15 +119,6 @@ def _draw(labels: list[str], scores: list[float], random_: random.Random) -> tup
     return [labels[i] for i in picked], [scores[i] for i in picked]
 
 
-def read(folder: Path) -> dict[str, Set]:
-    """Every labelled set of a folder, by name."""
-    sets = {}
-    for path in sorted(folder.glob("*.tsv")):
-        rows = [line.split("\t", 1) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        sets[path.stem] = ([LABELS.get(label, label) for label, _ in rows], [text for _, text in rows])
-    return sets
-
-
 def seconds(rate: Rate, texts: list[str]) -> float:
     # Of this thread alone: what else the machine does slows neither.
     start = time.thread_time()
@@ -153,17 +150,10 @@ def certainty(labels: list[str], texts: list[str], confidences: list[float] | No
     )
 
 
-def chance(confidences: Sequence[float]) -> float:
-    """The mean calibration error of texts that are right as often as the confidences say."""
-    dice = random.Random(1)
-    drawn = ([dice.random() < sure for sure in confidences] for _ in range(DRAWS))
-    return statistics.mean(calibration_error(confidences, right) for right in drawn)
-
-
 def held() -> tuple[list[str], list[str], list[float]]:
     """The labels and texts of that part, and how sure the scorer is by what was fitted without each."""
     rows = calibrate.labelled("held")
-    sure = calibrate.crossed(calibrate.read())[-len(rows) :]
+    sure = calibrate.crossed(calibrate.read())[calibrate.OURS][-len(rows) :]
     return [label for label, _ in rows], [text for _, text in rows], sure
 
 
