@@ -22,7 +22,7 @@ from tests.server import Server
 #: Wide: what a job costs is measured, and not how jobs are paced.
 LIMIT = Limit(1_000_000, 1.0)
 #: Jobs a second over RedisBroker's, at least, by kind.
-LEAST = {"no-op": 2.4, "cached hit": 1.4}
+LEAST = {"no-op": 1.5, "cached hit": 1.2}
 DRAIN_SECONDS = 120.0
 #: The longest for which an idle worker blocks: dramatiq's default.
 IDLE_MS = 1000

@@ -24,8 +24,8 @@ from tbcache.store.wire import MICROS
 SLICE_SECONDS = 0.1
 #: A consumer that listened so long ago is asking for jobs now, and listens again if there is none.
 ASKING_SECONDS = 0.05
-#: A consumer that was woken has heard so by then, or the machine is busy.
-HEARD_SECONDS = 0.005
+#: A consumer that was woken has asked and listens again by then, or has no thread, or the machine is busy.
+ASKED_SECONDS = 0.005
 PAUSE_SECONDS = 0.25
 #: What blocks may end so much before its time, by another clock.
 EARLY_SECONDS = 0.05
@@ -76,13 +76,14 @@ class Alarm:
         self._ask_at = -math.inf
 
     def ring(self) -> None:
-        """A job came. Where the consumer listens, it has heard so."""
+        """A job came. Where the consumer listens, it has asked for it by then, and listens again."""
         with self._changed:
             self._is_rung = True
             self._changed.notify_all()
             if self._is_listening:
-                # The interpreter is the consumer's: this thread would keep it until it blocks again.
-                self._changed.wait(HEARD_SECONDS)
+                # The interpreter is the consumer's, and then the job's: two threads that ask at the same time
+                # wait for each other.
+                self._changed.wait(ASKED_SECONDS)
 
     def find(self, seconds: float) -> None:
         """A look says that there is a cause to ask in so many seconds."""
@@ -99,10 +100,10 @@ class Alarm:
         with self._changed:
             self._is_listening = True
             self._listening.notify_all()
+            self._changed.notify_all()
             while not self.is_due and now() < until:
                 self._changed.wait(min(self._ask_at, self._look_at, until) - now())
             self._is_listening, self._listened_at = False, now()
-            self._changed.notify_all()
             return self.is_due
 
     def give_up(self) -> bool:

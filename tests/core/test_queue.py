@@ -297,8 +297,8 @@ def test_an_idle_worker_is_rung_up_for_a_job(
 def test_a_consumer_that_is_rung_up_goes_before_who_rings(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two threads of a process run in turn: the job would wait until the reader has done all else."""
-    monkeypatch.setattr(bell, "HEARD_SECONDS", 3600.0)
+    """Two threads of a process run in turn: the job would wait while the reader prepares to block again."""
+    monkeypatch.setattr(bell, "ASKED_SECONDS", 3600.0)
     bells = bell.Bells(store)
     alarm = bells.join("news", queue_keys(store.keys, "news"), 30.0)
     alarm.set(math.inf)
@@ -308,9 +308,15 @@ def test_a_consumer_that_is_rung_up_goes_before_who_rings(
         ring = threading.Thread(target=alarm.ring, daemon=True)
         ring.start()
         assert wait.result(30)
-        ring.join(30)
+        ring.join(0.1)
+        assert (ring.is_alive(), alarm._is_listening) == (True, False)
+        # It has asked, and there is no more.
+        alarm.begin()
+        wait = pool.submit(alarm.wait, 30.0)
+        ring.join(15)
         assert not ring.is_alive()
-        assert not alarm._is_listening
+        alarm.find(0.0)
+        assert wait.result(30)
     bells.leave("news")
 
 
