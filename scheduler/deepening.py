@@ -56,11 +56,7 @@ class Deepening:
         return queued
 
     def next(self, source: Source) -> Candidate | None:
-        """The answer to load next; None where no answer needs a load, or no load may be made now.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The answer to load next; None where no answer needs a load, or no load may be made now."""
         spent = self._monitor.get_source_metrics(source.name).cost_today if source.price.per_page else 0.0
         if source.delay_hours or not may_spend(source, spent):
             return None

@@ -92,11 +92,7 @@ class Prewarm:
         return queued
 
     def due(self) -> Iterator[Due]:
-        """Every fetch that is due within the horizon.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Every fetch that is due within the horizon."""
         for source in self._in_force():
             yield from self._due(source)
 

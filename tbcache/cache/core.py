@@ -148,11 +148,7 @@ class Cache:
         return is_kept
 
     async def put_right(self) -> None:
-        """Remove from Redis what was changed just as it came back, before it is used again.
-
-        Raises:
-          Unavailable: it is away.
-        """
+        """Remove from Redis what was changed just as it came back, before it is used again."""
         await self.store.ready()
         await self._put_right()
 

@@ -1,4 +1,7 @@
-"""The answers of moments in the past: the same function as for now, over what was known at the time."""
+"""The answers of moments in the past: the same function as for now, over what was known at the time.
+
+Whatever reads the database raises RepositoryUnavailable where that does not answer.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,6 @@ def answered(
     """The answer that ``request`` would have had at each moment of ``at``, which is sorted.
 
     It is None also where a part of what it was made of is not kept any more.
-
-    Raises:
-      RepositoryUnavailable: the database does not answer.
     """
     symbol, back = (request.source, request.symbol), looked_at(request.hours)
     if not at:
@@ -77,11 +77,7 @@ def _answers(
 
 
 def unknown(repository: SentimentRepository, request: FetchRequest, *, hindsight: bool) -> str:
-    """Why nothing was known of ``request`` at the moments that were asked for.
-
-    Raises:
-      RepositoryUnavailable: the database does not answer.
-    """
+    """Why nothing was known of ``request`` at the moments that were asked for."""
     about = f"{request.symbol} in {request.source}"
     first = repository.first_load(request.source, request.symbol)
     if first is not None:
@@ -103,9 +99,6 @@ def looked_back(
     then.
 
     Unlike :func:`answered`, it uses items that were read only later.
-
-    Raises:
-      RepositoryUnavailable: the database does not answer.
     """
     if not at:
         return []

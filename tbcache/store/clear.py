@@ -110,11 +110,7 @@ def _clears(lines: Iterable[bytes]) -> Iterable[Clear]:
 
 
 async def read_logs(store: Store, names: Iterable[str]) -> dict[str, ClearLog]:
-    """The logs of these names, in one round trip.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """The logs of these names, in one round trip."""
     asked = list(names)
     replies = await store.pipeline(*(("GET", name) for name in asked))
     # A key of another type is an error, and no log.

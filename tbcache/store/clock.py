@@ -116,11 +116,7 @@ class ServerClock:
         return (now() + known.high) * MICROS
 
     async def now_us(self, source: str) -> float:
-        """The server's time (us). A round trip where it was not heard of for a while.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """The server's time (us). A round trip where it was not heard of for a while."""
         recent = self.recent_us(source)
         return (now() + (await self._ask_now(source)).high) * MICROS if recent is None else recent
 
@@ -145,11 +141,7 @@ class ServerClock:
     async def deadline_us(self, source: str) -> int:
         """When an ask made now is past, in the server's time: early enough that its answer is read.
 
-        A source's first costs a round trip: a server that is frozen must not act on it when it thaws.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        A source's first costs a round trip: a server that is frozen must not act on it when it thaws."""
         known = self._ranges.get(source if self._is_cluster else "") or await self._ask_first(source)
         # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
         return round((now() + known.low + self.answered_seconds) * MICROS)

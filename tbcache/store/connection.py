@@ -55,7 +55,10 @@ PROBE_TTL_MS = 10_000
 
 
 class Store:
-    """One server or one cluster, its keys and its scripts. Opens no socket before the first call."""
+    """One server or one cluster, its keys and its scripts. Opens no socket before the first call.
+
+    Whatever asks the server raises Unavailable where it is away, and Refused where it refuses this alone.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -134,11 +137,7 @@ class Store:
 
     async def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """The answers to several commands, in one round trip; an error that is about one key or one command
-        stands for its answer, see :meth:`refused`.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        stands for its answer, see :meth:`refused`."""
         if not self._is_ready():
             await self.ready()
         try:
@@ -153,20 +152,12 @@ class Store:
         return answers
 
     async def first(self, key: str, seconds: float) -> bytes | None:
-        """The first element of the list ``key``, which stays there; None after ``seconds`` without one.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """The first element of the list ``key``, which stays there; None after ``seconds`` without one."""
         await self.ready()
         return await self._waiter.first(key, seconds)
 
     async def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
-        """The keys that match a glob, in pages for which the server looks at about ``count`` keys each.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """The keys that match a glob, in pages for which the server looks at about ``count`` keys each."""
         await self.ready()
         with self._failing():
             nodes = self._server.primaries()
@@ -178,11 +169,7 @@ class Store:
                 yield page
 
     async def ready(self) -> None:
-        """Whether anything would be sent now.
-
-        Raises:
-          Unavailable: the server is away, or was a moment ago.
-        """
+        """Raise Unavailable where nothing would be sent now."""
         if not self._is_ready():
             await self._agree()
 
@@ -227,11 +214,7 @@ class Store:
 
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         """Take an element off the first of some lists that has one, which is named; None after ``seconds``
-        without one, and where the connection is lost. In a cluster they lie in one hash slot.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        without one, and where the connection is lost. In a cluster they lie in one hash slot."""
         self.check()
         with self._failing():
             try:
@@ -262,20 +245,12 @@ class Store:
             raise self._failed(error) from None
 
     def check(self) -> None:
-        """Whether a call would be sent now.
-
-        Raises:
-          Unavailable: the server is away, or was a moment ago.
-        """
+        """Raise Unavailable where a call would not be sent now."""
         if not self._is_ready():
             run(self._agree())
 
     def _is_ready(self) -> bool:
-        """False where it is not known yet whether this process may use what is in Redis.
-
-        Raises:
-          Unavailable: the server is away, or was a moment ago.
-        """
+        """False where it is not known yet whether this process may use Redis; raises Unavailable."""
         if self.breaker.reason is None:
             return self.breaker.is_greeted
         self.breaker.check()
@@ -360,11 +335,7 @@ class Store:
         return server_time.seconds * MICROS + server_time.micros
 
     def subscribe(self, channel: str | None = None) -> PubSub:
-        """A connection on which is told what concerns all (notice.lua), or what is said on another channel.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """A connection on which is told what concerns all (notice.lua), or is said on another channel."""
         self.check()
         with self._failing():
             return self._server.subscribe(channel or self.keys.notices)

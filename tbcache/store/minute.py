@@ -61,11 +61,7 @@ class Minutes:
         self._kept: dict[str, int] = {}
 
     def mark(self, source: str) -> None:
-        """See to it that the sums of this minute are kept. It and its day are by the server's clock.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """See to it that the sums of this minute are kept. It and its day are by the server's clock."""
         now_us = run(self._store.clock.now_us(source))
         minute = minute_of(now_us)
         if self._kept.get(source) == minute:
@@ -75,11 +71,7 @@ class Minutes:
         self._kept[source] = minute
 
     def recent(self, source: str) -> Recent:
-        """What was counted since the start of the fifth minute before this one.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What was counted since the start of the fifth minute before this one."""
         now_us = run(self._store.clock.now_us(source))
         minute = minute_of(now_us)
         wanted = range(minute - RECENT_MINUTES, minute + 1)
@@ -95,11 +87,7 @@ class Minutes:
         return Recent(now_us / MICROS - marks.first * 60, counted[marks.first], counted)
 
     def marks(self, source: str) -> Marks:
-        """What is kept of the last day, and the figures of today and of yesterday.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What is kept of the last day, and the figures of today and of yesterday."""
         now_us = run(self._store.clock.now_us(source))
         minutes = ("HGETALL", self._store.keys.minutes(source))
         kept, *days = self._store.execute(minutes, *self._days(source, now_us))

@@ -74,11 +74,7 @@ class Names:
         return True
 
     def tell(self, name: str) -> bool:
-        """Have a place for ``name`` in the fleet's views; False where every place is taken.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Have a place for ``name`` in the fleet's views; False where every place is taken."""
         return run(self.place(name))
 
     def is_due(self, name: str) -> bool:

@@ -79,22 +79,14 @@ _BOUNDS = Script("bound", SetBound, ORDERED)
 
 
 async def give_order(store: Store, name: str, said: Said) -> Ordered:
-    """Have the source or the queue ``name`` do what is said: ``pause``, ``drain``, or ``resume``.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """Have the source or the queue ``name`` do what is said: ``pause``, ``drain``, or ``resume``."""
     keys = store.keys
     call = GiveOrder(keys.state(name), keys.queue(name, "bell"), said.value, said.since, said.who, said.why)
     return await store.ask(_ORDERS, call)
 
 
 async def set_bound(store: Store, source: str, said: Said) -> Ordered:
-    """Set limits of a source, as :func:`bound_of` has them; none are in force while no process uses it.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """Set limits of a source, as :func:`bound_of` has them; none are in force while no process uses it."""
     keys = store.keys
     call = SetBound(keys.state(source), keys.fleet(source), said.value, said.since, said.who, said.why)
     return await store.ask(_BOUNDS, call)

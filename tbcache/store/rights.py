@@ -73,11 +73,7 @@ def missing_rights(store: Store) -> tuple[str, ...]:
     """The commands that are refused for want of a right, in the words of the rule.
 
     Those for which something else stands in anyway, such as INFO, and those without which nobody is let in,
-    such as PING, are not among them.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    such as PING, are not among them."""
     key = store.keys.scratch(secrets.token_hex(8))
     tried = [(command, command, *_with(key, rest)) for command, rest in _OF_KEY.items()]
     if not store.settings.redis_cluster:

@@ -50,11 +50,7 @@ class SourceState:
 
 
 def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
-    """The states of ``sources`` by the server's time, in one round trip.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """The states of ``sources`` by the server's time, in one round trip."""
     names = list(sources)
     asks = (("HMGET", store.keys.state(name), *FIELDS) for name in names)
     time, *states = store.execute(("TIME",), *asks)
@@ -63,11 +59,7 @@ def read_states(store: Store, sources: Iterable[str]) -> dict[str, SourceState]:
 
 
 def read_failing(store: Store, source: str) -> Failing | None:
-    """How the last fetches of ``source`` failed; None where the last one went well, or no fetch is known.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """How the last fetches of ``source`` failed; None where the last one went well, or no fetch is known."""
     text = store.call("HGET", store.keys.state(source), "failing")
     since, _, rest = printable(text or b"", REASON).partition(" ")
     count, _, kinds = rest.partition(" ")

@@ -43,11 +43,7 @@ class DayTotals:
         self._carried: dict[str, int] = {}
 
     def read(self, sources: Iterable[str]) -> dict[str, Counter[str]]:
-        """The figures of each source, over all workers; none of one whose keys are damaged.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The figures of each source, over all workers; none of one whose keys are damaged."""
         keys, today = self._store.keys, self._store.clock.day
         carried = [source for source in sources if self._carry(source, today)]
         days = midnight_of(today - 1), midnight_of(today)
@@ -61,11 +57,7 @@ class DayTotals:
         }
 
     def _carry(self, source: str, today: int) -> bool:
-        """See to it that the days before yesterday are among the totals. False where a key is damaged.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """See to it that the days before yesterday are among the totals. False where a key is damaged."""
         if self._carried.get(source) != today:
             keys, last = self._store.keys, today - 2
             days = (midnight_of(day) for day in range(last - CARRIED_DAYS + 1, last + 1))
