@@ -49,7 +49,8 @@ class CacheManager:
 
     A call takes at most the store's timeout. While Redis is away, values are kept in this
     process, bounded; when it returns they are forgotten, and what was changed meanwhile is
-    removed from it. No call raises because of Redis.
+    removed from it. No call raises because of Redis. Each raises InvalidRequest for what cannot be a key, a
+    pattern or a TTL, and TypeError, with the name of the type, for what cannot be stored.
 
     With a ``memory`` that is tracking, values read are also kept in this process and dropped when
     anyone changes them. While Redis is away they stand in for it until their TTL is over.
@@ -65,11 +66,7 @@ class CacheManager:
         self.core = Cache(store, self.memory, lease_seconds)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value under ``key``, or ``default``.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """The value under ``key``, or ``default``."""
         check_key(key)
         # A value in memory needs no coroutine.
         value = self.core.recall(key)
@@ -78,38 +75,21 @@ class CacheManager:
         return default if value is MISSING else value
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep.
-
-        Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the type that cannot be stored.
-        """
+        """Keep ``value`` for ``ttl`` seconds (default 300); False when it was too large to keep."""
         return run(self.core.set(key, value, ttl))
 
     def exists(self, key: str) -> bool:
-        """True when there is a value under ``key``, be it None or 0.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """True when there is a value under ``key``, be it None or 0."""
         return run(self.core.exists(key))
 
     def get_ttl(self, key: str) -> int | None:
         """Seconds until ``key`` is gone (or, for a source's answer, no longer fresh), rounded up.
 
-        None when there is no such key.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        None when there is no such key."""
         return run(self.core.get_ttl(key))
 
     def delete(self, key: str) -> bool:
-        """Remove ``key``; True when it was there. An answer being fetched for it is not stored.
-
-        Raises:
-          InvalidRequest: ``key`` cannot be one.
-        """
+        """Remove ``key``; True when it was there. An answer being fetched for it is not stored."""
         return run(self.core.delete(key))
 
     def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
@@ -117,11 +97,7 @@ class CacheManager:
 
         They are gone at once, for everyone; so are the answers being fetched for such keys.
         Removing them from Redis takes longer: with ``wait=False`` that goes on in the
-        background, and 0 is returned.
-
-        Raises:
-          InvalidRequest: ``pattern`` cannot match a key.
-        """
+        background, and 0 is returned."""
         return run(self.core.clear_pattern(pattern, wait=wait))
 
     def resume(self) -> int:
@@ -136,12 +112,7 @@ class CacheManager:
 
         It is loaded once, however many threads and processes ask for it at the same moment. It is
         not kept where the key was cleared meanwhile. An exception of the loader is raised to all
-        in this process who wait for it, and not kept; other processes try for themselves.
-
-        Raises:
-          InvalidRequest: ``key`` or ``ttl`` cannot be one.
-          TypeError: names the loaded value's type that cannot be stored.
-        """
+        in this process who wait for it, and not kept; other processes try for themselves."""
         check_key(key)
         check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         kept: T = self.core.recall(key)
@@ -160,12 +131,7 @@ class CacheManager:
         return run(self.core.begin_load(key))
 
     def end_load(self, load: KeyLease, value: Any = MISSING, ttl: float | None = None) -> bool:
-        """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile.
-
-        Raises:
-          InvalidRequest: ``ttl`` cannot be one.
-          TypeError: names the type that cannot be stored.
-        """
+        """End a load: keep its ``value``, if there is one and the key was not cleared meanwhile."""
         return run(self.core.end_load(load, value, ttl))
 
     def status(self) -> CacheStatus:

@@ -6,9 +6,8 @@ cached is used, and no answer is made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tbcache.admission import Admission, Ask
 from tbcache.fetch.job import Attempt, Loaded
@@ -16,10 +15,8 @@ from tbcache.fetch.pipeline import Pipeline
 from tbcache.fetch.unanswered import ALWAYS, UnansweredJob
 from tbcache.fetch.upstream import Upstream, sent
 from tbcache.io import random_id
-from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
+from tbcache.models import FetchRequest, HttpRequest, RawResponse
 from tbcache.models.request import Stretch
-from tbcache.scoring import Scorer, VoiceRule
-from tbcache.settings import Source
 
 
 class Exchange(NamedTuple):
@@ -48,7 +45,8 @@ async def listen(
       RateLimited: no slot within ``patience`` seconds. BudgetExhausted: no money left today.
       UpstreamError: the upstream's refusal, which is among the exchanges as well if it was an answer.
     """
-    job = ListenJob(pipeline.admission, Listening(upstream, exchanges), request, stretch, pages)
+    listening = cast("Upstream", Listening(upstream, exchanges))
+    job = ListenJob(pipeline.admission, listening, request, stretch, pages)
     await pipeline.travel(job, Ask(upstream.source, job.request, needed=ALWAYS, patience=patience))
 
 
@@ -61,32 +59,17 @@ class Listening:
         self._upstream = upstream
         self._exchanges = exchanges
 
-    @property
-    def source(self) -> Source:
-        return self._upstream.source
-
-    @property
-    def analyzer(self) -> Scorer:
-        return self._upstream.analyzer
-
-    @property
-    def voices(self) -> Sequence[VoiceRule]:
-        return self._upstream.voices
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._upstream, name)
 
     def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         self._asked = fetch, cursor, since
         return self._upstream.request(fetch, cursor, since)
 
-    def send(self, request: HttpRequest) -> RawResponse:
-        return self._upstream.send(request)
-
     async def exchange(self, request: HttpRequest) -> RawResponse:
         response = await sent(self._upstream, request)
         self._exchanges.append(Exchange(*self._asked, request, response))
         return response
-
-    def parse(self, response: RawResponse) -> Page:
-        return self._upstream.parse(response)
 
 
 class ListenJob(UnansweredJob[None]):

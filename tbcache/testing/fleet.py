@@ -28,7 +28,7 @@ class SimulatedFleet:
 
     It runs functions that block: of sources that are declared in code, ``@cached`` ones, and what uses the
     cache manager or a rate limiter. Event loops and HTTP are not simulated: a function says what its upstream
-    does, and takes its time by :meth:`sleep`.
+    does, and takes its time by :meth:`sleep`. Seconds that are no time raise InvalidRequest.
     """
 
     def __init__(
@@ -92,11 +92,7 @@ class SimulatedFleet:
         self._fleet.kernel.sleep(checked(seconds, "sleep"))
 
     def stop_redis(self, seconds: float) -> None:
-        """Let nobody reach Redis for so long; it is back with all it had.
-
-        Raises:
-          InvalidRequest: ``seconds`` is no time.
-        """
+        """Let nobody reach Redis for so long; it is back with all it had."""
         self._fleet.stop_server(checked(seconds, "stop_redis"))
 
     def empty_redis(self) -> None:

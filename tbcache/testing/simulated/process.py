@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class SimulatedProcess(Host):
-    """A process with a store, a cache and so on of its own. What code has declared, all of them have."""
+    """A process with a store, a cache and so on of its own. What code has declared, all of them have. Seconds
+    that are no time raise InvalidRequest."""
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> SimulatedCall[T]:
         """Call ``function`` in a thread of this process, as soon as time passes.
@@ -31,21 +32,13 @@ class SimulatedProcess(Host):
         return SimulatedCall(self, lambda: function(*args, **kwargs))
 
     def cut_off(self, seconds: float) -> None:
-        """It does not reach Redis for so long, while others may.
-
-        Raises:
-          InvalidRequest: ``seconds`` is no time.
-        """
+        """It does not reach Redis for so long, while others may."""
         checked(seconds, "cut_off")
         self.connection.cut = "refused"
         self.machine.kernel.after(seconds, self._connect)
 
     def freeze(self, seconds: float) -> None:
-        """Nothing of it runs for so long, as under SIGSTOP.
-
-        Raises:
-          InvalidRequest: ``seconds`` is no time.
-        """
+        """Nothing of it runs for so long, as under SIGSTOP."""
         self.frozen_until = self.machine.kernel.now_us + micros(checked(seconds, "freeze"))
 
     def kill(self) -> None:
@@ -55,11 +48,7 @@ class SimulatedProcess(Host):
             self.machine.kernel.kill(self)
 
     def leave(self, seconds: float = 30.0) -> None:
-        """It ends in good order, as a program whose last line is done; takes at most ``seconds``.
-
-        Raises:
-          InvalidRequest: ``seconds`` is no time.
-        """
+        """It ends in good order, as a program whose last line is done; takes at most ``seconds``."""
         checked(seconds, "leave")
         ends = [SimulatedCall(self, act) for act in reversed(self.at_exit)]
         for end in ends:
