@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from tbcache.asyncio.thread import in_thread
-from tbcache.cache import Cached, CacheStatus
+from tbcache.asyncio.awaited import beside, driven
+from tbcache.cache import Cached
 from tbcache.cache import CacheManager as BlockingManager
 from tbcache.cache import cached as keep_results
 from tbcache.cache import get_cache_manager as get_blocking
+from tbcache.cache.core import Cache
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
@@ -29,29 +30,13 @@ class CacheManager:
         self.blocking = blocking
         self._core = blocking.core
 
-    async def get(self, key: str, default: Any = None) -> Any:
-        """See :meth:`tbcache.CacheManager.get`."""
-        return await drive(self._core.get(key, default))
-
-    async def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        """See :meth:`tbcache.CacheManager.set`."""
-        return await drive(self._core.set(key, value, ttl))
-
-    async def exists(self, key: str) -> bool:
-        """See :meth:`tbcache.CacheManager.exists`."""
-        return await drive(self._core.exists(key))
-
-    async def get_ttl(self, key: str) -> int | None:
-        """See :meth:`tbcache.CacheManager.get_ttl`."""
-        return await drive(self._core.get_ttl(key))
-
-    async def delete(self, key: str) -> bool:
-        """See :meth:`tbcache.CacheManager.delete`."""
-        return await drive(self._core.delete(key))
-
-    async def clear_pattern(self, pattern: str, *, wait: bool = True) -> int:
-        """See :meth:`tbcache.CacheManager.clear_pattern`."""
-        return await drive(self._core.clear_pattern(pattern, wait=wait))
+    get = driven(Cache.get, BlockingManager.get)
+    set = driven(Cache.set, BlockingManager.set)
+    exists = driven(Cache.exists, BlockingManager.exists)
+    get_ttl = driven(Cache.get_ttl, BlockingManager.get_ttl)
+    delete = driven(Cache.delete, BlockingManager.delete)
+    clear_pattern = driven(Cache.clear_pattern, BlockingManager.clear_pattern)
+    status = beside(BlockingManager.status)
 
     async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
         """See :meth:`tbcache.CacheManager.get_or_load`: ``loader`` is awaited, and goes on though one of
@@ -61,10 +46,6 @@ class CacheManager:
           TypeError: ``loader`` is not async.
         """
         return await drive(self._core.get_or_load(key, lambda: _awaited(loader), ttl))
-
-    async def status(self) -> CacheStatus:
-        """See :meth:`tbcache.CacheManager.status`."""
-        return await in_thread(self.blocking.status)
 
 
 async def _awaited(loader: Callable[[], Awaitable[T]]) -> T:

@@ -10,10 +10,11 @@ from typing import Any, Self
 from tbcache.admission.rate_limiter import RateLimiter as BlockingLimiter
 from tbcache.admission.rate_limiter import get_rate_limiter as get_blocking
 from tbcache.admission.sliding_window import SlidingWindow
+from tbcache.asyncio.awaited import driven
 from tbcache.io import finish
 from tbcache.io.loop import drive, leave_behind
 from tbcache.io.singleton import singleton
-from tbcache.models import Limit, RateLimitStatus
+from tbcache.models import RateLimitStatus
 
 Begun = Coroutine[Any, Any, tuple[str, RateLimitStatus]]
 
@@ -27,22 +28,12 @@ class RateLimiter:
         self.blocking = blocking
         self._core = blocking.core
 
-    async def check_rate_limit(
-        self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
-    ) -> tuple[bool, RateLimitStatus]:
-        """See :meth:`tbcache.RateLimiter.check_rate_limit`."""
-        return await drive(self._core.check_rate_limit(limit, window_seconds, cost=cost))
-
-    async def wait_if_needed(
-        self,
-        limit: int | None = None,
-        window_seconds: float | None = None,
-        *,
-        max_wait: float | None = None,
-        cost: int = 1,
-    ) -> RateLimitStatus:
-        """See :meth:`tbcache.RateLimiter.wait_if_needed`."""
-        return await drive(self._core.wait_if_needed(limit, window_seconds, max_wait=max_wait, cost=cost))
+    check_rate_limit = driven(SlidingWindow.check_rate_limit, BlockingLimiter.check_rate_limit)
+    wait_if_needed = driven(SlidingWindow.wait_if_needed, BlockingLimiter.wait_if_needed)
+    get_status = driven(SlidingWindow.get_status, BlockingLimiter.get_status)
+    get_limits = driven(SlidingWindow.get_limits, BlockingLimiter.get_limits)
+    reopen = driven(SlidingWindow.reopen, BlockingLimiter.reopen)
+    reset = driven(SlidingWindow.reset, BlockingLimiter.reset)
 
     def slot(
         self,
@@ -56,24 +47,6 @@ class RateLimiter:
         return _Held(
             self._core, lambda: self._core.begin(limit, window_seconds, max_wait=max_wait, cost=cost), cost
         )
-
-    async def get_status(
-        self, limit: int | None = None, window_seconds: float | None = None
-    ) -> RateLimitStatus:
-        """See :meth:`tbcache.RateLimiter.get_status`."""
-        return await drive(self._core.get_status(limit, window_seconds))
-
-    async def get_limits(self) -> tuple[Limit, ...]:
-        """See :meth:`tbcache.RateLimiter.get_limits`."""
-        return await drive(self._core.get_limits())
-
-    async def reopen(self) -> bool:
-        """See :meth:`tbcache.RateLimiter.reopen`."""
-        return await drive(self._core.reopen())
-
-    async def reset(self) -> None:
-        """See :meth:`tbcache.RateLimiter.reset`."""
-        await drive(self._core.reset())
 
 
 class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus]):
