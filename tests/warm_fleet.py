@@ -108,9 +108,7 @@ class WarmFleet:
             store = get_store()
             name = store.keys.asked(NAME, store.clock.today - timedelta(hours=1))
             counts = {f"{NAME}:{symbol}:24": round(rate * 3600) for symbol, rate in rates.items()}
-            for key, count in counts.items():
-                store.client.hincrby(name, key, count)
-            store.client.expire(name, 7200)
+            store.change(*(("HINCRBY", name, *one) for one in counts.items()), ("EXPIRE", name, 7200))
 
         # The clocks of processes differ by seconds, and a world begins with an hour.
         self.fleet.advance(10.0)
