@@ -36,6 +36,21 @@ MOST_WINDOWS = 4
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
+class _Ask(NamedTuple):
+    """What is asked: ``cost`` slots of this name, which are held for ``held_seconds``. Without a ``slot`` it
+    is a look, which takes nothing.
+
+    ``limits`` is the window that a call names; None where all limits in force hold. ``patience`` is how long
+    (seconds) the asker would wait for the slot.
+    """
+
+    limits: tuple[Limit, ...] | None
+    cost: int = 1
+    held_seconds: float = 0.0
+    slot: str = ""
+    patience: float = 0.0
+
+
 class _Decision(NamedTuple):
     """Whether a slot was taken, and the status of the limit.
 
@@ -69,8 +84,7 @@ class SlidingWindow:
     async def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1
     ) -> tuple[bool, RateLimitStatus]:
-        limits = self._limits(limit, window_seconds)
-        decision = await self._ask("take", limits, cost, held=0.0, slot=random_id())
+        decision = await self._ask(_Ask(self._limits(limit, window_seconds), cost, slot=random_id()))
         return decision.allowed, decision.status
 
     async def wait_if_needed(
@@ -81,8 +95,7 @@ class SlidingWindow:
         max_wait: float | None = None,
         cost: int = 1,
     ) -> RateLimitStatus:
-        limits = self._limits(limit, window_seconds)
-        return (await self._wait(limits, max_wait, cost, held=0.0))[1]
+        return (await self._wait(_Ask(self._limits(limit, window_seconds), cost), max_wait))[1]
 
     async def begin(
         self,
@@ -95,7 +108,7 @@ class SlidingWindow:
         """Wait for a slot and hold it until :meth:`end`, or until its hold expires. Returns its name and the
         status of the limit.
         """
-        return await self._wait(self._limits(limit, window_seconds), max_wait, cost, held=self._hold)
+        return await self._wait(_Ask(self._limits(limit, window_seconds), cost, self._hold), max_wait)
 
     async def end(self, slot: str, cost: int = 1) -> None:
         """Commit ``slot``: the answer to what was sent with it has come."""
@@ -108,7 +121,7 @@ class SlidingWindow:
     async def get_status(
         self, limit: int | None = None, window_seconds: float | None = None
     ) -> RateLimitStatus:
-        return (await self._ask("look", self._limits(limit, window_seconds), 1, held=0.0)).status
+        return (await self._ask(_Ask(self._limits(limit, window_seconds)))).status
 
     async def get_limits(self) -> tuple[Limit, ...]:
         try:
@@ -127,11 +140,9 @@ class SlidingWindow:
             await self._store.command("UNLINK", keys.slots(name))
             await self._store.command("HDEL", keys.state(name), *_OF_CLOSURES_AND_LOSSES)
 
-    async def _wait(
-        self, limits: tuple[Limit, ...] | None, max_wait: float | None, cost: int, *, held: float
-    ) -> tuple[str, RateLimitStatus]:
+    async def _wait(self, ask: _Ask, max_wait: float | None) -> tuple[str, RateLimitStatus]:
         """Wait for a slot. Returns its name and the status of the limit."""
-        longest = max(one.window_seconds for one in self._window.in_force(limits))
+        longest = max(one.window_seconds for one in self._window.in_force(ask.limits))
         # A slot that somebody holds now leaves the window one window after its answer at the earliest. That
         # may be later than one window from now by as long as a hold lasts.
         longest_wait = longest + self._hold if max_wait is None else wait_seconds("max_wait", max_wait)
@@ -139,26 +150,26 @@ class SlidingWindow:
         while True:
             left = max(0.0, give_up - now())
             # Each ask names a new slot, because it may be unknown whether Redis holds the last one.
-            slot = random_id()
-            asked = await self._ask("take", limits, cost, held=held, slot=slot, patience=left)
+            ask = ask._replace(slot=random_id(), patience=left)
+            asked = await self._ask(ask)
             if not asked.allowed and now() + asked.seconds > give_up:
                 reason = asked.status.reason or "limit reached"
                 raise RateLimited(self.source.name, asked.status.reset_at, reason)
-            if await self._holds_slot(asked, slot, cost):
-                return slot, asked.status
+            if await self._holds_slot(asked, ask):
+                return ask.slot, asked.status
 
-    async def _holds_slot(self, asked: _Decision, slot: str, cost: int) -> bool:
+    async def _holds_slot(self, asked: _Decision, ask: _Ask) -> bool:
         """Wait for as long as the decision says; True where this process has the slot then."""
         try:
             await world().sleep(asked.seconds)
         except BaseException:
             # The slot was granted for a later moment, and nobody will send with it.
             if asked.allowed:
-                self._take_back(slot, cost)
+                self._take_back(ask)
             raise
         is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
         if asked.allowed and not is_held:
-            await self._limiter.ends.release(self.source.name, slot, cost)
+            await self.give_back(ask.slot, ask.cost)
         return is_held
 
     def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
@@ -198,65 +209,54 @@ class SlidingWindow:
                 others = [one for one in known if one.window_seconds != limit.window_seconds]
                 self._window.configure((*others, limit)[-MOST_WINDOWS:])
 
-    async def _ask(
-        self,
-        mode: str,
-        limits: tuple[Limit, ...] | None,
-        cost: int,
-        *,
-        held: float,
-        slot: str = "",
-        patience: float = 0.0,
-    ) -> _Decision:
-        most = min(limit.count for limit in limits or self._window.limits)
-        if not is_whole(cost):
-            raise InvalidRequest(f"cost {quoted(cost)} must be a whole number")
-        if not 1 <= cost <= most:
-            raise InvalidRequest(f"cost {quoted(cost)} must be from 1 to the limit, {most}")
+    async def _ask(self, ask: _Ask) -> _Decision:
+        most = min(limit.count for limit in ask.limits or self._window.limits)
+        if not is_whole(ask.cost):
+            raise InvalidRequest(f"cost {quoted(ask.cost)} must be a whole number")
+        if not 1 <= ask.cost <= most:
+            raise InvalidRequest(f"cost {quoted(ask.cost)} must be from 1 to the limit, {most}")
         began = now()
-        if mode == "take":
+        if ask.slot:
             if not self.source.limits:
-                self._tell(limits or ())
+                self._tell(ask.limits or ())
             if self._registration.is_due:
                 await world().offload(self._registration)
         try:
-            found = await self._ask_redis(mode, limits, cost, held, slot, patience)
+            found = await self._ask_redis(ask)
             while found.is_brief and now() - began < GIVING_BACK_SECONDS:
                 await world().sleep(found.seconds)
-                found = await self._ask_redis(mode, limits, cost, held, slot, patience)
+                found = await self._ask_redis(ask)
             return found
         except Unavailable:
-            return self._ask_fallback(mode, limits, cost, held, slot)
+            return self._ask_fallback(ask)
         except BaseException as error:
-            if mode == "take" and is_cancelled(error):
+            if ask.slot and is_cancelled(error):
                 # Nobody knows whether the slot was granted, and nobody will send with it.
-                self._take_back(slot, cost)
+                self._take_back(ask)
             raise
 
-    async def _ask_redis(
-        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str, patience: float
-    ) -> _Decision:
-        name, is_take = self.source.name, mode == "take"
+    async def _ask_redis(self, ask: _Ask) -> _Decision:
+        name, limits = self.source.name, ask.limits or self.source.limits
 
         def call(terms: Terms) -> Take:
             return Take(
                 window=terms.window,
-                limits=pack_limits(limits or self.source.limits),
-                is_take=is_take,
-                id=slot,
-                cost=cost,
-                held_us=to_micros(held),
+                limits=pack_limits(limits),
+                is_take=bool(ask.slot),
+                id=ask.slot,
+                cost=ask.cost,
+                held_us=to_micros(ask.held_seconds),
                 deadline_us=terms.deadline_us,
                 seen_before=terms.seen_before,
-                patience_us=to_micros(patience),
+                patience_us=to_micros(ask.patience),
                 process=terms.process,
-                ignores_fleet=bool(limits),
+                ignores_fleet=bool(ask.limits),
             )
 
-        if not is_take:
+        if not ask.slot:
             # A process that only looks need not be known to the fleet.
             return self._read(await self._limiter.look(TAKE, name, call))
-        want = Want(name, slot, cost, limits or self.source.limits)
+        want = Want(name, ask.slot, ask.cost, limits)
         replied = await self._limiter.take(TAKE, want, call)
         return self._read(replied.reply, replied.asked_at)
 
@@ -276,22 +276,20 @@ class SlidingWindow:
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
         return _Decision(found.is_allowed, status, seconds, found.code == GIVING_BACK, asked_at)
 
-    def _ask_fallback(
-        self, mode: str, limits: tuple[Limit, ...] | None, cost: int, held: float, slot: str
-    ) -> _Decision:
+    def _ask_fallback(self, ask: _Ask) -> _Decision:
         """Decide without Redis, within this process's share of the limit."""
         window, limiter, name = self._window, self._limiter, self.source.name
-        limits = window.in_force(limits)
-        if mode == "take":
-            shortage = limiter.fallback.take(name, slot, cost, limits, held)
+        limits = window.in_force(ask.limits)
+        if ask.slot:
+            shortage = limiter.fallback.take(name, ask.slot, ask.cost, limits, ask.held_seconds)
         else:
-            shortage = limiter.fallback.look(name, cost, limits)
+            shortage = limiter.fallback.look(name, ask.cost, limits)
         wait = 0.0 if shortage is None else shortage.seconds
         tightest = min(limits, key=lambda limit: window.mine(limit) - window.used(limit))
         count, used = window.mine(tightest), window.used(tightest)
         going_on = f"{limiter.windows.why_alone(name)}: going on with this process's share"
         status = RateLimitStatus(
-            source=self.source.name,
+            source=name,
             allowed=count,
             used=used,
             remaining=max(0, count - used),
@@ -302,5 +300,5 @@ class SlidingWindow:
         )
         return _Decision(wait == 0, status, wait)
 
-    def _take_back(self, slot: str, cost: int) -> None:
-        world().undo(functools.partial(self._limiter.ends.release, self.source.name, slot, cost))
+    def _take_back(self, ask: _Ask) -> None:
+        world().undo(functools.partial(self.give_back, ask.slot, ask.cost))

@@ -44,7 +44,7 @@ class Machine:
         """Take a new name, with a marker that says nothing yet: at the start, and in a forked child."""
         self.member = f"{_machine()}-{os.getpid()}.{io.random_id(4)}"
         self.marker = self.marker_of(self.member)
-        #: True once the marker says that Redis knows of all that was sent.
+        #: True once this process has said something by its marker.
         self.is_marked = False
         #: True once the marker says that Redis may not know of all that was sent.
         self.is_marked_fallback = False

@@ -11,14 +11,14 @@ The file tells them what Redis cannot tell while it is away, or once the process
 - **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
   the limits is given back at once. The share of any other is kept until all that it may have sent has left
   every window.
-- **The process is unknown:** Redis has told it no share, and it has sent something, or is about to. The time
-  of its file is that of the last slot. The file says of which sources (JSON, by name), and for how many
+- **The process is unheard of:** Redis has told it no share, and it has sent something, or is about to. Its
+  file has the time of its last slot, and says of which sources (JSON, by name), and for how many
   seconds after the last slot what it sent may be in a window. It is empty where the disk is full, and where a
   process of an earlier version wrote it: then that may be any source. One that begins and reaches Redis
   (join.py) takes nothing of such a source until that has left the window.
 
 A disk that is full still takes a file, and its length. One that cannot say more is empty where its process is
-unknown, and has one byte (a hole) where Redis knows the process.
+unheard of, and has one byte (a hole) where Redis knows the process.
 
 Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
 made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away

@@ -14,9 +14,9 @@ Redis may be away from this process alone:
 - The others may have been promised slots that begin when ours leave the window. They use them only while they
   know that nobody was absent ``PROMISE_SECONDS`` ago.
 
-So for ``THEIRS_SECONDS`` the others may use each of our slots that leaves the window. What they send with it
-arrives within a hold, and leaves the window one window after that. Until then we count such a slot as used; a
-slot that leaves after that time is ours again.
+So from when we were last heard until ``PROMISE_SECONDS`` after we count as absent, the others may use each of
+our slots that leaves the window. What they send with it arrives within a hold, and leaves the window one
+window after that. Until then we count such a slot as used; a slot that leaves after that time is ours again.
 
 Why no window holds more than its limit L: what the others take while we are absent leaves our allowance, or
 our share, free. Without Redis we take no more than the allowance and what has left of our own slots since
@@ -37,8 +37,6 @@ from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
 from tbcache.store.wire import pack_limits, strictest
 
-#: Once we are absent, the others may use the slots of ours that leave the window for so long.
-THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 #: A process asks again after so many seconds while Redis is just coming back.
 RETURN_SECONDS = 0.01
 #: Even an ask without patience waits for so many seconds for a slot that another process is giving back.

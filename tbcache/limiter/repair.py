@@ -44,8 +44,7 @@ class WindowRepair:
 
     def done(self) -> None:
         """See :class:`tbcache.store.breaker.Repair`."""
-        machine = self._windows.machine
-        if machine.is_marked or machine.is_marked_fallback:
+        if self._windows.machine.is_marked:
             self._windows.stay_clean()
         for source in self._windows:
             # Slots may have ended since they were put back.

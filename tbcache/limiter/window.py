@@ -46,7 +46,7 @@ class Windows:
             may_fall_back = functools.partial(self._may_fall_back, source)
             share = functools.partial(self._newcomers_share, source)
             fall_back = functools.partial(self._fall_back, source)
-            new = ProcessWindow(may_fall_back, fall_back, self._announce, share)
+            new = ProcessWindow(may_fall_back, fall_back, self.join_machine, share)
             window = self._windows.setdefault(source, new)
         return window
 
@@ -121,12 +121,8 @@ class Windows:
 
         A process that starts while Redis is away must be able to see that this one is there.
         """
-        if not self.machine.is_marked:
+        if self._store.is_shared and not self.machine.is_marked:
             self.stay_clean()
-
-    def _announce(self) -> None:
-        if self._store.is_shared:
-            self.join_machine()
 
     def _fall_back(self, source: str, window: float) -> bool:
         is_known = self.of(source).is_member

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
-from tbcache.limiter import process_window as process_window
 from tbcache.limiter.allotment import Allotment
-from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.process_window import GIVING_BACK_SECONDS, ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Allotted, Beat, Leave, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
@@ -27,7 +26,18 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.wire import MICROS, pack_limits
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
-from tests.core.world import LEASE, LIMIT, LOSING, MOST_PROCESSES, WAYS, Clock, Step, World, moved_clock
+from tests.core.world import (
+    LEASE,
+    LIMIT,
+    LOSING,
+    MOST_PROCESSES,
+    THEIRS_SECONDS,
+    WAYS,
+    Clock,
+    Step,
+    World,
+    moved_clock,
+)
 from tests.fake import fake_redis
 from tests.job import message
 from tests.proxy import Proxy
@@ -123,7 +133,7 @@ def test_who_is_cut_off_waits_for_what_others_have_under_way(moved: Clock) -> No
     world = play(moved, [*old, Step("fill", 1, 0, 0.0), Step("cut off", 0, 0, 0.0)])
     sent = len(world.arrivals)
     assert sent == 1 + LIMIT.count
-    moved.now += LIMIT.window_seconds + process_window.THEIRS_SECONDS + LEASE - 0.1
+    moved.now += LIMIT.window_seconds + THEIRS_SECONDS + LEASE - 0.1
     world.play([Step("take", 0, 0, 0.0)])
     assert len(world.arrivals) == sent
     moved.now += 0.2
@@ -346,11 +356,11 @@ def test_redis_may_have_heard_what_it_could_not_answer(moved: Clock) -> None:
     """The others notice that much later, and what leaves until then is theirs."""
     window = ProcessWindow()
     window.grant("old", 1, [LIMIT], 0.0)
-    moved.now += LIMIT.window_seconds - process_window.THEIRS_SECONDS - 0.1
+    moved.now += LIMIT.window_seconds - THEIRS_SECONDS - 0.1
     hear(window, 0.5, {}, window.report()[1])
     moved.now += 0.2
     window.ask("lost", 1, moved.now)
-    moved.now += process_window.THEIRS_SECONDS
+    moved.now += THEIRS_SECONDS
     assert taken_by(window, "a") == ""
     # One that was refused at the door was not heard.
     window.lose("lost", is_answer_lost=False)
@@ -361,13 +371,13 @@ def test_redis_may_have_heard_what_was_then_taken_alone(moved: Clock) -> None:
     """The others notice as late that we are absent, whatever became of that ask."""
     window, limit = ProcessWindow(), pack_limits([LIMIT])
     window.grant("old", 1, [LIMIT], 0.0)
-    moved.now += LIMIT.window_seconds - process_window.THEIRS_SECONDS - 0.1
+    moved.now += LIMIT.window_seconds - THEIRS_SECONDS - 0.1
     hear(window, 0.5, {limit: 1}, window.report()[1])
     moved.now += 0.2
     window.ask("x", 1, moved.now)
     window.lose("x", is_answer_lost=True)
     assert taken_by(window, "x") == "x"
-    moved.now += process_window.THEIRS_SECONDS
+    moved.now += THEIRS_SECONDS
     assert taken_by(window, "a") == ""
 
 
@@ -538,8 +548,8 @@ def test_in_vain_it_is_waited_for_a_tenth_of_a_second(
     verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Wait)
     assert verdict.is_brief
-    assert time.monotonic() - began >= process_window.GIVING_BACK_SECONDS
-    assert 0 < len(waits) <= 1 + process_window.GIVING_BACK_SECONDS / min(waits)
+    assert time.monotonic() - began >= GIVING_BACK_SECONDS
+    assert 0 < len(waits) <= 1 + GIVING_BACK_SECONDS / min(waits)
 
 
 def test_a_beat_that_is_not_sent_does_not_count_as_heard(

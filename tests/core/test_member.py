@@ -22,7 +22,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
 from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.member import FORGET_SECONDS
-from tbcache.limiter.process_window import ABSENT_SECONDS, THEIRS_SECONDS, ProcessWindow
+from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
 from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Allotted, Beat, Late, Leave, Reopen, WindowKeys
 from tbcache.models import Failure, Limit
@@ -34,6 +34,7 @@ from tbcache.store import Store
 from tbcache.store.wire import CLOCK_DRIFT
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
+from tests.core.world import THEIRS_SECONDS
 from tests.fake import fake_redis
 from tests.script import run
 from tests.server import Server, wait_until

@@ -22,7 +22,8 @@ from redis.client import PubSub
 from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
-from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
+from tbcache.limiter.promise import PROMISE_SECONDS
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import actor_name
@@ -44,6 +45,8 @@ SOURCE = replace(BUILT_IN["reddit"], limits=(LIMIT,), missing=())
 #: Seconds within which an ask is carried out, or not at all, and for which its answer is waited.
 DEADLINE, TIMEOUT = 0.2, 0.25
 LEASE = 1.0
+#: For so long after the last that was heard of a process, others may use slots of its own.
+THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
 #: So many asks may be under way at once.
 MOST_DEEP = 4
 MOST_PROCESSES = 6

@@ -342,7 +342,7 @@ _TASKS = (
     _bug(
         "a cancelled task keeps the slot that it asked for",
         "tbcache.admission.sliding_window:SlidingWindow._ask",
-        'if mode == "take" and is_cancelled(error):',
+        "if ask.slot and is_cancelled(error):",
         "if False:",
         "loops",
     ),
