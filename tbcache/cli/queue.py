@@ -226,7 +226,7 @@ def _say_moved(name: str, job: str, state: str, done: str, *, why: str = "") -> 
 
 
 def _stats_table(found: Iterable[dict[str, Any]], width: int) -> Table:
-    columns = ("queue", "state", ">asked for", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
+    columns = ("queue", "state", ">asked", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
     rates = (">oldest", ">begun", ">allowed", ">dead")
     names, rows = (*columns, *rates), map(_stats_cells, found)
     shown = [width >= _WIDE or name not in _WIDE_ONLY for name in names]

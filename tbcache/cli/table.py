@@ -49,21 +49,24 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
 def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
     from tbcache.fleet import when
 
-    table = _table("source", "state", ">limit", ">used", ">remaining", "frees at (UTC)", "closed until (UTC)")
+    figures = (">limit", ">used", ">others", ">left")
+    table = _table("source", "state", *figures, "frees (UTC)", "closed until (UTC)")
     for source in sources:
         closed = "-"
         if source.closed_until is not None:
             closed = f"{when(source.closed_until, status.at)} ({source.closed_reason})"
         for limit in source.limits:
-            free_at = when(limit.reset_at, status.at) if limit.reset_at else "-"
+            # Of one that is closed the last column says it.
+            free_at = limit.reset_at if source.closed_until is None else None
             add_row(
                 table,
                 source.name,
                 source.state,
                 limit.limit,
-                f"{limit.used}{f' ({limit.left_to_others} left to others)' if limit.left_to_others else ''}",
+                str(limit.used),
+                str(limit.left_to_others or "-"),
                 str(limit.remaining),
-                free_at,
+                when(free_at, status.at) if free_at else "-",
                 closed,
             )
     return table

@@ -174,8 +174,9 @@ def test_what_is_left_to_others_is_told_apart_from_what_was_sent(
     store.client.hset(store.keys.state("stocktwits"), mapping=learned)
     (limit,) = cli("limits", "show", "stocktwits", REDIS_URL=server.url).data[0]["limits"]
     assert (limit["used"], limit["left_to_others"], limit["remaining"]) == (22, 20, 38)
-    shown = cli("limits", "show", "stocktwits", is_terminal=True, REDIS_URL=server.url, COLUMNS="120")
-    assert "22 (20 left to others)" in shown.out
+    shown = cli("limits", "show", "stocktwits", is_terminal=True, REDIS_URL=server.url, COLUMNS="80").out
+    assert shown.split()[:6] == ["source", "state", "limit", "used", "others", "left"]
+    assert "60/1m    22      20    38" in shown
 
 
 def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
@@ -187,8 +188,10 @@ def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
     state = store.keys.state("stocktwits")
     reason = "m" * 200 + " (it named 2100-01-01 00:00 UTC, later than its limits can mean)"
     store.client.hset(state, mapping={"closed_until": int(until.timestamp() * 1e6), "closed_reason": reason})
-    page = cli("limits", is_terminal=True, REDIS_URL=server.url, COLUMNS="400").out
-    assert f"{until:%Y-%m-%d %H:%M:%S} (" in page
+    page = cli("limits", is_terminal=True, REDIS_URL=server.url, COLUMNS="80").out
+    # Until when is what one looks for: it is not cut.
+    assert f"{until:%Y-%m-%d}" in page
+    assert f"{until:%H:%M:%S}" in page
     assert "later than its limits can mean" in cli("status", REDIS_URL=server.url).out
     done = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
     assert (done.code, done.err) == (0, "tbcache: stocktwits is open again\n")
