@@ -26,6 +26,7 @@ class SourceProfile(Schema):
     is_served: bool = Field(description="It takes the source's jobs.")
     daily_budget: float | None
     query_filter: str | None
+    cache_ttl: float | None = Field(description="For how many seconds an answer is fresh; null: not told.")
 
 
 class Profile(Schema):
