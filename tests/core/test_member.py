@@ -31,7 +31,7 @@ from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.wire import CLOCK_DRIFT
+from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import THEIRS_SECONDS
@@ -184,6 +184,20 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
     assert leave(store, "b", is_clean=True) == 0
     assert store.client.zcard(store.keys.fleet("twitter")) == 0
     assert shares(store) == 0
+
+
+@pytest.mark.parametrize("junk", ["inf", "nan"])
+def test_the_share_of_one_found_dead_is_kept_for_a_hold_and_a_window_whatever_is_noted(
+    store: Store, junk: str
+) -> None:
+    """What something else wrote over the moment of its death kept it for ever, or gave it away at once."""
+    beat(store, "a")
+    store.client.hset(store.keys.state("twitter"), "died:a", junk)
+    seconds, _ = store.client.time()
+    kept_until = leave(store, "a", is_clean=False)
+    assert 75.0 <= kept_until / MICROS - seconds < 95.0
+    store.client.zadd(store.keys.fleet("twitter"), {"a": "inf"})
+    assert leave(store, "a", is_clean=False) == kept_until
 
 
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
