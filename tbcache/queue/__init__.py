@@ -1,4 +1,7 @@
-"""The queue: work waits in Redis, where it costs nothing, until its source has a slot."""
+"""The queue: work waits in Redis, where it costs nothing, until its source has a slot.
+
+Whatever asks it raises RedisUnreachable, or Unavailable, which is one: there is no queue without Redis.
+"""
 
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.cancel import Cancelled

@@ -151,11 +151,7 @@ class Bells:
         self._thread.stop(timeout=0.0)
 
     def pass_on(self, alarm: Alarm) -> None:
-        """Ring the bell for another process.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """Ring the bell for another process."""
         # In one message: a process that ends after half of it would leave a key without a TTL.
         bell = alarm.keys.bell
         run(self._store.pipeline(("RPUSH", bell, "1"), ("EXPIRE", bell, 60)))

@@ -100,30 +100,18 @@ class DeadLetters:
         most: int = 10,
         after: LetterMark | None = None,
     ) -> list[DeadLetter]:
-        """Those that are meant, the last first; at most ``most``, and only those that come ``after`` one.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """Those that are meant, the last first; at most ``most``, and only those that come ``after`` one."""
         return list(itertools.islice(self._letters(queue, where, after), most))
 
     def count(self, queue: str, where: DeadFilter = DeadFilter()) -> int:
-        """How many are meant.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """How many are meant."""
         if where.is_all:
             key = self._store.keys.queue(queue, "dead")
             return int(self._store.call("ZCOUNT", key, "-inf", _until(where)))
         return sum(1 for _ in self._letters(queue, where))
 
     def reasons(self, queue: str, most: int = 10) -> list[DeathCount]:
-        """Of what most died, and how many of each; at most ``most`` reasons.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """Of what most died, and how many of each; at most ``most`` reasons."""
         key, reasons = self._store.keys.queue(queue, "reasons"), list[str]()
         for ids in _chunks(self._ids(queue, DeadFilter()), READ):
             found = self._store.call("HMGET", key, *ids)
@@ -133,11 +121,7 @@ class DeadLetters:
     def purge(
         self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
     ) -> int:
-        """Forget those that are meant; how many. ``tell`` is told after each call how many it was of.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """Forget those that are meant; how many. ``tell`` is told after each call how many it was of."""
         ids = self._ids(queue, where) if where.is_all else [one.job_id for one in self._letters(queue, where)]
         keys = queue_keys(self._store.keys, queue)
         count = 0

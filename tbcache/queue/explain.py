@@ -157,11 +157,7 @@ class Prospect:
 
 
 async def prospect_of(store: Store, settings: Settings, source: Source, ids: Sequence[str]) -> Prospect:
-    """What is known of a queue, and of some of its jobs. ``source`` has no limits where nothing paces it.
-
-    Raises:
-      RedisUnreachable: there is no queue without Redis.
-    """
+    """What is known of a queue, and of some of its jobs. ``source`` has no limits where nothing paces it."""
     found = await _ask(store, source, ids[:MOST_IDS])
     for at in range(MOST_IDS, len(ids), MOST_IDS):
         more = await _ask(store, source, ids[at : at + MOST_IDS])
@@ -171,11 +167,7 @@ async def prospect_of(store: Store, settings: Settings, source: Source, ids: Seq
 
 
 async def explain(store: Store, settings: Settings, source: Source, job_id: str) -> Explanation:
-    """What is known of one job.
-
-    Raises:
-      RedisUnreachable: there is no queue without Redis.
-    """
+    """What is known of one job."""
     prospect = await prospect_of(store, settings, source, [job_id])
     (stand,), crew = prospect.found.jobs, prospect.crew
     is_waiting = stand.state in WAITING
@@ -210,11 +202,7 @@ async def _ask(store: Store, source: Source, ids: Sequence[str]) -> Explained:
 
 
 def crew_of(store: Store, queue: str) -> QueueWorkers:
-    """The living workers that take jobs of ``queue``.
-
-    Raises:
-      Unavailable: Redis is away.
-    """
+    """The living workers that take jobs of ``queue``."""
     found = [worker for worker in read_workers(store) if worker.is_alive and queue in worker.pace]
     return QueueWorkers(
         len(found),

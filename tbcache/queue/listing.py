@@ -150,19 +150,11 @@ class Listing:
 
     def search(self, where: JobFilter, most: int) -> list[ListedJob]:
         """The jobs that are meant, at most so many: first those that run, then those that wait, in the
-        order in which they are to start, then those that are put off.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        order in which they are to start, then those that are put off."""
         return self.page(where, most).jobs
 
     def page(self, where: JobFilter, most: int, skip: int = 0) -> JobPage:
-        """The same, without the first ``skip`` jobs of the queue.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """The same, without the first ``skip`` jobs of the queue."""
         meant = [*itertools.islice(self._meant(where, skip), most + 1)]
         jobs = self._jobs([(job_id, fields) for _, job_id, fields in meant[:most]])
         rest = meant[most].place if len(meant) > most else None
@@ -170,11 +162,7 @@ class Listing:
 
     def waiting(self, where: JobFilter) -> list[str]:
         """The ids of the jobs that are meant and in no worker's hands: those that wait, are put off, or
-        follow one that runs. Jobs move on meanwhile.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        follow one that runs. Jobs move on meanwhile."""
         held = {*self._part("claims")}
         return [job_id for _, job_id, _ in self._meant(where) if job_id not in held]
 

@@ -161,11 +161,7 @@ class Queue:
         return Outcome(request, sentiment, "cache", max(0.0, age))
 
     def explain(self, queue: str, job_id: str) -> Explanation:
-        """Where a job of ``queue`` stands, which limit it waits for, and when it will start.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """Where a job of ``queue`` stands, which limit it waits for, and when it will start."""
         source = pacing_source(queue, self._settings)
         return run(explain(self._store, self._settings, source, job_id))
 
@@ -180,11 +176,7 @@ class Queue:
         return await self._store.clock.now_us(source) / MICROS - max(0.0, seconds)
 
     def depth(self, queue: str) -> QueueDepth:
-        """How much of ``queue`` waits, runs and died.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """How much of ``queue`` waits, runs and died."""
         keys = self._store.keys
         parts = ("interactive", "prewarm", "delayed", "claims", "dead", "suspects")
         found = self._store.execute(*(("ZCARD", keys.queue(queue, part)) for part in parts))
@@ -192,11 +184,7 @@ class Queue:
         return QueueDepth(queue, *(whole_number(count) or 0 for count in found))
 
     def backlog(self, source: Source, seconds: float) -> BacklogReply:
-        """What waits in the queue of ``source``, and how much of it may go within so many seconds.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """What waits in the queue of ``source``, and how much of it may go within so many seconds."""
         keys, name = self._store.keys, source.name
         limits, horizon = pack_limits(source.limits), to_micros(seconds)
         ask = Backlog(
@@ -205,11 +193,7 @@ class Queue:
         return self._store.run(BACKLOG, ask)
 
     def deaths(self, queue: str, since: datetime) -> Deaths | None:
-        """The jobs of ``queue`` that died since a moment; None where none did.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """The jobs of ``queue`` that died since a moment; None where none did."""
         dead, reasons = (self._store.keys.queue(queue, part) for part in ("dead", "reasons"))
         died = pairs(
             self._store.call("ZRANGE", dead, since.timestamp() * MICROS, "+inf", "BYSCORE", "WITHSCORES")
@@ -226,46 +210,26 @@ class Queue:
         return DeadLetters(self._store, self._settings)
 
     def jobs(self, queue: str, where: JobFilter, most: int) -> list[ListedJob]:
-        """The jobs of a queue that are meant, in the order in which they are to start, at most so many.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """The jobs of a queue that are meant, in the order in which they are to start, at most so many."""
         return Listing(self._store, self._settings, queue).search(where, most)
 
     def page(self, queue: str, where: JobFilter, most: int, skip: int) -> JobPage:
-        """The same, without the first ``skip`` jobs of the queue, and where it goes on.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """The same, without the first ``skip`` jobs of the queue, and where it goes on."""
         return Listing(self._store, self._settings, queue).page(where, most, skip)
 
     def cancel(self, queue: str, job_id: str, why: str, *, stops_running: bool = True) -> Moved:
         """Take a job out of its queue; with ``stops_running`` have its worker stop one that runs. ``why``
-        is what those who wait for it are told.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        is what those who wait for it are told."""
         result = encode_result(Result(message=why))
         ask = Cancel(queue_keys(self._store.keys, queue), job_id, result, stops_running)
         return self._store.run(CANCEL, ask).state
 
     def waiting(self, queue: str, where: JobFilter) -> list[str]:
-        """The ids of the jobs of a queue that are meant and in no worker's hands.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """The ids of the jobs of a queue that are meant and in no worker's hands."""
         return Listing(self._store, self._settings, queue).waiting(where)
 
     def promote(self, queue: str, job_id: str) -> Moved:
-        """Put a job that waits in front of its lane.
-
-        Raises:
-          RedisUnreachable: there is no queue without Redis.
-        """
+        """Put a job that waits in front of its lane."""
         return self._store.run(PROMOTE, Promote(queue_keys(self._store.keys, queue), job_id)).state
 
 

@@ -57,21 +57,13 @@ class Weights:
         return account_for(name, {**settings.caller_weights, **self._set})
 
     async def read(self) -> dict[str, float]:
-        """What is set.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """What is set."""
         found = await self._store.command("HGETALL", self._store.keys.weights)
         return dict(_sound(zip(found[::2], found[1::2], strict=True)))
 
 
 async def give_weight(store: Store, caller: str, said: Said) -> Ordered:
-    """Have a caller have the weight that is said, or none.
-
-    Raises:
-      Unavailable: the server is away.
-    """
+    """Have a caller have the weight that is said, or none."""
     call = GiveWeight(store.keys.weights, caller, said.value, said.since, said.who, said.why)
     return await store.ask(_WEIGHT, call)
 
