@@ -75,27 +75,27 @@ class Minutes:
         now_us = run(self._store.clock.now_us(source))
         minute = minute_of(now_us)
         wanted = range(minute - RECENT_MINUTES, minute + 1)
-        found, *days = self._store.change(
-            ("HMGET", self._store.keys.minutes(source), *wanted), *self._days(source, now_us)
-        )
+        found = self._store.call("HMGET", self._store.keys.minutes(source), *wanted)
         kept = {b"%d" % at: text for at, text in zip(wanted, found, strict=True) if text is not None}
-        marks = _marks(now_us, kept, days)
-        if marks.first is None:
+        if not kept:
             # Whoever counts stores the minute: without one nothing has been counted.
             return Recent(0.0, Counter(), {})
+        count = 1 + minute // DAY_MINUTES - wanted[0] // DAY_MINUTES
+        marks = _marks(now_us, kept, self._store.change(*self._days(source, now_us, count)))
         counted = {at: marks.since(at) for at in map(int, kept)}
-        return Recent(now_us / MICROS - marks.first * 60, counted[marks.first], counted)
+        first = min(counted)
+        return Recent(now_us / MICROS - first * 60, counted[first], counted)
 
     def marks(self, source: str) -> Marks:
         """What is kept of the last day, and the figures of today and of yesterday."""
         now_us = run(self._store.clock.now_us(source))
         minutes = ("HGETALL", self._store.keys.minutes(source))
-        kept, *days = self._store.execute(minutes, *self._days(source, now_us))
+        kept, *days = self._store.execute(minutes, *self._days(source, now_us, 2))
         return _marks(now_us, dict(pairs(kept)), days)
 
-    def _days(self, source: str, now_us: float) -> Iterator[tuple[str, str]]:
-        """What asks for the figures of today and of yesterday."""
-        for back in (0, 1):
+    def _days(self, source: str, now_us: float, count: int) -> Iterator[tuple[str, str]]:
+        """What asks for the figures of the last ``count`` days, today's first."""
+        for back in range(count):
             yield "HGETALL", self._store.keys.usage(source, to_time(now_us) - timedelta(days=back))
 
 
