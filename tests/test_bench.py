@@ -32,6 +32,7 @@ from bench import (
     lanes,
     layer,
     outage,
+    pacing,
     peers,
     prewarm,
     queue,
@@ -382,6 +383,13 @@ def test_many_jobs_are_queued_beside_those_that_are_sent(
     found = bulk.measure(disposable, rounds=1, jobs=20, paced=30)
     assert [row[0].partition(" ")[0] for row in found.rows] == ["`.send`"] * 2 + ["`enqueue_many`"] * 2
     assert len(found.bars) == 3
+
+
+def test_paced_jobs_are_worked_off_beside_others(disposable: Server) -> None:
+    """Each once, and no more than the limit; the other figures are for a quiet machine."""
+    found = pacing.measure(disposable, Limit(8, 0.3), 20, 0.001)
+    assert [bar.is_met for bar in found.bars[2:4]] == [True, True]
+    assert len(found.bars) == 5
 
 
 def test_callers_share_a_queue(disposable: Server) -> None:
