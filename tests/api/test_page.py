@@ -134,6 +134,14 @@ def test_the_first_page_shows_each_source_with_its_limit_and_its_queue(
     assert "no worker runs" in seen.lower() or "No process has been heard of." in seen
 
 
+def test_a_demo_is_called_one(server: Server, settings_for: SettingsFor, client_for: ClientFor) -> None:
+    """Nobody trades by what a simulator has made up, and nobody takes real figures for a simulator's."""
+    words = "DEMO: the upstreams are simulated"
+    for address, is_one in (("http://127.0.0.1:9", True), ("http://simulator.example:9", False)):
+        client = client_for(settings_for(server, TBCACHE_STOCKTWITS__BASE_URL=address))
+        assert (words in client.get("/").text) == is_one, address
+
+
 def test_what_was_asked_over_time_is_drawn_with_its_figures(
     client: TestClient, monitor: UsageMonitor
 ) -> None:
@@ -730,10 +738,12 @@ def test_a_queue_says_how_old_its_oldest_is_and_when_it_is_done(
     row = page[page.index('id="source-reddit"') :].partition("</tr>")[0]
     assert re.search(r" 10 oldest \d+ s done in 4 h", text_of(row))
     assert "reddit has 10 jobs in its queue, and pre-warms come last until" in _card_of(client, "GME")
-    monitor.count("reddit", {"go": 5, "ms20": 5, "error.unavailable": 5})
+    monitor.count("reddit", {"go": 5, "ms20": 4, "ms40": 1, "error.unavailable": 5})
     assert monitor.flush()
     client.app.state.live.forget()  # type: ignore[attr-defined]
-    assert "Done nobody knows when: it is failing since" in text_of(client.get("/source/reddit").text)
+    seen = text_of(client.get("/source/reddit").text)
+    assert "Done nobody knows when: it is failing since" in seen
+    assert "Latency now p50 9 ms, p95 752 ms (5 min)" in seen
     page = client.get("/jobs?source=reddit").text
     assert '<small class="bad wrap"><span class="dot bad"></span>it is failing' in page
     jobs = text_of(page)

@@ -70,6 +70,8 @@ def is_the_answer_for_gme_good_enough(hand: Mouse, page: Page, shoot: Callable[[
     page.keyboard.press("Enter")
     expect(main(page)).to_contain_text("+0.25 ± 0.06, confidence 91%")
     expect(main(page)).to_contain_text("15.0 of 24 hours (there are more pages than are read at once)")
+    expect(main(page)).to_contain_text("left out: 4 near copies of others, 1.5 for naming many tickers")
+    expect(main(page).get_by_role("link", name="reddit.com/r/stocks").first).to_be_visible()
 
 
 def which_process_is_gone(hand: Mouse, page: Page, shoot: Callable[[str], None]) -> None:
