@@ -40,7 +40,6 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
 from tbcache.models import Failure
 from tbcache.models.price import NOTHING, Bill
-from tbcache.models.untrusted import MOST_US, whole_number
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, Source
 from tbcache.store import Refused, Store, Unavailable
@@ -50,8 +49,6 @@ from tbcache.store.wire import to_micros
 
 #: So long (seconds) is waited before Redis is asked again for what it has refused.
 REFUSED_SECONDS = 0.25
-#: Who waits for the refresh of an old value looks so often (seconds) whether it is over.
-LOOK_SECONDS = 0.1
 
 
 class Admission:
@@ -273,37 +270,6 @@ class Admission:
             if self._store.is_available:
                 await io.world().sleep(min(seconds, REFUSED_SECONDS))
         return NOWHERE
-
-    async def wait_for_refresh(self, ask: Ask, seconds: float) -> bool:
-        """Wait until the refresh of the old value that ``ask`` was given is over, or about ``seconds``; False
-        at once where nobody refreshes it.
-
-        The verdict Stale names no load, and none that is refreshed in the background counts who waits for it.
-        So its lease is looked at.
-        """
-        give_up, is_begun = io.now() + seconds, False
-        while await self._is_refreshed(ask):
-            is_begun = True
-            if (left := give_up - io.now()) <= 0:
-                break
-            await io.world().sleep(min(LOOK_SECONDS, left))
-        return is_begun
-
-    async def _is_refreshed(self, ask: Ask) -> bool:
-        """Whether somebody loads what ``ask`` asks for, or the timeline for as many hours, as admit.lua sees
-        it.
-        """
-        leases = [(ask.request.key, 0)] + [(ask.timeline_key, ask.hours)] * bool(ask.timeline_key)
-        try:
-            for key, hours in leases:
-                lease = self._store.keys.lease(key)
-                until, known = await self._store.command("HMGET", lease, "until", "hours")
-                ends_at = whole_number(until, most=MOST_US) or 0
-                if ends_at > self.fresh.now_us and (whole_number(known) or 0) >= hours:
-                    return True
-        except Unavailable:
-            return self._fallback.is_loading(ask.request.key)
-        return False
 
     async def _take_back(self, ask: Ask, token: str) -> None:
         """End a load that never began. Where nothing was granted, the script changes nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import tbcache.io as io
@@ -97,23 +97,18 @@ class FallbackAdmission:
                 # A value that was read before Redis went away may have been changed by others since.
                 return Hit(kept.payload, kept.fresh_seconds) if kept.is_fallback else Stale(kept.payload)
             held, overdue = (None, 0.0) if kept is None else (kept.payload, -kept.fresh_seconds)
+            answer = held if ask.takes(overdue) else None
             if load.failure and now < load.retry_at:
-                return Stale(held, load.failure, overdue) if held is not None else Failed(load.failure)
+                return Stale(held, load.failure) if held is not None else Failed(load.failure)
             if load.token and now < load.lease_until:
-                if held is not None:
-                    return Stale(held, overdue=overdue)
-                return Join(load.token, load.lease_until - now, is_fallback=True)
+                if answer is not None:
+                    return Stale(answer)
+                return Join(load.token, load.lease_until - now, held, is_fallback=True)
             wait = self._take(ask.source, token)
             if wait is not None:
-                return Stale(held, overdue=overdue) if held is not None else wait
+                return Stale(answer) if answer is not None else replace(wait, stale=held)
             load.token, load.lease_until = token, now + self._hold_seconds
         return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held, overdue)
-
-    def is_loading(self, key: str) -> bool:
-        """Whether this process loads ``key`` just now."""
-        with self._lock:
-            load = self._load(key)
-            return load.token is not None and io.now() < load.lease_until
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source

@@ -34,6 +34,7 @@ class Admit(NamedTuple):
     hold_us: int
     needed_us: int
     ttl_us: int
+    stand_in_us: int
     deadline_us: int
     worker: str
     id: str
@@ -58,7 +59,7 @@ class HitReply(NamedTuple):
 
 
 class StaleReply(NamedTuple):
-    """There is an old value, and another refreshes it, or nobody may."""
+    """There is an old value that is an answer; another refreshes it, or nobody may."""
 
     now: int
     entry: bytes
@@ -88,6 +89,7 @@ class JoinReply(NamedTuple):
     now: int
     token: str
     ends_at: int
+    entry: bytes
 
 
 class WaitReply(NamedTuple):
@@ -98,6 +100,7 @@ class WaitReply(NamedTuple):
     code: str
     reason: bytes
     seen: SeenReply
+    entry: bytes
 
 
 class FailedReply(NamedTuple):

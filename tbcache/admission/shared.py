@@ -105,6 +105,7 @@ class SharedAdmission:
                 self._hold_us,
                 to_micros(ask.needed),
                 constants.ttl_us,
+                constants.ttl_us if ask.may_wait else 0,
                 terms.deadline_us,
                 "" if ask.is_invited else self._monitor.worker,
                 token,
@@ -126,10 +127,6 @@ class SharedAdmission:
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
-
-        def overdue(entry: bytes) -> float:
-            return (now - fresh_until(entry)) / MICROS
-
         match found:
             case script.GoReply():
                 # The time counts from the ask. A process that was suspended before it read the answer would
@@ -137,18 +134,19 @@ class SharedAdmission:
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 timeline = value_of(found.timeline) if found.timeline else None
                 grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
-                return Go(grant, value_of(found.entry), overdue(found.entry)) if found.entry else Go(grant)
+                overdue = (now - fresh_until(found.entry)) / MICROS if found.entry else 0.0
+                return Go(grant, _old(found), overdue)
             case script.HitReply():
                 until = fresh_until(found.entry)
                 self._fresh.expect(name, ask.request.key, until)
                 return Hit(value_of(found.entry), (until - now) / MICROS)
             case script.StaleReply():
                 failure = read_failure(found.failure) if found.failure else None
-                return Stale(value_of(found.entry), failure, overdue(found.entry))
+                return Stale(value_of(found.entry), failure)
             case script.DeriveReply():
                 return Derive(value_of(found.timeline), stamps_of(found.timeline))
             case script.JoinReply():
-                return Join(found.token, max(0.0, (found.ends_at - now) / MICROS))
+                return Join(found.token, max(0.0, (found.ends_at - now) / MICROS), _old(found))
             case script.WaitReply():
                 wait = _wait(found)
                 if wait.why == "closed":
@@ -277,4 +275,9 @@ def _wait(found: script.WaitReply) -> Wait:
     """The verdict for a slot that cannot be had yet, by the reply of a script."""
     seconds = max(0.0, (found.retry_at - found.now) / MICROS)
     reason = found.reason.decode(errors="replace")
-    return Wait(seconds, io.utc_now() + timedelta(seconds=seconds), cast(Why, found.code), reason)
+    retry_at = io.utc_now() + timedelta(seconds=seconds)
+    return Wait(seconds, retry_at, cast(Why, found.code), reason, _old(found))
+
+
+def _old(found: script.GoReply | script.JoinReply | script.WaitReply) -> bytes | None:
+    return value_of(found.entry) if found.entry else None

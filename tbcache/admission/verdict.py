@@ -46,6 +46,25 @@ class Ask(NamedTuple):
         return self.slot is None and self.lane == "interactive"
 
     @property
+    def may_be_old(self) -> bool:
+        """Whether an old value may be given; it may not where it is asked for in order to refresh it."""
+        return self.lane == "interactive" and not self.needed and not self.slot
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the asker would rather wait than be given a value that is no answer any more."""
+        return self.may_be_old and self.patience > 0
+
+    def takes(self, overdue: float) -> bool:
+        """Whether a value whose TTL has been over for ``overdue`` seconds is an answer to this ask.
+
+        To one who may wait, a value that is twice as old as its TTL is none, and stands in only where waiting
+        brings no new one: who asks once an hour would else have, each time, the value that the ask before has
+        loaded. admit.lua says the same.
+        """
+        return not (self.may_wait and overdue >= self.source.cache_ttl)
+
+    @property
     def is_deep(self) -> bool:
         """True where the request fills older hours of the timeline, for which nobody waits."""
         return isinstance(self.request, FetchRequest) and self.request.is_deep
@@ -92,13 +111,12 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """There is an old value, and somebody else refreshes it, or nobody may do so now. ``overdue`` is for how
-    many seconds its TTL is over.
+    """There is an old value, which is an answer (see :meth:`Ask.takes`). Somebody else refreshes it, or
+    nobody may do so now.
     """
 
     payload: bytes
     failure: Failure | None = None
-    overdue: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +132,7 @@ class Derive:
 @dataclass(frozen=True, slots=True)
 class Go:
     """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one, and ``overdue``
-    as in :class:`Stale`.
+    for how many seconds its TTL is over.
     """
 
     grant: Grant
@@ -125,11 +143,12 @@ class Go:
 @dataclass(frozen=True, slots=True)
 class Join:
     """Somebody else fetches it. The asker asks again when the load of ``token`` is over, but no later than
-    after ``seconds``.
+    after ``seconds``. ``stale`` is the JSON of the value that stands in meanwhile, where there is one.
     """
 
     token: str
     seconds: float
+    stale: bytes | None = None
     is_fallback: bool = False
 
 
@@ -144,13 +163,14 @@ STOPPED: tuple[Why, ...] = ("paused", "drained")
 @dataclass(frozen=True, slots=True)
 class Wait:
     """There is no slot for ``seconds``. ``why`` is for programs. ``reason`` is for people, and may be a
-    message of the upstream.
+    message of the upstream. ``stale`` is as in :class:`Join`.
     """
 
     seconds: float
     retry_at: datetime
     why: Why
     reason: str
+    stale: bytes | None = None
 
     @property
     def is_brief(self) -> bool:

@@ -191,15 +191,12 @@ class Pipeline:
                         continue
                     self._memory.put(key, job.kept(value, payload), seconds, token, len(payload))
                     return Answered(value, "cache")
-                case Stale(payload, failure, overdue):
+                case Stale(payload, failure):
                     value = _peek(job, payload)
                     if value is MISSING:
                         await self._discard(job, ask, give_up)
                         continue
-                    seconds = min(give_up - now(), JOIN_SECONDS)
-                    is_awaited = seconds > 0 and _is_too_old(ask, overdue)
-                    if not is_awaited or not await self.admission.wait_for_refresh(ask, seconds):
-                        return Answered(value, "stale", failure)
+                    return Answered(value, "stale", failure)
                 case Derive(timeline) as fresh:
                     derived = await job.derive(timeline)
                     if derived is None:
@@ -211,8 +208,8 @@ class Pipeline:
                     raise failure.to_error(name)
                 case Go(grant, old, overdue):
                     stale = _peek(job, old)
-                    has_some = stale is not MISSING and _may_be_old(ask)
-                    if has_some and (give_up <= now() or not _is_too_old(ask, overdue)):
+                    has_some = stale is not MISSING and ask.may_be_old
+                    if has_some and (give_up <= now() or ask.takes(overdue)):
                         world().spawn(functools.partial(self._refresh, job, grant, stale))
                         return Answered(stale, "stale")
                     with contextlib.suppress(TooLate):
@@ -220,13 +217,18 @@ class Pipeline:
                 case Join() as join:
                     left = give_up - now()
                     if left <= 0:
+                        if (stale := _peek(job, join.stale)) is not MISSING:
+                            return Answered(stale, "stale")
                         raise AnswerPending(name, utc_now(), "another worker is still fetching it")
                     tell_wait()
                     seconds = min(join.seconds, left, JOIN_SECONDS)
                     link(await self.admission.wait_for(join, name, seconds))
                 case Wait(seconds) as wait:
                     if wait.why in STOPPED or now() + seconds > give_up:
-                        raise _limited(name, wait)
+                        limited = _limited(name, wait)
+                        if (stale := _peek(job, wait.stale)) is not MISSING:
+                            return Answered(stale, "stale", Failure.of(limited))
+                        raise limited
                     tell_wait()
                     await world().sleep(seconds)
             ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
@@ -408,18 +410,6 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
-
-
-def _may_be_old(ask: Ask) -> bool:
-    """Whether an old value may be given; it may not where it is asked for in order to refresh it."""
-    return ask.lane == "interactive" and not ask.needed and not ask.slot
-
-
-def _is_too_old(ask: Ask, overdue: float) -> bool:
-    """Whether an old value is twice as old as its TTL. Who asks once an hour would else have, each time, the
-    value that the ask before has loaded, an hour old.
-    """
-    return _may_be_old(ask) and overdue >= ask.source.cache_ttl
 
 
 def _facts(job: Job[Any], ask: Ask) -> Facts:

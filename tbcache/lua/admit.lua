@@ -20,6 +20,7 @@
 --       hold_us
 --       needed_us    for how long the value must stay fresh; 0 for an ordinary ask
 --       ttl_us       for so long a value is fresh at most
+--       stand_in_us  a value that has been old for so long is no answer but for one who need not wait; 0: each is one
 --       deadline_us  of the ask, by the server's time; 0: none
 --       worker       "" where nobody has asked: no figure counts it
 --       id           of the slot, also the lease's token
@@ -36,12 +37,12 @@
 --       timeline_cleared   the same as `cleared`, for the timeline
 -- Replies  (moments as us of the server's time)
 --       hit: now, entry                             fresh
---       stale: now, entry, failure                  old; another refreshes it, or nobody may yet
+--       stale: now, entry, failure                  old, and an answer; another refreshes it, or nobody may yet
 --       derive: now, timeline                       the timeline is fresh, and was asked for as many hours
 --       go: now, entry, seen, start, timeline       the asker has the slot and the lease; it must send
 --                                                   nothing before start; entry and timeline may be ""
---       join: now, token, ends_at                   another loads it
---       wait: now, retry_at, code, reason, seen     there is no slot before retry_at; window.lua has
+--       join: now, token, ends_at, entry            another loads it; entry may be "", as below
+--       wait: now, retry_at, code, reason, seen, entry   there is no slot before retry_at; window.lua has
 --                                                   the codes; seen: what check_in replies
 --       failed: now, failure                        the last load failed, and it is too early for another
 --       late: now                                   the deadline has passed, and nothing was done
@@ -111,6 +112,9 @@ if is_hit then
     return reply_hit(now, found)
 end
 
+-- A value that is too old only stands in where waiting brings no new one.
+local is_answer = found and not (stand_in_us > 0 and now - fresh_until(found) >= stand_in_us)
+
 -- Mostly nobody loads the key or a timeline, so neither lease is there, and one command tells so. An error means that
 -- the user lacks the right to it.
 local is_new
@@ -163,7 +167,7 @@ end
 
 if charge == 'request' then
     if retry_at > 0 then
-        return leave('wait', reply_wait(now, retry_at, code, reason, seen))
+        return leave('wait', reply_wait(now, retry_at, code, reason, seen, ''))
     end
     if is_fresh or serves then
         -- The ask itself is charged, and it is over now.
@@ -198,11 +202,11 @@ local job = has_slot and string.match(id, '^.+/')
 local is_heir = job and load[1] and string.sub(load[1], 1, #job) == job
 local ends_at = load[1] and lease_until(lease, load[2], load[7], now) or 0
 if ends_at > now and load[1] ~= id and not is_heir then
-    if found then
+    if is_answer then
         return leave('stale', reply_stale(now, found, failure or ''))
     end
     redis.pcall('HINCRBY', lease, 'waiters', 1)
-    return leave('join', reply_join(now, load[1], ends_at))
+    return leave('join', reply_join(now, load[1], ends_at, found or ''))
 end
 -- Another may be loading the timeline for as many hours or more, under the key of another answer.
 local other = hours > 0 and not is_new
@@ -214,11 +218,11 @@ end
 local is_other = other[1] and other[1] ~= id and not (job and string.sub(other[1], 1, #job) == job)
 local other_ends_at = is_other and lease_until(timeline_lease, other[2], other[5], now) or 0
 if other_ends_at > now and (tonumber(other[3]) or 0) >= hours then
-    if found then
+    if is_answer then
         return leave('stale', reply_stale(now, found, ''))
     end
     redis.pcall('HINCRBY', timeline_lease, 'waiters', 1)
-    return leave('join', reply_join(now, other[1], other_ends_at))
+    return leave('join', reply_join(now, other[1], other_ends_at, found or ''))
 end
 if budget > 0 then
 --@include budget
@@ -228,11 +232,11 @@ if budget > 0 then
         retry_at, code, reason, is_certain = funds_at, BUDGET, lack, false
     end
 end
-if retry_at > 0 and found then
+if retry_at > 0 and is_answer then
     return leave('stale', reply_stale(now, found, failure or ''))
 end
 if retry_at > 0 and not (is_certain and retry_at - now <= patience_us) then
-    return leave('wait', reply_wait(now, retry_at, code, reason, seen))
+    return leave('wait', reply_wait(now, retry_at, code, reason, seen, found or ''))
 end
 
 local start = math.max(now, retry_at)

@@ -25,7 +25,7 @@
 -- Replies
 --       turned: now, seen                        the next slot is held, and the lease is prolonged; seen: what
 --                                                check_in replies
---       wait: now, retry_at, code, reason, seen  there is no slot; window.lua has the codes
+--       wait: now, retry_at, code, reason, seen, entry   there is no slot; window.lua has the codes; entry is ""
 --       late: now                                see admit.lua
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 
@@ -47,7 +47,7 @@ if retry_at > 0 then
 --@include call
         call_for_allowances(window, now)
     end
-    return reply_wait(now, retry_at, code, reason, seen)
+    return reply_wait(now, retry_at, code, reason, seen, '')
 end
 hold(window, now, next_id, cost, hold_us, now, fraction < 1 and status or nil)
 for _, key in ipairs({lease, timeline_lease}) do

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self
 
-from tbcache.models.error import UPSTREAM_ERRORS, UpstreamError
+from tbcache.models.error import LIMIT_ERRORS, UPSTREAM_ERRORS, RateLimited, UpstreamError
 from tbcache.models.request import FetchRequest
 
 Label = Literal["bullish", "bearish"]
@@ -236,7 +236,9 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An upstream error as data, so that one worker's failure is known to all."""
+    """An upstream error as data, so that one worker's failure is known to all; or why there was no slot for
+    what an old answer stands in for.
+    """
 
     kind: str
     message: str
@@ -244,10 +246,14 @@ class Failure:
     retry_at: datetime | None
 
     @classmethod
-    def of(cls, error: UpstreamError) -> Self:
+    def of(cls, error: UpstreamError | RateLimited) -> Self:
+        if isinstance(error, RateLimited):
+            return cls(error.kind, error.reason, 0, error.retry_at)
         return cls(error.kind, error.message, error.status, error.retry_at)
 
-    def to_error(self, source: str) -> UpstreamError:
+    def to_error(self, source: str) -> UpstreamError | RateLimited:
+        if self.kind in LIMIT_ERRORS and self.retry_at is not None:
+            return LIMIT_ERRORS[self.kind](source, self.retry_at, self.message)
         kind = UPSTREAM_ERRORS.get(self.kind, UpstreamError)
         return kind(source, self.message, status=self.status, retry_at=self.retry_at)
 
@@ -257,7 +263,7 @@ class Outcome:
     """The answer to one ask, and where it comes from.
 
     ``age`` is in seconds since ``as_of``. ``error`` is set on a stale answer when
-    the last refresh failed.
+    the last refresh failed, or there was no slot for one in time.
     """
 
     request: FetchRequest

@@ -135,6 +135,9 @@ class RateLimited(TbcacheError):
     ``retry_at`` is when one does (UTC).
     """
 
+    #: What a ``Failure`` is called that comes of it.
+    kind: ClassVar[str] = "rate_limited"
+
     def __init__(self, source: str, retry_at: datetime, reason: str = "limit reached") -> None:
         self.source = source
         self.retry_at = retry_at
@@ -164,6 +167,8 @@ class BudgetExhausted(RateLimited):
     left is not known, or is other processes'.
     """
 
+    kind = "budget_exhausted"
+
     def __init__(self, source: str, retry_at: datetime, reason: str = "daily budget spent") -> None:
         super().__init__(source, retry_at, reason)
 
@@ -173,6 +178,8 @@ class Paused(RateLimited):
 
     Nobody knows until when: ``retry_at`` is when to ask again.
     """
+
+    kind = "paused"
 
     def __init__(self, source: str, retry_at: datetime, reason: str = "paused") -> None:
         super().__init__(source, retry_at, reason)
@@ -275,6 +282,8 @@ class UpstreamPayloadError(UpstreamError):
     kind = "payload"
     transient = True
 
+
+LIMIT_ERRORS: dict[str, type[RateLimited]] = {cls.kind: cls for cls in (RateLimited, BudgetExhausted, Paused)}
 
 UPSTREAM_ERRORS: dict[str, type[UpstreamError]] = {
     cls.kind: cls

@@ -13,6 +13,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import httpx2
 from pydantic import BaseModel, SecretStr
@@ -47,7 +48,7 @@ class Mask:
         masked = self.text(error.message)
         if masked == error.message:
             return error
-        shown = replace(Failure.of(error), message=masked).to_error(error.source)
+        shown = cast(UpstreamError, replace(Failure.of(error), message=masked).to_error(error.source))
         shown.is_unanswered = error.is_unanswered
         return shown
 

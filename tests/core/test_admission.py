@@ -588,6 +588,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         hold_us=15_000_000,
         needed_us=0,
         ttl_us=60_000_000,
+        stand_in_us=0,
         deadline_us=1,
         worker="w",
         id="zombie",

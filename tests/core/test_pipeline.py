@@ -251,7 +251,37 @@ def test_who_asks_seldom_is_given_the_old_answer_where_there_is_no_new_one(
             assert outcome.error is not None
             assert (outcome.origin, outcome.error.kind) == ("stale", kind)
         store.client.unlink(store.keys.lease(AAPL.key))
-    assert pipeline.run(Upstream(replace(TWITTER, limits=(Limit(1, 3600.0),))), AAPL).origin == "stale"
+    outcome = pipeline.run(Upstream(replace(TWITTER, limits=(Limit(1, 3600.0),))), AAPL)
+    assert outcome.error is not None
+    assert (outcome.origin, outcome.error.kind) == ("stale", "rate_limited")
+    assert isinstance(outcome.error.to_error("twitter"), RateLimited)
+
+
+def test_who_asks_seldom_waits_for_a_slot(pipeline: Pipeline, store: Store) -> None:
+    """A bot of more symbols than slots would be given the same old answers of the last ones, for ever."""
+    upstream, symbols = Upstream(replace(TWITTER, limits=(Limit(2, 1.0),))), ("AAPL", "MSFT", "GME")
+    requests = [FetchRequest("twitter", symbol) for symbol in symbols]
+    for request in requests:
+        pipeline.run(upstream, request)
+    known = [key for request in requests for key in (request.key, request.timeline_key)]
+    grow_old(store, known, 1.1 * TWITTER.cache_ttl)
+    with ThreadPoolExecutor(3) as pool:
+        origins = list(pool.map(lambda request: pipeline.run(upstream, request).origin, requests))
+    assert origins == ["live"] * 3
+
+
+def test_without_redis_who_asks_seldom_waits_for_a_slot_too() -> None:
+    """What stands in is as old there, and a slot comes free as well."""
+    settings = Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"})
+    store = Store(settings)
+    memory = Memory(store)
+    pipeline = Pipeline(core(Admission(store, settings, UsageMonitor(store, settings), memory)), Kept)
+    upstream = Upstream(replace(TWITTER, limits=(Limit(1, 0.5),), cache_ttl=0.01))
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    wait_until(lambda: (old := memory.recall(AAPL.key)) is not None and old.fresh_seconds <= -0.01)
+    assert pipeline.run(upstream, AAPL, patience=0.01).error is not None
+    assert pipeline.run(upstream, AAPL).origin == "live"
+    store.close()
 
 
 def test_a_quota_closes_the_source_until_it_resets(pipeline: Pipeline) -> None:

@@ -17,7 +17,8 @@ class FetcherOutcome(Generic[T_co]):
     ``age`` is in seconds since the value was loaded. Both it and ``origin`` are None where there is no value.
     Then ``error`` says why: it is the exception of the function where that ran for this call, else an
     :class:`tbcache.UpstreamError` with what is known of the failure, or a :class:`tbcache.RateLimited`. With
-    an old value, ``error`` is an :class:`tbcache.UpstreamError` if the last refresh failed.
+    an old value, ``error`` is an :class:`tbcache.UpstreamError` if the last refresh failed, and a
+    :class:`tbcache.RateLimited` if there was no slot for one in time.
     """
 
     value: T_co | None
