@@ -177,10 +177,32 @@ def test_a_report_is_read_by_what_happens_and_not_by_its_kind_words(text: str, m
         ("Everyone hates this stock, which is exactly why I own it", "bullish"),
         ("Everyone loves this stock, which is exactly why I am out", "bearish"),
         ("Love the margins here, which is exactly why I own it", "bullish"),
+        ("They hated it at 40 and look at it now", "bullish"),
+        ("The street wrote off this company two years ago, and here we are", "bullish"),
+        ("Everyone loved it last spring and it keeps sinking", "bearish"),
+        ("The crowd chased it in May and here we are", "bearish"),
+        ("I hated it at 40 and look at it now", "bearish"),
+        ("They hated it at 40 and they hate it now", "bearish"),
+        ("They hated it at 40. It keeps to its plan", "bearish"),
     ],
 )
 def test_who_acts_against_the_crowd_does_not_feel_as_it_does(text: str, meaning: str) -> None:
     """The words are those of the others."""
+    assert label_of(get_scorer().score([text])[0]) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("Expected move is 4.8% for Friday. Have a good one", "neutral"),
+        ("Earnings are on Thursday, good luck all", "neutral"),
+        ("Reading the filing tonight, questions welcome", "neutral"),
+        ("Would not bet against this one", "bullish"),
+        ("I am betting against it", "bearish"),
+    ],
+)
+def test_a_greeting_is_no_opinion_and_a_bet_is_one(text: str, meaning: str) -> None:
+    """One post in twenty ends with a kind word to all who read it."""
     assert label_of(get_scorer().score([text])[0]) == meaning
 
 
@@ -205,7 +227,21 @@ ALL = (*RULES, *REPORT_RULES)
 @pytest.mark.parametrize(("rule", "triggers"), ALL, ids=[rule.__name__ for rule, _ in ALL])
 def test_twice_the_words_take_a_rule_twice_the_steps(rule, triggers) -> None:  # type: ignore[no-untyped-def]
     """Anybody may post 40,000 characters, all of them a rule's own words and no full stop among them."""
-    own = [*sorted(triggers), "from", "5", "to", "3", "vs", "est", "spread", "crushed", "think", "sell"]
+    own = [
+        *sorted(triggers),
+        "they",
+        "hated",
+        "from",
+        "5",
+        "to",
+        "3",
+        "vs",
+        "est",
+        "spread",
+        "crushed",
+        "think",
+        "sell",
+    ]
 
     def read(times: int) -> int:
         words = Counting(own * times)

@@ -34,6 +34,11 @@ MOST_QUERY = 500
 #: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
 CLEAR = 3
 _LETTER = re.compile(r"[a-z]")
+_ARTICLE = re.compile(r"\b(?:the|a|an|this|that)\s\Z", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"\s*(?:[.,;:!?)]|\Z|\s(?:after|before|since|in|on|of|for|with|is|was|has|had|and|or|but|again|now)\b)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Named:
         found = list(_ticker(self.symbol).finditer(text))
         if self.is_word and found:
             is_shouted = _LETTER.search(text) is None
-            return not is_shouted and (not self.is_stressed or _speaks_of_markets(text, found))
+            is_plain = self.is_stressed or all(self._is_noun(text, each) for each in found)
+            return not is_shouted and (not is_plain or _speaks_of_markets(text, found))
         names = [name.rstrip("*") for name in self.names]
         small = [each for name in names for each in _name(name, re.IGNORECASE).finditer(text)]
         if not self.is_word:
@@ -80,6 +86,13 @@ class Named:
             return bool(small) and _speaks_of_markets(text, small)
         # In a phrase that means something else it speaks of that.
         return text == whole
+
+    def _is_noun(self, text: str, found: re.Match[str]) -> bool:
+        """Whether the ticker that was ``found`` is the everyday word that its company is called by: no ticker
+        has an article, unless something of the company follows ("the META webcast").
+        """
+        is_one = any(name.endswith("*") and name[:-1].upper() == self.symbol for name in self.names)
+        return is_one and bool(_ARTICLE.search(text, 0, found.start()) and _GOES_ON.match(text, found.end()))
 
     def _is_named(self, text: str, name: str) -> bool:
         found = list(_name(name.rstrip("*")).finditer(text))

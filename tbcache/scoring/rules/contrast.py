@@ -1,19 +1,29 @@
 """What holds in spite of what was said before: of "missed and still rallied" the second half is the news, and
-"everyone hates it, which is why I own it" is no hate.
+"everyone hates it, which is why I own it" is no hate, nor is "they hated it at 40 and look at it now".
 """
 
 from __future__ import annotations
 
-from tbcache.scoring.rules.reading import Reading
+from tbcache.scoring.rules.reading import UNDERSTOOD, Reading
 
 #: The weights that VADER gives to what stands around a "but".
 _BEFORE, _AFTER = 0.5, 1.5
 _LINKS = frozenset(("and", "but", "yet", "is", "are"))
 #: Those whom a contrarian acts against, and the turn by which he says so: "which is exactly why".
 _CROWD = frozenset(("everyone", "everybody", "nobody", "street", "crowd", "analysts", "media"))
+#: Those who felt something once, and what: 1 for good, -1 for bad.
+_CROWDS = _CROWD | frozenset(("they", "people", "experts", "skeptics", "twitter", "reddit"))
+_FELT = {
+    **dict.fromkeys("hated doubted mocked dismissed ignored laughed".split(), -1),
+    **dict.fromkeys(("wrote off", "laughed at", "gave up"), -1),
+    **dict.fromkeys("loved praised worshipped chased hyped".split(), 1),
+}
+#: The last word of a turn that proves them wrong: "look at it now", "here we are", "it keeps climbing".
+_FAR = 14
+_TURNS = {"now": "look", "are": "here", "keeps": "it"}
 _REASONS = frozenset(("is", "exactly", "precisely"))
 _AGAINST = -0.5
-TRIGGERS = frozenset(("still", "anyway", "regardless", "why"))
+TRIGGERS = frozenset(("still", "anyway", "regardless", "why", *_FELT))
 
 
 def read_contrasts(reading: Reading, valences: list[float]) -> list[float]:
@@ -25,7 +35,18 @@ def read_contrasts(reading: Reading, valences: list[float]) -> list[float]:
             return _read_against_crowd(reading, i, valences)
         if word in ("anyway", "regardless") and not reading.next_word(i):
             return _weigh(reading, next(iter(reading.before(i, 4)[::-1]), i), valences)
+        if word in _FELT and _is_proved_wrong(reading, i):
+            return [*valences[:i], -_FELT[word] * UNDERSTOOD, *valences[i + 1 :]]
     return valences
+
+
+def _is_proved_wrong(reading: Reading, i: int) -> bool:
+    """Whether a crowd felt what the word at ``i`` says, and its sentence goes on with how that turned out."""
+    if reading.find(reading.before(i, 3), _CROWDS) is None:
+        return False
+    words = reading.words
+    behind = range(i + 1, min(i + _FAR, reading.sentence(i).stop))
+    return any(words[j] in _TURNS and _TURNS[words[j]] in words[j - 3 : j] for j in behind)
 
 
 def _read_against_crowd(reading: Reading, i: int, valences: list[float]) -> list[float]:
