@@ -141,10 +141,9 @@ class Marker:
         try:
             if not folder.exists():
                 return True
-            others = [file for file in folder.iterdir() if file.name != self._member]
             # All files are looked at, even after one that is not quiet: the time since the end of a killed
             # process counts from the moment at which it is found.
-            quiet = [_is_quiet(file, seconds) for file in others if pid_of(file.name) is not None]
+            quiet = [_is_quiet(file, seconds) for file in self._others()]
         except OSError:
             return False
         return _is_ours(folder) and all(quiet)
@@ -153,18 +152,20 @@ class Marker:
         """True where another process that Redis has told no share may have sent something of ``source`` in
         the last ``seconds``, or in a longer window that it says, which Redis does not know yet.
         """
-        folder = self._file.parent
         try:
-            others = [file for file in folder.iterdir() if file.name != self._member]
-            found = [_is_unheard(file, source, seconds) for file in others if pid_of(file.name) is not None]
+            # What another user has planted must stop nobody.
+            is_ours = _is_ours(self._file.parent)
+            return is_ours and any(_is_unheard(file, source, seconds) for file in self._others())
         except OSError:
             return False
-        # What another user has planted must stop nobody.
-        return any(found) and _is_ours(folder)
 
     @property
     def _file(self) -> Path:
         return _root() / self._fleet / self._member
+
+    def _others(self) -> list[Path]:
+        files = self._file.parent.iterdir()
+        return [file for file in files if file.name != self._member and pid_of(file.name) is not None]
 
     def _write(self, text: bytes) -> None:
         self._was_written = True

@@ -288,6 +288,13 @@ def test_a_allowance_is_less_by_what_was_granted_since(moved: Clock) -> None:
     assert window.take("lost", 1, [LIMIT], 0.0) == 0.0
 
 
+def test_nothing_is_taken_alone_where_that_cannot_be_said() -> None:
+    """Whoever begins beside it could not see it."""
+    window = ProcessWindow(fall_back=lambda window: False)
+    assert window.take("slot", 1, [LIMIT], 0.0) > 0.0
+    assert not window.has_fallback_slots
+
+
 def test_one_that_begins_alone_looks_once_more_before_it_sends() -> None:
     """Whoever begins at the same moment and reaches Redis sees its marker, or is seen by it."""
     said = list[str]()

@@ -379,6 +379,18 @@ def test_ages_are_told_as_the_slowest_clock_has_them(clock: Clock) -> None:
     assert ages["held"] == pytest.approx(-5.0 * SLOWEST)
 
 
+def test_a_slot_that_ends_while_it_is_put_back_as_held_is_reported(clock: Clock) -> None:
+    """Redis would go on holding it."""
+    own = ProcessWindow()
+    for slot in ("over", "unused", "held"):
+        own.grant(slot, 1, [LIMIT], 10.0)
+    ages = own.ages()
+    own.commit("over", 1)
+    own.release("unused", 1)
+    own.restored(ages)
+    assert own.unreported == [("over", 1, False), ("unused", 1, True)]
+
+
 def test_what_the_others_may_use_is_theirs_by_every_clock(clock: Clock) -> None:
     """By the slowest they find a process absent a little later: what leaves till then is theirs."""
     own = window_of(clock, taken=4, allowance=0, share=0.5)
@@ -392,9 +404,11 @@ def test_what_the_others_may_use_is_theirs_by_every_clock(clock: Clock) -> None:
 
 
 def test_a_slot_is_known_until_its_window_is_over_by_every_clock(clock: Clock) -> None:
-    """What is shown, what is put back after a loss, and what is said as a process leaves."""
+    """What is shown, what is put back after a loss, and what is said as a process leaves. A call may name a
+    shorter window than the others count it in."""
     own = ProcessWindow()
-    own.grant("one", 1, [LIMIT], 0.0)
+    own.configure((LIMIT,))
+    own.grant("one", 1, [Limit(LIMIT.count, 1.0)], 0.0)
     assert own.gone_in == pytest.approx(LIMIT.window_seconds * SLOWEST)
     clock.now += LIMIT.window_seconds * (1 + CLOCK_DRIFT / 2)
     assert (own.used(LIMIT), len(own.ages())) == (1, 1)
