@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,14 @@ def _client(store: Store) -> Any:
     """redis-py's own client of what a store asks, for looking behind the scenes."""
     if "client of tests" not in vars(store):
         is_cluster = store.settings.redis_cluster
-        vars(store)["client of tests"] = (
+        client = (
             redis.RedisCluster.from_url(store._url, socket_timeout=10, protocol=2)
             if is_cluster
             else store._server._client()
         )
+        vars(store)["client of tests"] = client
+        # Its sockets would be closed by the collector, which is a warning.
+        weakref.finalize(store, client.close)
     return vars(store)["client of tests"]
 
 
