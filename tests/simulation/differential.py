@@ -100,7 +100,12 @@ class Recorder:
         keyspace = self._server.keyspace
         ended, keyspace.expired = tuple(keyspace.expired), []
         heard = {channel: self._server.listeners_of(channel) for channel in self._server.subscribers}
-        self.asked.append(Asked(self._server.spelt_out(command), self._server.now_us(), answer, ended, heard))
+        self.asked.append(Asked(self._spelt_out(command), self._server.now_us(), answer, ended, heard))
+
+    def _spelt_out(self, command: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """A command with its script's text, where it says only the digest."""
+        text = self._server._scripts.get(command[1]) if command[0] == b"EVALSHA" else None
+        return command if text is None else (b"EVAL", text.encode(), *command[2:])
 
     def _on_popped(self, key: bytes, element: bytes) -> None:
         self.asked.append(Asked((b"LPOP", key), self._server.now_us(), element, ()))

@@ -39,10 +39,10 @@ from tbcache.store.connection import Store
 from tbcache.store.order import bound_of
 from tbcache.store.said import TAKEN_BACK, Said
 from tbcache.testing.simulated.chance import Chance
-from tbcache.testing.simulated.driver import Simulated
 from tbcache.testing.simulated.host import Host
-from tbcache.testing.simulated.kernel import MICROS, Coro, Killed, Task
+from tbcache.testing.simulated.kernel import MICROS, Killed, Task
 from tests.simulation.caller import Callers, Client
+from tests.simulation.driver import Coro, Simulated
 from tests.simulation.oracle import PLAIN
 from tests.simulation.upstream import Load, Provider
 from tests.simulation.value import Values

@@ -21,6 +21,7 @@ from tests.server import Server
 from tests.simulation.__main__ import replay_line
 from tests.simulation.bug import BUGS, Bug, Change
 from tests.simulation.differential import Lived, differences, live
+from tests.simulation.driver import ask_in_turn
 from tests.simulation.fault import Faults
 from tests.simulation.plan import COMPARED, PLANS, TRIED, any_plan_of, plan_of
 from tests.simulation.planted import Gone, find, known, planted
@@ -139,7 +140,7 @@ def test_what_an_event_loop_asks_is_carried_out_in_the_order_of_asking() -> None
         process, heard = world.begin(LOOP), list[bytes]()
         world.server.listeners.append(lambda who, command, answer: heard.append(command[-1]))
         for number in range(40):
-            ask = functools.partial(process.connection.ask_in_turn, 1.0, [(b"GET", b"asked:%d" % number)])
+            ask = functools.partial(ask_in_turn, process.connection, 1.0, [(b"GET", b"asked:%d" % number)])
             world.kernel.after(number * 1e-6, functools.partial(process.driver.run, "act", ask))
             # Threads ask over connections of their own.
             beside = functools.partial(process.connection.ask, 1.0, [(b"GET", b"beside")])

@@ -13,8 +13,9 @@ from tbcache.io import utc_now
 from tbcache.models import Limit
 from tbcache.store.said import TAKEN_BACK
 from tbcache.testing.simulated.connection import Weather
-from tbcache.testing.simulated.kernel import Coro, micros
+from tbcache.testing.simulated.kernel import micros
 from tests.simulation.caller import Client
+from tests.simulation.driver import Coro
 from tests.simulation.fault import Faults
 from tests.simulation.oracle import ABSENT_US, PLAIN
 from tests.simulation.plan import Step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from tbcache.testing.simulated.connection import Connection, Subscription
@@ -24,10 +23,6 @@ class Node:
     def call_all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         packed = [tuple(map(pack, command)) for command in commands]
         return self._connection.ask(self._timeout, packed)
-
-    async def call_in_turn(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        packed = [tuple(map(pack, command)) for command in commands]
-        return await self._connection.ask_in_turn(self._timeout, packed)
 
     def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
         _, *keys = command

@@ -10,7 +10,7 @@ import redis
 
 from tbcache.io.error import Unsent
 from tbcache.testing.simulated.chance import Chance
-from tbcache.testing.simulated.kernel import Home, Kernel, Killed, Suspended, micros
+from tbcache.testing.simulated.kernel import Home, Kernel, Killed, micros
 from tbcache.testing.simulated.server import Server
 
 
@@ -42,12 +42,6 @@ class Connection:
           redis.ConnectionError, redis.TimeoutError: there are none.
         """
         found: list[Any] = self._exchange(timeout, self._doing(commands))
-        return found
-
-    async def ask_in_turn(self, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
-        """:meth:`ask`, for coroutines: all of a process over one connection, in the order of asking."""
-        self._begin(timeout, self._doing(commands), in_turn=True)
-        found: list[Any] = await Suspended()
         return found
 
     def _doing(self, commands: list[tuple[bytes, ...]]) -> Callable[[Callable[[Any], None]], None]:

@@ -6,13 +6,12 @@ back wherever it would block. Either way nothing runs beside it, and the same se
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import heapq
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any, ClassVar, Protocol
@@ -75,13 +74,6 @@ class Home(Protocol):
         """Call ``act`` as soon as the process runs again; maybe twice."""
 
 
-class Suspended:
-    """What a coroutine awaits until it is resumed."""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield)
-
-
 class Task:
     """Something that runs, stops where it waits, and goes on."""
 
@@ -128,36 +120,6 @@ class Task:
         self.kernel.ended(self)
         for act in self._watchers:
             act()
-
-
-class Coro(Task):
-    """A coroutine."""
-
-    def __init__(
-        self,
-        kernel: Kernel,
-        home: Home,
-        name: str,
-        work: Coroutine[Any, Any, object],
-        context: contextvars.Context,
-    ) -> None:
-        super().__init__(kernel, home, name)
-        self._work, self.context = work, context
-
-    def cancel(self) -> None:
-        """Cancel it as an event loop does: where it waits, or before it has begun."""
-        self.resume(self.ticket, error=asyncio.CancelledError())
-
-    def _step(self, value: Any, error: BaseException | None) -> None:
-        try:
-            if error is not None:
-                self.context.run(self._work.throw, error)
-            else:
-                self.context.run(self._work.send, value)
-        except StopIteration:
-            self._end(None)
-        except BaseException as raised:
-            self._end(raised)
 
 
 class Fiber(Task):
@@ -375,14 +337,6 @@ class Kernel:
     ) -> Task:
         """Run a function that may block."""
         return self._begin(Fiber(self, home, name, work, context or contextvars.Context()))
-
-    def start(
-        self, home: Home, name: str, work: Coroutine[Any, Any, object], context: contextvars.Context
-    ) -> Coro:
-        """Run a coroutine."""
-        task = Coro(self, home, name, work, context)
-        self._begin(task)
-        return task
 
     def _begin(self, task: Task) -> Task:
         self.tasks[task] = None

@@ -76,11 +76,6 @@ class Server:
         for act in self.loaded:
             act()
 
-    def spelt_out(self, command: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """A command with its script's text, where it says only the digest."""
-        text = self._scripts.get(command[1]) if command[0] == b"EVALSHA" else None
-        return command if text is None else (b"EVAL", text.encode(), *command[2:])
-
     def freeze(self, seconds: float) -> None:
         """It does nothing for so long, and then all that it was asked meanwhile."""
         self.is_frozen = True

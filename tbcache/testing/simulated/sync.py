@@ -151,10 +151,6 @@ class Future:
     def done(self) -> bool:
         return self._done.is_set()
 
-    def wake_when_done(self, task: Task) -> None:
-        """Resume ``task``, which is about to wait, once it is done."""
-        self._done._queue._waiting.append((task, task.ticket))
-
     def set_result(self, result: Any) -> None:
         self._result = result
         self._done.set()

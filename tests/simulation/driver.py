@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeVar
 
 from tbcache.io.current import BLOCKING, enter
+from tbcache.testing.simulated.client import pack
+from tbcache.testing.simulated.connection import Connection
 from tbcache.testing.simulated.host import Host
-from tbcache.testing.simulated.kernel import Coro, Kernel, Killed, Suspended, Task
+from tbcache.testing.simulated.kernel import Home, Kernel, Killed, Task
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, object]]
+
+
+class Suspended:
+    """What a coroutine awaits until it is resumed."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield)
+
+
+class Coro(Task):
+    """A coroutine."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        home: Home,
+        name: str,
+        work: Coroutine[Any, Any, object],
+        context: contextvars.Context,
+    ) -> None:
+        super().__init__(kernel, home, name)
+        self._work, self.context = work, context
+
+    def cancel(self) -> None:
+        """Cancel it as an event loop does: where it waits, or before it has begun."""
+        self.resume(self.ticket, error=asyncio.CancelledError())
+
+    def _step(self, value: Any, error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                self.context.run(self._work.throw, error)
+            else:
+                self.context.run(self._work.send, value)
+        except StopIteration:
+            self._end(None)
+        except BaseException as raised:
+            self._end(raised)
+
+
+async def ask_in_turn(connection: Connection, timeout: float, commands: list[tuple[bytes, ...]]) -> list[Any]:
+    """The answers to commands of a coroutine: all of a process are asked over one connection, in the order of
+    asking."""
+    connection._begin(timeout, connection._doing(commands), in_turn=True)
+    found: list[Any] = await Suspended()
+    return found
 
 
 class Simulated:
@@ -33,14 +81,14 @@ class Simulated:
         return self._home.chance.uniform(low, high)
 
     async def call(self, server: Any, command: Sequence[Any]) -> Any:
-        (answer,) = await server.call_in_turn([command])
+        (answer,) = await self.pipeline(server, [command])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     async def pipeline(self, server: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        answers: list[Any] = await server.call_in_turn(commands)
-        return answers
+        packed = [tuple(map(pack, command)) for command in commands]
+        return await ask_in_turn(self._home.connection, server._timeout, packed)
 
     async def sleep(self, seconds: float) -> None:
         task = self._task()
@@ -50,7 +98,7 @@ class Simulated:
     async def wait(self, future: Any, seconds: float | None = None) -> Any:
         if not future.done():
             task = self._task()
-            future.wake_when_done(task)
+            future._done._queue._waiting.append((task, task.ticket))
             if seconds is not None:
                 self._kernel.after_by(self._home, seconds, _resuming(task))
             await Suspended()
@@ -73,7 +121,7 @@ class Simulated:
         async def lasting() -> None:
             found.append(await work())
 
-        await self._end(self._kernel.start(self._home, "detached", lasting(), contextvars.copy_context()))
+        await self._end(self._start("detached", lasting(), contextvars.copy_context()))
         return found[0]
 
     async def _end(self, work: Task) -> None:
@@ -95,7 +143,12 @@ class Simulated:
             raise Killed
         context = contextvars.Context()
         context.run(enter, self)
-        return self._kernel.start(self._home, name, work(), context)
+        return self._start(name, work(), context)
+
+    def _start(self, name: str, work: Coroutine[Any, Any, object], context: contextvars.Context) -> Coro:
+        task = Coro(self._kernel, self._home, name, work, context)
+        self._kernel._begin(task)
+        return task
 
     def _task(self) -> Task:
         task = self._kernel.current
