@@ -18,10 +18,13 @@ Awaited = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
 
 def driven(core: Awaited[P, T], like: Callable[..., object]) -> Awaited[P, T]:
     """A method that drives ``core``, one of the coroutines of its object's ``_core``."""
+    name = core.__name__
 
     @functools.wraps(like)
     async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await drive(core(self._core, *args, **kwargs))
+        # Of a provider of somebody's own it may be another.
+        found: T = await drive(getattr(self._core, name)(*args, **kwargs))
+        return found
 
     return method
 

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from tbcache.asyncio.awaited import driven
 from tbcache.io.loop import drive
 from tbcache.io.singleton import singleton
 from tbcache.models import (
     PATIENCE_SECONDS,
     CombinedSentiment,
-    FetchRequest,
     History,
-    Lane,
     Outcome,
     SymbolSentiment,
 )
@@ -39,6 +38,13 @@ class Provider:
         # It would change nothing, and nobody would notice.
         raise AttributeError(f"a provider's tools are set once for both APIs: provider.blocking.{name} = ...")
 
+    run = driven(BlockingProvider.answer, BlockingProvider.run)
+    history = driven(BlockingProvider.sentiments_then, BlockingProvider.history)
+
+    @property
+    def _core(self) -> BlockingProvider:
+        return self.blocking
+
     async def fetch(self, symbol: str, hours: int = 24, *, patience: float = PATIENCE_SECONDS) -> Outcome:
         """See :meth:`tbcache.Provider.fetch`."""
         return await self.run(self.blocking.source.request(symbol, hours), patience=patience)
@@ -58,34 +64,6 @@ class Provider:
         found = None if as_of is not None else blocking.recall(request)
         found = found or await drive(blocking.sentiment(request, as_of))
         return blocking.covering(found, min_coverage, as_of)
-
-    async def history(
-        self,
-        symbol: str,
-        start: datetime,
-        end: datetime,
-        every: float | timedelta = 3600.0,
-        hours: int = 24,
-        *,
-        hindsight: bool = False,
-    ) -> History:
-        """See :meth:`tbcache.Provider.history`."""
-        request = self.blocking.source.request(symbol, hours)
-        return await drive(self.blocking.sentiments_then(request, start, end, every, hindsight=hindsight))
-
-    async def run(
-        self,
-        request: FetchRequest,
-        *,
-        lane: Lane = "interactive",
-        patience: float = PATIENCE_SECONDS,
-        needed: float = 0.0,
-        slot: str | None = None,
-    ) -> Outcome:
-        """Run a request that is already checked; see :meth:`tbcache.fetch.Pipeline.run`."""
-        return await drive(
-            self.blocking.answer(request, lane=lane, patience=patience, needed=needed, slot=slot)
-        )
 
 
 @singleton

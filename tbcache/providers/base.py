@@ -189,8 +189,7 @@ class Provider(Tools, ABC):
           InvalidRequest: no ticker, no such hours, or times without a zone or out of order.
           MissingExtra, RepositoryUnavailable: there is no database to be read, or it does not answer.
         """
-        request = self.source.request(symbol, hours)
-        return run(self.sentiments_then(request, start, end, every, hindsight=hindsight))
+        return run(self.sentiments_then(symbol, start, end, every, hours, hindsight=hindsight))
 
     def backfill(
         self,
@@ -242,14 +241,16 @@ class Provider(Tools, ABC):
 
     async def sentiments_then(
         self,
-        request: FetchRequest,
+        symbol: str,
         start: datetime,
         end: datetime,
-        every: float | timedelta,
+        every: float | timedelta = 3600.0,
+        hours: int = 24,
         *,
-        hindsight: bool,
+        hindsight: bool = False,
     ) -> History:
-        """:meth:`history` of a checked request, in the world that it is awaited in."""
+        """:meth:`history`, in the world that it is awaited in."""
+        request = self.source.request(symbol, hours)
         at = moments(start, past("end", end, self.pipeline.admission.now), every)
         make = looked_back if hindsight else answered
         found = await world().offload(lambda: make(self.repository, self, request, at))
