@@ -2,7 +2,8 @@
 
 ``admit`` puts one question to Redis and gets one verdict; ``settle`` ends the load it
 allowed. ``turn`` stands between two pages of one answer. While Redis is away the same
-questions are answered in process, within this process's share of the limits.
+questions are answered in process, within this process's share of the limits. What asks Redis alone raises
+Unavailable.
 """
 
 from tbcache.admission.admission import Admission

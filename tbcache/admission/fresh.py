@@ -53,11 +53,7 @@ class Fresh:
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
     async def find(self, source: Source, key: str) -> Hit | None:
-        """The value under ``key``, where it is expected to be fresh and is so. It costs one MGET.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The value under ``key``, where it is expected to be fresh and is so. It costs one MGET."""
         seen = self._seen.get(key)
         if seen is None or source.charge == "request":
             return None
@@ -69,11 +65,7 @@ class Fresh:
         return hit
 
     async def look(self, source: Source, key: str) -> Hit | None:
-        """The value under ``key``, if it is fresh.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """The value under ``key``, if it is fresh."""
         now_us = self.now_us
         return self._opened(source, key, now_us, await self._store.send(self._reading(source.name, key)))
 

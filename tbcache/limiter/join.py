@@ -36,11 +36,7 @@ class Joining:
         self._beat, self._epochs.is_leaving = beat, beat is None
 
     async def before(self, want: Want, window: ProcessWindow) -> None:
-        """Join, where what is wanted needs it.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """Join, where what is wanted needs it."""
         await self._store.ready()
         self._windows.join_machine()
         if not window.must_announce(want.can_fall_back) or self._beat is None:
@@ -67,10 +63,6 @@ class Joining:
             raise error
 
     async def now(self, source: str) -> None:
-        """Join once more, unless this process is about to leave.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Join once more, unless this process is about to leave."""
         if self._beat is not None:
             await self._beat(source)

@@ -24,11 +24,7 @@ class Leaving:
         self._reserved_until: dict[tuple[str, str, str], int] = {}
 
     async def remove_dead(self, source: str, now_us: int, absent: Iterable[str]) -> None:
-        """Give back the shares of those that were processes of this machine and are no more.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Give back the shares of those that were processes of this machine and are no more."""
         for member in absent:
             reserved_until = self._reserved_until.get((source, self._limiter.epochs.of(source), member), 0)
             if now_us >= reserved_until and self.is_dead(member):
@@ -41,11 +37,7 @@ class Leaving:
         return self._limiter.windows.machine.is_dead(member)
 
     async def leave(self, source: str) -> None:
-        """Give back this process's own share of ``source``.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Give back this process's own share of ``source``."""
         window = self._limiter.process_window(source)
         for _ in range(MOST_LEAVES):
             granted = window.granted

@@ -90,11 +90,7 @@ class Limiter:
 
         What the reply grants is recorded here. ``on_reply`` is called with the reply right after that, before
         a window that Redis has lost is restored. An ask that comes too late is made again, ``tries`` times in
-        all.
-
-        Raises:
-          Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
-        """
+        all."""
         for _ in range(tries):
             replied = await self.try_to_take(script, want, call, on_reply)
             if replied is not None:
@@ -156,11 +152,7 @@ class Limiter:
         return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
-        """Run a script that takes nothing, and that must do nothing once its caller has given up.
-
-        Raises:
-          Unavailable: the server is away, or too slow. Refused: the keys of the source cannot be used.
-        """
+        """Run a script that takes nothing, and that must do nothing once its caller has given up."""
         asked_at = now()
         reply = await self.windows.run(
             script, source, call(self._terms(source, await self.store.clock.deadline_us(source)))
@@ -171,11 +163,7 @@ class Limiter:
         return reply
 
     async def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
-        """Run a script so that it only looks. It has no deadline, as it takes nothing.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Run a script so that it only looks. It has no deadline, as it takes nothing."""
         asked_at = now()
         reply: Any = await self.windows.run(script, source, call(self._terms(source, deadline_us=0)))
         await self.store.clock.learn(reply.now, asked_at, source)

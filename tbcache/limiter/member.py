@@ -83,11 +83,7 @@ class Membership:
         self._limiter.windows.leave_machine()
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
-        """Say that this process is there, and learn its part of ``source``'s limits.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """Say that this process is there, and learn its part of ``source``'s limits."""
         window = self._limiter.process_window(source)
         # There is one beat at a time, as each says what was learned from the last.
         async with self._beating:
@@ -199,11 +195,7 @@ class Membership:
         )
 
     async def beat_if_idle(self) -> None:
-        """Beat for every source once, where no thread does it all the time.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """Beat for every source once, where no thread does it all the time."""
         if not self._thread.is_running:
             await self._beat_all_sources()
 

@@ -66,11 +66,7 @@ class Rest:
         return self._limiter.process_window(source).can_fall_back
 
     async def news(self) -> list[str]:
-        """The sources that this process rests at, and of which a beat would tell something new.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        """The sources that this process rests at, and of which a beat would tell something new."""
         at = io.now()
         resting = [source for source in self._limiter.windows.in_use if self.is_at(source)]
         if not resting or at - self._asked_at < NEWS_SECONDS:

@@ -47,11 +47,7 @@ class Restoration:
         """Put this process's slots of ``source`` into the shared window.
 
         By this Redis learns that the process is there, and the process learns the epoch of the window.
-        ``is_step_known``: this process has noticed itself that the server's clock was set.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        ``is_step_known``: this process has noticed itself that the server's clock was set."""
         if not await self._put_back(source, is_step_known=is_step_known):
             # An answer that comes later yet names an epoch of before: see :meth:`learn`.
             await self._put_back(source, is_step_known=False)

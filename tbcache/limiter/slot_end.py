@@ -38,11 +38,7 @@ class SlotEnds:
             await self.report(source)
 
     async def report(self, source: str) -> None:
-        """Tell Redis of the slots that are over.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Tell Redis of the slots that are over."""
         window, slots = self._windows.of(source), self._store.keys.slots(source)
         for slot, cost, is_unused in window.unreported:
             await self._windows.run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))

@@ -27,11 +27,7 @@ class ClockSteps:
 
     async def _give_up_windows(self, source: str, jump: Jump) -> bool:
         """Give up the windows of the server that holds the keys of ``source``. False where its clock has
-        jumped once more since.
-
-        Raises:
-          Unavailable: the server is away.
-        """
+        jumped once more since."""
         return all([await self._give_up(concerned, jump) for concerned in self._of_server(source)])
 
     async def _give_up(self, source: str, jump: Jump) -> bool:

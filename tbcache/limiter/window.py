@@ -60,11 +60,7 @@ class Windows:
         return window
 
     async def run(self, script: Script[C, R], source: str, call: C) -> R:
-        """Run a script on the window of ``source``. If Redis refuses it, the source goes on without Redis.
-
-        Raises:
-          Unavailable: the server is away. Refused: the keys of the source cannot be used.
-        """
+        """Run a script on the window of ``source``. If Redis refuses it, the source goes on without Redis."""
         self.broken.check(source)
         try:
             return await self._store.ask(script, call)
