@@ -4,6 +4,8 @@
     python -m bench.kill --way stand     it stands still
     python -m bench.kill --way docker    SIGTERM, and SIGKILL after 10 s, amid long jobs
     python -m bench.kill --way failover  Redis is killed, and Sentinel promotes its replica
+    python -m bench.kill --way outage    Redis is killed for 5 s; it has an append-only file
+    python -m bench.kill --way frozen    Redis stands still for 15 s
 
 Two workers with eight threads each work off the jobs of a limited source. Each job writes down when its work
 begins and when it is done, so that it is known which were lost, which were begun again, and which were done
@@ -13,6 +15,7 @@ by then.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -29,13 +32,12 @@ import dramatiq
 
 import tbcache
 from tbcache.models.error import RedisUnreachable
-from tbcache.testing import server
-from tests.server import SentinelServer
+from tests.server import SentinelServer, Server
 
 THREADS = 8
 NOTES, WORK = "BENCH_NOTES", "BENCH_WORK_SECONDS"
 KINDS = ("actor", "fetcher")
-WAIT_SECONDS, DOCKER_SECONDS = 180.0, 10.0
+WAIT_SECONDS, DOCKER_SECONDS, OUTAGE_SECONDS, FROZEN_SECONDS = 180.0, 10.0, 5.0, 15.0
 
 
 class Way(NamedTuple):
@@ -51,7 +53,11 @@ WAYS = {
     "stand": Way(),
     "docker": Way(48, 12.0, 0),
     "failover": Way(),
+    "outage": Way(),
+    "frozen": Way(),
 }
+#: In these it happens to Redis.
+OF_REDIS = ("failover", "outage", "frozen")
 
 
 class Notes(NamedTuple):
@@ -87,7 +93,7 @@ def main() -> None:
 
 
 def _round(kind: str, way: str) -> str:
-    with tempfile.TemporaryDirectory() as folder, _redis(way) as (variables, kill_redis):
+    with tempfile.TemporaryDirectory() as folder, _redis(way) as (variables, strike):
         Path(folder, "notes").touch()
         facts = {NOTES: str(Path(folder, "notes")), WORK: str(WAYS[way].work_seconds)}
         environment = {**variables, **facts, "TBCACHE_LOG_LEVEL": "error", "TBCACHE_DATA_DIR": folder}
@@ -97,15 +103,15 @@ def _round(kind: str, way: str) -> str:
         with _workers(kind) as (first, _):
             watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             _await(lambda: len(Notes.read().done) >= WAYS[way].after and len(Notes.read().begun) > THREADS)
-            _happen(way, first, kill_redis)
+            _happen(way, first, strike)
             said = watch.communicate()[0]
     return said.strip()
 
 
-def _happen(way: str, worker: subprocess.Popen[bytes], kill_redis: Callable[[], object]) -> None:
+def _happen(way: str, worker: subprocess.Popen[bytes], strike: Callable[[], float]) -> None:
     at = time.time()
-    if way == "failover":
-        kill_redis()
+    if way in OF_REDIS:
+        at = strike()
     elif way == "docker":
         worker.terminate()
         try:
@@ -128,7 +134,7 @@ def observe(kind: str, way: str) -> None:
             accepted.append(f"S{number}")
         except RedisUnreachable:
             time.sleep(0.1)
-        if way == "failover":
+        if way in OF_REDIS:
             time.sleep(0.004)
     _await(lambda: Path(os.environ[NOTES] + ".at").exists())
     at = float(Path(os.environ[NOTES] + ".at").read_text())
@@ -136,7 +142,7 @@ def observe(kind: str, way: str) -> None:
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until and not all(symbol in Notes.read().done for symbol in accepted):
         time.sleep(0.2)
-        if way == "failover" and time.time() > at + 30 and _is_empty(queue):
+        if way in OF_REDIS and time.time() > at + 30 and _is_empty(queue):
             break
     print(_said(Notes.read(), accepted, at))
 
@@ -152,9 +158,11 @@ def _said(notes: Notes, accepted: list[str], at: float) -> str:
     lost = [symbol for symbol in accepted if symbol not in notes.done]
     again = [max(moments) - at for moments in notes.begun.values() if len(moments) > 1]
     twice = [1000 * (at - min(moments)) for moments in notes.done.values() if len(moments) > 1]
+    later = [moment - at for moments in notes.begun.values() for moment in moments if moment > at]
     return (
         f"{len(lost)} of {len(accepted)} lost; {len(again)} begun again{_span(again, 's after it')}; "
-        f"{len(twice)} done again{_span(twice, 'ms before it their work was done')}"
+        f"{len(twice)} done again{_span(twice, 'ms before it their work was done')}; "
+        f"the next begins {min(later, default=math.nan):.1f} s after it"
     )
 
 
@@ -163,17 +171,29 @@ def _span(figures: list[float], unit: str) -> str:
 
 
 @contextmanager
-def _redis(way: str) -> Iterator[tuple[dict[str, str], Callable[[], object]]]:
-    if way != "failover":
-        with server() as valkey:
-            yield valkey.variables, lambda: None
-        return
-    watched = SentinelServer()
+def _redis(way: str) -> Iterator[tuple[dict[str, str], Callable[[], float]]]:
+    """The settings that point at it, and what happens to it: until when, for an outage."""
+    found = SentinelServer() if way == "failover" else Server(append_only=way in OF_REDIS)
     try:
-        watched.start()
-        yield watched.variables, lambda: watched.primary.kill()
+        found.start()
+        yield found.variables, lambda: _strike(way, found)
     finally:
-        watched.close()
+        found.close()
+
+
+def _strike(way: str, found: Any) -> float:
+    begun = time.time()
+    if way == "failover":
+        found.primary.kill()
+        return begun
+    if way == "outage":
+        found.kill()
+        time.sleep(OUTAGE_SECONDS)
+        found.start()
+    else:
+        with found.frozen():
+            time.sleep(FROZEN_SECONDS)
+    return time.time()
 
 
 @contextmanager
