@@ -12,34 +12,11 @@ from typing import NamedTuple
 
 from tbcache.providers.base import Provider
 from tbcache.providers.conformance import error_rule, page_rule, request_rule
-from tbcache.providers.conformance.checked import Breach, Checked, Level, Rule
+from tbcache.providers.conformance.checked import Checked, Finding, Rule
 from tbcache.providers.recording import Recording
 
 #: What differs between two recordings with the same mistake: ids, values and counts.
 _NAMED = re.compile(r"'[^']*'|\d+")
-
-
-class Finding(NamedTuple):
-    """What a rule found, in which recording (none: in what it made up), and what would be right.
-
-    ``also`` are the other recordings in which it found the same kind of mistake.
-    """
-
-    level: Level
-    rule: str
-    recording: str
-    what: str
-    right: str
-    also: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        where = f" in {self.recording}" if self.recording else ""
-        more = f" (and in {_some(self.also)})" if self.also else ""
-        return f"{self.rule}{where}: {self.what}{more}; {self.right}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} others"
 
 
 class Report(NamedTuple):
@@ -79,13 +56,13 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _findings(rule: Rule, checked: Checked) -> Sequence[Breach]:
+def _findings(rule: Rule, checked: Checked) -> Sequence[Finding]:
     """What ``rule`` finds; what the source raises meanwhile is a finding as well."""
     try:
         return list(rule(checked))
     except Exception as error:
         what = f"it raised {type(error).__name__}: {error}"
-        return [Breach("", what[:200], "request(), packs() and is_of() may raise nothing")]
+        return [Finding("", what[:200], "request(), packs() and is_of() may raise nothing")]
 
 
 def _once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -106,9 +83,7 @@ def check(provider: Provider, recordings: Sequence[Recording]) -> Report:
     """Hold ``provider`` against every rule."""
     checked = Checked(provider, recordings)
     findings = [
-        Finding(found.level, name, found.recording, found.what, found.right)
-        for name, rule in RULES.items()
-        for found in _findings(rule, checked)
+        found._replace(rule=name) for name, rule in RULES.items() for found in _findings(rule, checked)
     ]
     items = [item.id for read in checked.read for item in read.page.items]
     bills = (

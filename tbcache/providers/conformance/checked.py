@@ -21,13 +21,23 @@ _PLANTED = "planted-credential-"
 Level = Literal["wrong", "not shown"]
 
 
-class Breach(NamedTuple):
-    """What a rule tells of: see :class:`Finding`."""
+class Finding(NamedTuple):
+    """What a rule found, in which recording (none: in what it made up), and what would be right.
+    ``also`` are the other recordings in which it found the same kind of mistake.
+    """
 
     recording: str
     what: str
     right: str
     level: Level = "wrong"
+    rule: str = ""
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" in {self.recording}" if self.recording else ""
+        others = self.also[0] if len(self.also) == 1 else f"{len(self.also)} others"
+        more = f" (and in {others})" if self.also else ""
+        return f"{self.rule}{where}: {self.what}{more}; {self.right}"
 
 
 class ReadPage(NamedTuple):
@@ -106,4 +116,4 @@ def _secret_fields() -> list[str]:
 
 
 #: Looks at a source and its recordings, and tells what is wrong.
-Rule = Callable[[Checked], Iterator[Breach]]
+Rule = Callable[[Checked], Iterator[Finding]]

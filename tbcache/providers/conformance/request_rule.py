@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from tbcache.fetch.upstream import RecheckingUpstream
 from tbcache.models import HttpRequest
 from tbcache.models.request import Stretch
-from tbcache.providers.conformance.checked import Breach, Checked, ReadPage
+from tbcache.providers.conformance.checked import Checked, Finding, ReadPage
 
 
-def cursor_moves(checked: Checked) -> Iterator[Breach]:
+def cursor_moves(checked: Checked) -> Iterator[Finding]:
     chains: dict[tuple[str, datetime], set[str]] = {}
     for read, fetch, since in checked.asked:
         cursor, following = read.recording.cursor, read.page.next
@@ -23,31 +23,31 @@ def cursor_moves(checked: Checked) -> Iterator[Breach]:
             continue
         if following in used:
             what = f"the cursor {following!r:.60} leads to where it has been"
-            yield Breach(read.name, what, "Page.next is the cursor of the page that follows")
+            yield Finding(read.name, what, "Page.next is the cursor of the page that follows")
         elif checked.request(fetch, following, since) == checked.request(fetch, cursor, since):
             what = f"the request for the cursor {following!r:.60} is the same as the one before"
-            yield Breach(read.name, what, "put the cursor into the request")
+            yield Finding(read.name, what, "put the cursor into the request")
 
 
-def cursor_ends(checked: Checked) -> Iterator[Breach]:
+def cursor_ends(checked: Checked) -> Iterator[Finding]:
     ends = [read for read, _, since in checked.asked if read.page.next is None or _reaches(read, since)]
     if not ends and checked.sample is not None:
         right = "record more --pages, or a symbol that is less written of"
-        yield Breach("", "no recording is the last page of its hours", right, "not shown")
+        yield Finding("", "no recording is the last page of its hours", right, "not shown")
     for read in ends:
         if read.page.next is None and not read.page.exhausted and not _reaches(read, read.recording.since):
             what = "there is no next page, and nothing says that this was all"
             right = (
                 "set Page.exhausted where the upstream states it: without, no answer that ends so is complete"
             )
-            yield Breach(read.name, what, right)
+            yield Finding(read.name, what, right)
 
 
 def _reaches(read: ReadPage, since: datetime | None) -> bool:
     return since is not None and bool(read.times) and min(read.times) < since
 
 
-def since_is_used(checked: Checked) -> Iterator[Breach]:
+def since_is_used(checked: Checked) -> Iterator[Finding]:
     """What is asked by time brings what is newer; what cannot be is the newest first, and ends there."""
     for read, fetch, since in checked.asked:
         first = _first_of(checked, fetch.symbol)
@@ -58,17 +58,17 @@ def since_is_used(checked: Checked) -> Iterator[Breach]:
         is_all = len(older) * 2 > len(read.times) and {item.id for item in first.page.items} <= again
         if is_all and checked.source.price.per_item:
             what = f"{len(older)} of {len(read.times)} items are older than since, and each is billed again"
-            yield Breach(read.name, what, "ask for what is newer than since")
+            yield Finding(read.name, what, "ask for what is newer than since")
         earlier = Stretch(first.recording.since)
         asked = fetch.stretch or Stretch(since), earlier
         both = [checked.request(replace(fetch, stretch=one), None, one.since) for one in asked]
         if both[0] == both[1]:
             what = "the request is the same whatever is known: a refresh takes whole pages"
             right = "ask for what is newer than since, or fetch.stretch.since_id, if the upstream can do that"
-            yield Breach(read.name, what, right, "wrong" if checked.source.price.per_item else "not shown")
+            yield Finding(read.name, what, right, "wrong" if checked.source.price.per_item else "not shown")
         return
     if checked.sample is not None and not any(one.is_refresh for one in checked.recordings):
-        yield Breach("", "no recording is a refresh", "make them by `tbcache record`", "not shown")
+        yield Finding("", "no recording is a refresh", "make them by `tbcache record`", "not shown")
 
 
 def _first_of(checked: Checked, symbol: str) -> ReadPage | None:
@@ -78,23 +78,23 @@ def _first_of(checked: Checked, symbol: str) -> ReadPage | None:
     return None
 
 
-def packs(checked: Checked) -> Iterator[Breach]:
+def packs(checked: Checked) -> Iterator[Finding]:
     if checked.source.pack == 1:
         return
     for read, fetch, since in checked.asked:
         symbols = checked.provider.packs((fetch.symbol, "ZZPACK"))
         if symbols[:1] != (fetch.symbol,):
-            yield Breach(
+            yield Finding(
                 "", f"packs() leaves out the first symbol, {fetch.symbol}", "it leads, and is always in"
             )
         together = replace(fetch, others=tuple(symbols[1:]))
         if len(symbols) > 1 and not _asks_for(checked.request(together, None, since), symbols):
             right = "ask for each of fetch.symbols, or leave `pack` out of the defaults"
-            yield Breach("", "a request for several symbols asks for one", right)
+            yield Finding("", "a request for several symbols asks for one", right)
         named = sum(checked.provider.is_of(item, fetch.symbol) for item in read.page.items)
         if read.page.items and not named:
             right = "is_of() says whether an item, which came for several symbols, is of one"
-            yield Breach(read.name, f"none of its items is_of {fetch.symbol}, which found them", right)
+            yield Finding(read.name, f"none of its items is_of {fetch.symbol}, which found them", right)
         return
 
 
@@ -103,7 +103,7 @@ def _asks_for(request: HttpRequest, symbols: Sequence[str]) -> bool:
     return all(symbol in words for symbol in symbols)
 
 
-def rechecks(checked: Checked) -> Iterator[Breach]:
+def rechecks(checked: Checked) -> Iterator[Finding]:
     if checked.source.recheck_seconds and not isinstance(checked.provider, RecheckingUpstream):
         right = "write them, or leave `recheck_seconds` out of the defaults"
-        yield Breach("", "known items are to be asked for, and it has no recheck() and rechecked()", right)
+        yield Finding("", "known items are to be asked for, and it has no recheck() and rechecked()", right)
