@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any, TypedDict
 
 import httpx2
@@ -1223,6 +1224,8 @@ quote("AAPL"), quote("MSFT")
     env = clean_environment() | ({"REDIS_URL": url} if url else {})
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count(words)) == (0, 1), done.stderr
+    # Where no Redis is configured, no other process has to see this one.
+    assert Path(env["TMPDIR"], f"tbcache-{os.geteuid()}").exists() == bool(url)
 
 
 def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
 from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
 from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Allotted, Beat, Late, Leave, Reopen, WindowKeys
+from tbcache.limiter.slot_record import SWEEP_FROM
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import PacingBroker
@@ -389,6 +391,61 @@ def test_a_slot_that_ends_while_it_is_put_back_as_held_is_reported(clock: Clock)
     own.release("unused", 1)
     own.restored(ages)
     assert own.unreported == [("over", 1, False), ("unused", 1, True)]
+
+
+def test_the_end_of_a_slot_that_was_put_back_is_reported_once_and_whole(clock: Clock) -> None:
+    """Redis would go on holding one of the two."""
+    own = ProcessWindow()
+    own.grant("two", 2, [LIMIT], 10.0)
+    own.restored(own.ages())
+    own.must_report("two", 2)
+    own.commit("two", 2)
+    assert own.unreported == [("two", 2, False)]
+    own.reported("two")
+    own.commit("two", 2)
+    assert own.unreported == []
+
+
+def test_a_hold_is_prolonged_and_is_never_shortened_or_begun_anew(clock: Clock) -> None:
+    """A job of one's own says again and again that it runs, even as it ends."""
+    own = ProcessWindow()
+    for slot in ("over", "held"):
+        own.grant(slot, 1, [LIMIT], 10.0)
+    own.commit("over", 1)
+    for slot in ("over", "held"):
+        own.hold_on(slot, 1, 1.0)
+    assert own.held == 1
+    clock.now += 9.0
+    assert own.held == 1
+    own.hold_on("held", 1, 10.0)
+    clock.now += 9.0
+    assert own.held == 1
+
+
+def test_old_slots_are_forgotten_as_new_ones_are_taken(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that runs for weeks keeps no list of all that it has sent, nor looks through it each time."""
+    own = ProcessWindow()
+    sweep = Mock(side_effect=own._forget)
+    monkeypatch.setattr(own, "_forget", sweep)
+    for number in range(3 * SWEEP_FROM):
+        own.grant(f"old {number}", 1, [LIMIT], 0.0)
+    assert sweep.call_count == 1
+    clock.now += 2 * LIMIT.window_seconds
+    own.answered("beat")
+    for number in range(SWEEP_FROM):
+        own.grant(f"new {number}", 1, [LIMIT], 0.0)
+    assert len(own._stamps) <= SWEEP_FROM
+
+
+def test_nothing_is_known_of_a_slot_after_a_reset(clock: Clock) -> None:
+    """Else a process would go on without Redis with less than its share, and report ends for nothing."""
+    own = ProcessWindow()
+    assert own.take("alone", 1, [LIMIT], 0.0) == 0.0
+    own.grant("held", 1, [LIMIT], 10.0)
+    own.restored([("held", -10.0)])
+    own.clear()
+    own.commit("held", 1)
+    assert (own.ages(), own.has_fallback_slots, own.unreported) == ([], False, [])
 
 
 def test_what_the_others_may_use_is_theirs_by_every_clock(clock: Clock) -> None:
