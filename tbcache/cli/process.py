@@ -124,13 +124,17 @@ def simulator(
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a stand-in for the five upstream APIs, with their limits, for demos and tests."""
-    from tbcache.embedded.simulator import serve
+    from tbcache.embedded.simulator import create_app, serve
 
-    plans = _by_source("--plan", plan or [], "PLAN, like news=paid")
-    options: dict[str, Any] = {"credentials": _own_credentials(load_settings()), "plans": plans}
-    options |= {"limits": _limits(limits or []), "faults": _faults(faults), "seed": seed}
-    options["on_ready"] = lambda url: say(f"the simulator answers at {url}")
-    serve(host, port, fd=fd, replay=replay, **options)
+    app = create_app(
+        limits=_limits(limits or []),
+        replay=replay,
+        seed=seed,
+        credentials=_own_credentials(load_settings()),
+        plans=_by_source("--plan", plan or [], "PLAN, like news=paid"),
+        faults=_faults(faults),
+    )
+    serve(app, host, port, fd=fd, on_ready=lambda url: say(f"the simulator answers at {url}"))
 
 
 def _limits(texts: list[str]) -> dict[str, tuple[Limit, ...]]:

@@ -12,13 +12,13 @@ from tbcache.models.untrusted import read_json
 def main(options: str) -> None:
     """Serve on a free port until SIGTERM; say on stdout where."""
     # Not above: it comes with an extra.
-    from tbcache.embedded.simulator import serve
+    from tbcache.embedded.simulator import create_app, serve
 
     given = read_json(options)
     given["limits"] = {name: Limit.parse_all(text) for name, text in given["limits"].items()}
     given["replay"] = Path(given["replay"]) if given["replay"] else None
     given["latency"] = tuple(given["latency"])
-    serve("127.0.0.1", 0, on_ready=lambda url: print(url, flush=True), **given)  # noqa: T201
+    serve(create_app(**given), "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))  # noqa: T201
 
 
 if __name__ == "__main__":

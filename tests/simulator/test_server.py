@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tbcache.embedded.simulator import serve
+from tbcache.embedded.simulator import create_app, serve
 from tbcache.models.error import ConfigurationError
 from tests.server import wait_until
 from tests.upstream import SimulatorProcess, running_simulator
@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_said_in_one_line() -> None:
         with pytest.raises(
             ConfigurationError, match=f"cannot listen on 127.0.0.1:{port} .*choose another --port"
         ):
-            serve("127.0.0.1", port)
+            serve(create_app(), "127.0.0.1", port)
 
 
 def _ask(url: str, failed: list[Exception]) -> None:
