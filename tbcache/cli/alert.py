@@ -47,7 +47,7 @@ def alerts(most: Annotated[int, typer.Option(min=1, max=500, help="List so many.
     if not shown:
         say("there was no trouble within the last 7 days")
         return
-    columns = ("kind", "of", "began at (UTC)", ">lasted", "state", "what, as it began")
+    columns = ("?kind", "?of", "began at (UTC)", ">lasted", "state", "what, as it began")
     print_table(rows_table(columns, map(_row, shown)))
 
 

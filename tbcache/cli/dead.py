@@ -162,7 +162,7 @@ def _requeued(name: str, done: Requeued) -> str:
 
 
 def _show_dead(letters: Sequence[DeadLetter]) -> None:
-    columns = ("queue", "what", "died at (UTC)", "job", "caller", "reason")
+    columns = ("queue", "what", "died at (UTC)", "?job", "?caller", "reason")
     show(
         list(map(_data, letters)),
         lambda: rows_table(columns, map(_cells, letters)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AnyQueue, CallerOf, DryRun, QueueName, Symbol, Who, Why, Yes
-from tbcache.cli.output import show, tell, terminal_width
+from tbcache.cli.output import show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 from tbcache.models.age import rough
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from tbcache.fleet import ListedJob
 
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
-_WIDE_ONLY = {">suspect", ">may run", ">allowed"}
-_WIDE = 110
 
 commands = typer.Typer()
 MOST_JOBS = 100
@@ -51,7 +48,7 @@ def stats(name: AnyQueue = None) -> None:
         for one in status.all_queues
         if name in (None, one.name)
     ]
-    show(chosen, lambda: _stats_table(chosen, terminal_width()))
+    show(chosen, lambda: _stats_table(chosen))
 
 
 @command(queues, "list", "tbcache queue list twitter --symbol AAPL", JSON, CSV)
@@ -225,12 +222,10 @@ def _say_moved(name: str, job: str, state: str, done: str, *, why: str = "") -> 
     return OK if state in ("done", "stopping") else FAILED
 
 
-def _stats_table(found: Iterable[dict[str, Any]], width: int) -> Table:
-    columns = ("queue", "state", ">asked", ">pre-warm", ">suspect", ">delayed", ">running", ">may run")
-    rates = (">oldest", ">begun", ">allowed", ">dead")
-    names, rows = (*columns, *rates), map(_stats_cells, found)
-    shown = [width >= _WIDE or name not in _WIDE_ONLY for name in names]
-    return rows_table(compress(names, shown), (compress(row, shown) for row in rows))
+def _stats_table(found: Iterable[dict[str, Any]]) -> Table:
+    columns = ("queue", "state", ">asked", ">pre-warm", "?>suspect", ">delayed", ">running", "?>may run")
+    rates = (">oldest", ">begun", "?>allowed", ">dead")
+    return rows_table((*columns, *rates), map(_stats_cells, found))
 
 
 def _stats_cells(one: dict[str, Any]) -> list[str]:
@@ -255,13 +250,13 @@ def _job_table(jobs: Iterable[ListedJob]) -> Table:
         "queue",
         "symbol",
         "state",
-        "lane",
-        ">place",
-        ">tries",
-        "caller",
-        "queued (UTC)",
+        "?lane",
+        "?>place",
+        "?>tries",
+        "?caller",
+        "?queued (UTC)",
         "starts (UTC)",
-        "job",
+        "?job",
         "why",
     )
     return rows_table(columns, map(_job_cells, jobs))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from rich.console import JustifyMethod
+from rich.console import JustifyMethod, OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.cli.output import add_row
+from tbcache.cli.output import add_row, terminal_width
 from tbcache.models import Outcome, SymbolSentiment
 from tbcache.models.age import rough
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # The columns that a narrow terminal leaves out.
 _WIDE_ONLY = {">bull", ">bear"}
 _WIDE = 100
+#: The last column may take further lines, and has so many characters at least.
+_LEAST_LAST = 24
 
 
 def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
@@ -73,19 +76,39 @@ def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
 
 
 def rows_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A plain table; a column whose name begins with ``>`` is set to the right."""
-    table = _table(*columns)
-    for row in rows:
-        add_row(table, *row)
+    """A plain table; a column whose name begins with ``>`` is set to the right. One that begins with ``?``
+    is left out where the terminal is too narrow for all, the widest first: JSON and CSV have it."""
+    names, cells = list(columns), [list(row) for row in rows]
+    widths = [max(map(len, column)) + 2 for column in zip(_names(names), *cells, strict=True)]
+    widths[-1] = min(widths[-1], _LEAST_LAST)
+    optional = [place for place, name in enumerate(names) if name.startswith("?")]
+    left_out = set[int]()
+    for place in sorted(optional, key=lambda one: -widths[one]):
+        if sum(widths) - sum(widths[one] for one in left_out) <= terminal_width():
+            break
+        left_out.add(place)
+    is_shown = [place not in left_out for place in range(len(names))]
+    table = _table(*compress((name.lstrip("?") for name in names), is_shown))
+    if left_out:
+        missing = ", ".join(_names(names[place] for place in sorted(left_out)))
+        table.caption, table.caption_justify = f"Too narrow for: {missing}. --json has all.", "left"
+    for row in cells:
+        add_row(table, *compress(row, is_shown))
     return table
+
+
+def _names(columns: Iterable[str]) -> list[str]:
+    return [name.lstrip("?>") for name in columns]
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         side: JustifyMethod = "right" if column.startswith(">") else "left"
-        # The last column is the one that may take a second line.
-        table.add_column(column.lstrip(">"), justify=side, no_wrap=column != columns[-1])
+        # The last column is the one that may take a second line, and nothing of it is cut off.
+        is_last = column == columns[-1]
+        overflow: OverflowMethod = "fold" if is_last else "ellipsis"
+        table.add_column(column.lstrip(">"), justify=side, no_wrap=not is_last, overflow=overflow)
     return table
 
 

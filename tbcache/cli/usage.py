@@ -91,7 +91,7 @@ def _interval_cells(one: Interval) -> list[str]:
 def _table(found: UsageReport) -> Table:
     # An item that is billed once counts for each process that has read it.
     cost = ">cost at most" if found.by == "caller" else ">cost"
-    figures = (">asked", ">hits", ">missed", ">failed", ">requests", ">errors", ">p50", ">p95", cost)
+    figures = (">asked", ">hits", "?>missed", ">failed", ">requests", ">errors", "?>p50", ">p95", cost)
     table = rows_table((found.by, *figures), map(_cells, found.rows))
     table.caption = _total(found)
     table.caption_justify = "left"

@@ -121,22 +121,26 @@ def test_a_week_that_is_deeper_than_a_search_goes_is_not_complete(cli: Cli, flee
 
 
 def test_the_dead_are_listed_with_their_reasons(cli: Cli, fleet: dict[str, str], store: Store) -> None:
-    """Who finds an answer missing must find out why, whatever stands in the message."""
+    """Who finds an answer missing must find out why, whatever stands in the message, on any terminal."""
+    job = "0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11"
     buried = {
         "reasons": "its [b]worker[/b] died \x1b[31m4 times",
         "dead-jobs": '{"kwargs": {"symbol": "GME"}}',
     }
     for part, text in buried.items():
-        store.client.hset(store.keys.queue("news", part), "id", text)
-    store.client.zadd(store.keys.queue("news", "dead"), {"id": 1})
+        store.client.hset(store.keys.queue("news", part), job, text)
+    store.client.zadd(store.keys.queue("news", "dead"), {job: 1})
     for part in (*buried, "dead"):
         store.client.expire(store.keys.queue("news", part), 60)
     (letter,) = cli("dead", **fleet).data
-    assert (letter["source"], letter["job_id"], letter["reason"]) == ("news", "id", buried["reasons"])
-    page = cli("dead", is_terminal=True, COLUMNS="120").out.splitlines()
-    assert page[0].split()[0] == "queue"
-    assert page[1].split()[:2] == ["news", "GME"]
-    assert page[1].strip().endswith("its [b]worker[/b] died ?[31m4 times")
+    assert (letter["source"], letter["job_id"], letter["reason"]) == ("news", job, buried["reasons"])
+    wide = cli("dead", is_terminal=True, COLUMNS="140").out.splitlines()
+    assert wide[0].split()[0] == "queue"
+    assert wide[1].split()[:2] == ["news", "GME"]
+    for page in (wide, cli("dead", is_terminal=True, COLUMNS="80").out.splitlines()):
+        assert page[1].strip().endswith("its [b]worker[/b] died ?[31m4 times")
+        assert (job in page[1]) == (page is wide)
+    assert page[2].strip() == "Too narrow for: job. --json has all."
 
 
 def test_status_and_limits_are_tables_on_a_terminal(
