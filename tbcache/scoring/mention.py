@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
-from tbcache.models.names import CLEAR, every_named
+from tbcache.models.names import CLEAR, every_named, named
 
 CASHTAG = re.compile(r"[$](?<!\w.)([A-Za-z](?:[A-Za-z.]{0,8}[A-Za-z])?)(?!\w)")
 _WORD = re.compile(r"(?<![\w$@#&-])\w+")
@@ -44,9 +44,11 @@ class _Spelled(NamedTuple):
 
 
 def may_name_several(text: str, symbol: str) -> bool:
-    """False for most texts that name one company or none, which is told in a third of the time."""
-    telling, asked = _telling(), symbol.lower()
-    words = set(_ANY_WORD.findall(text.lower()))
+    """False for most texts that do not name ``symbol``, or it alone, which is told in a third of the time."""
+    telling, asked, text = _telling(), symbol.lower(), text.lower()
+    if not any(name in text for name in _names_of(symbol)):
+        return False
+    words = set(_ANY_WORD.findall(text))
     return len([word for word in words if word in telling or word == asked or word[0] == "$"]) > 1
 
 
@@ -87,6 +89,12 @@ def _begun() -> dict[str, list[_Spelled]]:
         if first := _WORD.match(text):
             begun[first.group().lower()].append(_Spelled(text, exact[text], frozenset(symbols[text])))
     return dict(begun)
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_of(symbol: str) -> tuple[str, ...]:
+    """The symbol and its names in small letters."""
+    return tuple(word.lower() for word in named(symbol).words)
 
 
 @functools.cache
