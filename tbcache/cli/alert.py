@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.command import JSON, command, group
+from tbcache.cli.command import JSON, command, commands, group
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.exit import FAILED, OK
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tbcache.fleet import Incident
 
 
-commands = typer.Typer()
 MOST_SHOWN = 20
 NOBODY = "nobody: no process of the fleet is running"
 UNKNOWN = "not known: the process that watches does not say"

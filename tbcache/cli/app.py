@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tbcache.cli.command import begins
+from tbcache.cli.command import begins, commands
 from tbcache.models.version import __version__
 
 #: What the commands are for, in the order of `tbcache --help`.
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     says: str
 
 
-#: In the order of `tbcache --help`. Each module has its commands in its `commands`.
+#: In the order of `tbcache --help`.
 PLACES = {
     "up": Place(
         RUN, "up", "Start everything on this machine and keep it running: server, workers, scheduler, API."
@@ -122,8 +122,11 @@ PLACES = {
 
 def load(name: str) -> Any:
     """The command of that name of ``PLACES``; imports its module."""
-    module = importlib.import_module(f"tbcache.cli.{PLACES[name].module}")
-    command = typer.main.get_group(module.commands).commands[name]
+    importlib.import_module(f"tbcache.cli.{PLACES[name].module}")
+    alone = typer.Typer()
+    alone.registered_commands = [one for one in commands.registered_commands if one.name == name]
+    alone.registered_groups = [one for one in commands.registered_groups if one.name == name]
+    command = typer.main.get_group(alone).commands[name]
     command.rich_help_panel = PLACES[name].panel  # type: ignore[attr-defined]
     return command
 

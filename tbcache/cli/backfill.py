@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.command import JSON, command
+from tbcache.cli.command import JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
@@ -20,7 +20,6 @@ from tbcache.cli.progress import progress
 from tbcache.io import now, utc_now
 from tbcache.models.error import BudgetExhausted, RateLimited, UpstreamError
 
-commands = typer.Typer()
 #: So often it says in a pipe how far it is.
 SAY_SECONDS = 10.0
 

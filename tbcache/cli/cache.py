@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from tbcache.cli.command import CSV, JSON, command, group
+from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.option import DryRun, Who, Yes
@@ -16,9 +16,6 @@ from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
     from tbcache.fleet import CacheUsage
-
-
-commands = typer.Typer()
 
 
 @group(commands, "cache", "tbcache cache clear 'twitter:*' --dry-run")

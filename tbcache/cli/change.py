@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings, require_redis
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
     from tbcache.fleet import Change
-
-
-commands = typer.Typer()
 
 
 @command(commands, "changes", "tbcache changes --hours 8", JSON, CSV)

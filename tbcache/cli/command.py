@@ -59,6 +59,10 @@ JSON = _option(
 CSV = _option("as_csv", Annotated[bool, typer.Option("--csv", help="Print CSV.")], False)
 
 
+#: Those that stand behind `tbcache`, of the modules that are imported.
+commands = typer.Typer()
+
+
 def command(of: typer.Typer, name: str, example: str, *forms: inspect.Parameter) -> Callable[[F], F]:
     """Make a function the command ``name`` of others, with an example below its help; it prints in these
     ``forms`` as well."""

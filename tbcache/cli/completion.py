@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from tbcache.cli.command import commands
 from tbcache.cli.error import VARIABLE, say
 from tbcache.cli.output import print_text
 from tbcache.models.error import ConfigurationError
-
-commands = typer.Typer()
 
 Shell = Literal["bash", "zsh", "fish"]
 #: Where each shell looks for it by itself.
@@ -24,7 +23,9 @@ _PLACES = {
 }
 
 
-@commands.command(epilog="Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish")
+@commands.command(
+    "completion", epilog="Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish"
+)
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = None,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import OnlySource
@@ -15,8 +15,6 @@ from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 from tbcache.settings import Settings, get_source, variable
 from tbcache.settings.origin import ignored, near_misses, settings_in_force
-
-commands = typer.Typer()
 
 
 @command(commands, "config", "tbcache config --source twitter", JSON, CSV)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.command import CSV, JSON, command, group
+from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.consent import is_meant, left
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tbcache.fleet import DeadFilter, DeadLetter, Operator, Requeued
 
 
-commands = typer.Typer()
 MOST_DEAD = 20
 MOST_ERRORS = 10
 

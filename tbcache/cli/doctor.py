@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.output import show, shown
@@ -22,7 +22,6 @@ from tbcache.models.untrusted import LINE
 from tbcache.settings import Settings, get_sources
 from tbcache.settings.origin import near_misses
 
-commands = typer.Typer()
 #: For so long a slot is waited for, where the credentials are tried.
 PATIENCE = 5.0
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tbcache.cli.command import CSV, FORM, JSON, command
+from tbcache.cli.command import CSV, FORM, JSON, command, commands
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import OK
@@ -22,9 +22,6 @@ from tbcache.models.error import TbcacheError
 
 if TYPE_CHECKING:
     from tbcache.fleet import Handle
-
-
-commands = typer.Typer()
 
 
 @command(commands, "enqueue", "tbcache enqueue twitter AAPL MSFT --wait", JSON, CSV)

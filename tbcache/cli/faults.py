@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.command import CSV, JSON, command, group
+from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.option import names_like
 from tbcache.cli.output import show
@@ -14,7 +14,6 @@ from tbcache.cli.table import rows_table
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import NotJson, read_json
 
-commands = typer.Typer()
 #: As they are completed; the simulator says which there are.
 _FAULTS = (
     "outage",

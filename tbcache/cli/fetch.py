@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.option import Hours, Patience, SourceName, Ticker
@@ -15,8 +15,6 @@ from tbcache.cli.table import outcome_table
 from tbcache.models import Outcome
 from tbcache.models.age import rough
 from tbcache.models.error import UpstreamError
-
-commands = typer.Typer()
 
 
 @command(commands, "fetch", "tbcache fetch twitter AAPL --hours 24", JSON, CSV)

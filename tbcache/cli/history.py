@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.moment import duration, moment
 from tbcache.cli.option import Hours, SourceName, Ticker
@@ -16,8 +16,6 @@ from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.models.error import InvalidRequest
-
-commands = typer.Typer()
 
 
 @command(commands, "history", "tbcache history twitter AAPL --since 2d --every 1h", JSON, CSV)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from tbcache.cli.command import CSV, JSON, command, group
+from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.consent import confirm
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.dashboard import differences
@@ -22,8 +22,6 @@ from tbcache.models.error import UnknownSource
 if TYPE_CHECKING:
     from tbcache.fleet import LimitsInForce, SourceStatus
 
-
-commands = typer.Typer()
 
 Limits = Annotated[str, typer.Argument(metavar="LIMITS", help="Like 100/15m, or 100/15m,2000/1d.")]
 #: What of a source is printed as JSON.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tbcache.cli.command import command
+from tbcache.cli.command import command, commands
 from tbcache.cli.context import await_redis, load_settings, quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import Processes, Replay, Threads
@@ -22,8 +22,6 @@ from tbcache.models.error import ConfigurationError, RedisUnreachable
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.settings.telemetry import tracing
-
-commands = typer.Typer()
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")]
 

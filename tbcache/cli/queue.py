@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from tbcache.cli.command import CSV, FORM, JSON, command, group
+from tbcache.cli.command import CSV, FORM, JSON, command, commands, group
 from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: The columns of `stats` that a narrow terminal leaves out; JSON has them.
 
-commands = typer.Typer()
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]

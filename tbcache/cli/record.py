@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.command import JSON, command, group
+from tbcache.cli.command import JSON, command, commands, group
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import FAILED, USAGE
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tbcache.providers.conformance import Report
 
 
-commands = typer.Typer()
 _FOLDER = Path("recordings")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tbcache.cli.command import FORM, JSON, command
+from tbcache.cli.command import FORM, JSON, command, commands
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK, REDIS_UNREACHABLE
 from tbcache.cli.output import (
@@ -22,9 +22,6 @@ from tbcache.models.error import InvalidRequest
 
 if TYPE_CHECKING:
     from tbcache.fleet import Fleet
-
-
-commands = typer.Typer()
 
 
 @command(commands, "status", "tbcache status --check || echo something is wrong", JSON)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tbcache.cli.command import command
+from tbcache.cli.command import command, commands
 from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.exit import OK
@@ -37,8 +37,6 @@ from tbcache.settings import (
     shortages,
 )
 from tbcache.settings.database import why_unkept
-
-commands = typer.Typer()
 
 #: The port of the API, and how many further ones are tried where somebody else is there.
 API_PORT, API_PORTS = 8000, 20

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from tbcache.cli.command import CSV, JSON, command
+from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.option import OnlySource
 from tbcache.cli.output import print_note, show
@@ -17,8 +17,6 @@ from tbcache.fleet import KEPT_DAYS, HistorySpan, Interval, UsageHistory, UsageR
 
 #: What a row can be of: of symbols only the cost is counted.
 Rows = Literal["source", "worker", "caller", "day", "symbol"]
-
-commands = typer.Typer()
 
 
 @command(commands, "usage", "tbcache usage --days 7 --by caller", JSON, CSV)
