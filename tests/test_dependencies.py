@@ -45,7 +45,7 @@ _BEHIND_DOORS = (
     "tbcache.io.web_protocol",
     "tbcache.repository.database",
     "tbcache.repository.engine",
-    "tbcache.repository.outage",
+    "tbcache.repository.database",
     "tbcache.repository.repository",
     "tbcache.repository.row",
     "tbcache.repository.schema",

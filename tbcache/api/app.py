@@ -15,9 +15,7 @@ from tbcache.api import (
     docs,
     error,
     health,
-    history,
     job,
-    limit,
     metrics,
     operate,
     page,
@@ -63,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.context = context
-    for part in (status, alert, source, symbol, limit, usage, history, change, sentiment):
+    for part in (status, alert, source, symbol, usage, change, sentiment):
         app.include_router(part.router)
     for part in (cache, job, dead, operate):
         app.include_router(part.router)

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from tbcache.api.page.error import error_page, wants_page
+from tbcache.api.page.render import error_page, wants_page
 from tbcache.io import utc_now
 from tbcache.io.web_protocol import PROBLEM, problem
 from tbcache.models.error import (

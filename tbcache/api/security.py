@@ -175,3 +175,12 @@ def _netloc(url: str) -> str | None:
         return urlsplit(url).netloc.lower()
     except ValueError:
         return None
+
+
+def barred(request: Request) -> str:
+    """Why an act of whoever asks would be refused (`check_act`); nothing where it would not."""
+    tokens = get_context(request).tokens
+    if not tokens.act:
+        return "" if is_of_this_machine(request.scope, request.headers) else NOT_LOCAL
+    scope = tokens.scope_of_page(request.headers)
+    return {"act": "", "read": ONLY_READS}.get(scope or "", LOG_IN)

@@ -9,9 +9,8 @@ from typing import Any
 from tbcache.cache.key import check_key
 from tbcache.cache.sweep import SCAN_COUNT
 from tbcache.io import utc_now
-from tbcache.models.age import age
+from tbcache.models.age import age, size
 from tbcache.models.error import nearest
-from tbcache.models.size import size
 from tbcache.store import Store
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import open_envelope

@@ -84,7 +84,7 @@ PLACES = {
         "List what has changed in the last hour: operators' orders, troubles, processes, new kinds of "
         "errors.",
     ),
-    "audit": Place(SEE, "audit", "List what operators have done in the last 30 days, the last first."),
+    "audit": Place(SEE, "change", "List what operators have done in the last 30 days, the last first."),
     "doctor": Place(
         SEE,
         "doctor",

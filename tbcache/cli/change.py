@@ -1,4 +1,4 @@
-"""``tbcache changes``: what has changed of late."""
+"""``tbcache changes`` and ``tbcache audit``: what has changed of late, and what operators have done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
-    from tbcache.fleet import Change
+    from tbcache.fleet import AuditLine, Change
 
 
 @command(commands, "changes", "tbcache changes --hours 8", JSON, CSV)
@@ -26,3 +26,19 @@ def _cells(one: Change) -> tuple[str, ...]:
     # Of a trouble that is over the words are still those that it had.
     what = f"no longer: {one.what}" if one.kind == "ended" else one.what
     return f"{one.at:%m-%d %H:%M:%S}", one.kind, what
+
+
+@command(commands, "audit", "tbcache audit --most 20", JSON, CSV)
+def audit(most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many.")] = 50) -> None:
+    """List what operators have done in the last 30 days, the last first."""
+    lines = require_redis(quiet_settings()).audit(most)
+    columns = ("at (UTC)", "who", "what", "name", "detail", ">count")
+    show(
+        lines,
+        lambda: rows_table(columns, map(_line_cells, lines)),
+        empty="no operator has done anything within 30 days",
+    )
+
+
+def _line_cells(one: AuditLine) -> tuple[str, ...]:
+    return f"{one.at:%m-%d %H:%M:%S}", one.who, one.what, one.name, one.detail, str(one.count or "")

@@ -54,7 +54,6 @@ from tbcache.models import (
     SymbolSentiment,
     wait_seconds,
 )
-from tbcache.models.again import comes_again
 from tbcache.models.caller import current_caller
 from tbcache.models.error import (
     AnswerPending,
@@ -64,6 +63,7 @@ from tbcache.models.error import (
     TbcacheError,
     UpstreamError,
 )
+from tbcache.models.job import comes_again
 from tbcache.models.price import NOTHING
 from tbcache.monitoring import get_usage_monitor
 from tbcache.settings import Source, get_settings

@@ -15,7 +15,6 @@ from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.hindrance import Hindrance, hindrances, put_off_by
 from tbcache.fleet.history import SPANS, HistorySpan, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
-from tbcache.fleet.limits_in_force import LimitsInForce
 from tbcache.fleet.model import (
     FleetStatus,
     LimitStatus,
@@ -27,7 +26,7 @@ from tbcache.fleet.model import (
     difference,
     when,
 )
-from tbcache.fleet.operator import Operator
+from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy

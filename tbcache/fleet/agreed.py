@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tbcache.monitoring import FETCHING_ROLES, WorkerStatus, mean_pace
 from tbcache.settings import Settings, Source, get_sources, unconfigured
 from tbcache.settings.profile import Profile, SourceProfile
+from tbcache.store.refusal import Refusal
 from tbcache.store.wire import strictest
 
 #: The roles whose reports count: the first of them that any living process has.
@@ -89,3 +90,23 @@ def _pace(workers: Iterable[WorkerStatus]) -> dict[str, float]:
     """By the word of all workers, also of those that are gone: a fleet without workers has a pace as well."""
     queues = dict.fromkeys(queue for one in workers for queue in one.pace)
     return {queue: mean_pace(workers, queue) for queue in queues}
+
+
+#: The most different reasons that are shown.
+MOST_REASONS = 3
+
+
+def refusals_of(workers: Iterable[WorkerStatus]) -> dict[str, Refusal]:
+    """By source, since when and why Redis refuses something to any process."""
+    found: dict[str, list[Refusal]] = {}
+    for worker in workers:
+        for source, refusal in worker.refused.items() if worker.is_alive else ():
+            found.setdefault(source, []).append(refusal)
+    return {source: _together(found[source]) for source in sorted(found)}
+
+
+def _together(refusals: Iterable[Refusal]) -> Refusal:
+    oldest_first = sorted(refusals, key=lambda refusal: refusal.since)
+    reasons = list(dict.fromkeys(refusal.reason for refusal in oldest_first))
+    is_bug = any(refusal.is_bug for refusal in oldest_first)
+    return Refusal(oldest_first[0].since, "; ".join(reasons[:MOST_REASONS]), is_bug)

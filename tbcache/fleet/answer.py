@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tbcache.io import run
 from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.settings import Source
+from tbcache.store import Store
+from tbcache.store.clear import read_logs
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import value_of
 from tbcache.store.wire import to_time
@@ -46,3 +50,30 @@ def answer_in(entry: Any) -> SymbolSentiment | None:
 def covering(found: Iterable[Kept]) -> list[SymbolSentiment]:
     """The answers among them that cover anything."""
     return [one.sentiment for one in found if one.sentiment is not None and one.sentiment.covered_hours]
+
+
+def requests_of(sources: Mapping[str, Source], symbol: str, hours: int) -> list[FetchRequest]:
+    """The fetch of a symbol's hours from each source, or of as many hours as it gives.
+
+    Raises:
+      InvalidRequest: it cannot be a symbol.
+    """
+    return [FetchRequest(name, symbol, min(hours, source.max_hours)) for name, source in sources.items()]
+
+
+def read_queued(store: Store, requests: Sequence[FetchRequest]) -> dict[str, str]:
+    """By source, the job that fetches each of ``requests``, if one is queued or runs."""
+    asks = (("HGET", store.keys.queue(one.source, "pending"), one.key) for one in requests)
+    found = zip(requests, store.execute(*asks), strict=True)
+    return {one.source: job.decode(errors="replace") for one, job in found if isinstance(job, bytes)}
+
+
+def read_answers(store: Store, requests: Sequence[FetchRequest]) -> list[Kept]:
+    """What the cache has of each of ``requests``."""
+    keys = store.keys
+    entries = store.execute(*(("GET", keys.entry(request.key)) for request in requests))
+    logs = run(read_logs(store, [keys.clears(request.source) for request in requests]))
+    return [
+        kept(request, entry, logs[keys.clears(request.source)].fresh_until(request.key, entry))
+        for request, entry in zip(requests, entries, strict=True)
+    ]

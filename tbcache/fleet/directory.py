@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 from tbcache.fleet.agreed import Agreed, agreed
-from tbcache.fleet.sure import sure
 from tbcache.models.error import UnknownSource
 from tbcache.monitoring import UsageMonitor, WorkerStatus
 from tbcache.settings import Settings, is_name
-from tbcache.store import Refused, Store
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.name import Names
 
 
@@ -67,3 +67,19 @@ class Directory:
         with contextlib.suppress(Refused):
             used.update(self._queues.all())
         return sorted(name for name in used if name not in goes_by.sources and is_name(name))
+
+
+T = TypeVar("T")
+
+
+def sure(store: Store, found: T) -> T:
+    """``found``, unless Redis went away as it was read: then it is a stand-in.
+
+    Raises:
+      Unavailable: it did.
+    """
+    if not store.is_available:
+        # Says why, unless it is time to ask again.
+        store.check()
+        raise Unavailable(store.address, "it went away")
+    return found

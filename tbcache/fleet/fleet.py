@@ -12,7 +12,7 @@ from typing import Self
 
 from tbcache.cache import CacheManager
 from tbcache.cache.preview import Preview, preview
-from tbcache.fleet.answer import Kept
+from tbcache.fleet.answer import Kept, read_answers, read_queued, requests_of
 from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
@@ -26,7 +26,6 @@ from tbcache.fleet.machine import machine_findings
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
-from tbcache.fleet.symbol import read_answers, read_queued, requests_of
 from tbcache.fleet.usage import (
     FleetUsage,
     SymbolCost,

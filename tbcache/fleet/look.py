@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
-from tbcache.fleet.agreed import Agreed
+from tbcache.fleet.agreed import Agreed, refusals_of
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.incident import Incidents
 from tbcache.fleet.model import FleetStatus, Lost, QueueStatus, ServerStatus
-from tbcache.fleet.refusal import refusals_of
 from tbcache.fleet.scale import JOB_SECONDS, Scale, scale_of
 from tbcache.fleet.snapshot import Snapshot, read_snapshot
 from tbcache.fleet.source_look import SourceLook

@@ -6,18 +6,18 @@ What changes nothing has no line: a source that is resumed and goes on already, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
 from tbcache.fleet.ask import enqueue_all
+from tbcache.fleet.audit import AuditTrail, because
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.hindrance import put_off_by
-from tbcache.fleet.limits_in_force import LimitsInForce, check_limits
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.standing import Thing, standing_of
-from tbcache.fleet.trail import AuditTrail, because
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.caller import check_caller
@@ -28,7 +28,7 @@ from tbcache.queue import Handle, JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
-from tbcache.settings import Settings, unconfigured
+from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
 from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
@@ -308,3 +308,33 @@ def _reason(why: str) -> str:
 def _few(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMES
     return ",".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+MOST_LIMITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsInForce:
+    """The limits of a source from now on. ``is_lowered``: one that was set is among them; else those that the
+    processes were started with allow no more anyway."""
+
+    source: str
+    limits: tuple[Limit, ...]
+    is_lowered: bool
+    #: What an operator had set until then.
+    before: tuple[Limit, ...] = ()
+
+
+def check_limits(source: str, limits: Sequence[Limit], settings: Settings) -> None:
+    """
+    Raises:
+      InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
+    """
+    if not 1 <= len(limits) <= MOST_LIMITS:
+        raise InvalidRequest(f"say 1 to {MOST_LIMITS} limits, like 100/15m,2000/1d")
+    if len({limit.window_seconds for limit in limits}) < len(limits):
+        raise InvalidRequest(f"{','.join(map(str, limits))} has two limits of one window")
+    known = get_sources(settings).get(source)
+    least = min(limits, key=lambda limit: limit.count)
+    if known is not None and least.count < known.cost:
+        raise InvalidRequest(f"{least} lets nothing through: a request of {source} costs {known.cost}")

@@ -9,13 +9,13 @@ from tbcache.admission import PlanDelay
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.fleet.agreed import Agreed
 from tbcache.fleet.answer import covering
+from tbcache.fleet.directory import sure
 from tbcache.fleet.expense import busiest, day_cost
 from tbcache.fleet.model import LimitStatus, SourceStatus, State
 from tbcache.fleet.scale import HORIZON_SECONDS, JOB_SECONDS, QueueLoad
-from tbcache.fleet.shortage import shortages_of
 from tbcache.fleet.snapshot import Snapshot, listed
-from tbcache.fleet.sure import sure
 from tbcache.fleet.trouble import LONG_SECONDS
+from tbcache.fleet.warm_set import shortages_of
 from tbcache.fleet.warm_sets import WarmSets
 from tbcache.io import run
 from tbcache.models import FetchRequest, Limit

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from tbcache.fleet.agreed import refusals_of
 from tbcache.fleet.drift import drifts
 from tbcache.fleet.model import FleetStatus, SourceStatus, Trouble
-from tbcache.fleet.refusal import refusals_of
 from tbcache.models.age import age
 from tbcache.monitoring import RecentMetrics, WorkerStatus
 from tbcache.queue import Deaths

@@ -1,4 +1,4 @@
-"""Lengths of time, as people say them."""
+"""Lengths of time and amounts of memory, as people say them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def rough(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """About so many bytes: 512 B, 41 kB, 3.2 MB."""
+    for many, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= many:
+            part = count / many
+            return f"{part:.{1 if part < 9.95 else 0}f} {unit}"
+    return f"{count:.0f} B"

@@ -41,3 +41,15 @@ def has(module: str) -> bool:
     except ModuleNotFoundError:
         # The package that it would be in is missing as well.
         return False
+
+
+DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
+
+
+def need_database() -> None:
+    """See that what writes to a database is installed.
+
+    Raises:
+      MissingExtra: it is not.
+    """
+    need("the database", "sqlalchemy", otherwise="set TBCACHE_PERSIST=false")

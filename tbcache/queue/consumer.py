@@ -16,7 +16,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from tbcache.io import now, run, utc_now, world
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
-from tbcache.models.again import comes_again
+from tbcache.models.job import comes_again
 from tbcache.queue.account import caller_in
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import MOST_TRIES, Ends
@@ -27,7 +27,7 @@ from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_job
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
 from tbcache.queue.thread import Reservation
 from tbcache.settings import Source
-from tbcache.settings.work import get_work
+from tbcache.settings.declared import get_work
 from tbcache.store import Unavailable
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 

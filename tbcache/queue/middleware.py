@@ -9,9 +9,9 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.io import now, utc_now
 from tbcache.models import Outcome
-from tbcache.models.again import comes_again
 from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
+from tbcache.models.job import comes_again
 from tbcache.queue.account import caller_in
 from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import UNBEGUN, Finish, Result

@@ -9,7 +9,7 @@ from dramatiq.broker import Broker
 
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.queue.slot import current_slot
-from tbcache.settings.work import Work, get_work
+from tbcache.settings.declared import Work, get_work
 
 #: So often a call that failed is tried again.
 MOST_RETRIES = 3

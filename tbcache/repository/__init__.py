@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tbcache.models.database import need_database
+from tbcache.models.extra import need_database
 from tbcache.repository.answer import Answer, decode_answer, encode_answer
 from tbcache.repository.error import AnswerRefused, CorruptAnswer, RepositoryUnavailable
 from tbcache.repository.writer import Writer

@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from tbcache.models.database import DATABASE_EXAMPLES
 from tbcache.models.error import ConfigurationError
-from tbcache.models.extra import need
+from tbcache.models.extra import DATABASE_EXAMPLES, need
 
 #: The variable that says which database to use.
 VARIABLE = "TBCACHE_DATABASE_URL"

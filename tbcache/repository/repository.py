@@ -14,10 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from tbcache.models import Item, SymbolSentiment, ticker
 from tbcache.repository import statement, table
 from tbcache.repository.answer import Answer
-from tbcache.repository.database import Database
+from tbcache.repository.database import Database, first_line
 from tbcache.repository.error import AnswerRefused, RepositoryUnavailable
 from tbcache.repository.hour import UsageHour
-from tbcache.repository.outage import first_line
 from tbcache.repository.row import (
     hour_rows,
     item_rows,

@@ -12,7 +12,6 @@ from tbcache.settings.model import (
     SourceSettings,
     get_settings,
 )
-from tbcache.settings.provider_class import import_class
 from tbcache.settings.secret import CREDENTIALS
 from tbcache.settings.source import (
     BUILT_IN,
@@ -20,6 +19,7 @@ from tbcache.settings.source import (
     check_name,
     get_source,
     get_sources,
+    import_class,
     is_name,
     source_names,
     unconfigured,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbcache.models.database import need_database
 from tbcache.models.error import MissingExtra
+from tbcache.models.extra import need_database
 from tbcache.settings.model import Settings
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tbcache.io.singleton import singleton
@@ -121,3 +121,23 @@ def _in_words(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return "not said" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A function of ``source``, which jobs name ``name``.
+
+    ``call`` takes the slot that the job came with, and then the job's own arguments. Without a slot (None) it
+    takes one itself. ``uses_slot``: a call costs as many slots as a job of the source comes with.
+    """
+
+    name: str
+    source: str
+    call: Callable[..., Any]
+    uses_slot: bool
+
+
+@singleton
+def get_work() -> dict[str, Work]:
+    """The declared work of this process, by name."""
+    return {}

@@ -7,12 +7,16 @@ in the environment and goes before these.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import importlib
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,7 +28,6 @@ from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
 from tbcache.models.untrusted import printable
 from tbcache.settings.default import checked
 from tbcache.settings.model import Settings, SourceSettings
-from tbcache.settings.provider_class import import_class
 from tbcache.settings.variable import NEAR, variable
 
 FREE = Price()
@@ -296,3 +299,46 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
 _DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}
 #: The figures of a source that its settings may say.
 FIGURES = tuple(field for field in SourceSettings.model_fields if field in _DEFAULTS)
+
+
+#: What a class must say itself of its source.
+_METHODS = {"request": "request(fetch, cursor, since)", "parse": "parse(response)"}
+
+
+def import_class(name: str, path: str) -> type:
+    """The class ``MODULE:CLASS`` that source ``name`` is made of.
+
+    Raises:
+      ConfigurationError: it cannot be imported, is no class, or lacks what a provider must have.
+    """
+    module, _, attribute = path.partition(":")
+    _look_in_working_folder()
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        near = nearest(attribute, vars(sys.modules[module])) if module in sys.modules else ""
+        raise ConfigurationError(
+            f"TBCACHE_SOURCES: {name}={path} cannot be imported ({error}){near}"
+        ) from None
+    if not isinstance(found, type):
+        raise ConfigurationError(f"TBCACHE_SOURCES: {name}={path} is no class")
+    abstract = getattr(found, "__abstractmethods__", ())
+    lacking = [call for method, call in _METHODS.items() if method in abstract or not hasattr(found, method)]
+    if lacking:
+        raise ConfigurationError(
+            f"TBCACHE_SOURCES: {name}={path} is no tbcache.Provider: it lacks {' and '.join(lacking)}"
+        )
+    return found
+
+
+def _look_in_working_folder() -> None:
+    """Let the user's own module be found in the working folder, after everything else.
+
+    Not before the environment has named one: a library that tries to import what is not installed would
+    take it from there as well, and the folder may be somebody else's repository.
+    """
+    # A process can outlive its working folder.
+    with contextlib.suppress(FileNotFoundError):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)

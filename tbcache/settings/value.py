@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from tbcache.models import Limit, ticker
-from tbcache.models.database import DATABASE_EXAMPLES
+from tbcache.models.extra import DATABASE_EXAMPLES
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings.alert import check_webhook_url, secret_bytes
 from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host

@@ -19,7 +19,6 @@ from tbcache.api.cache import CacheHealth
 from tbcache.api.error import KINDS
 from tbcache.api.model import fleet as state
 from tbcache.api.model import usage as figure
-from tbcache.api.model import worker
 from tbcache.api.source import SourceDetail
 from tbcache.fleet import (
     CacheUsage,
@@ -110,7 +109,7 @@ ELSEWHERE = {
         (SourceStatus, SourceDetail),
         (ServerStatus, state.Server),
         (FleetUsage, usage.Usage),
-        (WorkerStatus, worker.Worker),
+        (WorkerStatus, state.Worker),
         (LimitStatus, state.LimitStatus),
         (CacheUsage, CacheHealth),
         (QueueLoad, state.QueueLoad),

@@ -88,7 +88,7 @@ def test_a_closure_lasts_by_the_servers_clock(
 ) -> None:
     """The API's machine may be an hour off: what it shows is what the fleet goes by."""
     ahead = timedelta(hours=hours)
-    monkeypatch.setattr("tbcache.api.limit.utc_now", lambda: datetime.now(UTC) + ahead, raising=False)
+    monkeypatch.setattr("tbcache.api.source.utc_now", lambda: datetime.now(UTC) + ahead, raising=False)
     key, (seconds, _) = store.keys.state("news"), store.client.time()
     for until, is_closed in ((seconds + 1800, True), (seconds - 1800, False)):
         store.client.hset(key, mapping={"closed_until": until * 1_000_000, "closed_reason": "quota"})

@@ -9,8 +9,7 @@ import pytest
 
 from tbcache.cli import consent
 from tbcache.fleet import Fleet
-from tbcache.fleet.limits_in_force import LimitsInForce
-from tbcache.fleet.operator import Operator
+from tbcache.fleet.operator import LimitsInForce, Operator
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import TbcacheError

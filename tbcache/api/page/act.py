@@ -10,12 +10,11 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import cache_verb, caller_verb, job_verb, source_verb
-from tbcache.api.page.form import local_path, read_form
+from tbcache.api.page import cache_verb, job_verb, source_verb
+from tbcache.api.page.form import FIELD, local_path, name_of, read_form, remember, who
 from tbcache.api.page.live import live_of
 from tbcache.api.page.render import page
 from tbcache.api.page.verb import Doing, Question, Verb
-from tbcache.api.page.who import FIELD, name_of, remember, who
 from tbcache.api.security import check_act
 from tbcache.api.session import set_cookie
 from tbcache.io import random_id
@@ -25,7 +24,6 @@ VERBS: Mapping[str, Verb] = {
     **source_verb.VERBS,
     **job_verb.VERBS,
     **cache_verb.VERBS,
-    **caller_verb.VERBS,
 }
 #: What was done last is told by a cookie, which no link can forge as it could a query: for so long, in so
 #: many characters. Before it stands the act that it is of: another tab may have done something since.

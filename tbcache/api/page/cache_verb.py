@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tbcache.api.page.verb import Doing, Question, Verb
 from tbcache.api.page.words import age, many
 from tbcache.models import FetchRequest
-from tbcache.models.size import size
+from tbcache.models.age import size
 from tbcache.models.untrusted import whole_number
 
 #: So many values are listed beside the question.

@@ -12,8 +12,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import may, part, row
+from tbcache.api.page import part, row
 from tbcache.api.page.live import live_of
+from tbcache.api.security import barred
 from tbcache.fleet import CallerMetrics, Fleet, FleetUsage, SymbolCost
 from tbcache.models.error import RedisUnreachable
 
@@ -68,7 +69,7 @@ async def callers(request: Request, context: Ctx) -> HTMLResponse:
         callers=found[:MOST_CALLERS],
         left=len(found) - MOST_CALLERS,
         spenders=names,
-        barred=may.barred(request),
+        barred=barred(request),
         weights=weights,
         asked={name: dict(islice(symbols.items(), MOST_SYMBOLS)) for name, symbols in asked.items()},
     )

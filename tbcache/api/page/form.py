@@ -1,10 +1,15 @@
-"""The body of a form of the page."""
+"""The body of a form of the page, and who has sent it, for the audit."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, quote, unquote
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, Response
+
+from tbcache.api.session import set_cookie
+from tbcache.fleet import WHO
 
 FORM = "application/x-www-form-urlencoded"
 #: More fields than any form of the page has.
@@ -30,3 +35,29 @@ def local_path(text: str) -> str:
     """``text``, where it is a path of this site; else the first page."""
     is_of_site = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
     return text if is_of_site else "/"
+
+
+#: The field of a form in which somebody gives their name, which a cookie keeps for the next time.
+FIELD, COOKIE, COOKIE_SECONDS = "by", "tbcache_by", 365 * 86_400
+#: Who gives none.
+NOBODY = "page"
+_NOT_OF_A_NAME = re.compile(r"[^\w.\-]+")
+
+
+def name_of(request: Request, fields: Mapping[str, str]) -> str:
+    """The name that the form has, else that of the cookie; "" for none. A name has no blanks."""
+    text = fields.get(FIELD, "").strip() or unquote(request.cookies.get(COOKIE, ""))
+    return _NOT_OF_A_NAME.sub(".", text).strip(".")[: WHO // 2]
+
+
+def who(request: Request, fields: Mapping[str, str]) -> str:
+    """As the audit has it. As on the command line the name is what they say; the address is known."""
+    host = request.client.host if request.client else ""
+    name = name_of(request, fields) or NOBODY
+    return f"{name}@{_NOT_OF_A_NAME.sub(':', host)}"[:WHO] if host else name
+
+
+def remember(request: Request, answer: Response, fields: Mapping[str, str]) -> None:
+    """Have the browser keep the name that was given."""
+    if fields.get(FIELD, "").strip():
+        set_cookie(request, answer, COOKIE, quote(name_of(request, fields), safe=""), COOKIE_SECONDS, "/act")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from tbcache.api.page import may, past, row
+from tbcache.api.page import past, row
 from tbcache.api.page.live import Parts, Seen, live_of
 from tbcache.api.page.part import drawn
 from tbcache.api.page.render import page
+from tbcache.api.security import barred
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,4 +22,4 @@ def draw(seen: Seen) -> Parts:
 @router.get("/")
 async def home(request: Request) -> HTMLResponse:
     seen = await live_of(request).seen()
-    return page("home.html", live="home", parts=draw(seen), status=seen.status, barred=may.barred(request))
+    return page("home.html", live="home", parts=draw(seen), status=seen.status, barred=barred(request))

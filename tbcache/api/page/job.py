@@ -13,9 +13,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import may, part
+from tbcache.api.page import part
 from tbcache.api.page.live import live_of
 from tbcache.api.page.verb import searched
+from tbcache.api.security import barred
 from tbcache.fleet import (
     DeadLetter,
     DeathCount,
@@ -72,7 +73,7 @@ async def jobs(
     return part.headed(
         "jobs.html",
         status,
-        barred=may.barred(request),
+        barred=barred(request),
         found=found,
         where=where,
         held=_held(status),

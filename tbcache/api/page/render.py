@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -73,3 +76,20 @@ def static(name: str) -> str:
 def digest_of(name: str) -> str:
     """That of a file of ours, as its path has it."""
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+#: What is below these is for programs, whatever they accept.
+_FOR_PROGRAMS = ("/api/", "/metrics", "/healthz", "/readyz", "/openapi.json", "/live/", "/static/")
+
+
+def wants_page(request: Request) -> bool:
+    """True for a browser that has asked for a page of ours."""
+    is_browser = "text/html" in request.headers.get("accept", "")
+    return is_browser and not request.scope["path"].startswith(_FOR_PROGRAMS)
+
+
+def error_page(status: int, text: str, headers: Mapping[str, str]) -> HTMLResponse:
+    """A page that says ``text``, with a way out."""
+    answer = page("error.html", status, title=HTTPStatus(status).phrase, text=text)
+    answer.headers.update(headers)
+    return answer

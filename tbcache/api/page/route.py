@@ -11,7 +11,6 @@ from tbcache.api.address import is_of_this_machine
 from tbcache.api.context import get_context
 from tbcache.api.page import (
     act,
-    audit,
     caller,
     change,
     home,
@@ -27,7 +26,7 @@ from tbcache.api.page import (
 from tbcache.api.page.live import Draw, Stream, live_of
 
 router = APIRouter(include_in_schema=False)
-PAGES = (home, source, symbol, symbol_past, job, caller, process, change, audit, login)
+PAGES = (home, source, symbol, symbol_past, job, caller, process, change, login)
 for one in (*PAGES, act, static_file):
     router.include_router(one.router)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from tbcache.api.page import may, mend, past, row
+from tbcache.api.page import mend, past, row
 from tbcache.api.page.live import Draw, Parts, Seen, live_of
 from tbcache.api.page.part import drawn
 from tbcache.api.page.render import page
+from tbcache.api.security import barred
 from tbcache.models.error import UnknownSource
 
 router = APIRouter(include_in_schema=False)
@@ -39,6 +40,6 @@ async def source(request: Request, name: str) -> HTMLResponse:
         live=f"source:{name}",
         parts=parts,
         status=seen.status,
-        barred=may.barred(request),
+        barred=barred(request),
         source=name,
     )

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from tbcache.api.context import Ctx
-from tbcache.api.page import may, part, row
+from tbcache.api.page import part, row
 from tbcache.api.page.live import live_of
+from tbcache.api.security import barred
 from tbcache.fleet import Explanation, Fleet, hindrances
 from tbcache.fleet.answer import Kept
 from tbcache.models import FetchRequest
@@ -39,7 +40,7 @@ async def _symbol(request: Request, context: Ctx, text: str) -> HTMLResponse:
     return part.headed(
         "symbol.html",
         status,
-        barred=may.barred(request),
+        barred=barred(request),
         symbol=name,
         is_known=known is not None,
         off={

@@ -16,7 +16,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.ttl import check_ttl
 from tbcache.models.untrusted import quoted
 from tbcache.settings import Source, declare, get_settings
-from tbcache.settings.work import Work, get_work
+from tbcache.settings.declared import Work, get_work
 
 P = ParamSpec("P")
 T = TypeVar("T")

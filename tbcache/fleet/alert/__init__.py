@@ -4,8 +4,8 @@ One process of the fleet watches, and follows each trouble as an incident (``tbc
 docs/alerts.md.
 """
 
+from tbcache.fleet.alert.gone import send_trial
 from tbcache.fleet.alert.message import trial_message
-from tbcache.fleet.alert.trial import send_trial
 from tbcache.fleet.alert.watch import Watch
 from tbcache.fleet.alert.webhook import Delivery, Webhook
 

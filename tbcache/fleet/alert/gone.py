@@ -6,7 +6,10 @@ import contextlib
 import hashlib
 from datetime import timedelta
 
-from tbcache.store import Store, Unavailable
+from tbcache.fleet.alert.message import trial_message
+from tbcache.fleet.alert.webhook import Delivery, Webhook
+from tbcache.settings import Settings
+from tbcache.store import Store, Unavailable, get_store
 
 #: For so long nothing is sent to one that answered 410, unless its address changes.
 KEPT = timedelta(days=7)
@@ -36,3 +39,12 @@ class Gone:
         """It takes messages again."""
         self.is_set = False
         self._store.call("UNLINK", self._store.keys.alert_gone)
+
+
+def send_trial(webhook: Webhook, settings: Settings) -> Delivery:
+    """Send it. Where it is accepted, the processes of the fleet send to that webhook again after a 410."""
+    answer = webhook.send(trial_message(settings.namespace))
+    if answer.is_accepted and settings.redis is not None:
+        with contextlib.suppress(Unavailable):
+            Gone(get_store(), webhook.mark).clear()
+    return answer
