@@ -14,7 +14,7 @@ from tbcache.fleet.answer import covering, kept
 from tbcache.fleet.expense import Covered, busiest, day_cost
 from tbcache.models import FetchRequest, SymbolSentiment
 from tbcache.models.price import Price
-from tbcache.monitoring import UsageMonitor
+from tbcache.monitoring import Popularity, UsageMonitor
 from tbcache.settings import BUILT_IN, Settings, shortages
 from tbcache.store import Store
 from tbcache.store.codec import encode_sentiment
@@ -139,7 +139,7 @@ def test_what_is_asked_for_is_counted_of_so_many_symbols(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever asks for ever new symbols must not fill the Redis that everybody needs."""
-    monkeypatch.setattr("tbcache.monitoring.popularity.MOST_OF_SOURCE", 2)
+    monkeypatch.setattr(Popularity, "most_fields", 2)
     popularity = UsageMonitor(store, settings).popularity
     for symbols in (("GME",), ("GME", "TSLA", "NVDA"), ("GME", "AMD")):
         for symbol in symbols:

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tbcache.models.caller import current_caller
-from tbcache.models.untrusted import printable, whole_number
-from tbcache.monitoring.bounded_hash import Tally, add_counts, read_counts
+from tbcache.monitoring.bounded_hash import Hints
 from tbcache.settings import Settings
 from tbcache.settings.caller import account_of
 from tbcache.store import Store
 from tbcache.store.wire import MICROS
 
-KEPT_SECONDS = 31 * 86400
-#: The most counts of a process within a second, and of a source in a day; the rest is one caller's.
-MOST_COUNTS = 1_000
 #: Whose the asks of the callers are for whom there is no room. No caller has such a name.
 OTHERS = "(others)"
 #: What the loads of a caller came to (millionths of a dollar) stands beside the origins of its answers.
@@ -67,58 +63,42 @@ class CallerMetrics:
         return cls(counts["cache"], counts["stale"], counts["live"], counts["failed"], counts[PAID] / MICROS)
 
 
-class CallerUsage:
-    """Counts the asks of this process by caller, and reads those of the fleet.
-
-    While Redis is away it raises Unavailable.
-    """
+class CallerUsage(Hints[tuple[str, str | None, str]]):
+    """Counts the asks of this process by caller, and reads those of the fleet."""
 
     def __init__(self, store: Store, settings: Settings, wake: Callable[[], object]) -> None:
-        self._store = store
+        super().__init__(store, wake, store.keys.callers, self._place)
         self._settings = settings
-        self._tally = Tally[tuple[str, str | None, str]](MOST_COUNTS, wake)
 
     def record(self, source: str, origin: str, name: str | None = None) -> None:
         """Count an ask that was answered by ``origin`` (cache, stale, live or failed): that of a caller, or
         of the thread's or task's."""
-        self._add(source, name or current_caller.get(), origin, 1)
+        self.add((source, name or current_caller.get(), origin))
 
     def fail(self, source: str, name: str | None) -> None:
         """Count that a caller, or the process itself, was left without an answer."""
-        self._add(source, name, "failed", 1)
+        self.add((source, name, "failed"))
 
     def pay(self, source: str, name: str | None, micros: int) -> None:
         """Count what a load cost at most that was begun in the name of a caller, or of the process itself."""
         if micros:
-            self._add(source, name, PAID, micros)
+            self.add((source, name, PAID), micros)
 
-    def _add(self, source: str, name: str | None, what: str, amount: int) -> None:
-        self._tally.add((source, name, what), amount)
+    def _place(self, key: tuple[str, str | None, str]) -> tuple[str, str]:
+        source, name, origin = key
+        account = account_of(name or self._settings.own_caller, self._settings.caller_weights)
+        return source, f"{account}:{origin}"
 
-    def flush(self) -> None:
-        """Add the counts of this process to those in Redis."""
-        by_source: dict[str, Counter[str]] = {}
-        for (source, name, origin), asks in self._tally.take():
-            account = account_of(name or self._settings.own_caller, self._settings.caller_weights)
-            by_source.setdefault(source, Counter())[f"{account}:{origin}"] += asks
-        for source, asks_by in by_source.items():
-            key = self._store.keys.callers(source, self._store.clock.today)
-            add_counts(
-                self._store,
-                key,
-                asks_by,
-                most=MOST_COUNTS,
-                kept_seconds=KEPT_SECONDS,
-                stand_in=lambda field: f"{OTHERS}:{field.rpartition(':')[2]}",
-            )
+    def _spare(self, field: str) -> str:
+        return f"{OTHERS}:{field.rpartition(':')[2]}"
 
     def read(self, source: str, day: datetime) -> dict[str, Counter[str]]:
         """Of each caller of ``source`` how many of its asks were answered by which origin on that day, and
         under :data:`PAID` what its loads came to.
         """
-        (found,) = read_counts(self._store, self._store.keys.callers(source, day))
+        (found,) = self.read_each(source, day)
         asks: dict[str, Counter[str]] = {}
         for field, count in found.items():
-            caller, _, origin = printable(field).rpartition(":")
-            asks.setdefault(caller, Counter())[origin] += whole_number(count) or 0
+            caller, _, origin = field.rpartition(":")
+            asks.setdefault(caller, Counter())[origin] += count
         return asks

@@ -1,4 +1,5 @@
-"""How answers become rows of the tables, and rows become answers."""
+"""How answers become rows of the tables, and rows become answers: one that is damaged raises an error of
+``_DAMAGED``, of which :func:`sound_rows` makes a line of the log."""
 
 from __future__ import annotations
 
@@ -104,18 +105,10 @@ def load_rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def to_load(row: Row[Any]) -> Load:
-    """
-    Raises:
-      msgspec.ValidationError, NotJson: the row is damaged.
-    """
     return convert({**_values(row), "tally": read_json(row.tally, dict[int, int])}, Load)
 
 
 def to_read(row: Row[Any]) -> Read:
-    """
-    Raises:
-      ValueError: the row is damaged.
-    """
     return Read(Span(row.start_at, row.end_at), row.read_at)
 
 
@@ -192,10 +185,6 @@ class _ItemRow(msgspec.Struct):
 
 
 def to_item(found: Row[Any]) -> Item:
-    """
-    Raises:
-      msgspec.ValidationError, NotJson: the row is damaged.
-    """
     row = convert(_values(found), _ItemRow)
     facts = read_json(row.facts, _Facts) if row.facts else _Facts()
     return Item(
@@ -223,20 +212,12 @@ def to_item(found: Row[Any]) -> Item:
 def to_version(row: Row[Any]) -> tuple[Scored, str]:
     """The version that ``row`` is, with the score that it was given, and the name of its scorer.
 
-    A score that the item states itself is its own.
-
-    Raises:
-      msgspec.ValidationError, NotJson: the row is damaged.
-    """
+    A score that the item states itself is its own."""
     facts = read_json(row.facts, _Facts) if row.facts else _Facts()
     return Scored(replace(to_item(row), score=facts.stated), row.score), row.scorer or ""
 
 
 def to_sentiment(row: Row[Any]) -> SymbolSentiment:
-    """
-    Raises:
-      msgspec.ValidationError, NotJson: the row is damaged.
-    """
     # Both are NULL in a row of an earlier version.
     dropped = read_json(row.dropped, dict[str, float]) if row.dropped else {}
     return convert({**_values(row), "dropped": dropped}, SymbolSentiment)
@@ -264,10 +245,6 @@ def hour_rows(namespace: str, hours: Sequence[UsageHour]) -> list[dict[str, Any]
 
 
 def to_hour(found: Row[Any]) -> UsageHour:
-    """
-    Raises:
-      msgspec.ValidationError, NotJson: the row is damaged.
-    """
     row = convert(_values(found), _HourRow)
     figures = read_json(row.figures, dict[str, int])
     # What is out of bounds was counted by nobody.

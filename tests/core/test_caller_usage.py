@@ -80,7 +80,7 @@ def test_what_was_paid_is_told_by_symbol(
     found = {one.symbol: one.cost for one in fleet.symbol_costs(most=3)}
     assert found == {"GME": 3.0, "(others)": 1.0, "AAPL": 0.5}
     # So it is in a process within a second.
-    monkeypatch.setattr(costs._tally, "_most", 1)
+    monkeypatch.setattr(costs, "most_here", 1)
     for symbol in ("GME", "AAPL", "MSFT", "GME"):
         costs.pay("twitter", (symbol,), 1_000_000)
     costs.flush()
