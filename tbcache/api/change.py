@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model.schema import Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most, behind
 from tbcache.api.query import QueryRoute
 from tbcache.fleet import ChangeKind, ChangeMark
@@ -32,15 +32,13 @@ class Change(Schema):
 @router.get("/changes")
 def changes(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     hours: Annotated[float, Query(gt=0, le=24, description="In how many hours.")] = 1.0,
     most: Most = 100,
     after: Annotated[str | None, behind("^[0-9]{1,17}[.][0-9]{1,17}$", 40)] = None,
 ) -> list[Change]:
     """What has changed in the last hour, or hours, the last first."""
     mark, found = None if after is None else ChangeMark.read(after), context.fleet.changes(hours)
-    page, has_more = page_of(found if mark is None else mark.rest_of(found), most)
-    if has_more:
-        link_next(request, response, after=str(ChangeMark.behind(page, mark)))
+    rest = found if mark is None else mark.rest_of(found)
+    page = pages.cut(rest, most, after=lambda page: ChangeMark.behind(page, mark))
     return [Change.model_validate(one) for one in page]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Request, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import LEFT_OUT, RequestBody, Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import AnyName, Most, Name, Part, Until, behind
 from tbcache.api.security import routers
 from tbcache.fleet import DeadFilter, LetterMark, Operator
@@ -63,8 +62,7 @@ class DeathCount(Schema):
 @router.get("/dead")
 def dead(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     name: AnyName = None,
     symbol: Part = None,
     job: Part = None,
@@ -76,10 +74,9 @@ def dead(
     """Dead letters, the last of each queue first: all, or those that have all of what is said."""
     where = DeadFilter(symbol, job, caller, error=error)
     mark = None if after is None else LetterMark.read(after)
-    found, has_more = page_of(context.fleet.dead(most + 1, name, where, mark), most)
-    if has_more:
-        link_next(request, response, after=str(LetterMark.of(found[-1])))
-    return [DeadLetter.model_validate(letter) for letter in found]
+    found = context.fleet.dead(most + 1, name, where, mark)
+    page = pages.cut(found, most, after=lambda page: LetterMark.of(page[-1]))
+    return [DeadLetter.model_validate(letter) for letter in page]
 
 
 @router.get("/dead/errors")

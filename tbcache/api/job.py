@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import HTTPException, Query, Request, Response
+from fastapi import HTTPException, Query, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import RequestBody, Schema
-from tbcache.api.paging import link_next
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol, behind
 from tbcache.api.security import routers
 from tbcache.fleet import Handle, JobFilter, JobMark, fetches_of, warming_of
@@ -92,8 +92,7 @@ class JobState(Schema):
 @router.get("/jobs")
 def jobs(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     name: AnyName = None,
     symbol: Part = None,
     caller: Annotated[
@@ -111,7 +110,7 @@ def jobs(
     mark = None if after is None else JobMark.read(after)
     found, rest = context.fleet.jobs_after(name, where, most, mark)
     if rest is not None:
-        link_next(request, response, after=str(rest))
+        pages.go_on(after=str(rest))
     return [Job.model_validate(one) for one in found]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import Query, Request, Response
+from fastapi import Query
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.fleet import Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
 from tbcache.api.security import routers
 from tbcache.fleet import JobFilter
@@ -191,17 +191,16 @@ def reset(operator: Op, source: Source) -> Reset:
 @router.get("/audit")
 def audit(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     most: Most = 100,
     before: Annotated[Moment | None, Query(description="What was done before that moment.")] = None,
     after: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="As `Link` has it.")] = None,
 ) -> list[AuditLine]:
     """What operators have done in the last 30 days, the last first."""
-    found, has_more = page_of(context.fleet.audit(most + 1, before, after), most)
-    if has_more:
-        link_next(request, response, after=found[-1].mark)
-    return [AuditLine.model_validate(line) for line in found]
+    found = context.fleet.audit(most + 1, before, after)
+    return [
+        AuditLine.model_validate(line) for line in pages.cut(found, most, after=lambda page: page[-1].mark)
+    ]
 
 
 def _ordered(name: str, before: object) -> Ordered:

@@ -157,9 +157,6 @@ def check_own_page(request: Request) -> None:
     browser's owner log out, or use up the guesses of their address.
 
     A page of another port of this machine is a stranger's as well: that of a notebook, or of anybody's tool.
-
-    Raises:
-      HTTPException: 403 from such a page.
     """
     headers = request.headers
     # A picture has no Origin; browsers say by this where it is asked from.

@@ -13,7 +13,7 @@ from tbcache.api.address import client_of
 from tbcache.api.asked import while_asked
 from tbcache.api.context import Ctx
 from tbcache.api.etag import tag_of
-from tbcache.api.paging import link_next
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import Moment, Source, Symbol, SymbolPath
 from tbcache.api.security import SCHEMES, ReadRoute, WriteRoute
 from tbcache.io import utc_now
@@ -199,7 +199,7 @@ def _provider(source: str) -> Provider:
 
 @past_router.get("/history")
 async def history(
-    context: Ctx, request: Request, response: Response, asked: Annotated[HistoryQuery, Query()]
+    context: Ctx, request: Request, pages: Pages, asked: Annotated[HistoryQuery, Query()]
 ) -> History:
     """What would have been answered at moments of the past, of what was known then; a page of them.
 
@@ -211,7 +211,7 @@ async def history(
         last = asked.start + step * (asked.most - 1)
     found = await context.past.run(client_of(request.scope), lambda: _history(asked, last))
     if has_more:
-        link_next(request, response, start=(last + step).isoformat())
+        pages.go_on(start=(last + step).isoformat())
     return found
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model.fleet import FleetState
 from tbcache.api.model.schema import Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
 
@@ -47,16 +47,14 @@ class Incident(Schema):
 @incident_router.get("/incidents")
 def incidents(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     most: Most = 100,
     skip: Annotated[int, Query(ge=0, le=10_000, description="Leave out so many.")] = 0,
 ) -> list[Incident]:
     """The troubles of the last days, those that have ended as well, the last that began first."""
-    found, has_more = page_of(context.fleet.incidents(skip + most + 1)[skip:], most)
-    if has_more:
-        link_next(request, response, skip=str(skip + most))
-    return [Incident.model_validate(one) for one in found]
+    found = context.fleet.incidents(skip + most + 1)[skip:]
+    page = pages.cut(found, most, skip=lambda page: skip + most)
+    return [Incident.model_validate(one) for one in page]
 
 
 @router.get("/status")

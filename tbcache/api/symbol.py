@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.job import JobState
 from tbcache.api.model.schema import Schema
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most, SymbolPath
 from tbcache.api.query import QueryRoute
 from tbcache.api.sentiment import Sentiment
@@ -60,8 +60,7 @@ class SymbolAnswers(Schema):
 @router.get("")
 def symbols(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     most: Most = 100,
     after: Annotated[str, Query(max_length=64, description="The last symbol of the page before.")] = "",
 ) -> list[SymbolHeld]:
@@ -71,10 +70,8 @@ def symbols(
         for one in source.kept:
             by_symbol.setdefault(one.request.symbol, []).append(Held.of(one))
     names = sorted(name for name in by_symbol if name > after)
-    found, has_more = page_of(names, most)
-    if has_more:
-        link_next(request, response, after=found[-1])
-    return [SymbolHeld(symbol=name, sources=by_symbol[name]) for name in found]
+    page = pages.cut(names, most, after=lambda page: page[-1])
+    return [SymbolHeld(symbol=name, sources=by_symbol[name]) for name in page]
 
 
 @router.get("/{symbol}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
 from tbcache.api.model.fleet import Worker
 from tbcache.api.model.schema import Schema
 from tbcache.api.model.usage import RecentUsage, SourceUsage
-from tbcache.api.paging import link_next, page_of
+from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
 from tbcache.fleet import KEPT_DAYS, By, HistorySpan, Totals
@@ -158,8 +158,7 @@ class UsageReport(Schema):
 @router.get("/usage")
 def report(
     context: Ctx,
-    request: Request,
-    response: Response,
+    pages: Pages,
     by: By = "source",
     days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="UTC days, today included.")] = 1,
     source: Annotated[str | None, Query(max_length=64, description="That source alone.")] = None,
@@ -168,9 +167,7 @@ def report(
 ) -> UsageReport:
     """What was asked for and what it cost, by source, worker, caller or day."""
     found = context.fleet.report(days, by, source)
-    rows, has_more = page_of(found.rows[skip:], most)
-    if has_more:
-        link_next(request, response, skip=str(skip + most))
+    rows = pages.cut(found.rows[skip:], most, skip=lambda page: skip + most)
     return UsageReport(
         by=found.by,
         first=found.first,

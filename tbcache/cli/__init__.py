@@ -53,11 +53,7 @@ def _open_streams() -> None:
 
 
 def _check_extras(words: Sequence[str]) -> None:
-    """See that what the command runs on is installed, then what every command prints with.
-
-    Raises:
-      MissingExtra: it is not.
-    """
+    """See that what the command runs on is installed, then what every command prints with."""
     from tbcache.models.extra import need
 
     command = words[0] if words and not words[0].startswith("-") else ""

@@ -39,10 +39,6 @@ def completion(
 
 
 def _shell_of_user() -> str:
-    """
-    Raises:
-      ConfigurationError: it is none of those.
-    """
     name = Path(os.environ.get("SHELL", "")).name
     if name not in _PLACES:
         raise ConfigurationError(f"say for which shell: {', '.join(_PLACES)}")

@@ -26,9 +26,6 @@ def is_meant(
 
     ``what`` goes on after "3 would be", and ``hint`` after all; ``done`` is printed as JSON where nothing is
     done: by a dry run, or of none.
-
-    Raises:
-      typer.Exit, typer.Abort: as :func:`confirm`.
     """
     if dry_run or not count:
         said = f"{count} would be" if dry_run else "none was"

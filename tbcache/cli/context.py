@@ -59,11 +59,7 @@ def require_redis(settings: Settings) -> Fleet:
 
 
 def act_as(who: str | None) -> Operator:
-    """The operator ``who``; by default this user, on this machine.
-
-    Raises:
-      InvalidRequest: that is no name. RedisUnreachable: Redis does not answer, or nobody said where it is.
-    """
+    """The operator ``who``; by default this user, on this machine."""
     from tbcache.fleet import WHO
 
     fleet = require_redis(quiet_settings())
@@ -90,16 +86,11 @@ def await_redis(settings: Settings) -> None:
 
 def look_for_redis(settings: Settings) -> None:
     """Say when Redis is away. A wrong password is no such thing, and ends the command."""
-    from tbcache.fleet import Fleet
-
     try:
-        Fleet.of_process(settings).require()
+        configured_fleet(settings).require()
     except RedisUnreachable as error:
         if settings.redis is None:
-            say(
-                f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}; "
-                "going on without Redis"
-            )
+            say(f"{error.reason}; going on without Redis")
         else:
             what = (
                 f"at {error.address} refuses what it is asked"
@@ -110,11 +101,7 @@ def look_for_redis(settings: Settings) -> None:
 
 
 def configured_fleet(settings: Settings) -> Fleet:
-    """The fleet over the Redis of this process, whether that answers or not.
-
-    Raises:
-      RedisUnreachable: nobody said where it is.
-    """
+    """The fleet over the Redis of this process, whether that answers or not."""
     if settings.redis is None:
         raise RedisUnreachable(
             "",

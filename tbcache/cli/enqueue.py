@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,19 +61,15 @@ def warm(
     _show(handles, wait, timeout)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What became of a queued fetch: an outcome or an error."""
+#: What became of a queued fetch.
+_Result = tuple[FetchRequest, Outcome | TbcacheError]
 
-    request: FetchRequest
-    outcome: Outcome | None = None
-    error: TbcacheError | None = None
 
-    def to_data(self) -> dict[str, Any]:
-        error = {"kind": type(self.error).__name__, "message": str(self.error)} if self.error else None
-        if self.outcome is None:
-            return {"request": request_data(self.request), "error": error}
-        return outcome_data(self.outcome)
+def _result_data(request: FetchRequest, found: Outcome | TbcacheError) -> dict[str, Any]:
+    if isinstance(found, Outcome):
+        return outcome_data(found)
+    error = {"kind": type(found).__name__, "message": str(found)}
+    return {"request": request_data(request), "error": error}
 
 
 _STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
@@ -104,28 +99,27 @@ def _start(handle: Handle) -> str:
 
 def _wait(handles: Sequence[Handle], timeout: float) -> list[_Result]:
     give_up = time.monotonic() + timeout
-    results = []
+    results = list[_Result]()
     with progress("waiting for the workers", len(handles)) as tell:
         for handle in handles:
             try:
-                outcome = handle.result(max(0.0, give_up - time.monotonic()))
-                results.append(_Result(handle.request, outcome))
+                results.append((handle.request, handle.result(max(0.0, give_up - time.monotonic()))))
             except TbcacheError as error:
-                results.append(_Result(handle.request, error=error))
+                results.append((handle.request, error))
             tell(1)
     return results
 
 
 def _show_results(results: Sequence[_Result]) -> None:
     """Print what came, and what did not; the first error gives the exit code."""
-    outcomes = [result.outcome for result in results if result.outcome is not None]
+    outcomes = [found for _, found in results if isinstance(found, Outcome)]
     if outcomes or wants_json() or FORM.get().as_csv:
         show(
-            [result.to_data() for result in results],
+            [_result_data(*result) for result in results],
             lambda: outcome_table(outcomes, terminal_width()),
             rows=map(outcome_row, outcomes),
         )
-    failed = [(result.request, result.error) for result in results if result.error is not None]
+    failed = [(request, found) for request, found in results if isinstance(found, TbcacheError)]
     if not wants_json():
         from tbcache.settings import get_sources
 

@@ -112,10 +112,6 @@ def _words(value: Any) -> str:
 
 
 def _fault(text: str) -> tuple[str, Any]:
-    """
-    Raises:
-      InvalidRequest: it has no name.
-    """
     name, sign, value = text.partition("=")
     if not name:
         raise InvalidRequest(f"{text!r} is no fault: it should be NAME or NAME=VALUE, like status=429")

@@ -15,11 +15,7 @@ _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])\Z")
 
 
 def duration(name: str, text: str) -> timedelta:
-    """How long ``text`` is, like ``90m``, ``1h`` or ``7d``.
-
-    Raises:
-      InvalidRequest: it is none; names the option ``name``.
-    """
+    """How long ``text`` is, like ``90m``, ``1h`` or ``7d``."""
     found = _DURATION.match(text.strip().lower())
     if found is None:
         raise InvalidRequest(f"{name} {quoted(text)} is no duration: it should be like 90m, 1h or 7d")
@@ -27,11 +23,7 @@ def duration(name: str, text: str) -> timedelta:
 
 
 def moment(name: str, text: str) -> datetime:
-    """When ``text`` is: so long ago, like ``7d``, or ISO 8601, in UTC where it says no zone.
-
-    Raises:
-      InvalidRequest: it is neither; names the option ``name``.
-    """
+    """When ``text`` is: so long ago, like ``7d``, or ISO 8601, in UTC where it says no zone."""
     if _DURATION.match(text.strip().lower()):
         return _ago(name, text)
     try:

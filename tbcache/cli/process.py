@@ -27,10 +27,6 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 
 
 
 def _host(value: str) -> str:
-    """
-    Raises:
-      typer.BadParameter: it is empty, which would be every address.
-    """
     if not value.strip():
         raise typer.BadParameter(f"--host={value!r} names no address to listen on")
     return value

@@ -56,11 +56,7 @@ def status(
 
 
 def _check() -> int:
-    """For a health check: that Redis is away is a trouble like any other, with the exit code of its own.
-
-    Raises:
-      RedisUnreachable: nobody said where it is.
-    """
+    """For a health check: that Redis is away is a trouble like any other, with the exit code of its own."""
     found = configured_fleet(quiet_settings()).status()
     if FORM.get().as_json:
         print_json(found)

@@ -109,11 +109,7 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
 
 
 def _check_database(settings: Settings) -> None:
-    """Whether workers can use the database at all: each would end with the same line, again and again.
-
-    Raises:
-      ConfigurationError: its driver is not installed, or the URL is not one.
-    """
+    """Whether workers can use the database at all: each would end with the same line, again and again."""
     if settings.persist and settings.database_url is not None:
         # It is imported when it is needed, as that takes a third of a second.
         from tbcache.providers.registry import check_database
@@ -228,11 +224,7 @@ def _check_replay(replay: Path, demo: bool) -> None:
 
 
 def _api_listener(port: int | None) -> socket.socket:
-    """A socket that listens on ``port``; None: on the first that is free from :data:`API_PORT` on.
-
-    Raises:
-      ConfigurationError: it cannot listen there.
-    """
+    """A socket that listens on ``port``; None: on the first that is free from :data:`API_PORT` on."""
     for chosen in range(API_PORT, API_PORT + API_PORTS) if port is None else (port,):
         try:
             return socket.create_server((HOST, chosen))

@@ -53,11 +53,7 @@ def covering(found: Iterable[Kept]) -> list[SymbolSentiment]:
 
 
 def requests_of(sources: Mapping[str, Source], symbol: str, hours: int) -> list[FetchRequest]:
-    """The fetch of a symbol's hours from each source, or of as many hours as it gives.
-
-    Raises:
-      InvalidRequest: it cannot be a symbol.
-    """
+    """The fetch of a symbol's hours from each source, or of as many hours as it gives."""
     return [FetchRequest(name, symbol, min(hours, source.max_hours)) for name, source in sources.items()]
 
 

@@ -42,14 +42,10 @@ def warming_of(settings: Settings, symbols: Sequence[str], source: str | None = 
 def enqueue_all(
     store: Store, queue: Queue, requests: Sequence[FetchRequest], lane: Lane, caller: str | None = None
 ) -> list[Handle]:
-    """Queue fetches, each with when it will start; none of them where one of the sources is drained.
+    """Queue fetches, each with when it will start; none of them, and Paused, where one is drained.
 
     The queue of a drained source would refuse its own fetches alone. Those of the other sources would be
     queued, and paid for, although this raises: so all sources are looked at first.
-
-    Raises:
-      InvalidRequest: no name of a caller. RedisUnreachable: there is no queue without Redis.
-      Paused: an operator drains one of the queues.
     """
     sources = {one.source for one in requests}
     states = read_states(store, sources) if len(sources) > 1 else {}

@@ -44,10 +44,6 @@ class ChangeMark(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> ChangeMark:
-        """
-        Raises:
-          InvalidRequest: it is none.
-        """
         parts = text.split(".")
         if len(parts) != 2 or not all(one.isdecimal() and one.isascii() and len(one) < 18 for one in parts):
             raise InvalidRequest(f"after {quoted(text)}: it should be as the answer's `Link` has it")

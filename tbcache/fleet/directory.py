@@ -73,11 +73,8 @@ T = TypeVar("T")
 
 
 def sure(store: Store, found: T) -> T:
-    """``found``, unless Redis went away as it was read: then it is a stand-in.
-
-    Raises:
-      Unavailable: it did.
-    """
+    """``found``, unless Redis went away as it was read: then it is a stand-in, and this
+    raises Unavailable."""
     if not store.is_available:
         # Says why, unless it is time to ask again.
         store.check()

@@ -88,7 +88,8 @@ class Fleet:
     ``started_at`` is when the process that looks began to start the fleet, if it does.
 
     What stands in Redis raises RedisUnreachable while that is away, but where a method says that it does
-    not; a name that is no source's, nor a queue's where one is meant, raises UnknownSource.
+    not; a name that is no source's, nor a queue's where one is meant, raises UnknownSource. What can be no
+    symbol, pattern, caller or operator, and a job that is not there, raise InvalidRequest.
     """
 
     def __init__(self, settings: Settings, store: Store, started_at: datetime | None = None) -> None:
@@ -124,11 +125,7 @@ class Fleet:
     # Is it there?
 
     def require(self) -> None:
-        """See that Redis answers.
-
-        Raises:
-          ConfigurationError: it refuses the user or the password.
-        """
+        """See that Redis answers; where it refuses the user or the password that is a ConfigurationError."""
         require(self._store)
 
     def wait_for_server(
@@ -252,19 +249,11 @@ class Fleet:
         )
 
     def answers(self, symbol: str, hours: int) -> list[Kept]:
-        """What each source's cache has of a symbol's hours; nothing is fetched.
-
-        Raises:
-          InvalidRequest: it cannot be a symbol.
-        """
+        """What each source's cache has of a symbol's hours; nothing is fetched."""
         return read_answers(self._store, requests_of(get_sources(self._settings), symbol, hours))
 
     def waiting(self, symbol: str, hours: int) -> list[Explanation]:
-        """Where the queued fetches of a symbol's hours stand, of each source that has one.
-
-        Raises:
-          InvalidRequest: it cannot be a symbol.
-        """
+        """Where the queued fetches of a symbol's hours stand, of each source that has one."""
         jobs = read_queued(self._store, requests_of(get_sources(self._settings), symbol, hours))
         found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
         return [one for one in found if one.is_there]
@@ -335,20 +324,12 @@ class Fleet:
     # What can be done about it
 
     def as_operator(self, who: str) -> Operator:
-        """What can be done to the fleet; ``who`` does it, for the audit.
-
-        Raises:
-          InvalidRequest: no name (1-64 printable characters without spaces).
-        """
+        """What can be done to the fleet; ``who`` does it, for the audit."""
         parts = (self._settings, self._store, self._directory, self._queue)
         return Operator(who, *parts, lambda: self._cache, self.status)
 
     def preview(self, pattern: str) -> Preview:
-        """Which cached values a clear of ``pattern`` would remove: how many, and what they are.
-
-        Raises:
-          InvalidRequest: ``pattern`` cannot match a key.
-        """
+        """Which cached values a clear of ``pattern`` would remove: how many, and what they are."""
         return run(preview(self._store, pattern, get_sources(self._settings)))
 
     def weights(self) -> dict[str, float]:
@@ -395,20 +376,12 @@ class Fleet:
     def enqueue_many(
         self, requests: Sequence[FetchRequest], lane: Lane, caller: str | None = None
     ) -> list[Handle]:
-        """Queue fetches for the workers, each with when it will start.
-
-        Raises:
-          InvalidRequest: no name of a caller. Paused: an operator drains one of the queues; none of the
-          fetches is queued then.
-        """
+        """Queue fetches for the workers, each with when it will start."""
         return enqueue_all(self._store, self._queue, requests, lane, caller)
 
     def explain(self, job_id: str, queue: str | None = None) -> Explanation:
         """Where a job stands, which limit it waits for, and when it will start; ``queue`` is its queue, else
         it is looked for in those of all sources.
-
-        Raises:
-          InvalidRequest: there is no such job.
         """
         names = self._directory.names() if queue is None else [queue]
         found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)

@@ -137,11 +137,7 @@ class Histories:
         self._read_at = -1
 
     def of(self, source: str, span: HistorySpan) -> UsageHistory:
-        """The history of a source. Does not raise when Redis or the database is away.
-
-        Raises:
-          InvalidRequest: ``source`` is no name.
-        """
+        """The history of a source. Does not raise when Redis or the database is away."""
         marks, reason = self._marks(source)
         return self._history(source, span, SPANS[span], marks, reason)
 

@@ -43,10 +43,8 @@ class Operator:
     """One operator: ``who`` is what the audit has of each thing that is done by this.
 
     All of it stands in Redis, and raises RedisUnreachable while that is away; a name that is no source's, nor
-    a queue's where one is meant, raises UnknownSource.
-
-    Raises:
-      InvalidRequest: no name (1-64 printable characters without spaces).
+    a queue's where one is meant, raises UnknownSource. What can be no name, weight or limits, or jobs that
+    are not to be meant so, raise InvalidRequest, and fetches for a drained queue Paused: none is queued then.
     """
 
     def __init__(
@@ -90,20 +88,13 @@ class Operator:
     def set_weight(self, caller: str, weight: float, why: str = "") -> None:
         """Have a caller get that part of each queue, beside 1 for the others, for the jobs that are queued
         from now on. It goes before what the settings of the programs say.
-
-        Raises:
-          InvalidRequest: no name of a caller, or a weight that is not 0.001 to 1000.
         """
         value = f"{check_weight(weight):g}"
         self._say(Thing("weight", check_caller(caller)), value, why)
         self._trail.write("caller.weight", caller, because(value, why))
 
     def unset_weight(self, caller: str) -> bool:
-        """Take back the weight of a caller; True where one was set.
-
-        Raises:
-          InvalidRequest: no name of a caller.
-        """
+        """Take back the weight of a caller; True where one was set."""
         before = read_weight(self._say(Thing("weight", check_caller(caller)), TAKEN_BACK).before)
         was_set = before is not None and before.value != TAKEN_BACK
         if was_set:
@@ -133,11 +124,7 @@ class Operator:
         return self._moved(state, "job.cancel", name, job_id)
 
     def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
-        """Of how many jobs :meth:`cancel_jobs` would be.
-
-        Raises:
-          InvalidRequest: as there.
-        """
+        """Of how many jobs :meth:`cancel_jobs` would be."""
         return len(self._waiting(name, where))
 
     def cancel_jobs(
@@ -196,11 +183,7 @@ class Operator:
     def requeue_dead(
         self, name: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
     ) -> Requeued:
-        """Queue dead letters again; ``tell`` is told now and then how many more it was of.
-
-        Raises:
-          Paused: an operator drains it.
-        """
+        """Queue dead letters again; ``tell`` is told now and then how many more it was of."""
         name = self._directory.queue_name(name)
         with self._trail.in_parts("dead.requeue", name, str(where), tell) as count:
             return self._queue.dead.requeue(name, where, count)
@@ -218,9 +201,6 @@ class Operator:
     def set_limits(self, source: str, limits: Sequence[Limit], why: str = "") -> LimitsInForce:
         """Have these limits hold beside those that the processes were started with: the strictest of each
         window is in force at once. So they lower a limit, and never raise one.
-
-        Raises:
-          InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
         """
         self._directory.source_name(source)
         check_limits(source, limits, self._settings)
@@ -252,11 +232,7 @@ class Operator:
     # The cache
 
     def warm(self, requests: Sequence[FetchRequest], lane: Lane = "prewarm") -> list[Handle]:
-        """Have workers fetch answers into the cache, each with when it will start.
-
-        Raises:
-          Paused: an operator drains one of the queues; none of the fetches is queued then.
-        """
+        """Have workers fetch answers into the cache, each with when it will start."""
         handles = enqueue_all(self._store, self._queue, requests, lane)
         queued = [one.request for one in handles if one.state == "queued"]
         sources, symbols = sorted({one.source for one in queued}), sorted({one.symbol for one in queued})
@@ -326,10 +302,6 @@ class LimitsInForce:
 
 
 def check_limits(source: str, limits: Sequence[Limit], settings: Settings) -> None:
-    """
-    Raises:
-      InvalidRequest: no limits, more than four, two of one window, or one that no request fits in.
-    """
     if not 1 <= len(limits) <= MOST_LIMITS:
         raise InvalidRequest(f"say 1 to {MOST_LIMITS} limits, like 100/15m,2000/1d")
     if len({limit.window_seconds for limit in limits}) < len(limits):

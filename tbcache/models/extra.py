@@ -47,9 +47,5 @@ DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password
 
 
 def need_database() -> None:
-    """See that what writes to a database is installed.
-
-    Raises:
-      MissingExtra: it is not.
-    """
+    """See that what writes to a database is installed."""
     need("the database", "sqlalchemy", otherwise="set TBCACHE_PERSIST=false")

@@ -45,7 +45,11 @@ MOST_COST = 1e6
 
 
 class UsageMonitor:
-    """Counts what this process does, and reads what all have counted."""
+    """Counts what this process does, and reads what all have counted.
+
+    What can be no source's name, and a cost that no request can have, raise InvalidRequest. Where Redis is
+    away all figures are 0, but what is kept minute by minute, or since the figures began, raises Unavailable.
+    """
 
     #: See those of :class:`Recorder`.
     count: Callable[[str, Mapping[str, int]], None]
@@ -121,9 +125,6 @@ class UsageMonitor:
         """Have a place for a name that is no configured source; False where 100 others have one.
 
         The first time it is compared with the names of the configured sources.
-
-        Raises:
-          InvalidRequest: it is no name.
         """
         if not self.names.is_registered(check_name(source)):
             warn_of_near_miss(source, self._settings, stacklevel + 1)
@@ -145,9 +146,6 @@ class UsageMonitor:
         """The source's figures of ``day`` (default: today, UTC); zeros for a name that nobody has used.
 
         While Redis is away they are those of this process since then.
-
-        Raises:
-          InvalidRequest: ``source`` is no name.
         """
         return day_metrics(source, _sum(self.read_figures(source, day)))
 
@@ -155,9 +153,6 @@ class UsageMonitor:
         """The source's figures of the last 5 minutes, or since the first beat of a younger fleet.
 
         Zeros while Redis is away.
-
-        Raises:
-          InvalidRequest: ``source`` is no name.
         """
         try:
             found = self._minutes.recent(check_name(source))
@@ -167,11 +162,7 @@ class UsageMonitor:
         return replace(recent, last=self._last(source)) if recent.failed else recent
 
     def get_marks(self, source: str) -> Marks:
-        """What is kept of the source's last 24 hours, minute by minute.
-
-        Raises:
-          InvalidRequest: ``source`` is no name. Unavailable: Redis is away.
-        """
+        """What is kept of the source's last 24 hours, minute by minute."""
         return self._minutes.marks(check_name(source))
 
     def _last(self, source: str) -> Failing | None:
@@ -180,11 +171,7 @@ class UsageMonitor:
         return None
 
     def get_counted(self, sources: Iterable[str]) -> dict[str, Counted]:
-        """What was counted of each source since its figures began; nothing of one whose keys are damaged.
-
-        Raises:
-          Unavailable: Redis is away.
-        """
+        """What was counted of each source since its figures began; nothing of one whose keys are damaged."""
         return {source: counted(source, figures) for source, figures in self._totals.read(sources).items()}
 
     def get_source_names(self) -> list[str]:
@@ -234,9 +221,6 @@ class UsageMonitor:
         """What was counted of the source on ``day`` (default: today, UTC), by worker and figure.
 
         While Redis is away it is what this process has counted since then.
-
-        Raises:
-          InvalidRequest: ``source`` is no name.
         """
         when = day or self._store.clock.today
         check_name(source)
@@ -311,11 +295,7 @@ def _monitor(store: Store) -> UsageMonitor:
 
 
 def _micros_of(cost: object) -> int:
-    """``cost``, of US dollars, in millionths.
-
-    Raises:
-      InvalidRequest: no number, or none that a request can cost.
-    """
+    """``cost``, of US dollars, in millionths."""
     dollars = math.nan
     with contextlib.suppress(ArithmeticError, TypeError, ValueError):
         dollars = float(cost) if isinstance(cost, Number) else dollars  # type: ignore[arg-type]

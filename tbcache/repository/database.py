@@ -26,10 +26,6 @@ class Database:
     """Opens and makes nothing before the first :meth:`connect`. Safe to share between threads."""
 
     def __init__(self, url: str, busy_timeout: float) -> None:
-        """
-        Raises:
-          ConfigurationError: no such URL. MissingExtra: PostgreSQL's driver is not installed.
-        """
         parsed = read_url(url)
         self.engine = engine_for(parsed, busy_timeout)
         #: The file of SQLite; None of PostgreSQL.

@@ -20,10 +20,6 @@ WAL_RETRY_SECONDS = 0.02
 
 
 def read_url(url: str) -> URL:
-    """
-    Raises:
-      ConfigurationError: no such URL.
-    """
     try:
         parsed = make_url(url.strip())
     except (ArgumentError, ValueError):
@@ -48,11 +44,7 @@ def read_url(url: str) -> URL:
 
 
 def engine_for(url: URL, timeout: float) -> Engine:
-    """An engine that opens nothing yet, and waits at most ``timeout`` seconds for a lock or a connection.
-
-    Raises:
-      MissingExtra: PostgreSQL's driver is not installed.
-    """
+    """An engine that opens nothing yet, and waits at most ``timeout`` seconds for a lock or a connection."""
     if url.drivername.startswith("sqlite"):
         # There is no pool: a connection costs little, and none is carried over a fork or to a replaced file.
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": timeout})

@@ -18,11 +18,7 @@ ABANDONED_SECONDS = 10.0
 
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> Path:
-    """Write ``path``, and its folder where there is none; its bytes are on the disk when this returns.
-
-    Raises:
-      OSError: it could not be.
-    """
+    """Write ``path``, and its folder where there is none; its bytes are on the disk when this returns."""
     # The data folder, and the folder in it.
     make_private(path.parent.parent)
     make_private(path.parent)

@@ -50,11 +50,8 @@ class Pruner:
         self._thread.stop()
 
     def prune(self) -> int:
-        """Remove what is too old, if it is this process's turn; how many rows.
-
-        Raises:
-          RepositoryUnavailable: the database is away. What is gone is gone.
-        """
+        """Remove what is too old, if it is this process's turn; how many rows. Where the database goes
+        away meanwhile, which is an error, what is gone is gone."""
         oldest, removed = utc_now() - timedelta(days=self._keep_days), 0
         turn = self._repository.take_turn(LEASE_SECONDS, latest=2 * REST_SECONDS)
         while turn is not None and not self._is_stopped:

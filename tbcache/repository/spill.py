@@ -23,29 +23,22 @@ class Spill:
 
     A file appears whole or not at all, and is removed once it is written to the
     database. Several processes may share the folder: a batch that two of them
-    write is written once, as all writing here is idempotent.
+    write is written once, as all writing here is idempotent. A disk that does
+    not serve is an OSError.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def put(self, batch: Sequence[Answer]) -> Path:
-        """Keep ``batch``; it is on the disk when this returns.
-
-        Raises:
-          OSError: it could not be.
-        """
+        """Keep ``batch``; it is on the disk when this returns."""
         stem = f"{time.time_ns():020d}-{os.getpid()}-{next(_serial)}"
         return write_whole(
             self.folder / f"{stem}{_BATCH}", (encode_answer(answer) + b"\n" for answer in batch)
         )
 
     def files(self) -> list[Path]:
-        """The batches, oldest first. What processes that were killed have left half written goes.
-
-        Raises:
-          OSError: the folder cannot be read.
-        """
+        """The batches, oldest first. What processes that were killed have left half written goes."""
         remove_abandoned(self.folder)
         try:
             return sorted(path for path in self.folder.iterdir() if path.suffix == _BATCH)

@@ -92,11 +92,7 @@ def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source
 
 
 def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What code says of a source, checked.
-
-    Raises:
-      ConfigurationError: one of them cannot be it.
-    """
+    """What code says of a source, checked."""
     where = f"source {name!r} was declared with"
     figures = checked(where, {what: value for what, value in said.items() if what in FIGURES}, _WORDS)
     if (price := said.get("cost_per_request")) is None:

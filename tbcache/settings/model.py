@@ -178,11 +178,7 @@ class Settings(BaseModel):
     def load_with_origins(
         cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None
     ) -> tuple[Settings, dict[str, SettingOrigin]]:
-        """The settings as :meth:`load` gives them, and where each variable that is set is from.
-
-        Raises:
-          ConfigurationError: see :meth:`load`.
-        """
+        """The settings as :meth:`load` gives them, and where each variable that is set is from."""
         # An empty variable counts as not set, as compose files leave them.
         env = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
         if data_dir is not None:

@@ -110,19 +110,11 @@ def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
 
 
 def _sound(sources: dict[str, SourceProfile]) -> dict[str, SourceProfile]:
-    """
-    Raises:
-      InvalidRequest: the limits of one cannot be read.
-    """
     first = islice(sources.items(), MOST_SOURCES)
     return {name: _checked(source) for name, source in first if is_name(name)}
 
 
 def _checked(source: SourceProfile) -> SourceProfile:
-    """
-    Raises:
-      InvalidRequest: its limits cannot be read.
-    """
     source.parsed  # noqa: B018 -- raises
     budget = source.daily_budget or 0.0
     missing, credentials = (

@@ -31,11 +31,7 @@ def check_query_filter(text: str) -> str:
 
 
 def _outside(text: str) -> str:
-    """What of ``text`` stands outside of quotes and parentheses.
-
-    Raises:
-      ValueError: it ends inside of one.
-    """
+    """What of ``text`` stands outside of quotes and parentheses."""
     outside, depth, is_quoted = "", 0, False
     for sign in text:
         if sign == '"':

@@ -196,11 +196,7 @@ def is_name(name: object) -> bool:
 
 
 def check_name(name: str) -> str:
-    """``name``, if it may name a source.
-
-    Raises:
-      InvalidRequest: it may not.
-    """
+    """``name``, if it may name a source."""
     if not is_name(name):
         raise InvalidRequest(
             f"source name {printable(repr(name), 80)} is not valid: 1-64 letters, digits, dots, dashes or "
@@ -263,10 +259,6 @@ def chosen(variables: SourceSettings) -> dict[str, Any]:
 
 
 def check_cost(source: Source) -> Source:
-    """
-    Raises:
-      ConfigurationError: no request of its cost fits into one of its limits.
-    """
     tightest = min(limit.count for limit in source.limits)
     if source.cost > tightest:
         raise ConfigurationError(

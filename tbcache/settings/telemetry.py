@@ -52,11 +52,7 @@ def tracing(role: str) -> Iterator[None]:
 
 
 def exporter_name(variables: Mapping[str, str]) -> str:
-    """How spans are to be exported: ``otlp-http``, ``otlp-grpc``, ``console``, or ``none``.
-
-    Raises:
-      ValueError: in a way that we do not know.
-    """
+    """How spans are to be exported: ``otlp-http``, ``otlp-grpc``, ``console``, or ``none``."""
     if variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "none"
     places = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -75,11 +75,7 @@ class Fields(NamedTuple):
         return tuple(field for field in self.settings if field not in others)
 
     def collect(self, variables: Mapping[str, str]) -> dict[str, Any]:
-        """Turn variables into nested settings, each value as it is written.
-
-        Raises:
-          ConfigurationError: a name is unknown.
-        """
+        """Turn variables into nested settings, each value as it is written."""
         given: dict[str, Any] = {
             field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)
         }

@@ -96,10 +96,6 @@ def _done(request: Request, name: str, text: str, back: str, fields: Mapping[str
 
 
 def _verb(name: str) -> Verb:
-    """
-    Raises:
-      HTTPException: 404 where there is none of that name.
-    """
     if name not in VERBS:
         raise HTTPException(404, f"there is no {name[:40]!r} to do")
     return VERBS[name]

@@ -20,11 +20,7 @@ _SEARCHED = {
 
 
 def _job(do: Doing) -> str:
-    """The job that the form is about, in a few words.
-
-    Raises:
-      InvalidRequest: it is over by now.
-    """
+    """The job that the form is about, in a few words."""
     return f"the job {do.field('job')} ({do.fleet.explain(do.field('job'), do.source).state})"
 
 
@@ -47,10 +43,6 @@ def _cancel(do: Doing) -> str:
 
 
 def _meant(do: Doing) -> JobFilter:
-    """
-    Raises:
-      InvalidRequest: the form says what only a dead job has.
-    """
     if do.fields.get("error"):
         raise InvalidRequest("a job that waits has no error yet")
     symbol, job, caller = (do.fields.get(name) or None for name in ("symbol", "id", "caller"))

@@ -27,21 +27,13 @@ class Doing(NamedTuple):
     fields: Fields
 
     def field(self, name: str) -> str:
-        """
-        Raises:
-          InvalidRequest: it is missing.
-        """
         if not self.fields.get(name):
             raise InvalidRequest(f"the form has no {name}")
         return self.fields[name]
 
     @property
     def source(self) -> str:
-        """The source, or the queue.
-
-        Raises:
-          UnknownSource: there is none of that name.
-        """
+        """The source, or the queue."""
         return self.fleet.queue_name(self.field("source"))
 
     def status_of(self, name: str) -> SourceStatus | None:
