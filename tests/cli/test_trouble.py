@@ -196,10 +196,15 @@ def test_the_last_minutes_go_on_beyond_midnight(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The day's figures begin anew, and are no fewer than before."""
-    yesterday = NOON_US // 86_400_000_000 - 1
+    yesterday, today = NOON_US // 86_400_000_000 - 1, NOON_US // 86_400_000_000 * 1440
     with minutes(store, monkeypatch) as usage:
+
+        async def past_midnight(source: str) -> float:
+            return (today + 2) * 60e6
+
+        monkeypatch.setattr(store.clock, "now_us", past_midnight)
         key = store.keys.minutes("stocktwits")
-        store.client.hset(key, str(NOON_US // 60_000_000 - 5), f"{yesterday} go=100")
+        store.client.hset(key, str(today - 3), f"{yesterday} go=100")
         store.client.expire(key, 60)
         before = store.keys.usage("stocktwits", NOON - timedelta(days=1))
         store.client.hset(before, "w:go", 103)
