@@ -40,6 +40,7 @@ class JobMiddleware(Middleware):
             message.options["store_results"] = False
             raise SkipMessage("it was in hand for longer than its claim held")
         if not message.take_up():
+            message.finish = UNBEGUN
             message.options["store_results"] = False
             raise SkipMessage("it was given back, as an operator has paused its queue")
         if message.is_cancelled:

@@ -547,3 +547,31 @@ def test_what_was_taken_ahead_of_a_queue_that_is_paused_waits_again(
         wait_until(lambda: len(shop.done) == 6)
     assert shop.done == [*range(6)]
     assert caplog.text.count("was skipped") == (0 if is_paced else 3)
+
+
+def test_a_job_that_a_thread_comes_to_as_it_is_given_back_waits_again(
+    shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread passes it over, and says so before the server has heard that it was given back."""
+    release, end = threading.Event(), consumer.PacingConsumer._end
+
+    def after_the_thread(self: Any, *args: Any) -> None:
+        release.set()
+        wait_until(lambda: "was skipped" in caplog.text)
+        end(self, *args)
+
+    monkeypatch.setattr(consumer.PacingConsumer, "_end", after_the_thread)
+
+    def work(number: int) -> None:
+        shop.done.append(number)
+        assert release.wait(30)
+
+    actor, queue = shop.actor(work), Queue(store, shop.broker.settings)
+    operator = Fleet(shop.broker.settings, store).as_operator("ada")
+    for number in range(3):
+        actor.send(number)
+    with shop.open(threads=1, prefetch=4):
+        wait_until(lambda: shop.done and queue.depth("default").running == 3)
+        operator.pause("default")
+        wait_until(lambda: queue.depth("default").running == 0)
+        assert (shop.done, queue.depth("default").waiting) == ([0], 2)
