@@ -40,9 +40,11 @@ TESTS = Path(__file__).parent
 LONG = (
     "browser/test_page.py",
     "cli/test_up.py",
+    "api/test_document.py",
     "core/test_queue.py",
     "test_workers.py",
     "test_bench.py",
+    "browser/test_task.py",
     "core/test_admission.py",
     "cli/test_process.py",
     "cli/test_bad_input.py",
