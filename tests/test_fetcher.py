@@ -692,6 +692,22 @@ def test_a_refusal_by_another_upstream_that_is_being_handled_closes_nothing() ->
     assert calls == ["AAPL", "MSFT"]
 
 
+@pytest.mark.usefixtures("redis_server")
+def test_of_what_an_error_was_raised_from_only_a_refusal_counts() -> None:
+    """That the upstream knows no such thing was the answer to another request. And a cause may be its own."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+
+    @source.fetcher
+    def quote(symbol: str) -> float:
+        error = ZeroDivisionError("SECRET")
+        error.__cause__ = HTTPError(Response(404, {}))
+        error.__cause__.__cause__ = error
+        raise error
+
+    assert isinstance(quote.outcome("AAPL").error, ZeroDivisionError)
+    assert type(quote.outcome("AAPL").error) is UpstreamError
+
+
 @pytest.mark.usefixtures("_fleet")
 def test_what_a_function_raises_is_its_callers_and_others_know_its_kind(
     quotes: tbcache.FunctionSource,
@@ -1013,6 +1029,13 @@ class Plain:
     """Nobody can tell how to read one."""
 
 
+@dataclass
+class Tree:
+    """One whose type has itself within it."""
+
+    below: list[Tree]
+
+
 def test_what_can_never_be_kept_is_refused_where_it_is_declared(quotes: tbcache.FunctionSource) -> None:
     """Not at the first call, which would be made, and paid for, and made again."""
 
@@ -1025,6 +1048,10 @@ def test_what_can_never_be_kept_is_refused_where_it_is_declared(quotes: tbcache.
     def later() -> NotYetThere:  # type: ignore[name-defined]  # noqa: F821
         return 1.5
 
+    def tree() -> Tree:
+        return Tree([])
+
+    assert quotes.fetcher(tree).cache_key()
     with pytest.raises(InvalidRequest, match=r"quote\(\) returns a Plain, .*: return plain JSON"):
         quotes.fetcher(quote)
     with pytest.raises(InvalidRequest, match=r"quotes_of\(\) yields, .*: return a list"):

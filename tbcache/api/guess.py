@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
-from collections import OrderedDict
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -13,6 +12,7 @@ from starlette.types import Scope
 from tbcache.api.address import client_of, is_forwarded
 from tbcache.io import now
 from tbcache.io.log import get_logger
+from tbcache.models.bounded import Bounded
 
 log = get_logger("tbcache.api")
 
@@ -39,7 +39,7 @@ class Guesses:
     def __init__(self, *, has_proxies: bool = False) -> None:
         self._has_proxies, self._is_told = has_proxies, False
         self._key = secrets.token_bytes(32)
-        self._tried: OrderedDict[str, dict[bytes, float]] = OrderedDict()
+        self._tried: Bounded[str, dict[bytes, float]] = Bounded(MOST_CLIENTS)
 
     def seconds_shut(self, scope: Scope) -> int:
         """For how many seconds whoever asks may try none; 0 where he may.
@@ -59,9 +59,6 @@ class Guesses:
             return
         tried[digest] = now()
         self._tried[who] = tried
-        self._tried.move_to_end(who)
-        if len(self._tried) > MOST_CLIENTS:
-            self._tried.popitem(last=False)
         log.warning("token.wrong", client=who)
         if len(tried) == MOST_GUESSES:
             log.warning("token.shut", client=who, tries=MOST_GUESSES, seconds=self.seconds_shut(scope))

@@ -407,6 +407,7 @@ def test_a_stranger_logs_in_once_and_is_let_in_until_the_session_ends(
     wrong = client.post("/login", data={"token": "x", "back": "/"})
     assert (wrong.status_code, "not the token" in wrong.text) == (401, True)
 
+    began = time.time()
     let_in = client.post("/login", data={"token": TOKEN, "back": "/source/reddit"}, follow_redirects=False)
     assert (let_in.status_code, let_in.headers["location"]) == (303, "/source/reddit")
     cookie = let_in.headers["set-cookie"].lower()
@@ -423,7 +424,7 @@ def test_a_stranger_logs_in_once_and_is_let_in_until_the_session_ends(
     with mock.patch.object(session, "time", SimpleNamespace(time=lambda: later)):
         assert client.get("/source/reddit", headers=kept).status_code == 401
     # A page that is open stands still from then on, and says why.
-    with mock.patch.object(session, "time", SimpleNamespace(time=lambda: later - 2)):
+    with mock.patch.object(session, "time", SimpleNamespace(time=lambda: began + session.SECONDS - 1)):
         assert "the session has ended" in client.get("/live/head", headers=kept).text
     client.cookies.clear()
     assert client.get("/source/reddit", headers=kept).status_code == 200
