@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,14 @@ from tbcache.queue.script import JobAsk
 from tbcache.queue.wants import Wants
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
-from tests.server import PATIENT, Server
+from tests.server import PATIENT, Server, wait_until
 
 BACKLOG, QUICK_BACKLOG, FEW, NAMES = 10_000, 1_000, 10, 50
 LIMIT = Limit(50, 2.0)
 EQUALS, WINDOWS, QUICK_WINDOWS = 8, 7, 3
 MOST_TIMES, LEAST_JAIN, MOST_OFF, LEAST_USED = 1.2, 0.99, 0.03, 0.95
+#: Of so many jobs queued so many are worked off, in so many rounds.
+WORKED_OFF, COST_ROUNDS, MOST_COST = 1_000, 3, 1.1
 GIVE_UP_SECONDS = 120.0
 
 
@@ -104,6 +107,23 @@ def parts(
     return found, sum(found) / (limit.count * windows)
 
 
+def cost_of_a_job(server: Server, callers: int, jobs: int, worked_off: int) -> float:
+    """Microseconds of scripts that the server spends on each of the first ``worked_off`` jobs, from their
+    hand-out to their end, where ``jobs`` of so many callers are queued."""
+    with line(server, Limit(10 * jobs, 60.0)) as queue:
+        for number in range(callers):
+            queue.put(f"c{number}", jobs // callers)
+        before = _script_seconds(server)
+        queue.worker.start()
+        wait_until(lambda: len(queue.begun) >= worked_off, GIVE_UP_SECONDS)
+        return 1e6 * (_script_seconds(server) - before) / len(queue.begun)
+
+
+def _script_seconds(server: Server) -> float:
+    """Seconds that the server has spent in scripts since it began."""
+    return float(server.client.info("commandstats")["cmdstat_evalsha"]["usec"]) / 1e6
+
+
 def jain(counts: Sequence[int]) -> float:
     """1 where all have the same."""
     return sum(counts) ** 2 / (len(counts) * sum(count * count for count in counts))
@@ -138,10 +158,29 @@ def measure(server: Server, limit: Limit, backlog: int, windows: int) -> Table:
     (two, one), also_used = parts(server, limit, windows, ["two", "one"], "two=2")
     found.rows.append(["weights 2:1", f"{two} {one}", f"{two / one:.3f}"])
     off, used = abs(two / one / 2 - 1), min(used, also_used)
+    worked_off = min(WORKED_OFF, backlog // 5)
+    rounds = [
+        [cost_of_a_job(server, callers, backlog, worked_off) for callers in (1, backlog)]
+        for _ in range(COST_ROUNDS)
+    ]
+    by_one, by_many = (statistics.median(costs) for costs in zip(*rounds, strict=True))
+    times_cost = statistics.median(many / one for one, many in rounds)
+    found.rows.append(
+        [
+            f"scripts a job, {backlog} callers",
+            f"{by_many:.0f} us",
+            f"{times_cost:.2f} x one caller's {by_one:.0f}",
+        ]
+    )
     found.bars += [
         Bar(f"B's last within {MOST_TIMES:g} x alone", f"{max(times):.2f}", max(times) <= MOST_TIMES),
         Bar(f"Jain index >= {LEAST_JAIN:g}", f"{jain(equal):.4f}", jain(equal) >= LEAST_JAIN),
         Bar(f"2:1 within {MOST_OFF:.0%}", f"{off:.1%}", off <= MOST_OFF),
         Bar(f"use >= {LEAST_USED:g}", f"{used:.3f}", used >= LEAST_USED),
+        Bar(
+            f"a job costs at most {MOST_COST:g} x with {backlog} callers",
+            f"{times_cost:.2f}",
+            times_cost <= MOST_COST,
+        ),
     ]
     return found

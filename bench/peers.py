@@ -35,16 +35,19 @@ THREADS = (1, 8)
 #: Who takes so much longer is given so many times fewer jobs.
 SLOWER = {"rq": 5, "arq": 25, "docket": 10}
 #: Of stock dramatiq's jobs a second, at least; of its `.send`, at most; ms; commands.
-LEAST_SPEED, MOST_SEND, MOST_PICK_UP, MOST_COMMANDS = 1.5, 0.7, 2.5, 20
+LEAST_SPEED, MOST_SEND, MOST_COMMANDS = 1.5, 0.7, 20
+MOST_PICK_UP, MOST_LATE_PICK_UP = 2.5, 5.0
 
 
 class Cost(NamedTuple):
     """What jobs cost a peer: how many a second; the time that one takes to be queued (s); from then until it
-    runs, where the worker is idle (s, the median); commands of Redis, those in scripts included."""
+    runs, where the worker is idle (s, the median, and what one in twenty exceeds); commands of Redis, those
+    in scripts included."""
 
     speed: float
     send: float
     pick_up: float
+    late_pick_up: float
     commands: float
 
 
@@ -73,6 +76,7 @@ def measure(peers: list[str], *, rounds: int, jobs: int, threads: tuple[int, ...
             "send, us",
             "x send",
             *(f"idle pick-up p50, ms, {count}" for count in threads),
+            f"p95, ms, {threads[-1]}",
             "commands per job",
         ],
     )
@@ -95,6 +99,7 @@ def _row(name: str, costs: dict[tuple[str, int], list[Cost]], threads: tuple[int
         f"{1e6 * _median(costs[name, most], 'send'):.0f}",
         f"{_x(costs, name, most, 'send'):.2f}",
         *(f"{1e3 * _median(costs[name, count], 'pick_up'):.1f}" for count in threads),
+        f"{1e3 * _median(costs[name, most], 'late_pick_up'):.1f}",
         f"{_median(costs[name, most], 'commands'):.1f}",
     ]
 
@@ -107,8 +112,9 @@ def _bars(costs: dict[tuple[str, int], list[Cost]], threads: tuple[int, ...]) ->
     most = threads[-1]
     send = _x(costs, OURS, most, "send")
     yield Bar(f"{OURS}: at most {MOST_SEND} x `.send` of {STOCK}", f"{send:.2f}", send <= MOST_SEND)
-    pick_up = 1e3 * _median(costs[OURS, most], "pick_up")
-    yield Bar(f"{OURS}: idle pick-up p50 <= {MOST_PICK_UP} ms", f"{pick_up:.1f} ms", pick_up <= MOST_PICK_UP)
+    for what, part, bar in (("pick_up", "p50", MOST_PICK_UP), ("late_pick_up", "p95", MOST_LATE_PICK_UP)):
+        found = 1e3 * _median(costs[OURS, most], what)
+        yield Bar(f"{OURS}: idle pick-up {part} <= {bar:g} ms", f"{found:.1f} ms", found <= bar)
     commands = _median(costs[OURS, most], "commands")
     asked = f"{OURS}: at most {MOST_COMMANDS} commands per job"
     yield Bar(asked, f"{commands:.1f}", commands <= MOST_COMMANDS)
@@ -153,5 +159,5 @@ def cost(name: str, threads: int, jobs: int) -> Cost:
     if done.returncode and name.startswith((OURS, STOCK)):
         raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
     if done.returncode:
-        return Cost(math.nan, math.nan, math.nan, math.nan)
+        return Cost(*[math.nan] * len(Cost._fields))
     return Cost(*map(float, done.stdout.split()))

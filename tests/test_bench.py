@@ -395,7 +395,7 @@ def test_paced_jobs_are_worked_off_beside_others(disposable: Server) -> None:
 def test_callers_share_a_queue(disposable: Server) -> None:
     """Who has few jobs is measured beside who has many; the figures are for a quiet machine."""
     found = fairness.measure(disposable, Limit(16, 0.3), 100, 2)
-    assert [row[0][:8] for row in found.rows] == ["B's last", "B's last", "8 equals", "weights "]
+    assert [row[0][:8] for row in found.rows] == ["B's last", "B's last", "8 equals", "weights ", "scripts "]
     assert fairness.jain([5, 5, 5]) == 1 > fairness.jain([5, 5, 0])
 
 
