@@ -13,7 +13,7 @@ from pathlib import Path
 import tbcache.io as io
 from tbcache.io.boundary import boundary
 from tbcache.io.log import get_logger, warn_if_unlogged
-from tbcache.limiter.marker import Marker, is_alive, pid_of
+from tbcache.limiter.marker import Marker, is_alive, machine_of, pid_of
 from tbcache.store import Store
 
 #: On Linux these name the PID namespace, and the present start of the machine.
@@ -94,7 +94,7 @@ class Machine:
 
     def is_dead(self, member: str) -> bool:
         """True where ``member`` was a process of this machine and has ended."""
-        machine, ours = member.rpartition("-")[0], self.member.rpartition("-")[0]
+        machine, ours = machine_of(member), machine_of(self.member)
         pid = pid_of(member)
         if machine == ours:
             return pid is not None and not is_alive(pid)

@@ -13,7 +13,8 @@ The file tells them what Redis cannot tell while it is away, or once the process
   every window.
 - **The process is unheard of:** Redis has told it no share, and it has sent something, or is about to. Its
   file has the time of its last slot, and says of which sources (JSON, by name), and for how many
-  seconds after the last slot what it sent may be in a window. It is empty where the disk is full, and where a
+  seconds after the last slot what it sent may be in a window. Under no name it says when that was by the
+  machine's monotonic clock, which nobody sets. It is empty where the disk is full, and where a
   process of an earlier version wrote it: then that may be any source. One that begins and reaches Redis
   (join.py) takes nothing of such a source until that has left the window.
 
@@ -30,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import stat
 import threading
@@ -54,6 +56,8 @@ LOOKS, LOOK_SECONDS = 100, 0.01
 
 _TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108 -- only a folder of ours in there is believed
 _CLEAN, _KNOWN, _FULL, _OVER = b"clean", b"known", b"\0", b" over"
+#: No source has this name: under it a file says when it was written (monotonic).
+_WRITTEN_AT = ""
 
 
 @boundary("marker")
@@ -98,7 +102,7 @@ class Marker:
         """
         with self._lock:
             self._unheard[source] = seconds
-            self._write(msgspec.json.encode(self._unheard))
+            self._write(msgspec.json.encode({**self._unheard, _WRITTEN_AT: io.now()}))
         return not self.is_clean
 
     def set_over(self) -> None:
@@ -155,9 +159,27 @@ class Marker:
         try:
             # What another user has planted must stop nobody.
             is_ours = _is_ours(self._file.parent)
-            return is_ours and any(_is_unheard(file, source, seconds) for file in self._others())
+            return is_ours and any(self._is_unheard(file, source, seconds) for file in self._others())
         except OSError:
             return False
+
+    def _is_unheard(self, file: Path, source: str, seconds: float) -> bool:
+        """True where a process that was told no share may have sent what is in a window of ``source``."""
+        try:
+            text, age = file.read_bytes(), _age(file)
+        except FileNotFoundError:
+            return False
+        if text.startswith((_CLEAN, _KNOWN, _FULL)):
+            return False
+        try:
+            said = read_json(text.removesuffix(_OVER), dict[str, float])
+        except NotJson:
+            said = {source: 0.0}
+        passed = io.now() - said.get(_WRITTEN_AT, -math.inf)
+        if machine_of(file.name) == machine_of(self._member) and 0.0 <= passed < age:
+            # The machine's clock was set forward since.
+            age = passed
+        return source in said and age < max(seconds, min(said[source], KEPT_SECONDS))
 
     @property
     def _file(self) -> Path:
@@ -229,21 +251,6 @@ def _is_quiet(file: Path, seconds: float) -> bool:
     return False
 
 
-def _is_unheard(file: Path, source: str, seconds: float) -> bool:
-    """True where a process that was told no share may have sent what is in a window of ``source``."""
-    try:
-        text, age = file.read_bytes(), _age(file)
-    except FileNotFoundError:
-        return False
-    if text.startswith((_CLEAN, _KNOWN, _FULL)):
-        return False
-    try:
-        said = read_json(text.removesuffix(_OVER), dict[str, float])
-    except NotJson:
-        said = {source: 0.0}
-    return source in said and age < max(seconds, min(said[source], KEPT_SECONDS))
-
-
 def _age(file: Path) -> float:
     """Seconds since the file was written.
 
@@ -293,6 +300,11 @@ def _root() -> Path:
     folders = [Path(folder).absolute() for folder in (*named, *_TEMPORARY) if folder]
     folder = next((one for one in folders if os.access(one, os.W_OK | os.X_OK)), folders[0])
     return folder / f"tbcache-{os.geteuid()}"
+
+
+def machine_of(member: str) -> str:
+    """The machine, since its last start, and the container in ``machine-pid.token``."""
+    return member.rpartition("-")[0]
 
 
 def pid_of(member: str) -> int | None:

@@ -118,7 +118,8 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
         window.stored = nil
     end
     -- A record from the future means that the clock was set back, which does not tell how long ago the process was heard.
-    -- Or it is damaged: then what the process was told last is past, and far from it.
+    -- Or it is damaged: then what the process was told last is past, and far from it. A step does not part the two, as
+    -- whoever has been told something beats, and is told anew, every few seconds.
     window.is_set_back = (last_seen or 0) > now
     if window.is_set_back and seen_us > 0 and seen_us <= now and last_seen > now + MINUTE_US then
         window.is_set_back, last_seen = false, 0

@@ -26,6 +26,8 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.wire import MICROS, pack_limits
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
+from tests.core.test_loss import beat as beat_all
+from tests.core.test_loss import begin
 from tests.core.world import (
     LEASE,
     LIMIT,
@@ -265,6 +267,21 @@ def test_who_needs_what_is_kept_for_others_gets_it(
         wait_until(lambda: busy.limiter.check_rate_limit()[0])
     assert not busy.limiter.check_rate_limit()[0]
     wait_until(lambda: not any(member.allowance for member in (busy, *idle)))
+
+
+def test_what_is_kept_for_others_is_given_back_as_they_hear_the_call(moved: Clock) -> None:
+    """With the next beat it would come back more than a second later, where its process rests."""
+    world, (busy, idle) = begin(moved, 1, 1)
+    moved.now += 10.0
+    beat_all(busy, idle, busy, idle)
+    told = world.redis.pubsub(ignore_subscribe_messages=True)
+    told.subscribe(idle.store.keys.notices)
+    while busy.take():
+        pass
+    half = LIMIT.count // 2
+    assert len(world.arrivals) == 2 + half
+    idle.membership.core._on_notice(wait_until(told.get_message)["data"])
+    assert [busy.take() for _ in range(half)] == [True] * half
 
 
 def test_a_allowance_is_given_up_before_redis_is_told(moved: Clock) -> None:

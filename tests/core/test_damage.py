@@ -318,6 +318,14 @@ def test_one_that_may_be_silent_without_end_is_as_absent_as_others(clock: Clock)
     assert [process.take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
 
 
+def test_an_allowance_that_is_larger_than_any_keeps_nothing_from_others(clock: Clock) -> None:
+    """It was infinite, and stopped all others until the next beat of its process."""
+    world, process = alone(clock)
+    process.beat()
+    ghost(0.0, rooms="6:2000000=" + "9" * 400)(world)
+    assert [process.take() for _ in range(LIMIT.count)] == [True] * LIMIT.count
+
+
 def test_a_damaged_share_takes_nothing_of_what_is_kept_for_another(clock: Clock) -> None:
     """It counts as what the others leave, which is nothing where they have more than there is."""
     world, process = alone(clock)

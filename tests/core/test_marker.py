@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -82,8 +83,12 @@ def folder_of(root: Path) -> Path:
     return folder
 
 
-def grow_old(file: Path) -> None:
-    moment = time.time() - KEPT_SECONDS - 1
+def grow_old(file: Path, seconds: float = KEPT_SECONDS + 1) -> None:
+    """As if it had been written so long ago, by each clock."""
+    if not file.is_symlink():
+        at = b'"":%f' % (time.monotonic() - seconds)
+        file.write_bytes(re.sub(rb'"":[0-9.]+', at, file.read_bytes()))
+    moment = time.time() - seconds
     os.utime(file, (moment, moment), follow_symlinks=False)
 
 
@@ -150,8 +155,7 @@ def test_who_was_told_no_share_and_sends_is_seen_for_a_window(
     other.remove()
     file = folder_of(root) / leave_behind(is_clean=False)
     assert one.has_unheard("reddit", 60.0)
-    sent_at = time.time() - 60.0
-    os.utime(file, (sent_at, sent_at))
+    grow_old(file, 60.0)
     assert (one.has_unheard("reddit", 61.0), one.has_unheard("reddit", 59.0)) == (True, False)
 
 
@@ -159,7 +163,7 @@ def test_each_slot_of_one_that_was_told_no_share_is_seen(root: Path) -> None:
     """From the last one on, all it has sent is in the window for as long."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     other.set_unheard("reddit", 0.0)
-    os.utime(folder_of(root) / LIVING, (0.0, 0.0))
+    grow_old(folder_of(root) / LIVING)
     assert not one.has_unheard("reddit", 60.0)
     other.set_unheard("reddit", 0.0)
     assert one.has_unheard("reddit", 60.0)
@@ -173,8 +177,7 @@ def test_it_is_seen_for_as_long_as_it_says_and_for_its_sources(root: Path) -> No
     other.set_unheard("reddit", 20.0)
     other.set_unheard("news", 5.0)
     other.set_over()
-    sent_at = time.time() - 10.0
-    os.utime(folder_of(root) / LIVING, (sent_at, sent_at))
+    grow_old(folder_of(root) / LIVING, 10.0)
     assert one.has_unheard("reddit", 1.0)
     assert not one.has_unheard("news", 1.0)
     assert one.has_unheard("news", 60.0)
@@ -250,6 +253,17 @@ def test_a_clock_that_was_set_back_shuts_nobody_out_for_longer(root: Path) -> No
         assert file.stat().st_mtime <= time.time()
     assert one.has_unheard("reddit", 60.0)
     assert one.is_alone(0.0)
+
+
+def test_a_clock_that_was_set_forward_makes_nothing_look_old(root: Path) -> None:
+    """The monotonic clock tells how long ago it was. That of another machine may be any."""
+    one, other, far = (Marker("fleet", name) for name in (OURS, LIVING, "another-1.cccc"))
+    other.set_unheard("reddit", 0.0)
+    os.utime(folder_of(root) / LIVING, (0.0, 0.0))
+    assert (one.has_unheard("reddit", 60.0), far.has_unheard("reddit", 60.0)) == (True, False)
+    (folder_of(root) / LIVING).write_text('{"reddit": 0.0, "": 1e300}')
+    os.utime(folder_of(root) / LIVING, (0.0, 0.0))
+    assert not one.has_unheard("reddit", 60.0)
 
 
 def test_what_another_user_has_planted_stops_nobody(root: Path) -> None:
