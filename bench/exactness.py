@@ -134,10 +134,10 @@ def table(*, is_quick: bool, seeds: int | None = None) -> Table:
     found = Table(
         "Limiters: what a strict upstream sees",
         f"4 processes x 4 threads, 50 per 2 s, 5-50 ms each way. tbcache: {seconds:g} s a load, seeds: "
-        f"{seeds}, the worst of them; peers: {peer_seconds:g} s, one seed. Cells: refused / most arrivals in "
-        "any window. used: pace of what was accepted over the fastest the limit allows, "
-        "saturated and with the heavy tail (5% of calls + Exp(200 ms)). With wrong clocks, two processes "
-        "are an hour ahead and two an hour behind.",
+        f"{seeds}, the worst of them (of round trips the mean); peers: {peer_seconds:g} s, one seed. Cells: "
+        "refused / most arrivals in any window. used: pace of what was accepted over the fastest the limit "
+        "allows, saturated and with the heavy tail (5% of calls + Exp(200 ms)). With wrong clocks, two "
+        "processes are an hour ahead and two an hour behind.",
         ["limiter", *LOADS, "used", "used, heavy tail", "round trips per permit"],
     )
     server = Server().start()
@@ -224,7 +224,8 @@ def _worst(runs: list[Seen]) -> Seen:
         max(seen.refused for seen in runs),
         max(seen.most for seen in runs),
         min(shares, default=None),
-        max(seen.round_trips for seen in runs),
+        # That is what a permit costs: no promise is broken where one run has a few more.
+        statistics.mean(seen.round_trips for seen in runs),
     )
 
 
