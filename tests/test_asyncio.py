@@ -472,8 +472,9 @@ def test_an_async_function_is_cached(run: Run) -> None:
 
     run(main())
     assert calls == ["AAPL", "AAPL"]
+    assert cached(quote.__wrapped__).cache_key("AAPL") == cached()(quote.__wrapped__).cache_key("AAPL")
     with pytest.raises(TypeError, match="not async"):
-        cached()(len)  # type: ignore[arg-type]
+        cached(len)  # type: ignore[arg-type]
 
 
 # Limits

@@ -163,6 +163,13 @@ def test_a_bad_ttl_is_refused_where_it_is_written(ttl: float) -> None:
         cached(key_prefix="")(len)
 
 
+@pytest.mark.parametrize("figure", [60, "quote", None])
+def test_a_figure_without_its_name_is_told(figure: Any) -> None:
+    """Not that a number has no signature."""
+    with pytest.raises(InvalidRequest, match=r"given .*, which is no function.*@cached\(ttl=60\)"):
+        cached(figure) if figure else cached(ttl=60)(figure)
+
+
 def test_invalidate_forgets_one_result(cache: CacheManager, calls: list[Any]) -> None:
     """The others stay."""
 
@@ -559,12 +566,14 @@ def test_without_a_manager_of_its_own_it_uses_the_processes(
 ) -> None:
     """Decorating happens at import, when no setting is read and no socket opened yet."""
 
-    @cached(key_prefix="lazy")
+    @cached
     def load(symbol: str) -> str:
         calls.append(symbol)
         return symbol
 
     monkeypatch.setenv("REDIS_URL", server.url)
     assert load("A") == load("A") == "A"
-    assert server.client.exists('trading_bot:cache:{lazy}:symbol="A"')
+    name, rest = load.cache_key("A").split(":", 1)
+    assert name.endswith(".load")
+    assert server.client.exists(f"trading_bot:cache:{{{name}}}:{rest}")
     assert calls == ["A"]

@@ -1274,7 +1274,13 @@ def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -
             quotes.fetcher(nameless)
     assert quotes.fetcher(name="part")(functools.partial(quote))() == 1.5
     with pytest.raises(InvalidRequest, match="cost 6"):
-        tbcache.source("small", limits="5/1m").fetcher(cost=6)(quote)
+        tbcache.source("small", "5/1m").fetcher(cost=6)(quote)
+    with pytest.raises(InvalidRequest, match="patience -1 must be 0 seconds or more"):
+        quotes.fetcher(patience=-1)
+    with pytest.raises(InvalidRequest, match=r"@source\.fetcher was given 60, which is no function"):
+        quotes.fetcher(60)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"tbcache.source\('alphavantage'\) is a source and no decorator"):
+        quotes(quote)  # type: ignore[operator]
 
 
 def _price_in(source: tbcache.FunctionSource, currency: Any, **said: Any) -> tbcache.Fetcher[[str], float]:

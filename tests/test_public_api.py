@@ -144,7 +144,7 @@ def test_seed_names_come_from_their_modules_as_well(module: str, name: str) -> N
         (CacheManager.delete, lambda self, key: ...),
         (CacheManager.clear_pattern, lambda self, pattern: ...),
         (CacheManager.get_ttl, lambda self, key: ...),
-        (cached, lambda *, ttl=None, key_prefix=None: ...),
+        (cached, lambda function=None, /, *, ttl=None, key_prefix=None: ...),
         (get_rate_limiter, lambda source: ...),
         (RateLimiter.check_rate_limit, lambda self, limit=None, window_seconds=None: ...),
         (RateLimiter.wait_if_needed, lambda self, limit=None, window_seconds=None, *, max_wait=None: ...),

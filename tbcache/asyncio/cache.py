@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from tbcache.asyncio.awaited import beside, driven
 from tbcache.cache import Cached
@@ -62,9 +62,24 @@ def get_cache_manager() -> CacheManager:
     return CacheManager(get_blocking())
 
 
+@overload
+def cached(function: Callable[P, Awaitable[R]], /) -> Cached[P, Awaitable[R]]: ...
+
+
+@overload
 def cached(
     *, ttl: float | None = None, key_prefix: str | None = None, cache: CacheManager | None = None
-) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, Awaitable[R]]]:
+) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, Awaitable[R]]]: ...
+
+
+def cached(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    ttl: float | None = None,
+    key_prefix: str | None = None,
+    cache: CacheManager | None = None,
+) -> Any:
     """Keep what an ``async`` function or method comes to for ``ttl`` seconds (default 300), by its bound
     arguments; see :func:`tbcache.cached`.
 
@@ -75,14 +90,14 @@ def cached(
         await quote.invalidate("AAPL")
 
     Raises:
-      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one.
+      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one; what is decorated is no function.
       TypeError: of the decorated function, where it is not ``async``.
     """
     caching = keep_results(ttl=ttl, key_prefix=key_prefix, cache=None if cache is None else cache.blocking)
 
-    def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, Awaitable[R]]:
-        if not is_coroutine_function(function):
+    def decorate(function: Callable[..., Any]) -> Any:
+        if callable(function) and not is_coroutine_function(function):
             raise TypeError(f"{function!r} is not async; use tbcache.cached")
         return caching(function)
 
-    return decorate
+    return decorate if function is None else decorate(function)

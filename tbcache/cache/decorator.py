@@ -9,14 +9,16 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from tbcache.cache.key import check_key
 from tbcache.cache.manager import CacheManager, get_cache_manager
 from tbcache.io.coroutine import is_coroutine_function
 from tbcache.io.loop import drive
+from tbcache.models.error import InvalidRequest
 from tbcache.models.ttl import check_ttl
+from tbcache.models.untrusted import quoted
 from tbcache.store import codec
 from tbcache.store.memory import MISSING
 
@@ -56,9 +58,24 @@ class Cached(Protocol[P, R_co]):
     ) -> Cached[Q, R_co]: ...
 
 
+@overload
+def cached(function: Callable[P, R], /) -> Cached[P, R]: ...
+
+
+@overload
 def cached(
     *, ttl: float | None = None, key_prefix: str | None = None, cache: CacheManager | None = None
-) -> Callable[[Callable[P, R]], Cached[P, R]]:
+) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
+
+
+def cached(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    ttl: float | None = None,
+    key_prefix: str | None = None,
+    cache: CacheManager | None = None,
+) -> Any:
     """Keep what a function returns for ``ttl`` seconds (default 300), by its bound arguments.
 
     Works on functions and methods, sync and async; ``self`` and ``cls`` are no part of the key,
@@ -77,22 +94,38 @@ def cached(
     Give each a ``key_prefix`` of its own. Calls raise TypeError when an argument
     cannot be part of a key, or the result cannot be stored.
 
+    Without brackets, ``@cached``, all is as it is by default.
+
     Raises:
-      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one.
+      InvalidRequest: ``ttl`` or ``key_prefix`` cannot be one; what is decorated is no function.
     """
     if ttl is not None:
         check_ttl(ttl)
 
-    def decorate(function: Callable[P, R]) -> Cached[P, R]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        check_function(function, "@cached")
         key = CallKey(function, key_prefix)
         manager = get_cache_manager if cache is None else lambda: cache
         wrap: Any = _wrap_async if is_coroutine_function(function) else _wrap
         wrapped: Any = functools.wraps(function)(wrap(function, key, manager, ttl))
         key.wrapped = wrapped
         wrapped.cache_key = key.of
-        return cast("Cached[P, R]", wrapped)
+        return wrapped
 
-    return decorate
+    return decorate if function is None else decorate(function)
+
+
+def check_function(function: object, decorator: str) -> None:
+    """Refuse what is no function; most of it is a figure that was said without its name.
+
+    Raises:
+      InvalidRequest: it is none.
+    """
+    if not callable(function):
+        raise InvalidRequest(
+            f"{decorator} was given {quoted(function)}, which is no function: say figures by name, as in "
+            f"{decorator}(ttl=60)"
+        )
 
 
 def _wrap(

@@ -132,7 +132,7 @@ def price(symbol: str) -> float:
     return 1.0
 
 
-@tbcache.cached()
+@tbcache.cached
 async def name_of(symbol: str) -> str:
     return symbol
 
@@ -222,6 +222,6 @@ async def load_later() -> int:
     return 1
 
 
-@aio.cached(ttl=60)
+@aio.cached
 async def sector_later(symbol: str) -> str:
     return "Technology"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
+from tbcache.cache.decorator import check_function
 from tbcache.fetch.function.closure import is_twin
 from tbcache.fetch.function.fetcher import AsyncFetcher, Fetcher, Setup
 from tbcache.fetch.function.tools import FunctionTools
@@ -48,6 +49,11 @@ class FunctionSource:
 
     def __repr__(self) -> str:
         return f"tbcache.source({self.source.name!r})"
+
+    if not TYPE_CHECKING:  # A type checker says it by itself.
+
+        def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+            raise TypeError(f"{self!r} is a source and no decorator: write @source.fetcher")
 
     @overload  # The first that fits counts.
     def fetcher(  # type: ignore[overload-overlap]
@@ -93,6 +99,7 @@ class FunctionSource:
         """
 
         def decorate(function: Callable[..., Any]) -> Fetcher[..., Any] | AsyncFetcher[..., Any]:
+            check_function(function, "@source.fetcher")
             kind = AsyncFetcher if is_coroutine_function(function) else Fetcher
             named = self._named(function, name)
             setup = Setup(self._tools, self._figures(ttl, cost), named, seconds, key)
@@ -102,6 +109,8 @@ class FunctionSource:
             return made
 
         seconds = wait_seconds("patience", patience)
+        if seconds < 0:
+            raise InvalidRequest(f"patience {quoted(patience)} must be 0 seconds or more; inf is for ever")
         return decorate if function is None else decorate(function)
 
     def _figures(self, ttl: float | None, cost: int | None) -> Source:
@@ -151,8 +160,8 @@ def get_function_sources() -> dict[str, FunctionSource]:
 
 def source(
     name: str,
-    *,
     limits: str | None = None,
+    *,
     ttl: float | None = None,
     stale: float | None = None,
     cost_per_request: float | None = None,
