@@ -21,6 +21,8 @@ class Proxy:
         self._is_passing = threading.Event()
         self._is_passing.set()
         self._is_swallowing = False
+        #: An answer was lost, so what it answers was carried out.
+        self.has_swallowed = threading.Event()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -91,7 +93,9 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 self._is_passing.wait()
-                if not (is_answer and self._is_swallowing):
+                if is_answer and self._is_swallowing:
+                    self.has_swallowed.set()
+                else:
                     target.sendall(data)
         except OSError:
             pass

@@ -140,7 +140,11 @@ class AuditTrail:
                     f"It broke off after {done:,}, which are done; ask again for the rest. {error}",
                 )
             raise
-        self.write_counted(what, name, because(where, why), done)
+        try:
+            self.write_counted(what, name, because(where, why), done)
+        except Unavailable as error:
+            error.args = (f"All {done:,} are done, and the audit could not be told so. {error}",)
+            raise
 
 
 def because(what: str, why: str) -> str:

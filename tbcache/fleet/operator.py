@@ -5,6 +5,7 @@ What changes nothing has no line: a source that is resumed and goes on already, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ from tbcache.queue.weight import check_weight, read_weight
 from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
+from tbcache.store.retry import Retry
 from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
 from tbcache.store.start import require
 from tbcache.store.wire import read_limits, to_time
@@ -142,10 +144,16 @@ class Operator:
         """
         words = self._cancelled(why)
         ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
+        retry = Retry()
+
+        def cancel(job_id: str, may_be_done: bool) -> bool:
+            # One that a worker has taken since then goes on.
+            state = self._queue.cancel(queue, job_id, words, stops_running=False)
+            return state == "done" or (may_be_done and state == "gone")
+
         with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:
             for job_id in ids:
-                # One that a worker has taken since then goes on.
-                if self._queue.cancel(queue, job_id, words, stops_running=False) == "done":
+                if retry(functools.partial(cancel, job_id)):
                     done += 1
                     count(1)
         return done

@@ -6,6 +6,7 @@ waits for Redis meanwhile; what is added or taken away in between is seen by som
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from tbcache.queue.weight import weights_of
 from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
 from tbcache.store.reply import pairs
+from tbcache.store.retry import Retry
 from tbcache.store.wire import to_micros, to_time
 
 #: So many letters are read, queued or forgotten in one call.
@@ -122,13 +124,21 @@ class DeadLetters:
         self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
     ) -> int:
         """Forget those that are meant; how many. ``tell`` is told after each call how many it was of."""
-        ids = self._ids(queue, where) if where.is_all else [one.job_id for one in self._letters(queue, where)]
-        keys = queue_keys(self._store.keys, queue)
-        count = 0
+        retry, count = Retry(), 0
+        ids: Sequence[bytes | str] = (
+            retry(lambda _: self._ids(queue, where))
+            if where.is_all
+            else [one.job_id for one in self._letters(queue, where, retry=retry)]
+        )
         for chunk in _chunks(ids):
-            count += self._store.run(PURGE, Purge(keys, tuple(chunk)))
+            count += retry(functools.partial(self._forget, queue, tuple(chunk)))
             tell(len(chunk))
         return count
+
+    def _forget(self, queue: str, ids: tuple[bytes | str, ...], may_be_done: bool) -> int:
+        found = self._store.run(PURGE, Purge(queue_keys(self._store.keys, queue), ids))
+        # Those that a try without an answer has forgotten are among the dead no more.
+        return len(ids) if may_be_done else found
 
     def requeue(
         self, queue: str, where: DeadFilter = DeadFilter(), tell: Callable[[int], object] = silently
@@ -139,8 +149,8 @@ class DeadLetters:
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
         """
-        left, groups = 0, dict[Wants, list[JobAsk]]()
-        for letter in reversed(list(self._letters(queue, where))):
+        retry, left, groups = Retry(), 0, dict[Wants, list[JobAsk]]()
+        for letter in reversed(list(self._letters(queue, where, retry=retry))):
             again = self._again(letter)
             if again is None:
                 left += 1
@@ -149,14 +159,15 @@ class DeadLetters:
         queued = 0
         for wants, asks in groups.items():
             for chunk in _chunks(asks):
-                more = self._put(queue, chunk, wants)
+                more = retry(functools.partial(self._put, queue, chunk, wants))
                 queued += more
                 tell(more)
         return Requeued(queued, left)
 
-    def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants) -> int:
+    def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants, may_be_done: bool) -> int:
         done = run(put_all(self._store, queue, asks, wants))
-        return sum(one.state != "gone" for one in done)
+        # Those that a try without an answer has queued are no dead letters any more.
+        return sum(one.state != "gone" or may_be_done for one in done)
 
     def _again(self, letter: DeadLetter) -> tuple[Wants, JobAsk] | None:
         """How the job of a letter is queued again; None where it cannot be."""
@@ -178,20 +189,26 @@ class DeadLetters:
         return wants, JobAsk(letter.job_id, message, request.key)
 
     def _letters(
-        self, queue: str, where: DeadFilter, after: LetterMark | None = None
+        self,
+        queue: str,
+        where: DeadFilter,
+        after: LetterMark | None = None,
+        retry: Callable[[Callable[[bool], Any]], Any] = lambda call: call(False),
     ) -> Iterator[DeadLetter]:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
-        for ids in _chunks(self._ids(queue, where, after)):
-            stamps, reasons, texts = self._store.change(
-                ("ZMSCORE", keys[0], *ids), *(("HMGET", part, *ids) for part in keys[1:])
-            )
+        for ids in _chunks(retry(lambda _: self._ids(queue, where, after))):
+            asks = [("ZMSCORE", keys[0], *ids), *(("HMGET", part, *ids) for part in keys[1:])]
+            stamps, reasons, texts = retry(functools.partial(self._read, asks))
             for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
                 if stamp is None:
                     continue
                 letter = DeadLetter(queue, _text(job_id), to_time(float(stamp)), _text(reason), _text(text))
                 if where.matches(letter):
                     yield letter
+
+    def _read(self, asks: Sequence[Sequence[Any]], _: bool) -> list[Any]:
+        return self._store.change(*asks)
 
     def _ids(self, queue: str, where: DeadFilter, after: LetterMark | None = None) -> list[bytes]:
         """All ids of the time that is meant, the last to die first, or those that come ``after`` one."""

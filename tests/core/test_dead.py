@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import dramatiq
@@ -42,6 +42,7 @@ from tests.core.test_operator import operator as operator
 from tests.core.test_queue import claimed, finish
 from tests.core.test_queue import queue as queue
 from tests.job import message
+from tests.proxy import Proxy
 from tests.server import Server, wait_until
 
 
@@ -224,6 +225,68 @@ def test_thousands_of_dead_letters_hold_up_no_reader(
         is_over.set()
         reader.join(30)
     assert queue.depth("twitter").interactive == 1000
+
+
+@pytest.fixture
+def way(server: Server) -> Iterator[Proxy]:
+    """To Redis, for an operator."""
+    with closing(Proxy(server.port).start()) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far(way: Proxy, server: Server, settings: Settings, store_for: Callable[..., Store]) -> Operator:
+    """An operator on the far side of it."""
+    return Fleet(settings, store_for(server, REDIS_URL=way.url, TBCACHE_REDIS_TIMEOUT="1")).as_operator("ada")
+
+
+def losing_one_answer(way: Proxy) -> Callable[[int], None]:
+    """What is told of an act's parts: the call after the first is carried out, and its answer is lost."""
+    told: list[int] = []
+
+    def mend() -> None:
+        assert way.has_swallowed.wait(20)
+        way.mend()
+
+    def tell(more: int) -> None:
+        told.append(more)
+        if len(told) == 1:
+            way.swallow()
+            threading.Thread(target=mend).start()
+
+    return tell
+
+
+@pytest.mark.parametrize("act", ["requeue_dead", "purge_dead"])
+def test_an_answer_that_is_lost_leaves_no_act_half_done(
+    store: Store, settings: Settings, way: Proxy, far: Operator, act: str
+) -> None:
+    """On a busy machine two of eight acts of ten thousand ended early; all are counted, and none twice."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(500)])
+    key = store.keys.queue("twitter", "dead")
+    done = getattr(far, act)("twitter", DeadFilter(error="down"), losing_one_answer(way))
+    assert (done if act == "purge_dead" else done.queued) == 500
+    assert store.client.zcard(key) == 0
+    (line, *_) = Fleet(settings, store).audit()
+    assert (line.count, line.detail) == (500, "error=down")
+
+
+def test_an_answer_that_is_lost_leaves_no_job_uncancelled(
+    store: Store, queue: Queue, way: Proxy, far: Operator
+) -> None:
+    """Each is a call of its own."""
+    for symbol in ("AAPL", "GME", "MSFT"):
+        queue.enqueue(FetchRequest("twitter", symbol))
+    assert far.cancel_jobs("twitter", tell=losing_one_answer(way)) == 3
+    assert queue.depth("twitter").waiting == 0
+
+
+def test_who_cannot_write_the_audit_says_that_all_is_done(store: Store, way: Proxy, far: Operator) -> None:
+    """That Redis is away would read as if nothing were."""
+    bury(store, [("AAPL", "down", {})] * 3)
+    with pytest.raises(Unavailable, match=r"^All 3 are done, and the audit could not be told so\. Redis "):
+        far.purge_dead("twitter", tell=lambda _: way.refuse())
+    assert store.client.zcard(store.keys.queue("twitter", "dead")) == 0
 
 
 @pytest.mark.parametrize("act", ["requeue_dead", "purge_dead"])
