@@ -21,6 +21,9 @@ _PLACES = {
     "zsh": "a file _tbcache in a folder of $fpath",
     "fish": "~/.config/fish/completions/tbcache.fish",
 }
+#: What the shell is told beside Typer's script. zsh runs the file as somebody completes for the first time,
+#: and that only makes the function known, which completes from the second time on.
+_MORE = {"zsh": '(( $+compstate )) && _tbcache_completion "$@"\n'}
 
 
 @commands.command(
@@ -33,7 +36,8 @@ def completion(
     chosen = shell or _shell_of_user()
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-    print_text(get_completion_script(prog_name="tbcache", complete_var=VARIABLE, shell=chosen))
+    script = get_completion_script(prog_name="tbcache", complete_var=VARIABLE, shell=chosen)
+    print_text(script + _MORE.get(chosen, ""))
     if sys.stdout.isatty():
         say(f"to keep it, write this into {_PLACES[chosen]}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -55,27 +57,51 @@ def test_each_shell_has_its_script(cli: Cli, shell: str) -> None:
     assert "to keep it, write this into" in cli("completion", is_terminal=True, SHELL=f"/bin/{shell}").err
 
 
-COMPLETING = """
-eval "$1"
+COMPLETING = {
+    "bash": """
+eval "$(cat tbcache.completion)"
 COMP_WORDS=(tbcache queue re)
 COMP_CWORD=2
 _tbcache_completion tbcache re queue
 echo "${COMPREPLY[@]}"
-"""
+""",
+    "fish": 'source tbcache.completion; complete -C "tbcache queue re" | cut -f 1',
+    # As somebody types it, in a shell that finds the script by itself: once, and once more.
+    "zsh": """
+mv tbcache.completion _tbcache
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "fpath+=$PWD; autoload -Uz compinit; compinit -u -d dump; PS1=rea; PS1+=dy"
+zpty -r -m shell shown '*ready*'
+for word in resum paus; do
+    zpty -w -n shell "tbcache queue $word"$'\t'
+    zpty -r -m shell shown '*(resume|pause)*' && print ${shown##*queue }
+    zpty -w -n shell $'\x15'
+done
+""",
+}
 
 
-def test_bash_itself_completes_by_that_script(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shell", "completed"), [("bash", ["resume"]), ("fish", ["resume"]), ("zsh", ["resume", "pause"])]
+)
+def test_each_shell_completes_by_that_script(
+    cli: Cli, tmp_path: Path, shell: str, completed: list[str]
+) -> None:
     """The script is Typer's, and the command that it asks is ours."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    (tmp_path / "tbcache.completion").write_text(cli("completion", shell).out)
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(
-        ["bash", "-c", COMPLETING, "bash", cli("completion", "bash").out],
+        [shell, "-c", COMPLETING[shell]],
         env=clean_environment(PATH=path, HOME=str(tmp_path)),
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=60,
     )
-    assert (done.stdout, done.stderr) == ("resume\n", "")
+    assert (re.findall(r"^\w+", done.stdout, re.MULTILINE), done.stderr) == (completed, "")
 
 
 @pytest.fixture
