@@ -218,6 +218,58 @@ def test_what_was_kept_stands_in_while_the_server_is_away(
     assert layer.recall(KEY) is not None
 
 
+@pytest.mark.parametrize("is_told_first", [True, False])
+def test_what_this_process_stored_stands_in_until_another_changes_it(
+    server: Server, store: Store, layer: Memory, monkeypatch: pytest.MonkeyPatch, is_told_first: bool
+) -> None:
+    """It was paid for a second before the server went. While that is there, it is asked."""
+
+    def put(key: str) -> None:
+        start, began = layer.begin(key), time.monotonic()
+        if is_told_first:
+            change(server, store, key)
+            wait_until(lambda: layer.begin(key).changes > start.changes, what="the news of our own change")
+        assert layer.put_own(key, b"1", 60, start, began)
+        if not is_told_first:
+            start = layer.begin(key)
+            change(server, store, key)
+            wait_until(lambda: layer.begin(key).changes > start.changes, what="the news of our own change")
+
+    for key in (KEY, "twitter:MSFT:24"):
+        put(key)
+    start = layer.begin(KEY)
+    server.client.delete(store.keys.entry(KEY))
+    wait_until(lambda: layer.begin(KEY).changes > start.changes, what="the news of the other's change")
+    assert layer.get("twitter:MSFT:24") is MISSING
+    monkeypatch.setattr(type(store), "is_available", False)
+    assert layer.recall(KEY) is None
+    kept = layer.recall("twitter:MSFT:24")
+    assert kept is not None
+    assert (kept.payload, kept.is_fallback) == (b"1", False)
+
+
+def test_what_may_not_be_as_this_process_stored_it_does_not_stand_in(
+    store: Store, layer: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clear during its load, two changes, a deletion by this process, a read that may be of a newer one."""
+    began = time.monotonic()
+    layer.flush()
+    assert not layer.put_own(KEY, b"1", 60, layer.begin(KEY), began)
+    start, began = layer.begin(KEY), time.monotonic()
+    for _ in range(2):
+        layer.invalidate(KEY)
+    assert not layer.put_own(KEY, b"1", 60, start, began)
+    start = layer.begin(KEY)
+    layer.delete(KEY, in_redis=True)
+    assert not layer.put_own(KEY, b"1", 60, start, began)
+    assert layer.put_own(KEY, b"1", 60, layer.begin(KEY), began)
+    monkeypatch.setattr(Memory, "is_on", False)
+    assert not keep(layer, KEY, "newer")
+    monkeypatch.setattr(type(store), "is_available", False)
+    assert layer.recall(KEY) is None
+    assert not layer.put_own(KEY, b"1", 60, layer.begin(KEY), began), "nobody would tell of a change"
+
+
 def test_nothing_stands_in_from_before_an_earlier_outage(
     private_server: Server,
     store_for: Callable[..., Store],

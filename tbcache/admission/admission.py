@@ -44,7 +44,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.envelope import fresh_until
-from tbcache.store.memory import Memory
+from tbcache.store.memory import Memory, ReadStart
 from tbcache.store.wire import to_micros
 
 #: So long (seconds) is waited before Redis is asked again for what it has refused.
@@ -178,10 +178,10 @@ class Admission:
         if settlement.closed_by:
             self._record_closure(grant.ask.source, settlement.closed_by)
         if not grant.is_fallback:
+            start = self.memory.begin(grant.ask.request.key)
             try:
                 settled = await self._shared.settle(grant, settlement, loader)
-                if settled == "stored":
-                    self._remember(grant, settlement, in_redis=True)
+                self._put_own(grant, settlement, settled, start)
                 return settled
             except Unavailable:
                 pass
@@ -203,6 +203,23 @@ class Admission:
         """
         if settlement.timeline is not None:
             self.memory.put_timeline(grant.ask.timeline_key, settlement.timeline, in_redis=in_redis)
+
+    def _put_own(self, grant: Grant, settlement: Settlement, settled: Settled, start: ReadStart) -> None:
+        """Keep what Redis has of a load of this process, for use while that is away. What was read before is
+        forgotten: it would be given until Redis tells of the change.
+        """
+        ask, payload = grant.ask, settlement.payload
+        if payload is None and settlement.timeline is None:
+            return
+        if settled == "stored":
+            self._remember(grant, settlement, in_redis=True)
+        # Whoever loads for the queue is seldom asked for the same again.
+        if settled == "stored" and payload is not None and ask.slot is None:
+            self.memory.put_own(ask.request.key, payload, ask.source.cache_ttl, start, grant.began)
+        else:
+            self.memory.discard(ask.request.key)
+        for key in ask.others(settlement.hours):
+            self.memory.discard(key)
 
     async def give_back(self, ask: Ask) -> None:
         """Give back the slot that the queue holds for ``ask``, which does not need it."""

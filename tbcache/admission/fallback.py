@@ -108,7 +108,8 @@ class FallbackAdmission:
             if wait is not None:
                 return Stale(answer) if answer is not None else replace(wait, stale=held)
             load.token, load.lease_until = token, now + self._hold_seconds
-        return Go(Grant(ask, token, token, now, now, now + self._send, is_fallback=True), held, overdue)
+        grant = Grant(ask, token, token, now, now, now + self._send, is_fallback=True, began=now)
+        return Go(grant, held, overdue)
 
     async def turn(self, grant: Grant, slot: str) -> Grant | Wait:
         source = grant.ask.source

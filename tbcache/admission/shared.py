@@ -133,7 +133,10 @@ class SharedAdmission:
                 # otherwise send too late.
                 send_by = asked.asked_at + (found.start - now) / MICROS + self.send_seconds
                 timeline = value_of(found.timeline) if found.timeline else None
-                grant = Grant(ask, token, token, asked.asked_at, asked.starts_at, send_by, timeline=timeline)
+                began = asked.asked_at
+                grant = Grant(
+                    ask, token, token, began, asked.starts_at, send_by, timeline=timeline, began=began
+                )
                 overdue = (now - fresh_until(found.entry)) / MICROS if found.entry else 0.0
                 return Go(grant, _old(found), overdue)
             case script.HitReply():

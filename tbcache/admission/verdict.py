@@ -88,7 +88,8 @@ class Grant(NamedTuple):
     for the first page it is the same as the token. Nothing may be sent before ``starts_at``, after
     ``send_by``, or once the source is closed: see ``Admission.may_send``. These moments are of this process's
     monotonic clock. ``is_lost``: Redis was asked for the grant and could not answer, so it may have granted
-    the same. ``timeline`` is the JSON of the timeline that is known so far, where there is one.
+    the same. ``timeline`` is the JSON of the timeline that is known so far, where there is one. ``began`` is
+    when the first page was granted.
     """
 
     ask: Ask
@@ -100,6 +101,7 @@ class Grant(NamedTuple):
     is_fallback: bool = False
     is_lost: bool = False
     timeline: bytes | None = None
+    began: float = 0.0
 
 
 class Hit(NamedTuple):

@@ -15,7 +15,7 @@ from tbcache.cache.key import check_key
 from tbcache.cache.key_lease import LEASE_SECONDS, KeyLease, KeyLeases
 from tbcache.cache.single_flight import SingleFlight
 from tbcache.cache.sweep import MOST_CLEARS, Sweeper
-from tbcache.io import run, world
+from tbcache.io import now, run, world
 from tbcache.io.log import get_logger
 from tbcache.models import SymbolSentiment
 from tbcache.models.ttl import REAL_TIME_TTL, check_ttl
@@ -124,7 +124,7 @@ class Cache:
 
     async def begin_load(self, key: str) -> tuple[Any, KeyLease | None]:
         for is_patient in (True, False):
-            removals = self.memory.removals(key)
+            removals, began = self.memory.removals(key), now()
             load = await self._ask(
                 lambda is_patient=is_patient: self._leases.begin(  # type: ignore[misc]
                     key, self._entries.known(key), is_patient=is_patient
@@ -132,7 +132,7 @@ class Cache:
                 lambda: None,
             )
             if load is not None:
-                return MISSING, replace(load, removals=removals)
+                return MISSING, replace(load, removals=removals, began=began)
             value = await self.get(key, MISSING)
             if value is not MISSING:
                 return value, None
@@ -260,13 +260,21 @@ class Cache:
 
         async def end() -> bool:
             await self.store.ready()
-            return bool(load.generation) and await self._leases.end(load, entry, to_ms(seconds))
+            start, is_kept = self.memory.begin(load.key), False
+            try:
+                is_kept = bool(load.generation) and await self._leases.end(load, entry, to_ms(seconds))
+            finally:
+                if is_kept and payload is not None:
+                    self.memory.put_own(load.key, payload, seconds, start, load.began)
+                else:
+                    self.memory.discard(load.key)
+            return is_kept
 
         def without() -> bool:
             # Without a lease only this process's own memory tells what was removed meanwhile.
             return payload is not None and self.memory.set(load.key, payload, seconds, load.removals)
 
-        return await self._change(load.key, end, without)
+        return await self._ask(end, without)
 
     # --- removing ----------------------------------------------------------------------
 

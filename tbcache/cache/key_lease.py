@@ -26,7 +26,8 @@ JOIN_SECONDS = 2.0
 class KeyLease:
     """The permission to load ``key``. Without a ``generation`` its value is for the caller alone.
 
-    ``removals`` are those of the key in this process when it began, see :meth:`Memory.removals`.
+    ``removals`` are those of the key in this process when it began, see :meth:`Memory.removals`, and
+    ``began`` is that moment.
     """
 
     key: str
@@ -34,6 +35,7 @@ class KeyLease:
     generation: bytes = b""
     birth: int = 0
     removals: tuple[int, int] | None = None
+    began: float = 0.0
 
 
 class KeyLeases:

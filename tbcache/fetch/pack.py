@@ -145,10 +145,7 @@ class Pack:
         if where == "stored":
             self._admission.count(self._upstream.source, found.naive)
         self._open.pop(member.request.symbol, None)
-        if where != "fallback":
-            for key in (member.request.key, *member.grant.ask.others(found.hours)):
-                self._admission.memory.discard(key)
-        elif is_kept:
+        if where == "fallback" and is_kept:
             self._outbox().accept(found.answer)
 
 

@@ -383,11 +383,6 @@ class Pipeline:
             return where
 
         where = await finish(settle)
-        if where != "fallback":
-            # This process forgets the old values now. Otherwise it would read them until Redis tells it of
-            # the change.
-            for key in (job.request.key, *loaded.grant.ask.others(settlement.hours)):
-                self._memory.discard(key)
         await world().offload(lambda: job.settled(loaded, where))
         if loaded.error is not None:
             log.error("fetch.broke", source=job.source.name, **job.names, error=str(loaded.error))

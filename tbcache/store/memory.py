@@ -3,7 +3,8 @@
 Redis is there: what was read from it, while the server is known to tell us of every change (tracking.py).
 Whenever that is in doubt, nothing is given.
 
-Redis is away: what was set, or loaded, without it; else what was read before it went, until its TTL is over.
+Redis is away: what was set, or loaded, without it; else what was read before it went, or stored there by this
+process, until its TTL is over.
 
 Redis is back: nothing of either. What was changed without it is out of date there, and is put right before
 anyone uses it, see :attr:`Memory.changes`.
@@ -86,14 +87,18 @@ class _Entry(NamedTuple):
     gone_at: float
     size: int
     is_fallback: bool
+    #: This process has stored it in Redis, and has not read it since.
+    is_own: bool = False
+    #: The server has told of that change.
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryStats:
     """How full the memory is, and how often it answered.
 
-    ``entries`` are values that were read from Redis, ``fallback`` those that were set or loaded without it;
-    ``bytes`` are those of both, and of timelines.
+    ``entries`` are values that were read from Redis, or stored there by this process, ``fallback`` those that
+    were set or loaded without it; ``bytes`` are those of both, and of timelines.
     """
 
     entries: int
@@ -168,7 +173,7 @@ class Memory:
             now = time.monotonic()
             # The time is looked at as well: a thread that gets no time to run must not
             # leave old values in use.
-            if now >= self._sure_until or entry.is_fallback:
+            if now >= self._sure_until or entry.is_fallback or entry.is_own:
                 return MISSING
             if now >= entry.fresh_until:
                 self._drop(key)
@@ -197,12 +202,36 @@ class Memory:
         """
         until = start.started + ttl
         with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry.is_own and not self.is_on:
+                # What was read may be newer.
+                self._drop(key)
             if (self._generation, self._changes[hash(key) % _STRIPES]) != start[:2] or not self.is_on:
                 return False
-            entry = self._entries.get(key)
             if entry is not None and entry.is_fallback and time.monotonic() < entry.gone_at:
                 return False
             return self._insert(key, _Entry(value, until, until, size, is_fallback=False))
+
+    def put_own(self, key: str, payload: bytes, ttl: float, start: ReadStart, began: float) -> bool:
+        """Keep what this process has stored in Redis since ``start``, for when that is away, and do what
+        :meth:`discard` does. ``began`` is when its load did (monotonic seconds).
+
+        False when it was not kept: something was cleared, or may have been, since it began; another may have
+        changed the key; or changes are not told of.
+
+        The server tells of our change, too, perhaps later. The first news is taken for that, and any other
+        for the change of another. The two are one where another deletes the key in the very round of the
+        server's loop that has stored it; hence no such value is given while Redis is there.
+        """
+        until = start.started + ttl
+        with self._lock:
+            news = self._changes[hash(key) % _STRIPES] - start.changes
+            self._change(key)
+            if self._tracking is None or not self.is_on or began <= self._emptied_at or news > 1:
+                return False
+            value, size = Encoded(payload), len(payload)
+            entry = _Entry(value, until, until, size, is_fallback=False, is_own=True, is_told=news == 1)
+            return self._insert(key, entry)
 
     def discard(self, key: str) -> None:
         """Drop ``key``, and refuse what was read of it until now; call after changing it in Redis."""
@@ -288,7 +317,7 @@ class Memory:
 
         with self._lock:
             self._clears += 1
-            self._generation += 1
+            self._empty()
             self._drop_timelines()
             found = [key for key in self._entries if isinstance(key, str) and matches(key)]
             now = time.monotonic()
@@ -335,12 +364,15 @@ class Memory:
         with self._lock:
             entry = self._entries.get(key)
             # The news may be of before Redis went, and what was set without it is newer than that.
-            self._change(key, is_dropped=entry is not None and not entry.is_fallback)
+            is_dropped = entry is not None and not entry.is_fallback
+            if entry is not None and entry.is_own and not entry.is_told:
+                self._entries[key], is_dropped = entry._replace(is_told=True), False
+            self._change(key, 1, is_dropped=is_dropped)
 
     def flush(self) -> None:
         """Drop everything that was read from Redis, and refuse what was read until now."""
         with self._lock:
-            self._generation += 1
+            self._empty()
             kept = [
                 (name, entry)
                 for name, entry in self._entries.items()
@@ -371,8 +403,13 @@ class Memory:
             self._drop(next(iter(self._entries)))
         return True
 
-    def _change(self, key: str, *, is_dropped: bool = True) -> None:
-        self._changes[hash(key) % _STRIPES] += 1
+    def _empty(self) -> None:
+        self._generation += 1
+        self._emptied_at = time.monotonic()
+
+    def _change(self, key: str, count: int = 2, *, is_dropped: bool = True) -> None:
+        """News of the server's counts as one change, a change by this process as two, see :meth:`put_own`."""
+        self._changes[hash(key) % _STRIPES] += count
         if is_dropped and key in self._entries:
             self._drop(key)
 
@@ -408,7 +445,7 @@ class Memory:
         self._bytes = self._hits = 0
         self._unwritten = UnwrittenChanges()
         self._sure_until = 0.0
-        self._generation += 1
+        self._empty()
         # Counters shared by keys of one hash: a put refused for a neighbour's sake
         # costs one read, counters for every key would cost memory for ever.
         self._changes = [0] * _STRIPES

@@ -179,18 +179,46 @@ def test_a_process_that_keeps_nothing_of_redis_keeps_no_timelines_of_it(
     process.memory.close()
 
 
+def test_a_load_makes_this_process_forget_what_it_has_read_of_the_symbol(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would give its own old answer until Redis tells it of the change."""
+    process = Process(store, settings, is_tracking=True)
+    memory, other = process.memory, KEY.removesuffix("24") + "6"
+    try:
+        memory.begin(KEY)
+        wait_until(lambda: memory.is_on)
+        monkeypatch.setattr(memory, "invalidate", lambda key: None)
+        grant = process.go()
+        for is_stored in (True, False):
+            for key in (KEY, other):
+                assert memory.put(key, "old", 60, memory.begin(key), 10)
+            settled = process.admission.settle(grant, replace(LOADED, hours=24))
+            assert settled == ("stored" if is_stored else "dropped")
+            assert memory.get(KEY) is memory.get(other) is memory.get("nothing")
+    finally:
+        memory.close()
+
+
 @pytest.mark.one_server
 def test_what_was_read_before_an_outage_gives_way_to_what_comes_in_it(
     private_server: Server, settings_for: Callable[..., Settings]
 ) -> None:
-    """And with the return of Redis neither is given, but what Redis has."""
+    """And with the return of Redis neither is given, but what Redis has. What was loaded just before it is
+    there as well, though nobody has read it."""
     settings = settings_for(private_server)
     store = Store(settings)
     process = Process(store, settings, is_tracking=True)
     try:
         process.cache.set(KEY, "before", ttl=60)
         wait_until(lambda: process.cache.get(KEY) == "before" and process.memory.stats.entries == 1)
+        process.admission.settle(process.go(symbol="MSFT"), LOADED)
+        process.admission.settle(process.go(symbol="TSLA", slot=""), LOADED)
         private_server.kill()
+        assert isinstance(process.admission.admit(ask("TSLA", source=OPEN)), Go), (
+            "it was loaded for the queue"
+        )
+        assert process.admission.admit(ask("MSFT", source=OPEN)) == Stale(b'"loaded"')
         assert process.answer == b'"before"'
         assert isinstance(process.admission.admit(ask(source=OPEN)), Stale)
         # Redis says nothing of its own changes any more, and what it said before is old news.
