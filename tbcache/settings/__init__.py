@@ -11,6 +11,7 @@ from tbcache.settings.model import (
     Settings,
     SourceSettings,
     get_settings,
+    name_data_dir,
 )
 from tbcache.settings.secret import CREDENTIALS
 from tbcache.settings.source import (

@@ -23,6 +23,8 @@ from tbcache.models.untrusted import NotJson, read_json
 
 RUNTIME_FILE = "up.json"
 LOCK = "up.lock"
+#: The data folder, in the folder where a command is run, unless another one is named.
+DATA_DIR = Path(".tbcache")
 MOST_BYTES = 65536
 
 # The form of a demo simulator's address. It allows no more, as programs differ in how they read odd URLs.
@@ -50,6 +52,16 @@ def read_runtime_file(folder: Path) -> RuntimeFile:
         return RuntimeFile()
     except (Unsound, OSError, NotJson) as error:
         return RuntimeFile(problem=f"{folder / RUNTIME_FILE} is ignored: {_reason(error)}")
+
+
+def find_runtime_file(named: Path) -> tuple[Path, RuntimeFile]:
+    """The data folder that is meant by ``named``, and its runtime file: the folder itself, or the one in it
+    of a ``tbcache up`` that was started there, and runs.
+    """
+    found, inner = read_runtime_file(named), read_runtime_file(named / DATA_DIR)
+    if inner.variables and not found.variables:
+        return named / DATA_DIR, inner
+    return named, found if found.variables or found.problem else RuntimeFile(problem=inner.problem)
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Variables are ``REDIS_*`` and ``TBCACHE_*``; a source's own are nested by ``__``,
 as in ``TBCACHE_TWITTER__LIMITS``. ``tbcache up`` leaves a runtime file of the variables it
 chose in the data folder. The environment goes before the runtime file, except for what belongs
-together: a source's address and its credentials are all of one of the two.
+together: a source's address and its credentials are all of one of the two. Before the environment goes a data
+folder that is named by ``--data-dir``, or in code: it names the fleet.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from tbcache.models.request import LONGEST_HOURS
 from tbcache.settings import value
 from tbcache.settings.alert import DEFAULT_RULES, AlertRule, check_rule_sources, read_rules
 from tbcache.settings.caller import program_name, read_weights
-from tbcache.settings.folder import read_runtime_file
+from tbcache.settings.folder import DATA_DIR
 from tbcache.settings.query_filter import check_query_filter
+from tbcache.settings.reading import Reading, read_variables
 from tbcache.settings.secret import address_of, secrets_in
 from tbcache.settings.value import LONGEST_SECONDS, HttpUrl, Seconds
-from tbcache.settings.variable import NEAR, PREFIX, Fields, in_variables
+from tbcache.settings.variable import NEAR, Fields, in_variables
 
 #: More pages for one answer are a typo.
 MOST_PAGES = 1000
@@ -56,10 +58,6 @@ def _alert_rules(value: str, info: ValidationInfo) -> str:
     if "sources" in info.data:
         check_rule_sources(rules, (*BUILT_IN_NAMES, *info.data["sources"]), NEAR)
     return value
-
-
-#: Where the value of a variable may be from.
-SettingOrigin = Literal["environment", "runtime file"]
 
 
 class SourceSettings(BaseModel):
@@ -110,7 +108,7 @@ class Settings(BaseModel):
     redis_timeout: Annotated[float, Field(gt=0, le=60)] = 0.25
 
     namespace: Annotated[str, AfterValidator(value.namespace)] = "trading_bot"
-    data_dir: Path = Path(".tbcache")
+    data_dir: Path = DATA_DIR
     database_url: Annotated[SecretStr, AfterValidator(value.database_url)] | None = None
     #: Who has the first may do everything over HTTP, who has the other may read.
     api_token: Annotated[SecretStr, AfterValidator(value.token)] | None = None
@@ -163,38 +161,23 @@ class Settings(BaseModel):
     stocktwits: SourceSettings = SourceSettings()
     custom: dict[str, SourceSettings] = Field(default_factory=dict)
 
-    _runtime_file_problem: str | None = PrivateAttr(default=None)
+    _reading: Reading = PrivateAttr(default=Reading())
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
         """Read the environment and the runtime file of a running ``tbcache up``.
 
+        ``data_dir``, or the ``.tbcache`` in it where a ``tbcache up`` runs with that one, goes before the
+        environment: where this names another Redis, neither that nor its database nor its namespace counts.
+
         Raises:
           ConfigurationError: names the variable, its value, and what would be right.
         """
-        return cls.load_with_origins(environ, data_dir=data_dir)[0]
-
-    @classmethod
-    def load_with_origins(
-        cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None
-    ) -> tuple[Settings, dict[str, SettingOrigin]]:
-        """The settings as :meth:`load` gives them, and where each variable that is set is from."""
-        # An empty variable counts as not set, as compose files leave them.
-        env = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
-        if data_dir is not None:
-            env[f"{PREFIX}DATA_DIR"] = str(data_dir)
-        found = read_runtime_file(Path(env.get(f"{PREFIX}DATA_DIR") or ".tbcache"))
-        settings, variables = cls._of(env), env
-        # With another Redis than the runtime file's, its demo and its database are not meant either.
-        if found.variables and settings.redis in (None, found.variables.get("REDIS_URL")):
-            variables = FIELDS.with_runtime_file(env, found.variables)
-            settings = cls._of(variables)
-        settings._runtime_file_problem = found.problem
-        return settings, {
-            name: "environment" if env.get(name) == value else "runtime file"
-            for name, value in variables.items()
-            if value and name.startswith((PREFIX, "REDIS_"))
-        }
+        env = os.environ if environ is None else environ
+        variables, reading = read_variables(env, data_dir, FIELDS, lambda given: cls._of(given).redis)
+        settings = cls._of(variables)
+        settings._reading = reading
+        return settings
 
     @classmethod
     def _of(cls, variables: Mapping[str, str]) -> Settings:
@@ -204,9 +187,14 @@ class Settings(BaseModel):
             raise ConfigurationError(FIELDS.explain(error, variables)) from None
 
     @property
+    def reading(self) -> Reading:
+        """Where it was read from."""
+        return self._reading
+
+    @property
     def runtime_file_problem(self) -> str | None:
         """Why the runtime file was ignored, in one line; None where there is none, or it counts."""
-        return self._runtime_file_problem
+        return self._reading.problem
 
     def declared(self, name: str) -> SourceSettings:
         """What the variables say of a source that code declares; nothing, where there are none.
@@ -265,7 +253,18 @@ BUILT_IN_NAMES = tuple(
 FIELDS = Fields(Settings.model_fields, SourceSettings.model_fields, BUILT_IN_NAMES)
 
 
+_named: Path | None = None
+
+
+def name_data_dir(folder: Path | None) -> None:
+    """Have :func:`get_settings` read by this data folder, before the environment; None: by that alone."""
+    global _named
+    if folder != _named:
+        _named = folder
+        get_settings.cache_clear()
+
+
 @singleton
 def get_settings() -> Settings:
     """The settings of this process, read at the first call."""
-    return Settings.load()
+    return Settings.load(data_dir=_named)

@@ -9,12 +9,13 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import SecretStr
 
 from tbcache.models.untrusted import printable
-from tbcache.settings.model import BUILT_IN_NAMES, SettingOrigin, Settings, SourceSettings
+from tbcache.settings.model import BUILT_IN_NAMES, Settings, SourceSettings
+from tbcache.settings.reading import SettingOrigin
 from tbcache.settings.secret import ADDRESSES, CREDENTIALS, address_of
 from tbcache.settings.source import Source, get_sources
 from tbcache.settings.variable import PREFIX, variable, variable_of
@@ -30,8 +31,9 @@ NEAR_NAME = 0.8
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """A setting: its variable, its value in words (empty: none), and where that is from: ``environment``, the
-    ``runtime file`` of a running ``tbcache up``, the ``source``'s own figures, or the ``default``.
+    """A setting: its variable, its value in words (empty: none), and where that is from: ``command line``,
+    ``environment``, the ``runtime file`` of a running ``tbcache up``, the ``source``'s own figures, or the
+    ``default``.
 
     ``is_set`` is False where nobody has said anything.
     """
@@ -42,7 +44,7 @@ class SettingValue:
 
     @property
     def is_set(self) -> bool:
-        return self.origin in ("environment", "runtime file")
+        return self.origin in get_args(SettingOrigin)
 
 
 class NearMiss(NamedTuple):
@@ -52,13 +54,13 @@ class NearMiss(NamedTuple):
     meant: str
 
 
-def settings_in_force(settings: Settings, origins: Mapping[str, SettingOrigin]) -> list[SettingValue]:
-    """All settings, those of the fleet first, then those of each source; ``origins`` are those of
-    :meth:`Settings.load_with_origins`.
+def settings_in_force(settings: Settings) -> list[SettingValue]:
+    """All settings, those of the fleet first, then those of each source.
 
     Raises:
       ConfigurationError: the class of a source cannot be used.
     """
+    origins = settings.reading.origins
     plain = [
         _value(origins, variable_of(field), getattr(settings, field), field in _URLS)
         for field in Settings.model_fields
@@ -70,9 +72,14 @@ def settings_in_force(settings: Settings, origins: Mapping[str, SettingOrigin]) 
     ]
 
 
-def ignored(origins: Mapping[str, SettingOrigin]) -> list[str]:
-    """Variables that are set, and count for nothing, as ``REDIS_URL`` is set and goes before them."""
-    return [name for name in _PARTS if name in origins] if variable_of("redis_url") in origins else []
+def ignored(settings: Settings) -> Iterator[tuple[list[str], str]]:
+    """Variables that are set, and count for nothing, with what goes before them."""
+    reading, url = settings.reading, variable_of("redis_url")
+    if reading.overruled:
+        yield reading.overruled, "--data-dir"
+    parts = [name for name in _PARTS if name in reading.origins]
+    if parts and url in reading.origins:
+        yield parts, url
 
 
 def near_misses(settings: Settings, names: Iterable[str]) -> list[NearMiss]:
@@ -80,7 +87,7 @@ def near_misses(settings: Settings, names: Iterable[str]) -> list[NearMiss]:
 
     What begins with our prefix is looked at when settings are read, and refused there.
     """
-    known = [one.variable for one in settings_in_force(settings, {})]
+    known = [one.variable for one in settings_in_force(settings)]
     of_source = {_plain(name): name for name in known if "__" in name}
     found = (_near_miss(name, known, of_source) for name in sorted(names))
     return [one for one in found if one is not None]

@@ -32,6 +32,8 @@ _PLAIN = {
 }
 #: The settings of the whole fleet that the runtime file may give: none that names code to run, no secret.
 _FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE", "TBCACHE_ALERT_RULES")
+#: All that say which fleet is meant.
+OF_FLEET = tuple(dict.fromkeys((*REDIS_VARIABLES, *_FROM_RUNTIME_FILE)))
 
 
 def variable(source: str, field: str) -> str:

@@ -22,7 +22,6 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Run a command as a new process would, in a pipe: ``cli("status", REDIS_URL=...)``."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    monkeypatch.setenv("TBCACHE_DATA_DIR", ".tbcache")
 
     def run(*args: str, is_terminal: bool = False, **variables: str) -> Done:
         forget_singletons()

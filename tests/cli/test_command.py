@@ -354,8 +354,8 @@ def test_a_backfill_of_what_costs_money_needs_a_budget(cli: Cli, fleet: dict[str
 
 def test_ctrl_c_ends_a_wait_with_130(server: Server, simulator: SimulatorProcess, tmp_path: Path) -> None:
     """Shells and scripts know 130 as `interrupted`, and nobody wants a traceback for it."""
-    command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait", "--data-dir", str(tmp_path)]
-    env = clean_environment(REDIS_URL=server.url, **simulator.variables)
+    command = [*TBCACHE, "enqueue", "news", "AAPL", "--wait"]
+    env = clean_environment(REDIS_URL=server.url, TBCACHE_DATA_DIR=str(tmp_path), **simulator.variables)
     with started(command, env) as waiting:
         wait_until(lambda: server.client.exists("trading_bot:{news}:queue:jobs"), seconds=60)
         waiting.send_signal(signal.SIGINT)
@@ -372,8 +372,9 @@ def test_a_fetch_that_is_ended_gives_back_what_it_loads(server: Server, store: S
         is_over.wait(110)
 
     with answering(answer) as url:
-        env = clean_environment(REDIS_URL=server.url, TBCACHE_STOCKTWITS__BASE_URL=url)
-        with started([*TBCACHE, "fetch", "stocktwits", "ENDED", "--data-dir", str(tmp_path)], env) as fetch:
+        variables = {"REDIS_URL": server.url, "TBCACHE_DATA_DIR": str(tmp_path)}
+        env = clean_environment(TBCACHE_STOCKTWITS__BASE_URL=url, **variables)
+        with started([*TBCACHE, "fetch", "stocktwits", "ENDED"], env) as fetch:
             assert asked.wait(110)
             fetch.send_signal(signal.SIGTERM)
             out, err = fetch.communicate(timeout=110)

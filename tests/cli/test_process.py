@@ -103,7 +103,7 @@ def test_the_simulator_knows_the_credentials_of_the_environment(
         assert process.stderr is not None
         assert process.stderr.readline() == f"tbcache: the simulator answers at http://127.0.0.1:{port}\n"
         base = {"TBCACHE_NEWS__BASE_URL": f"http://127.0.0.1:{port}/news"}
-        fetched = cli("fetch", "news", "AAPL", "--data-dir", str(tmp_path), **mine, **base)
+        fetched = cli("fetch", "news", "AAPL", **mine, **base)
         assert fetched.data["origin"] == "live"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0

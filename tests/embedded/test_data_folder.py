@@ -61,8 +61,8 @@ def test_the_environment_goes_before_the_note(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     with folder.locked():
         folder.write_runtime_file({"REDIS_URL": URL})
-        env = {"REDIS_HOST": "example.test"}
-        assert Settings.load(env, data_dir=tmp_path).redis == "redis://example.test:6379/0"
+        env = {"REDIS_HOST": "example.test", "TBCACHE_DATA_DIR": str(tmp_path)}
+        assert Settings.load(env).redis == "redis://example.test:6379/0"
         # As an .env that was not filled in leaves it: not set, and no word to run alone.
         assert Settings.load({"REDIS_URL": ""}, data_dir=tmp_path).redis == URL
 
@@ -259,8 +259,8 @@ def test_with_another_redis_a_note_counts_for_nothing(tmp_path: Path) -> None:
     """A demo's answers in the user's own Redis would pass for real ones."""
     with DataFolder(tmp_path).locked():
         plant(tmp_path, DEMO)
-        settings = Settings.load({"REDIS_URL": "redis://example.test/0"}, data_dir=tmp_path)
-        assert settings.twitter.base_url is None
+        env = {"REDIS_URL": "redis://example.test/0", "TBCACHE_DATA_DIR": str(tmp_path)}
+        assert Settings.load(env).twitter.base_url is None
         assert Settings.load({"REDIS_URL": URL}, data_dir=tmp_path).twitter.base_url == SIMULATOR
 
 
