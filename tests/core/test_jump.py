@@ -270,6 +270,22 @@ def test_data_that_is_lost_as_the_clock_is_set_is_missed(clock: ServersClock, se
     assert ask_around(world, old, busy, world.fleet[1]) == 0
 
 
+def test_a_damaged_note_hides_no_loss(clock: ServersClock) -> None:
+    """Of one that knows of more than the replica, it says when it was heard before the step."""
+    world, (old, gone, busy) = begin(clock, 1, 0, 1, source=LONG)
+    saved = world.save()
+    clock.now += 0.05
+    give_up_allowances(world, gone, busy)
+    assert gone.take()
+    beat(busy)
+    world.kill(gone)
+    world.rewind(saved)
+    clock.ahead += 30.0
+    beat(old)
+    world.redis.hset("ns:{reddit}:state", f"noted:{busy.name}", "inf")
+    assert ask_around(world, busy, old) == 0
+
+
 def test_one_that_is_cut_off_as_the_clock_is_set_keeps_its_share(clock: ServersClock) -> None:
     """By the new time it would look as if it had been heard just now."""
     world, (alone, *others) = begin(clock, 1, 1, 1)
@@ -596,6 +612,22 @@ def test_who_slept_through_one_step_alone_finds_nothing_missing(clock: ServersCl
     beat(asleep)
     assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
     assert ask_around(world, awake, asleep) == 2
+
+
+@pytest.mark.parametrize("noted", ["stepped_by", "lost_at"])
+def test_a_damaged_note_has_nobody_put_its_slots_back_once_more(clock: ServersClock, noted: str) -> None:
+    """It says how far the clock may have been set, and by that whether it was set forward since."""
+    world, (awake, asleep) = begin(clock, 1, 1, source=LONG)
+    if noted == "lost_at":
+        world.redis.flushall()
+    else:
+        clock.ahead -= 30.0
+    beat(awake)
+    state = "ns:{reddit}:state"
+    epoch = world.redis.hget(state, "epoch")
+    world.redis.hset(state, noted, "-1e300")
+    asleep.take()
+    assert world.redis.hget(state, "epoch") == epoch
 
 
 def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clock: ServersClock) -> None:

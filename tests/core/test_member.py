@@ -186,6 +186,10 @@ def test_one_who_leaves_or_is_forgotten_gives_his_share_back(store: Store) -> No
     assert leave(store, "b", is_clean=True) == 0
     assert store.client.zcard(store.keys.fleet("twitter")) == 0
     assert shares(store) == 0
+    # What it leaves where Redis has lost all goes as well.
+    store.client.unlink(store.keys.state("twitter"))
+    leave(store, "b", is_clean=True)
+    assert store.client.pttl(store.keys.state("twitter")) > 0
 
 
 @pytest.mark.parametrize("junk", ["inf", "nan"])

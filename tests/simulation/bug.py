@@ -161,6 +161,13 @@ _SHARING = (
 )
 _LOSS = (
     _bug(
+        "a promised slot is used though Redis has lost who is absent",
+        "beat.lua",
+        "local are_all_present = is_whole and #members.absent == 0",
+        "local are_all_present = #members.absent == 0",
+        _LOST,
+    ),
+    _bug(
         "a loss of data is not noticed",
         "epoch.lua",
         "        if seen_epoch then\n            lose(window.state, now, seen_epoch)",
