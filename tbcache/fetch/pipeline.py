@@ -264,7 +264,7 @@ class Pipeline:
         kept = self._memory.get(key)
         if not isinstance(kept, kind):
             return None
-        self._counts.record(source.name, "memory", counted)
+        self._counts.record_in_memory(counted or source.name)
         return kept
 
     async def find(

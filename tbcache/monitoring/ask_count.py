@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
+from tbcache.io.fork import renew_in_child
 from tbcache.models import Origin
 from tbcache.monitoring.caller_usage import CallerUsage
 from tbcache.monitoring.popularity import Popularity
 
-#: Where the answer of an ask comes from: from the memory of this process, or from the cache where no script
-#: has counted it ("hit"), or as a script has. That of a pending one is counted by whoever fetches it.
-AskOrigin = Origin | Literal["memory", "hit", "failed", "pending"]
+#: Where the answer of an ask comes from: from the cache where no script has counted it ("hit"), or as a
+#: script has. That of a pending one is counted by whoever fetches it.
+AskOrigin = Origin | Literal["hit", "failed", "pending"]
 
 _ONE_HIT = {"hit": 1}
 
@@ -20,10 +23,43 @@ class AskCounts:
     """Counts asks: how often which answer is asked for, who asks, and what was a hit."""
 
     def __init__(
-        self, popularity: Popularity, callers: CallerUsage, count: Callable[[str, Mapping[str, int]], None]
+        self,
+        popularity: Popularity,
+        callers: CallerUsage,
+        count: Callable[[str, Mapping[str, int]], None],
+        wake: Callable[[], object],
     ) -> None:
-        """``count`` adds to the figures of a source."""
-        self._popularity, self._callers, self._count = popularity, callers, count
+        """``count`` adds to the figures of a source; ``wake`` has :meth:`collect` be called in a second."""
+        self._popularity, self._callers, self._count, self._wake = popularity, callers, count, wake
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin with no hits: at the start, and in a forked child, whose parent counts its own."""
+        #: Of each hit in memory that is not among the figures yet, what :meth:`record_in_memory` was told.
+        self._in_memory: deque[str] = deque()
+        self._is_awaited = False
+
+    def record_in_memory(self, key: str) -> None:
+        """Count an ask that the memory of this process has answered: what that costs is mostly this.
+
+        ``key`` is as in :meth:`record`; where that would be "", it is the name of the source.
+        """
+        self._in_memory.append(key)
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._wake()
+
+    def collect(self) -> None:
+        """Add the hits in memory to the figures."""
+        # It comes first: whoever appends from now on, too late for this time, calls once more.
+        self._is_awaited = False
+        hits = self._in_memory
+        for key, count in Counter(_taken(hits)).items():
+            source, colon, _ = key.partition(":")
+            self._count(source, {"hit": count})
+            if colon:
+                self._popularity.record(key, count)
 
     def record(self, source: str, origin: AskOrigin, key: str = "", caller: str | None = None) -> None:
         """Count one ask of ``source``, of ``caller`` or in the name of this thread or task.
@@ -33,10 +69,16 @@ class AskCounts:
         """
         if key:
             self._popularity.record(key)
-        if origin == "memory":
-            self._count(source, _ONE_HIT)
-        elif origin == "hit":
+        if origin == "hit":
             self._count(source, _ONE_HIT)
             self._callers.record(source, "cache", caller)
         elif origin != "pending":
             self._callers.record(source, origin, caller)
+
+
+def _taken(waiting: deque[str]) -> Iterator[str]:
+    """What waits by now; what is appended meanwhile stays."""
+    for _ in range(len(waiting)):
+        # Another thread may take of it as well.
+        with contextlib.suppress(IndexError):
+            yield waiting.popleft()

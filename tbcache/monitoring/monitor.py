@@ -62,7 +62,9 @@ class UsageMonitor:
         self.renew()
         self._minutes = Minutes(store)
         self._totals = DayTotals(store)
-        self._recorder = Recorder(store, settings, process_name(settings), self._send_hints)
+        self._recorder = Recorder(
+            store, settings, process_name(settings), self._send_hints, lambda: self.ask_counts.collect()
+        )
         self._presence = Presence(store, settings, self._recorder.worker)
         self.names = self._recorder.names
         #: How often which answer is asked for.
@@ -75,7 +77,7 @@ class UsageMonitor:
         self.count, self.bill = self._recorder.count, self._recorder.bill
         self.mark_minute = self._recorder.mark_minute
         #: What is asked of this process.
-        self.ask_counts = AskCounts(self.popularity, self.callers, self.count)
+        self.ask_counts = AskCounts(self.popularity, self.callers, self.count, self._recorder.wake)
         renew_in_child(self)
 
     def renew(self) -> None:

@@ -43,16 +43,23 @@ class _Batch(NamedTuple):
 class Recorder:
     """Counts in the name of ``worker``; what it has counted reaches Redis within a second.
 
-    ``send_hints`` sends with it what may be lost.
+    ``send_hints`` sends with it what may be lost, and ``collect`` counts what has not been until then.
     """
 
-    def __init__(self, store: Store, settings: Settings, worker: str, send_hints: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        worker: str,
+        send_hints: Callable[[], None],
+        collect: Callable[[], None],
+    ) -> None:
         self.worker = worker
         self.names = Names(store)
         self.known = source_names(settings)
         self._store = store
         self._settings = settings
-        self._send_hints = send_hints
+        self._send_hints, self._collect = send_hints, collect
         self._minutes = Minutes(store)
         self.renew()
         self._is_known_at_exit = self._is_flushing = False
@@ -115,6 +122,7 @@ class Recorder:
             return self._send_all()
 
     def _send_all(self) -> bool:
+        self._collect()
         with self._lock:
             # There is one batch for each: however long Redis is away, there are no more to send.
             waiting = {(batch.source, batch.day) for batch in self._sending}
@@ -191,6 +199,7 @@ class Recorder:
     def unsent(self, source: str, day: int) -> Counter[tuple[str, str]]:
         """What Redis has not been sent yet of that day (since the Unix epoch)."""
         figures: Counter[tuple[str, str]] = Counter()
+        self._collect()
         with self._lock:
             current = self._counted.get((source, day), Counter()), self._owed.get((source, day), {})
             waiting = [(one.figures, one.once) for one in self._sending if one[1:3] == (source, day)]

@@ -144,11 +144,13 @@ class Provider(Tools, ABC):
         Raises:
           InvalidRequest, ConfigurationError: as :meth:`fetch`.
         """
-        fraction("min_coverage", min_coverage)
+        # A hit in memory needs no coroutine, and pays for each call here.
+        if min_coverage != 0:
+            fraction("min_coverage", min_coverage)
         request = self.source.request(symbol, hours)
-        # A hit in memory needs no coroutine.
         found = None if as_of is not None else self.recall(request)
-        return self.covering(found or run(self.sentiment(request, as_of)), min_coverage, as_of)
+        found = found or run(self.sentiment(request, as_of))
+        return self.covering(found, min_coverage, as_of) if min_coverage else found
 
     def covering(
         self, found: SymbolSentiment | None, least: float, at: datetime | None = None

@@ -23,6 +23,9 @@ class Callers:
             self._process.world.oracle.jobs.count_failure(claim)
         self._counts.record(source, origin, key)
 
+    def record_in_memory(self, key: str) -> None:
+        self._counts.record_in_memory(key)
+
     def fail(self, source: str, name: str | None) -> None:
         self._process.world.oracle.jobs.count_death()
 
