@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 from dramatiq.common import current_millis
 from dramatiq.encoder import JSONEncoder
-from dramatiq.message import generate_unique_id, get_encoder
+from dramatiq.message import get_encoder
 
+from tbcache.io import random_id
 from tbcache.io.trace import NOWHERE, Carrier, carrier
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
@@ -236,7 +237,7 @@ def encoded(request: FetchRequest, wants: Wants, caller: str | None, carrier: Ca
         "args": (),
         "kwargs": kwargs,
         "options": options,
-        "message_id": generate_unique_id(),
+        "message_id": random_id(),
         "message_timestamp": current_millis(),
     }
     encoder = get_encoder()
