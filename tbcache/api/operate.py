@@ -37,7 +37,9 @@ class LimitsAsked(RequestBody):
 
 class Ordered(Schema):
     name: str
-    before: Order | None = Field(description="What was said until then.")
+    before: Order | None = Field(
+        description="What was said until then. If it is the same, it stands, with who, why and since when."
+    )
 
 
 class LimitsInForce(Schema):

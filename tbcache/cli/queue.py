@@ -83,19 +83,25 @@ def explain(
 @command(queues, "pause", "tbcache queue pause twitter --why 'the key is being changed'", JSON)
 def pause(name: QueueName, why: Why = "", who: Who = None) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
+    from tbcache.fleet import said_before
     from tbcache.settings import get_sources
 
     before = act_as(who).pause(name, why)
     rest = "; cached answers are given out as before" if name in get_sources(load_settings()) else ""
-    said = f"{name} is paused{rest}; `tbcache queue resume {name}` ends it"
+    said = f"{name} is paused{said_before(before, 'pause')}{rest}; `tbcache queue resume {name}` ends it"
     tell({"name": name, "order": "pause", "before": before}, said)
 
 
 @command(queues, "drain", "tbcache queue drain reddit --why 'moving house'", JSON)
 def drain(name: QueueName, why: Why = "", who: Who = None) -> None:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
+    from tbcache.fleet import said_before
+
     before = act_as(who).drain(name, why)
-    said = f"{name} accepts nothing new; what is queued is done; `tbcache queue resume {name}` ends it"
+    said = (
+        f"{name} accepts nothing new{said_before(before, 'drain')}; what is queued is done; "
+        f"`tbcache queue resume {name}` ends it"
+    )
     tell({"name": name, "order": "drain", "before": before}, said)
 
 
@@ -103,8 +109,8 @@ def drain(name: QueueName, why: Why = "", who: Who = None) -> None:
 def resume(name: QueueName, who: Who = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
     before = act_as(who).resume(name)
-    said = f"{name} goes on; it was {before}" if before else f"{name} was neither paused nor drained"
-    tell({"name": name, "order": None, "before": before}, said)
+    was = f"goes on; it was {before.since_when}" if before else "was neither paused nor drained"
+    tell({"name": name, "order": None, "before": before}, f"{name} {was}")
 
 
 @command(queues, "cancel", "tbcache queue cancel twitter --caller backtest --dry-run", JSON)

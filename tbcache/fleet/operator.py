@@ -31,7 +31,7 @@ from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
 from tbcache.settings import Settings, get_sources, unconfigured
 from tbcache.store import Store, Unavailable
-from tbcache.store.order import RESUME, Order, bound_of, read_bound, read_order
+from tbcache.store.order import RESUME, Order, What, bound_of, read_bound, read_order
 from tbcache.store.retry import Retry
 from tbcache.store.said import TAKEN_BACK, WHO, WHY, Ordered, Said
 from tbcache.store.start import require
@@ -73,12 +73,15 @@ class Operator:
         """Send nothing to a source and hand out none of its jobs, or none of a queue, until :meth:`resume`.
 
         What is in the cache is given out as before; who asks for more gets :class:`Paused`. A request that is
-        under way is not broken off. Returns what was said before.
+        under way is not broken off. Returns what was said before. Of one that is paused already nothing is
+        changed: who said so first stays, and why, and since when.
         """
         return self._order(name, "pause", why)
 
     def drain(self, name: str, why: str = "") -> Order | None:
-        """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done."""
+        """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done. As of
+        :meth:`pause`, nothing is changed of one that is drained already.
+        """
         return self._order(name, "drain", why)
 
     def resume(self, name: str) -> Order | None:
@@ -264,7 +267,8 @@ class Operator:
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._directory.queue_name(name)
         before = read_order(self._say(Thing("order", name), what, why).before)
-        if before is not None or what != RESUME:
+        stands = RESUME if before is None else before.what
+        if stands != what:
             self._trail.write(f"queue.{what}", name, why)
         return before
 
@@ -281,6 +285,15 @@ class Operator:
 
     def _limiter(self, source: str) -> RateLimiter:
         return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)
+
+
+def said_before(before: Order | None, what: What) -> str:
+    """What was said before, to stand behind a sentence that says ``what`` now."""
+    if before is None:
+        return ""
+    if before.what == what:
+        return f"; nothing is changed: it was {before.since_when}"
+    return f"; until now it was {before.since_when}, which is forgotten"
 
 
 def _reason(why: str) -> str:

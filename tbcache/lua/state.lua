@@ -40,7 +40,9 @@
 --                            order: what an operator has said, "WHAT SINCE WHO WHY": "pause" is to send
 --                            nothing and to hand out nothing, "drain" is to accept nothing new, "resume" takes
 --                            it back; since when (us), who said so, and why (see said.lua). Of a queue that
---                            is no source's there is only this;
+--                            is no source's there are only this and the next;
+--                            order_since: "SINCE FIRST", where the order of that number was said again: since when
+--                            it stands (us);
 --                            bound: the limits that an operator has set, "LIMITS SINCE WHO WHY": they hold
 --                            beside those of the processes (see bound.lua). "-" takes them back;
 --                            demand, demand_at: how many interactive slots were taken per us

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, cast, get_args
 
 from tbcache.models import Limit
-from tbcache.models.untrusted import moment
+from tbcache.models.untrusted import moment, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.said import ORDERED, TAKEN_BACK, Ordered, Said, read_said
 from tbcache.store.script import Key, Script
@@ -34,6 +34,12 @@ class Order:
     since: datetime
     who: str
     why: str
+
+    @property
+    def since_when(self) -> str:
+        """The same in words, with since when."""
+        done = "paused" if self.what == "pause" else "drained"
+        return f"{done} since {self.since:%Y-%m-%d %H:%M:%S} UTC by {self.who}{_reason(self.why)}"
 
     def __str__(self) -> str:
         return f"{'paused' if self.what == 'pause' else 'drained'} by {self.who}{_reason(self.why)}"
@@ -97,13 +103,21 @@ def bound_of(limits: Iterable[Limit]) -> str:
     return pack_limits(limits) or TAKEN_BACK
 
 
-def read_order(text: bytes | None) -> Order | None:
-    """The order that the field of the state says; None where it says none, or is damaged."""
+def read_order(text: bytes | None, again: bytes | None = None) -> Order | None:
+    """The order that the field of the state says; None where it says none, or is damaged. ``again`` is the
+    field that says since when it stands, where it was said again.
+    """
     said = read_said(text)
-    since = moment(said.since) if said else None
+    since = moment(_first(said.since, again)) if said else None
     if said is None or since is None or said.value not in get_args(What):
         return None
     return Order(cast(What, said.value), since, said.who, said.why)
+
+
+def _first(since: int, again: bytes | None) -> int:
+    number, _, first = (again or b"").partition(b" ")
+    is_of_it = number == str(since).encode()
+    return (whole_number(first, least=1, most=since) if is_of_it else None) or since
 
 
 def read_bound(text: bytes | None) -> Bound | None:

@@ -14,7 +14,7 @@ from tbcache.store.connection import Store
 from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.store.wire import read_limits, read_time, to_time
 
-FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "bound", "lease")
+FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "order_since", "bound", "lease")
 #: The upstream's words, and ours behind them.
 REASON = 400
 
@@ -71,7 +71,7 @@ def state_of(found: Any, now: datetime) -> SourceState:
     """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
     if not isinstance(found, Sequence):
         return SourceState()
-    until, reason, limits, closed_at, order, bound, lease = found
+    until, reason, limits, closed_at, order, again, bound, lease = found
     ends_at = moment(until)
     is_closed = ends_at is not None and ends_at > now
     since, why = moment(closed_at), printable(reason or b"closed", REASON)
@@ -79,4 +79,4 @@ def state_of(found: Any, now: datetime) -> SourceState:
     in_force = read_limits((limits or b"").decode(errors="replace"))
     held_us = whole_number(lease)
     hold = timedelta(microseconds=held_us) if held_us else None
-    return SourceState(closure, in_force, read_order(order), read_bound(bound), hold)
+    return SourceState(closure, in_force, read_order(order, again), read_bound(bound), hold)

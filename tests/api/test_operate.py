@@ -26,7 +26,11 @@ def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
         "ada",
         "new key",
     )
-    assert client.post("/api/queue/twitter/drain").json()["before"]["who"] == "ada"
+    again = client.post("/api/queue/twitter/pause", json={"why": "dear"}, headers={"X-Operator": "eve"})
+    assert again.json()["before"] == limits["order"]
+    again = client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]
+    assert again["order"] == limits["order"]
+    assert client.post("/api/queue/twitter/drain").json()["before"] == limits["order"]
     assert client.post("/api/queue/twitter/resume").json()["before"]["what"] == "drain"
     lines = client.get("/api/audit?most=3").json()
     assert [(one["who"], one["what"], one["name"]) for one in lines] == [

@@ -30,8 +30,14 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     done = cli("queue", "pause", "stocktwits", "--why", "new key", "--by", "ada", **url)
     assert (done.code, done.data) == (0, {"name": "stocktwits", "order": "pause", "before": None})
     assert "stocktwits is paused" in done.err
-    assert cli("queue", "pause", "stocktwits", "--by", "ada", "--why", "new key", is_terminal=True).out == ""
+    assert cli("queue", "pause", "stocktwits", "--by", "eve", is_terminal=True).out == ""
+    again = cli("queue", "pause", "stocktwits", "--by", "eve", "--why", "too dear")
+    assert (again.code, again.data["before"]["who"], again.data["before"]["why"]) == (0, "ada", "new key")
+    since = again.data["before"]["since"]
+    in_words = f"paused since {since[:10]} {since[11:19]} UTC by ada: new key"
+    assert f"stocktwits is paused; nothing is changed: it was {in_words}; cached answers" in again.err
     found = cli("status", **url)
+    assert [(one["kind"], one["since"]) for one in found.data["troubles"]][-1] == ("paused", since)
     (source,) = (one for one in found.data["sources"] if one["name"] == "stocktwits")
     assert (source["state"], source["order"]["who"], source["order"]["why"]) == ("paused", "ada", "new key")
     check = cli("status", "--check", **url)
@@ -39,7 +45,7 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     assert "stocktwits is paused by ada: new key since" in check.out
     assert "`tbcache queue resume stocktwits` has it go on" in check.out
     resumed = cli("queue", "resume", "stocktwits", **url)
-    assert "it was paused by ada: new key" in resumed.err
+    assert f"stocktwits goes on; it was {in_words}" in resumed.err
     assert (resumed.data["order"], resumed.data["before"]["who"]) == (None, "ada")
     cli("queue", "drain", "stocktwits", **url)
     refused = cli("enqueue", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL="http://127.0.0.1:9", **url)

@@ -65,6 +65,38 @@ def test_what_was_said_is_said_again_where_redis_has_lost_it(
     assert len(Fleet(settings, store).audit(10)) == 3
 
 
+def test_what_is_paused_again_is_so_for_who_paused_it_first(
+    settings: Settings, store: Store, operator: Operator
+) -> None:
+    """By whom, why and since when was forgotten, and an alert that counts from then began anew."""
+    fleet = Fleet(settings, store)
+    eve = fleet.as_operator("eve")
+
+    def order() -> Any:
+        return next(one.order for one in fleet.status().sources if one.name == "twitter")
+
+    operator.pause("twitter", "the bill")
+    first = order()
+    for who, why in ((eve, "the key"), (operator, ""), (eve, "")):
+        assert who.pause("twitter", why) == first
+        assert order() == first
+    assert [line.who for line in fleet.audit(10)] == ["ada@desk"]
+    assert eve.drain("twitter", "a move") == first
+    drained = order()
+    assert (drained.what, drained.who, drained.why) == ("drain", "eve", "a move")
+    assert drained.since > first.since
+    assert operator.drain("twitter") == drained == order()
+    assert operator.resume("twitter") == drained
+    assert operator.resume("twitter") is None
+    operator.pause("twitter")
+    assert order().since > drained.since
+    # Whoever may write to Redis may have written it.
+    for damaged in ("x", "1 2", f"{2**60} 1", "5 -1"):
+        store.client.hset(store.keys.state("twitter"), "order_since", damaged)
+        assert eve.pause("twitter") == order()
+    assert order().who == "ada@desk"
+
+
 def test_what_was_taken_back_or_said_anew_stays_so(
     settings: Settings, store: Store, server: Server, operator: Operator, look: Look
 ) -> None:
@@ -116,6 +148,11 @@ def test_what_an_older_file_does_not_have_is_said_again(
         "reddit": ((Limit(2, 60.0),), "ada@desk", "then"),
         "weights": {},
     }
+    # It was paused in the file, and is paused again before anybody has looked: that is later than the resume.
+    server.client.restore(keys[0], 600_000, old[0], replace=True)
+    operator.pause("twitter")
+    look()
+    assert said(settings, store)["twitter"] == ("pause", "ada@desk", "")
 
 
 def test_a_process_that_comes_late_undoes_nothing(

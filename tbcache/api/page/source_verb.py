@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbcache.api.page.verb import Doing, Verb
-from tbcache.fleet import Order
+from tbcache.fleet import said_before
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest
 
@@ -18,12 +18,7 @@ def _ask_pause(do: Doing) -> str:
 
 
 def _pause(do: Doing) -> str:
-    return f"{do.source} is paused{_before(do.operator.pause(do.source, do.why))}."
-
-
-def _before(order: Order | None) -> str:
-    """What was said before, and holds no more: another may have said it while the question stood."""
-    return f"; until now it was {order}, which is forgotten" if order else ""
+    return f"{do.source} is paused{said_before(do.operator.pause(do.source, do.why), 'pause')}."
 
 
 def _ask_drain(do: Doing) -> str:
@@ -31,7 +26,7 @@ def _ask_drain(do: Doing) -> str:
 
 
 def _drain(do: Doing) -> str:
-    return f"{do.source} is drained{_before(do.operator.drain(do.source, do.why))}."
+    return f"{do.source} is drained{said_before(do.operator.drain(do.source, do.why), 'drain')}."
 
 
 def _ask_resume(do: Doing) -> str:
@@ -40,9 +35,8 @@ def _ask_resume(do: Doing) -> str:
 
 def _resume(do: Doing) -> str:
     before = do.operator.resume(do.source)
-    return (
-        f"{do.source} goes on; it was {before}." if before else f"{do.source} was neither paused nor drained."
-    )
+    was = f"goes on; it was {before.since_when}" if before else "was neither paused nor drained"
+    return f"{do.source} {was}."
 
 
 def _ask_limits(do: Doing) -> str:
