@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from tbcache.io.fork import renew_in_child
@@ -51,11 +50,11 @@ class AskCounts:
             self._wake()
 
     def collect(self) -> None:
-        """Add the hits in memory to the figures."""
+        """Add the hits in memory to the figures. Only one thread may do so at a time."""
         # It comes first: whoever appends from now on, too late for this time, calls once more.
         self._is_awaited = False
-        hits = self._in_memory
-        for key, count in Counter(_taken(hits)).items():
+        take = self._in_memory.popleft
+        for key, count in Counter([take() for _ in range(len(self._in_memory))]).items():
             source, colon, _ = key.partition(":")
             self._count(source, {"hit": count})
             if colon:
@@ -74,11 +73,3 @@ class AskCounts:
             self._callers.record(source, "cache", caller)
         elif origin != "pending":
             self._callers.record(source, origin, caller)
-
-
-def _taken(waiting: deque[str]) -> Iterator[str]:
-    """What waits by now; what is appended meanwhile stays."""
-    for _ in range(len(waiting)):
-        # Another thread may take of it as well.
-        with contextlib.suppress(IndexError):
-            yield waiting.popleft()
