@@ -98,9 +98,14 @@ class Admission:
             is_hit_enough = not ask.needed and not ask.slot
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
             if hit is None:
-                return await self._shared.admit(ask, token)
-            self._figures.count_verdict(ask, hit)
-            return hit
+                verdict = await self._shared.admit(ask, token)
+                if ask.is_asked:
+                    # The script has counted it.
+                    return verdict
+            else:
+                verdict = hit
+            self._figures.count_verdict(ask, verdict)
+            return verdict
         except Unavailable:
             is_lost = self._limiter.process_window(ask.source.name).is_asked(token)
             verdict = self._fallback.admit(ask, token)

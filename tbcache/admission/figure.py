@@ -6,7 +6,7 @@ from collections import Counter
 
 from tbcache.admission.billed import Billed
 from tbcache.admission.ending import error_kind
-from tbcache.admission.verdict import Ask, Grant, Settlement, Verdict
+from tbcache.admission.verdict import Ask, Go, Grant, Settlement, Verdict
 from tbcache.io.log import get_logger
 from tbcache.limiter import Limiter
 from tbcache.models import FetchRequest
@@ -34,9 +34,11 @@ class Figures:
         self._pay(grant, to_micros(self._due(grant, day, bill).most))
 
     def count_verdict(self, ask: Ask, verdict: Verdict) -> None:
-        """Count the verdict on an ask, if it is somebody's."""
-        if not ask.is_invited:
+        """Count the verdict on an ask, if it is somebody's. Of pre-warms those are counted that load."""
+        if ask.is_asked:
             self._monitor.count(ask.source.name, {type(verdict).__name__.lower(): 1})
+        elif isinstance(verdict, Go) and not ask.is_invited:
+            self._monitor.count(ask.source.name, {"prewarm": 1})
 
     def count_settled(self, grant: Grant, settlement: Settlement) -> None:
         """Count the end of a load."""

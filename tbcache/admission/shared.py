@@ -107,7 +107,7 @@ class SharedAdmission:
                 constants.ttl_us,
                 constants.ttl_us if ask.may_wait else 0,
                 terms.deadline_us,
-                "" if ask.is_invited else self._monitor.worker,
+                self._monitor.worker if ask.is_asked else "",
                 token,
                 source.cost,
                 bool(ask.slot),
@@ -261,7 +261,7 @@ class SharedAdmission:
         self._figures.record_billed(grant, day_of(today), settlement.bill)
         window.purse.pay(to_micros(settlement.bill.most))
         end_slot(window, grant, settlement)
-        if grant.is_lost and found.is_ours:
+        if grant.is_lost and found.is_ours and grant.ask.is_asked:
             # Redis had granted it after all, so it was counted by the script and by the fallback.
             # No figure shrinks: who compares two moments would take it for one that has begun anew.
             self._monitor.count(name, {"regranted": 1})

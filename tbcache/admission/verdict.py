@@ -46,6 +46,11 @@ class Ask(NamedTuple):
         return self.slot is None and self.lane == "interactive"
 
     @property
+    def is_asked(self) -> bool:
+        """False where nobody asks: of a pre-warm, and of what would be loaded along with another."""
+        return self.lane == "interactive" and not self.is_invited
+
+    @property
     def may_be_old(self) -> bool:
         """Whether an old value may be given; it may not where it is asked for in order to refresh it."""
         return self.lane == "interactive" and not self.needed and not self.slot

@@ -147,6 +147,7 @@ def _requests(seen: Seen) -> Iterator[Sample]:
         yield (one.source, "stale"), one.stale
         yield (one.source, "miss"), one.misses
         yield (one.source, "failed"), one.failed
+        yield (one.source, "prewarm"), one.prewarms
 
 
 def _errors(seen: Seen) -> Iterator[Sample]:
@@ -263,7 +264,7 @@ METRICS = (
     # What was asked and what it cost
     Metric(
         "tbcache_requests_total",
-        "Asks, by how they were answered: hit, stale, miss or failed.",
+        "Asks, by how they were answered: hit, stale, miss or failed; and prewarm: fetches nobody asked for.",
         ("source", "outcome"),
         _requests,
         "counter",

@@ -140,6 +140,7 @@ class ReportTotal(Schema):
     requests: int
     served: int
     misses: int
+    prewarms: int = Field(description="Fetches for which nobody has asked, beside the requests.")
     errors: int
     cost: float
     cache_hit_rate: float

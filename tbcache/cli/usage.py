@@ -102,7 +102,8 @@ def _total(found: UsageReport) -> str:
         f"{found.first} to {found.last}" if found.first < found.last else f"{found.last}",
     )
     hits = f", {total.cache_hit_rate:.0%} from the cache" if total.requests else ""
-    return f"{span} (UTC): {total.requests:,} asked{hits}, {total.errors:,} errors, ${total.cost:,.2f}"
+    warm = f", {total.prewarms:,} pre-warmed" if total.prewarms else ""
+    return f"{span} (UTC): {total.requests:,} asked{hits}{warm}, {total.errors:,} errors, ${total.cost:,.2f}"
 
 
 def _cells(row: UsageRow) -> list[str]:

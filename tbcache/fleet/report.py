@@ -117,11 +117,14 @@ def _callers(monitor: UsageMonitor, sources: Sequence[str], days: Sequence[datet
 
 def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list[UsageRow]:
     """The rows of the callers, and one for what is missing of the asks of all sources."""
+    metrics = list(metrics)
     of_sources = _rows({str(at): one for at, one in enumerate(metrics)})
     missing = {
         name: sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows)
         for name in ("hits", "stale", "misses", "failed")
     }
+    # A pre-warm is an ask of whoever has queued it, and none of its source.
+    missing["misses"] += sum(one.prewarms_today for one in metrics)
     # An old answer that is given as the fetch has failed is its caller's, and a miss of its source; so is an
     # ask whose fetch has failed: the source counts as failed who gets that told without a fetch.
     missing["misses"] += min(0, missing["stale"]) + min(0, missing["failed"])

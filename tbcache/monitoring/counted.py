@@ -36,7 +36,8 @@ class Durations:
 class Counted:
     """One source since its figures began; cost in US dollars. The names are those of ``SourceMetrics``.
 
-    ``misses`` are fetches that were granted: one whose grant was lost on its way from Redis counts twice.
+    ``misses`` are fetches that were granted, and ``prewarms`` those for which nobody has asked: one whose
+    grant was lost on its way from Redis counts twice.
     ``uncertain_cost`` is the part of ``cost`` that is only a bound.
     """
 
@@ -44,6 +45,7 @@ class Counted:
     hits: int
     stale: int
     misses: int
+    prewarms: int
     failed: int
     joins: int
     waits: int
@@ -60,6 +62,7 @@ def counted(source: str, figures: Counter[str]) -> Counted:
         hits=figures["hit"],
         stale=figures["stale"],
         misses=figures["go"],
+        prewarms=figures["prewarm"],
         failed=figures["failed"],
         joins=figures["join"],
         waits=figures["wait"],

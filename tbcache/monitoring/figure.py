@@ -40,7 +40,11 @@ def latency_edge(bucket: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SourceMetrics:
-    """One source on one UTC day. Latency in seconds, cost in US dollars."""
+    """One source on one UTC day. Latency in seconds, cost in US dollars.
+
+    ``requests_today`` is what was asked for; ``prewarms_today`` are fetches beside it, for which nobody has
+    asked.
+    """
 
     source: str
     requests_today: int = 0
@@ -59,6 +63,7 @@ class SourceMetrics:
     latency_mean: float | None = None
     latency_p50: float | None = None
     latency_p95: float | None = None
+    prewarms_today: int = 0
 
     @property
     def served_today(self) -> int:
@@ -80,6 +85,7 @@ class Totals:
     misses: int = 0
     errors: int = 0
     cost: float = 0.0
+    prewarms: int = 0
 
     @classmethod
     def of(cls, metrics: Iterable[SourceMetrics]) -> Totals:
@@ -90,6 +96,7 @@ class Totals:
             misses=sum(one.misses_today for one in each),
             errors=sum(one.errors_today for one in each),
             cost=round(sum(one.cost_today for one in each), 6),
+            prewarms=sum(one.prewarms_today for one in each),
         )
 
     @property
@@ -206,6 +213,7 @@ def day_metrics(source: str, figures: Counter[str]) -> SourceMetrics:
         latency_mean=_mean(figures),
         latency_p50=span.latency_p50,
         latency_p95=span.latency_p95,
+        prewarms_today=figures["prewarm"],
     )
 
 

@@ -368,8 +368,23 @@ def test_charge_by_request_makes_a_hit_spend_a_slot(admission: Admission, store:
     admission.settle(go(admission, source=source), VALUE)
     assert isinstance(admission.admit(ask(source=source)), Hit)
     assert isinstance(admission.admit(ask(source=source)), Hit)
-    assert isinstance(admission.admit(ask(source=source)), Wait)
+    wait = admission.admit(ask(source=source))
+    assert isinstance(wait, Wait)
+    assert wait.stale is None, "no answer is given without a slot"
     assert slots(store) == 3
+
+
+def test_a_prewarm_is_no_ask(admission: Admission, settings: Settings, store: Store) -> None:
+    """Of what bots asked all was in the cache, and the page said 0% where they asked little."""
+    verdict = admission.admit(ask(lane="prewarm"))
+    assert isinstance(verdict, Go)
+    admission.settle(verdict.grant, VALUE)
+    assert isinstance(admission.admit(ask(lane="prewarm")), Hit)
+    assert isinstance(admission.admit(ask()), Hit)
+    admission._monitor.flush()
+    found = admission._monitor.get_source_metrics("twitter")
+    assert (found.requests_today, found.hits_today, found.misses_today) == (1, 1, 0)
+    assert (found.cache_hit_rate, found.prewarms_today, found.pages_today) == (1.0, 1, VALUE.pages)
 
 
 def prewarm(admission: Admission, store: Store, symbol: str, source: Source) -> Verdict:

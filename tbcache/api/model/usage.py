@@ -14,6 +14,7 @@ class SourceUsage(Schema):
     hits_today: int
     stale_today: int
     misses_today: int
+    prewarms_today: int = Field(description="Fetches for which nobody has asked, beside the requests.")
     joins_today: int
     waits_today: int
     pages_today: int
