@@ -12,7 +12,7 @@ from tbcache.admission.registration import Registration
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
-from tbcache.limiter.script import REOPEN, TAKE, Reopen, Take, Taken
+from tbcache.limiter.script import REOPEN, TAKE, Beside, Reopen, Take, Taken
 from tbcache.models import Limit, RateLimitStatus, is_whole, wait_seconds
 from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.models.untrusted import printable, quoted
@@ -41,7 +41,7 @@ class _Ask(NamedTuple):
     is a look, which takes nothing.
 
     ``limits`` is the window that a call names; None where all limits in force hold. ``patience`` is how long
-    (seconds) the asker would wait for the slot.
+    (seconds) the asker would wait for the slot. ``is_alone``: nothing but the ``limits`` is asked about.
     """
 
     limits: tuple[Limit, ...] | None
@@ -49,6 +49,14 @@ class _Ask(NamedTuple):
     held_seconds: float = 0.0
     slot: str = ""
     patience: float = 0.0
+    is_alone: bool = False
+
+    @property
+    def beside(self) -> Beside:
+        if self.limits is None:
+            return "fleet"
+        # What an operator has set holds for every ask.
+        return "nothing" if self.is_alone else "bound"
 
 
 class _Decision(NamedTuple):
@@ -122,6 +130,10 @@ class SlidingWindow:
         self, limit: int | None = None, window_seconds: float | None = None
     ) -> RateLimitStatus:
         return (await self._ask(_Ask(self._limits(limit, window_seconds)))).status
+
+    async def look_at(self, limit: Limit) -> RateLimitStatus:
+        """Where one limit stands, whatever the others say. Counts nothing."""
+        return (await self._ask(_Ask((limit,), is_alone=True))).status
 
     async def get_limits(self) -> tuple[Limit, ...]:
         try:
@@ -250,7 +262,7 @@ class SlidingWindow:
                 seen_before=terms.seen_before,
                 patience_us=to_micros(ask.patience),
                 process=terms.process,
-                ignores_fleet=bool(ask.limits),
+                beside=ask.beside,
             )
 
         if not ask.slot:

@@ -61,6 +61,7 @@ class Matched(Schema):
 
 class Cleared(Schema):
     pattern: str
+    count: int = Field(description="How many were removed, or would be.")
     cleared: int = Field(description="How many were removed: none by a dry run.")
     is_done: bool = Field(description="False for a dry run.")
     would_clear: int | None = Field(default=None, description="How many a dry run has found.")
@@ -97,10 +98,11 @@ def clear_cache(
         )
     count = 0 if is_dry else operator.clear(chosen)
     if count:
-        return Cleared(pattern=chosen, cleared=count, is_done=True)
+        return Cleared(pattern=chosen, count=count, cleared=count, is_done=True)
     found = context.fleet.preview(chosen)
     return Cleared(
         pattern=chosen,
+        count=found.count if is_dry else 0,
         cleared=0,
         is_done=not is_dry,
         would_clear=found.count if is_dry else None,

@@ -29,6 +29,7 @@ from tbcache.models.error import (
     RepositoryUnavailable,
     ResultTimeout,
     TbcacheError,
+    UnknownJob,
     UnknownSource,
     UpstreamError,
     nearest,
@@ -58,6 +59,7 @@ class Kind:
 
 #: The first that an error is an instance of is its kind.
 KINDS: Mapping[type[TbcacheError], Kind] = {
+    UnknownJob: Kind("unknown-job", "No such job is queued", 404),
     InvalidRequest: Kind("invalid-request", "This cannot be asked for", 422),
     UnknownSource: Kind("unknown-source", "No such source or queue", 404),
     AnswerPending: Kind("answer-pending", "Another process is still fetching it", 429),

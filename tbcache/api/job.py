@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import HTTPException, Query, Response
+from fastapi import Query, Response
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
@@ -15,7 +15,6 @@ from tbcache.api.paging import Pages
 from tbcache.api.parameter import AnyName, JobId, Most, Part, Symbol, behind
 from tbcache.api.security import routers
 from tbcache.fleet import Handle, JobFilter, JobMark, fetches_of, warming_of
-from tbcache.models.error import InvalidRequest
 
 router, write_router = routers("/api", "jobs")
 
@@ -123,10 +122,7 @@ def explain(
     ] = None,
 ) -> JobState:
     """Where a job stands, which limit it waits for, and when it will start; 404 once it is over."""
-    try:
-        return JobState.model_validate(context.fleet.explain(job, queue))
-    except InvalidRequest as error:
-        raise HTTPException(404, str(error)) from None
+    return JobState.model_validate(context.fleet.explain(job, queue))
 
 
 @write_router.post("/jobs", status_code=202, responses={404: {}})

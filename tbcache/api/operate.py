@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model.fleet import Order
+from tbcache.api.model.fleet import Bound, Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
@@ -37,6 +37,7 @@ class LimitsAsked(RequestBody):
 
 class Ordered(Schema):
     name: str
+    order: Literal["pause", "drain"] | None = Field(description="What holds from now on; null: it goes on.")
     before: Order | None = Field(
         description="What was said until then. If it is the same, it stands, with who, why and since when."
     )
@@ -46,6 +47,9 @@ class LimitsInForce(Schema):
     source: str
     limits: LimitTexts = Field(description="In force from now on; none while no process uses the source.")
     is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
+    is_raised: bool = Field(description="One of them allows more than until then.")
+    before: LimitTexts = Field(description="In force until then; none where no process used the source.")
+    bound_before: Bound | None = Field(description="What an operator had set until then; it holds no more.")
 
 
 class Weight(RequestBody):
@@ -56,9 +60,16 @@ class Weight(RequestBody):
     why: Annotated[str, Field(max_length=200)] = ""
 
 
+class Weighed(Schema):
+    caller: str
+    weight: float | None = Field(description="Null: that of the settings of the programs.")
+    before: float | None = Field(description="What an operator had set until then; null: nothing.")
+
+
 class Moved(Schema):
     name: str
     job: str
+    is_done: bool = Field(description="True of `done` and `stopping`.")
     state: str = Field(
         description="`done`; `stopping`: its worker is told to stop it; `running`: a worker has it in hand; "
         "`gone`: it is not there; `delayed`: it would be put off again at once, and stays so."
@@ -110,25 +121,25 @@ class AuditLine(Schema):
 @write_router.post("/queue/{name}/pause")
 def pause(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
     """Send nothing to a source and hand out none of its jobs, or none of a queue, until it is resumed."""
-    return _ordered(name, operator.pause(name, body.why if body else ""))
+    return _ordered(name, "pause", operator.pause(name, body.why if body else ""))
 
 
 @write_router.post("/queue/{name}/drain")
 def drain(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
-    return _ordered(name, operator.drain(name, body.why if body else ""))
+    return _ordered(name, "drain", operator.drain(name, body.why if body else ""))
 
 
 @write_router.post("/queue/{name}/resume")
 def resume(operator: Op, name: Name) -> Ordered:
     """Have a source or a queue that was paused or drained go on."""
-    return _ordered(name, operator.resume(name))
+    return _ordered(name, None, operator.resume(name))
 
 
 @write_router.post("/queue/{name}/jobs/{job}/cancel")
 def cancel(operator: Op, name: Name, job: JobId, body: Reason | None = None) -> Moved:
     """Take a job out of its queue for good, or have its worker stop it; who waits for it is told."""
-    return Moved(name=name, job=job, state=operator.cancel(name, job, body.why if body else ""))
+    return _moved(name, job, operator.cancel(name, job, body.why if body else ""))
 
 
 @write_router.post("/queue/{name}/cancel")
@@ -146,7 +157,7 @@ def promote(operator: Op, name: Name, job: JobId) -> Moved:
     """Put a job that waits in front of its lane; one that would be put off again at once stays put off."""
     state = operator.promote(name, job)
     why = f"{name} {operator.why_put_off(name)}" if state == "delayed" else ""
-    return Moved(name=name, job=job, state=state, why=why)
+    return _moved(name, job, state, why)
 
 
 @router.get("/weights")
@@ -156,13 +167,13 @@ def weights(context: Ctx) -> dict[str, float]:
 
 
 @write_router.post("/weights")
-def weigh(operator: Op, body: Weight) -> Weight:
+def weigh(operator: Op, body: Weight) -> Weighed:
     """Set the weight of a caller for what is queued from now on, or take it back (null)."""
     if body.weight is None:
-        operator.unset_weight(body.caller)
+        before = operator.unset_weight(body.caller)
     else:
-        operator.set_weight(body.caller, body.weight, body.why)
-    return body
+        before = operator.set_weight(body.caller, body.weight, body.why)
+    return Weighed(caller=body.caller, weight=body.weight, before=before)
 
 
 @write_router.post("/limits/{source}/set")
@@ -205,5 +216,9 @@ def audit(
     ]
 
 
-def _ordered(name: str, before: object) -> Ordered:
-    return Ordered(name=name, before=Order.model_validate(before) if before else None)
+def _ordered(name: str, order: Literal["pause", "drain"] | None, before: object) -> Ordered:
+    return Ordered(name=name, order=order, before=Order.model_validate(before) if before else None)
+
+
+def _moved(name: str, job: str, state: str, why: str = "") -> Moved:
+    return Moved(name=name, job=job, is_done=state in ("done", "stopping"), state=state, why=why)

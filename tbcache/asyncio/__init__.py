@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         SymbolSentiment,
         TbcacheError,
         TbcacheWarning,
+        UnknownJob,
         UnknownSource,
         UpstreamAuthError,
         UpstreamBadRequest,

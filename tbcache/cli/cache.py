@@ -40,7 +40,14 @@ def clear(
     """Remove every cached answer that matches a pattern."""
     settings = quiet_settings()
     found = require_redis(settings).preview(pattern)
-    none = {"pattern": pattern, "cleared": 0, "would_clear": found.count, "values": found.values}
+    none = {
+        **_done(pattern, 0),
+        "count": found.count,
+        "is_done": False,
+        "would_clear": found.count,
+        "values": found.values,
+        "hint": found.near.removeprefix("; ") or None,
+    }
     hint = f" ({found})" if found.count else found.near
     # Where nothing matches there is nothing to lose; what is being fetched is not kept then.
     if (found.count or dry_run) and not is_meant(
@@ -49,7 +56,18 @@ def clear(
         return
     count = act_as(who).clear(pattern)
     said = f"{count} cleared" if count else f"nothing matches {pattern!r}{found.near}"
-    tell({"pattern": pattern, "cleared": count}, said)
+    tell({**_done(pattern, count), "hint": found.near.removeprefix("; ") or None}, said)
+
+
+def _done(pattern: str, count: int) -> dict[str, object]:
+    return {
+        "pattern": pattern,
+        "count": count,
+        "cleared": count,
+        "is_done": True,
+        "would_clear": None,
+        "values": None,
+    }
 
 
 def _table(found: CacheUsage) -> Table:

@@ -93,13 +93,13 @@ def requeue(
     # What dies while somebody is asked is not meant.
     where = _where(symbol, job, error, caller, operator.now(name))
     count = operator.count_dead(name, where)
-    hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
+    hint, none = _elsewhere(operator, name, where, count), _done(name, count, where, is_done=not dry_run)
     what = f"queued again in {name}"
     if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"queueing again in {name}", count) as advance:
             done = operator.requeue_dead(name, where, advance)
         later = 0 if yes else _later(operator, name, where) - done.left
-        tell(_done(name, done.queued, done.left), f"{_requeued(name, done)}{left(later)}")
+        tell(_done(name, done.queued, where, done.left), f"{_requeued(name, done)}{left(later)}")
 
 
 @command(dead_letters, "purge", "tbcache dead purge twitter --symbol AAPL --yes", JSON)
@@ -118,13 +118,13 @@ def purge(
     # What dies while somebody is asked is not meant.
     where = _where(symbol, job, error, caller, operator.now(name))
     count = operator.count_dead(name, where)
-    hint, none = _elsewhere(operator, name, where, count), _done(name, count, is_done=not dry_run)
+    hint, none = _elsewhere(operator, name, where, count), _done(name, count, where, is_done=not dry_run)
     what = f"forgotten of {name}"
     if is_meant(count, what, none, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"forgetting of {name}", count) as advance:
             done = operator.purge_dead(name, where, advance)
         later = 0 if yes else _later(operator, name, where)
-        tell(_done(name, done), f"{name}: {done} forgotten{left(later)}")
+        tell(_done(name, done, where), f"{name}: {done} forgotten{left(later)}")
 
 
 def _where(
@@ -151,8 +151,10 @@ def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> 
     return f"; {others} others are dead there: `tbcache dead list {name}` has their reasons" if others else ""
 
 
-def _done(name: str, count: int, left: int = 0, *, is_done: bool = True) -> dict[str, object]:
-    return {"name": name, "count": count, "left": left, "is_done": is_done}
+def _done(
+    name: str, count: int, where: DeadFilter, left: int = 0, *, is_done: bool = True
+) -> dict[str, object]:
+    return {"name": name, "count": count, "left": left, "is_done": is_done, "until": where.until}
 
 
 def _requeued(name: str, done: Requeued) -> str:

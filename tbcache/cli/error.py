@@ -20,6 +20,7 @@ from tbcache.models.error import (
     RateLimited,
     RedisUnreachable,
     TbcacheError,
+    UnknownJob,
     UpstreamError,
     UpstreamNotFound,
     nearest,
@@ -32,6 +33,7 @@ VARIABLE = "_TBCACHE_COMPLETE"
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, USAGE),
+    (UnknownJob, FAILED),
     (InvalidRequest, USAGE),
     (RedisUnreachable, REDIS_UNREACHABLE),
     (RateLimited, RATE_LIMITED),

@@ -72,16 +72,15 @@ def set_limits(source: SourceName, limits: Limits, why: Why = "", who: Who = Non
     is sent from now on.
     """
     found = act_as(who).set_limits(source, Limit.parse_all(limits), why)
-    raised = ", by the settings of the processes: what is set here lowers a limit, and raises none"
-    _say_limits(found, "" if found.is_lowered else raised)
+    lowers = found.is_lowered or found.is_raised
+    _say_limits(found, "" if lowers else ": what is set here lowers a limit, and raises none")
 
 
 @command(all_limits, "unset", "tbcache limits unset twitter", JSON)
 def unset_limits(source: SourceName, who: Who = None) -> None:
     """Take back the limits that were set for a source."""
     found = act_as(who).unset_limits(source)
-    hint = ", by the settings of the processes" if found.before else "; no operator had set any"
-    _say_limits(found, hint)
+    _say_limits(found, "" if found.bound_before else "; no operator had set any")
 
 
 @command(all_limits, "reopen", "tbcache limits reopen twitter", JSON)
@@ -126,11 +125,12 @@ def _rows(source: SourceStatus) -> Iterator[dict[str, Any]]:
 
 
 def _say_limits(found: LimitsInForce, hint: str) -> None:
-    in_force = ",".join(map(str, found.limits)) or "none until a process uses it"
     done = {
         "source": found.source,
-        "limits": [str(one) for one in found.limits],
+        "limits": list(map(str, found.limits)),
         "is_lowered": found.is_lowered,
-        "before": [str(one) for one in found.before],
+        "is_raised": found.is_raised,
+        "before": list(map(str, found.before)),
+        "bound_before": found.bound_before,
     }
-    tell(done, f"{found.source}: in force is {in_force}{hint}")
+    tell(done, f"{found}{hint}")

@@ -137,11 +137,12 @@ def cancel(
             raise InvalidRequest(
                 "a job's id says which one is meant: --symbol, --caller and --state go without it"
             )
-        if not operator.has_job(name, job):
-            return _say_moved(name, job, "gone", "")
+        stands = operator.job_state(name, job)
+        if stands == "gone":
+            return _say_moved(name, job, stands, "")
         question = f"{job} would be cancelled in {name}"
         if dry_run:
-            tell({"name": name, "count": 1, "is_done": False}, question)
+            tell({"name": name, "job": job, "is_done": False, "state": stands, "why": ""}, question)
             return OK
         if not yes:
             confirm(question)
@@ -153,7 +154,7 @@ def cancel(
     count = operator.count_jobs(name, where)
     others = 0 if count or not str(where) else operator.count_jobs(name)
     hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""
-    done = {"name": name, "count": count, "is_done": not dry_run}
+    done = {"name": name, "count": count, "is_done": not dry_run, "until": where.until}
     what = f"cancelled in {name}"
     if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes):
         with progress(f"cancelling in {name}", count) as advance:
@@ -191,15 +192,16 @@ def weight(
     if unset and (caller is None or value is not None):
         raise InvalidRequest("--unset takes a caller, and no weight")
     if caller is not None and unset:
-        was_set = act_as(who).unset_weight(caller)
+        before = act_as(who).unset_weight(caller)
         said = (
-            f"{caller} has the weight of its settings again" if was_set else f"no weight of {caller} was set"
+            f"{caller} has the weight of its settings again" if before else f"no weight of {caller} was set"
         )
-        tell({"caller": caller, "weight": None, "was_set": was_set}, said)
+        tell({"caller": caller, "weight": None, "before": before}, said)
     elif caller is not None and value is not None:
-        act_as(who).set_weight(caller, value, why)
-        said = f"{caller} has the weight {value:g}, for what is queued from now on"
-        tell({"caller": caller, "weight": value}, said)
+        before = act_as(who).set_weight(caller, value, why)
+        until_now = f"; until now {before:g}" if before else ""
+        said = f"{caller} has the weight {value:g}, for what is queued from now on{until_now}"
+        tell({"caller": caller, "weight": value, "before": before}, said)
     else:
         _show_weights(caller)
 
@@ -223,8 +225,10 @@ def _say_moved(name: str, job: str, state: str, done: str, *, why: str = "") -> 
         "gone": "is not there",
         "delayed": f"stays put off: {why}",
     }
-    tell({"name": name, "job": job, "state": state, "why": why}, f"{job} {words[state]}")
-    return OK if state in ("done", "stopping") else FAILED
+    is_done = state in ("done", "stopping")
+    answer = {"name": name, "job": job, "is_done": is_done, "state": state, "why": why}
+    tell(answer, f"{job} {words[state]}")
+    return OK if is_done else FAILED
 
 
 def _stats_table(found: Iterable[dict[str, Any]]) -> Table:

@@ -15,6 +15,7 @@ from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.hindrance import Hindrance, hindrances, put_off_by
 from tbcache.fleet.history import SPANS, HistorySpan, Trend, UsageHistory, cost_by_hour
 from tbcache.fleet.incident import Incident
+from tbcache.fleet.limit import LimitsInForce
 from tbcache.fleet.model import (
     FleetStatus,
     LimitStatus,
@@ -26,7 +27,7 @@ from tbcache.fleet.model import (
     difference,
     when,
 )
-from tbcache.fleet.operator import LimitsInForce, Operator, said_before
+from tbcache.fleet.operator import Operator, said_before
 from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy

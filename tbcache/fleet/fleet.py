@@ -37,7 +37,7 @@ from tbcache.fleet.usage import (
 )
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.error import ConfigurationError, InvalidRequest, RedisUnreachable, UnknownSource
+from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownJob, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
@@ -89,7 +89,7 @@ class Fleet:
 
     What stands in Redis raises RedisUnreachable while that is away, but where a method says that it does
     not; a name that is no source's, nor a queue's where one is meant, raises UnknownSource. What can be no
-    symbol, pattern, caller or operator, and a job that is not there, raise InvalidRequest.
+    symbol, pattern, caller or operator raises InvalidRequest, a job that is not there UnknownJob.
     """
 
     def __init__(self, settings: Settings, store: Store, started_at: datetime | None = None) -> None:
@@ -387,7 +387,7 @@ class Fleet:
         found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)
         if found is None:
             where = "the queue of any source" if queue is None else f"the queue {queue}"
-            raise InvalidRequest(f"job {quoted(job_id)} is not in {where}: it is over, or was never there")
+            raise UnknownJob(f"job {quoted(job_id)} is not in {where}: it is over, or was never there")
         return found
 
 

@@ -41,9 +41,10 @@ class ServerStatus(ServerFacts):
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One limit of a source. ``reset_at`` is when the next used slot comes free; None when none is used.
+    """One limit of a source, as it stands by itself. ``reset_at`` is when the next used slot comes free; None
+    when none is used.
 
-    ``is_limited``: nothing may be sent now, for ``reason``: then ``reset_at`` is when that is over, None
+    ``is_limited``: it lets nothing through now, for ``reason``: then ``reset_at`` is when that is over, None
     where nobody knows, as of one that an operator has paused. ``left_to_others`` is the part of ``used`` that
     is left to others who use the same key, by the upstream's headers or after a refusal. What only Redis
     knows is None while it is away.
@@ -365,7 +366,7 @@ def difference(
     ours, theirs = tuple(configured), tuple(in_force)
     if set(ours) == set(theirs):
         return None
-    if bound is None or set(theirs).isdisjoint(map(str, bound.limits)):
+    if bound is None or set(theirs).isdisjoint(bound.limits):
         return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
     why = f" ({bound.why})" if bound.why else ""
     return (

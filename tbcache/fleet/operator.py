@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -17,6 +16,7 @@ from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import AuditTrail, because
 from tbcache.fleet.directory import Directory
 from tbcache.fleet.hindrance import put_off_by
+from tbcache.fleet.limit import LimitsInForce, check_limits
 from tbcache.fleet.model import FleetStatus
 from tbcache.fleet.standing import Thing, standing_of
 from tbcache.io import run
@@ -29,7 +29,7 @@ from tbcache.queue import Handle, JobFilter, Queue, Requeued
 from tbcache.queue.dead import silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
-from tbcache.settings import Settings, get_sources, unconfigured
+from tbcache.settings import Settings, unconfigured
 from tbcache.store import Store, Unavailable
 from tbcache.store.order import RESUME, Order, What, bound_of, read_bound, read_order
 from tbcache.store.retry import Retry
@@ -90,21 +90,22 @@ class Operator:
 
     # Callers
 
-    def set_weight(self, caller: str, weight: float, why: str = "") -> None:
+    def set_weight(self, caller: str, weight: float, why: str = "") -> float | None:
         """Have a caller get that part of each queue, beside 1 for the others, for the jobs that are queued
-        from now on. It goes before what the settings of the programs say.
+        from now on. It goes before what the settings of the programs say. Returns the weight that was set
+        until then, if any.
         """
         value = f"{check_weight(weight):g}"
-        self._say(Thing("weight", check_caller(caller)), value, why)
+        before = self._weigh(caller, value, why)
         self._trail.write("caller.weight", caller, because(value, why))
+        return before
 
-    def unset_weight(self, caller: str) -> bool:
-        """Take back the weight of a caller; True where one was set."""
-        before = read_weight(self._say(Thing("weight", check_caller(caller)), TAKEN_BACK).before)
-        was_set = before is not None and before.value != TAKEN_BACK
-        if was_set:
+    def unset_weight(self, caller: str) -> float | None:
+        """Take back the weight of a caller; the one that was set, if any."""
+        before = self._weigh(caller, TAKEN_BACK)
+        if before is not None:
             self._trail.write("caller.unweight", caller)
-        return was_set
+        return before
 
     # Those that are meant
 
@@ -116,10 +117,10 @@ class Operator:
 
     # One job
 
-    def has_job(self, name: str, job_id: str) -> bool:
-        """Whether there is such a job, neither over nor dead: what is asked before :meth:`cancel`."""
-        found = self._queue.explain(self._directory.queue_name(name), job_id)
-        return found.state not in ("over", "dead")
+    def job_state(self, name: str, job_id: str) -> str:
+        """How a job stands: what is asked before :meth:`cancel`; "gone" where it is over or dead."""
+        found = self._queue.explain(self._directory.queue_name(name), job_id).state
+        return "gone" if found in ("over", "dead") else found
 
     def cancel(self, name: str, job_id: str, why: str = "") -> Moved:
         """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
@@ -215,18 +216,18 @@ class Operator:
         """
         self._directory.source_name(source)
         check_limits(source, limits, self._settings)
-        in_force, before = self._bind(source, limits, why)
+        found = self._bind(source, limits, why)
         said = ",".join(map(str, limits))
         self._trail.write("limits.set", source, because(said, why))
-        return LimitsInForce(source, in_force, not set(limits).isdisjoint(in_force), before)
+        return found
 
     def unset_limits(self, source: str) -> LimitsInForce:
         """Take back what :meth:`set_limits` has set."""
         self._directory.source_name(source)
-        in_force, before = self._bind(source, ())
-        if before:
+        found = self._bind(source, ())
+        if found.bound_before is not None:
             self._trail.write("limits.unset", source)
-        return LimitsInForce(source, in_force, is_lowered=False, before=before)
+        return found
 
     def reopen(self, source: str) -> bool:
         """Lift the closure of a source; True where it was closed. What is counted stays counted."""
@@ -272,13 +273,17 @@ class Operator:
             self._trail.write(f"queue.{what}", name, why)
         return before
 
-    def _bind(
-        self, source: str, limits: Iterable[Limit], why: str = ""
-    ) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
-        """Set the limits; those in force from now on, and what was set until now."""
+    def _weigh(self, caller: str, value: str, why: str = "") -> float | None:
+        """Say the weight of a caller; the one that was set until now, if any."""
+        before = read_weight(self._say(Thing("weight", check_caller(caller)), value, why).before)
+        return None if before is None or before.value == TAKEN_BACK else float(before.value)
+
+    def _bind(self, source: str, limits: Iterable[Limit], why: str = "") -> LimitsInForce:
+        """Set the limits of a source; none take back what was set."""
         found = self._say(Thing("bound", source), bound_of(limits), why)
-        before = read_bound(found.before)
-        return read_limits(found.limits), before.limits if before else ()
+        in_force, before = read_limits(found.limits), read_limits(found.limits_before)
+        is_lowered = not set(limits).isdisjoint(in_force)
+        return LimitsInForce(source, in_force, is_lowered, before, read_bound(found.before))
 
     def _say(self, thing: Thing, value: str, why: str = "") -> Ordered:
         return self._standing.say(thing, Said(value, 0, self.who, _reason(why)))
@@ -305,29 +310,3 @@ def _reason(why: str) -> str:
 def _few(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMES
     return ",".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
-
-
-MOST_LIMITS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsInForce:
-    """The limits of a source from now on. ``is_lowered``: one that was set is among them; else those that the
-    processes were started with allow no more anyway."""
-
-    source: str
-    limits: tuple[Limit, ...]
-    is_lowered: bool
-    #: What an operator had set until then.
-    before: tuple[Limit, ...] = ()
-
-
-def check_limits(source: str, limits: Sequence[Limit], settings: Settings) -> None:
-    if not 1 <= len(limits) <= MOST_LIMITS:
-        raise InvalidRequest(f"say 1 to {MOST_LIMITS} limits, like 100/15m,2000/1d")
-    if len({limit.window_seconds for limit in limits}) < len(limits):
-        raise InvalidRequest(f"{','.join(map(str, limits))} has two limits of one window")
-    known = get_sources(settings).get(source)
-    least = min(limits, key=lambda limit: limit.count)
-    if known is not None and least.count < known.cost:
-        raise InvalidRequest(f"{least} lets nothing through: a request of {source} costs {known.cost}")

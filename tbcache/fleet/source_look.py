@@ -174,7 +174,7 @@ class SourceLook:
         return tuple(replace(one, reset_at=until, is_limited=True, reason=reason) for one in found)
 
     def _limit(self, limiter: RateLimiter, limit: Limit) -> LimitStatus:
-        found = sure(self._store, limiter.get_status(limit.count, limit.window_seconds))
+        found = sure(self._store, run(limiter.core.look_at(limit)))
         return LimitStatus(
             limit=str(limit),
             count=limit.count,

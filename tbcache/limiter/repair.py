@@ -89,6 +89,6 @@ class WindowRepair:
             seen_before="",
             patience_us=0,
             process="",
-            ignores_fleet=False,
+            beside="fleet",
         )
         await self._windows.run(TAKE, source, ask)

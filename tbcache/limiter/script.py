@@ -6,7 +6,7 @@ what Redis last replied to the process as ``seen`` (epoch.py).
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from tbcache.limiter.ask import NOTHING, Given, Late, SlotScript, WindowKeys
 from tbcache.store.reply import flag, nothing, number, one_of, record
@@ -14,6 +14,11 @@ from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS, Seen, read_seen
 
 SeenReply = Annotated[Seen, read_seen]
+
+
+#: Which limits hold beside those that are asked about: those of the fleet, those that an operator has set, or
+#: none.
+Beside = Literal["fleet", "bound", "nothing"]
 
 
 class Take(NamedTuple):
@@ -29,7 +34,7 @@ class Take(NamedTuple):
     seen_before: str
     patience_us: int
     process: str
-    ignores_fleet: bool
+    beside: Beside
 
 
 class Taken(NamedTuple):

@@ -10,8 +10,9 @@
 --       since     0: it is said now; else it was said then (us), and Redis may have lost it
 --       who
 --       why       "" for no reason
--- Replies  before, stands, limits   what stood until now, and what stands from now on, "" for nothing (see said.lua);
---          those in force from now on, "" where no process uses the source
+-- Replies  before, stands, limits_before, limits   what stood until now, and what stands from now on, "" for nothing (see
+--          said.lua); the limits in force until now, and from now on, "" where no process uses the source
+local limits_before = redis.call('HGET', state, 'limits') or ''
 local before, stands = say(state, 'bound', limits, since, who, why)
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 if stands ~= before then
@@ -20,4 +21,4 @@ if stands ~= before then
     redis.call('HSET', state, 'wanted_until', int(server_time() + ABSENT_US))
     tell(state, '')
 end
-return reply_ordered(before, stands, redis.call('HGET', state, 'limits') or '')
+return reply_ordered(before, stands, limits_before, redis.call('HGET', state, 'limits') or '')

@@ -11,8 +11,8 @@
 --       since     0: it is said now; else it was said then (us), and Redis may have lost it
 --       who
 --       why       "" for no reason
--- Replies  before, stands, limits   the order that stood until now, with since when, and the one that stands from now on,
---          "" for none (see said.lua); ""
+-- Replies  before, stands, limits_before, limits   the order that stood until now, with since when, and the one that stands
+--          from now on, "" for none (see said.lua); "", ""
 local stood = redis.call('HMGET', state, 'order', 'order_since')
 local value, number, first_who, first_why = string.match(stood[1] or '', '^(%S+) (%d+) (%S+) ?(.*)$')
 local stood_number = bounded(number, 1, LAST_SINCE, 0)
@@ -41,4 +41,4 @@ end
 if stood_number > 0 then
     before = value .. ' ' .. int(first) .. ' ' .. first_who .. ' ' .. first_why
 end
-return reply_ordered(before, stands, '')
+return reply_ordered(before, stands, '', '')

@@ -11,7 +11,7 @@
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       patience_us  a slot that comes free within this time is promised at once
 --       process
---       ignores_fleet   only these limits hold, and those that an operator has set, but not those of the fleet
+--       beside       which limits hold beside these (see open_window)
 -- Replies
 --       taken: now, is_allowed, limit, span, used, others, retry_at, code, reason, seen, start
 --                    the figures are those of the tightest limit after the take, others is what of used is left to others
@@ -28,7 +28,7 @@ end
 -- An ask that only looks writes nothing.
 local asked = parse_limits(limits)
 local seen = is_take and check_in(window, now, seen_before, id) or ''
-open_window(window, limits, asked, ignores_fleet)
+open_window(window, limits, asked, beside)
 -- The asker wants the figures, so the slots are counted even where there is plenty of room (see has_plenty).
 window.stamps = nil
 local status = look(window, now, cost, 1)

@@ -27,16 +27,18 @@ local function read_state(window, asked)
     window.stored = redis.call('HMGET', window.state, unpack(fields))
 end
 
--- Opens the window for an asker with these limits. The limits of the fleet hold as well; where it `ignores_fleet`, as a
--- call names its own window, only those that an operator has set.
-local function open_window(window, limits, asked, ignores_fleet)
+-- Opens the window for an asker with these limits. The limits of the fleet hold as well; with `beside` "bound", as a call
+-- names its own window, only those that an operator has set; with "nothing", as one looks at these alone, none.
+local function open_window(window, limits, asked, beside)
     if not window.stored then
         read_state(window, asked)
     end
     local stored = window.stored
     local others = stored[2]
-    if ignores_fleet then
+    if beside == 'bound' then
         others = bound_of(window.state)
+    elseif beside == 'nothing' then
+        others = nil
     end
     -- Mostly the limits of the fleet are written as the asker's are, and need not be compared.
     window.limits = others and others ~= limits and in_force(asked, others) or asked

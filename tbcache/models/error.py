@@ -5,6 +5,7 @@ TbcacheError
 │   ├── UnknownSource           no such source; names the nearest one
 │   └── MissingExtra            an extra of tbcache is not installed; names it
 ├── InvalidRequest              a symbol, an hours, a limit or a TTL that cannot be asked for
+│   └── UnknownJob              a job that is over, or was never queued
 ├── RedisUnreachable            Redis is needed here and is not reachable
 ├── RateLimited                 no slot before the caller's patience ends (retry_at)
 │   ├── AnswerPending           another process is still fetching it (retry_at)
@@ -94,6 +95,10 @@ class MissingExtra(ConfigurationError, ImportError):
 
 class InvalidRequest(TbcacheError, ValueError):
     """The request cannot be made as it is written."""
+
+
+class UnknownJob(InvalidRequest):
+    """No such job is queued: it is over, or was never there."""
 
 
 class RedisUnreachable(TbcacheError, ConnectionError):

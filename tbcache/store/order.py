@@ -47,15 +47,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Limits that an operator has set beside those that the processes were started with."""
+    """Limits, like ``100/15m``, that an operator has set beside those that the processes were started
+    with."""
 
-    limits: tuple[Limit, ...]
+    limits: tuple[str, ...]
     since: datetime
     who: str
     why: str
 
     def __str__(self) -> str:
-        return f"{','.join(map(str, self.limits))} set by {self.who}{_reason(self.why)}"
+        return f"{','.join(self.limits)} set by {self.who}{_reason(self.why)}"
 
 
 class GiveOrder(NamedTuple):
@@ -126,7 +127,7 @@ def read_bound(text: bytes | None) -> Bound | None:
     limits, since = (read_limits(said.value), moment(said.since)) if said else ((), None)
     if said is None or since is None or not limits:
         return None
-    return Bound(limits, since, said.who, said.why)
+    return Bound(tuple(map(str, limits)), since, said.who, said.why)
 
 
 def _reason(why: str) -> str:

@@ -34,11 +34,12 @@ class Said(NamedTuple):
 
 class Ordered(NamedTuple):
     """What stood until then, and what stands from then on, as said.lua has it. Where limits were said, those
-    in force from then on.
+    in force until then, and from then on.
     """
 
     before: bytes
     stands: bytes
+    limits_before: str
     limits: str
 
 

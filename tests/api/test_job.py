@@ -67,6 +67,7 @@ def test_a_bot_has_symbols_fetched_and_does_not_wait(asking: TestClient) -> None
     assert asking.post(f"/api/queue/twitter/jobs/{first['job_id']}/cancel").json()["state"] == "done"
     gone = asking.get(answer.headers["Location"])
     assert (gone.status_code, "it is over, or was never there" in gone.json()["detail"]) == (404, True)
+    assert gone.json()["type"] == "/docs#unknown-job"
 
 
 def test_symbols_are_warmed_where_sources_are_on(asking: TestClient) -> None:

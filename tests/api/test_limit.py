@@ -53,6 +53,28 @@ def test_slots_in_use_are_shown_and_looking_takes_none(
     assert (free["used"], free["reset_at"]) == (0, None)
 
 
+def test_each_limit_has_its_own_figures(client: TestClient, store: Store, settings: Settings) -> None:
+    """Beside an hour that is used up the minute has room: that nothing goes is said of the source."""
+    client.post("/api/limits/reddit/set", json={"limits": "60/1m,1/1h"})
+    RateLimiter(get_source("reddit", settings), store).check_rate_limit()
+    reddit = client.get(PATH).json()["sources"]["reddit"]
+    rows = {
+        one["limit"]: (one["count"], one["used"], one["remaining"], one["is_limited"], one["reason"])
+        for one in reddit["limits"]
+    }
+    assert rows == {"60/1m": (60, 1, 59, False, None), "1/1h": (1, 1, 0, True, "limit 1")}
+    minute, hour = (
+        next(one["reset_at"] for one in reddit["limits"] if one["limit"] == limit) for limit in rows
+    )
+    assert reddit["is_limited"] is True
+    assert datetime.fromisoformat(max(minute, hour)) - datetime.fromisoformat(min(minute, hour)) > timedelta(
+        minutes=58
+    )
+    page = client.get("/source/reddit").text
+    assert page.count("<dt>Next may go</dt>") == 2
+    assert "<dt>Next may go</dt><dd>now</dd>" not in page, "not in either window"
+
+
 def test_a_source_that_is_off_names_what_turns_it_on(client: TestClient) -> None:
     """The first question of a new user is why there is no answer from Twitter."""
     sources = client.get(PATH).json()["sources"]

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from scheduler.leader import Leader
+from tbcache.admission.sliding_window import SlidingWindow
 from tbcache.api.metric import Metric, Seen
 from tbcache.api.metrics import METRICS
 from tbcache.fleet import Fleet
@@ -226,11 +227,11 @@ _READS = (
     (UsageMonitor, "get_source_names"),
     (UsageMonitor, "get_source_metrics"),
     (UsageMonitor, "get_recent_metrics"),
-    (RateLimiter, "get_status"),
+    (SlidingWindow, "look_at"),
 )
 
 
-@pytest.mark.parametrize("lost", ["get_workers", "get_recent_metrics", "get_status"])
+@pytest.mark.parametrize("lost", ["get_workers", "get_recent_metrics", "look_at"])
 def test_a_look_that_loses_redis_halfway_gives_no_half_truth(
     private_server: Server,
     settings_for: Callable[..., Settings],

@@ -815,7 +815,7 @@ def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> N
         assert re.search(told, text_of(act(client, verb, source="reddit", by=by, sure="yes").text))
     act(client, "limits", source="reddit", limits="3/1h", sure="yes")
     told = text_of(act(client, "limits", source="reddit", limits="2/1h", sure="yes").text)
-    assert "3/1h were set until now." in told
+    assert "until now it was 3/1h (3/1h set by" in told
 
 
 def test_a_window_that_is_used_evenly_is_drawn_so() -> None:

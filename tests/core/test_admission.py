@@ -1034,7 +1034,7 @@ def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
     window, limits = limiter_of(store).window_keys("twitter"), "10:60000000"
     store.run(
-        TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, limiter_of(store).member, False)
+        TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, limiter_of(store).member, "fleet")
     )
     return slot
 

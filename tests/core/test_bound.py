@@ -54,6 +54,24 @@ def test_it_holds_for_a_window_that_a_call_names_itself(clock: Clock) -> None:
     assert ask(one) == LIMIT.count
 
 
+def test_a_look_at_one_limit_alone_has_the_figures_of_that_one(clock: Clock) -> None:
+    """Of one that has room it would say otherwise that it has none, as another is used up."""
+    world, (one, _) = begin(clock, 1, 1)
+    set_limits(world, Limit(3, 3600.0))
+    assert ask(one) == 1
+    clock.now += 1.0
+    give_up_allowances(world)
+    wide, tight = (run(one.limiter.core.look_at(limit)) for limit in (LIMIT, Limit(3, 3600.0)))
+    assert (wide.allowed, wide.used, wide.remaining, wide.is_limited) == (
+        LIMIT.count,
+        1,
+        LIMIT.count - 1,
+        False,
+    )
+    assert (tight.allowed, tight.remaining, tight.is_limited) == (3, 0, True)
+    assert wide.reset_at < tight.reset_at
+
+
 def test_it_holds_for_such_a_window_while_redis_is_away(clock: Clock) -> None:
     """Each goes on with its part of what the operator has set, and not of what the call says."""
     world, (one, other) = begin(clock, 1, 1)

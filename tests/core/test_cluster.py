@@ -126,9 +126,8 @@ def test_the_tasks_of_a_loop_ask_every_node(cluster: ClusterServer, store_for: S
         key = f"head{number}:x"
         await cache.set(key, number)
         ttls = await drive(store.pipeline(("PTTL", store.keys.entry(key)), ("GET", store.keys.entry("no:x"))))
-        said = Take(
-            limiter.window_keys(f"s{number}"), "5:60000000", False, "", 1, 0, 0, "", 0, limiter.member, True
-        )
+        keys = limiter.window_keys(f"s{number}")
+        said = Take(keys, "5:60000000", False, "", 1, 0, 0, "", 0, limiter.member, "bound")
         return await cache.get(key), ttls, (await drive(store.ask(TAKE, said))).limit
 
     async def main() -> list[tuple[Any, Any, Any]]:
@@ -258,7 +257,8 @@ def test_a_key_is_found_while_its_hash_slot_moves(frail: ClusterServer, store_fo
 def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: StoreFor) -> None:
     """By commands, pipelines, scripts and those who wait for a list."""
     store = store_for(frail)
-    ask = Take(limiter_of(store).window_keys("moved"), "5:60000000", True, "id", 1, 0, 0, "", 0, "me", False)
+    keys = limiter_of(store).window_keys("moved")
+    ask = Take(keys, "5:60000000", True, "id", 1, 0, 0, "", 0, "me", "fleet")
     assert store.call("GET", "{moved}") is None
     for use in (
         lambda: store.call("SET", "{moved}", "1", "EX", 60),

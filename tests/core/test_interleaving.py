@@ -140,7 +140,7 @@ def _compare(redis: fakeredis.FakeRedis, stamps: tuple[int, ...], limit: int) ->
     if stamps:
         redis.zadd(slots, {f"s{n}": (START + stamp) * MICROS for n, stamp in enumerate(stamps)})
     limits = pack_limits([Limit(limit, WINDOW)])
-    ask = Take(WindowKeys(*keys), limits, True, "new", 1, LEASE * MICROS, 0, "", 0, "me", False)
+    ask = Take(WindowKeys(*keys), limits, True, "new", 1, LEASE * MICROS, 0, "", 0, "me", "fleet")
     answer = run(redis, TAKE, ask)
     assert isinstance(answer, Taken)
     granted = take(State(settled=stamps), limit)

@@ -250,12 +250,15 @@ def test_a_limit_that_is_lowered_holds_at_once_and_counts_what_was_taken(
     verdicts = [one.admission.admit(ask(f"S{number}", WIDE)) for number in range(4)]
     assert all(isinstance(verdict, Go) for verdict in verdicts)
     found = operator.set_limits("twitter", [Limit(6, 60.0)], "shared")
-    assert (found.limits, found.is_lowered) == ((Limit(6, 60.0),), True)
+    assert (found.limits, found.is_lowered, found.is_raised) == ((Limit(6, 60.0),), True, False)
+    assert (found.before, found.bound_before) == (WIDE.limits, None)
+    assert str(found) == "twitter: in force is 6/1m; until now it was 60/1m"
     assert one.takes(9) + other.takes(9) == 2
     assert operator.set_limits("twitter", [Limit(3, 60.0)]).limits == (Limit(3, 60.0),)
     status = other.limiter.get_status()
     assert (status.allowed, status.used, status.is_limited) == (3, 6, True)
-    assert operator.unset_limits("twitter").limits == WIDE.limits
+    done = operator.unset_limits("twitter")
+    assert (done.limits, done.before, done.is_raised) == (WIDE.limits, (Limit(3, 60.0),), True)
     assert one.takes(99) + other.takes(99) == 54
 
 
@@ -267,6 +270,26 @@ def test_a_limit_that_is_set_raises_none(join: Callable[..., Process], operator:
     assert found.is_lowered
     assert not operator.set_limits("twitter", [Limit(1000, 60.0)]).is_lowered
     assert one.takes(99) == 60
+
+
+def test_one_that_is_set_over_another_says_what_it_takes_back(
+    join: Callable[..., Process], operator: Operator
+) -> None:
+    """A 0 too many lifts what a colleague has set, and reads like a success else."""
+    join()
+    operator.set_limits("twitter", [Limit(10, 60.0), Limit(100, 86400.0)], "shared")
+    found = operator.set_limits("twitter", [Limit(1000, 60.0)])
+    assert (found.before, found.limits) == ((Limit(10, 60.0), Limit(100, 86400.0)), WIDE.limits)
+    assert (found.is_lowered, found.is_raised) == (False, True)
+    assert found.bound_before is not None
+    assert (found.bound_before.who, found.bound_before.why) == ("ada@desk", "shared")
+    assert str(found) == (
+        "twitter: in force is 60/1m, by the settings of the processes; until now it was 10/1m,100/1d "
+        "(10/1m,100/1d set by ada@desk: shared): this raises it"
+    )
+    # What was set last was never in force.
+    done = operator.unset_limits("twitter")
+    assert (done.before, done.is_raised) == (WIDE.limits, False)
 
 
 def test_what_is_kept_for_one_that_does_not_know_the_new_limit_is_kept_in_it(
@@ -317,12 +340,12 @@ def test_a_weight_that_is_set_counts_for_all_who_queue(
         return account
 
     assert [stride(queue) for queue in queues] == [b"interactive 1000000 desk"] * 2
-    operator.set_weight("desk/vip", 4.0, "earnings")
+    assert operator.set_weight("desk/vip", 4.0, "earnings") is None
     assert Fleet(settings, store).weights() == {"desk/vip": 4.0}
     for queue in queues:
         wait_until(lambda queue=queue: stride(queue) == b"interactive 250000 desk/vip")
-    assert operator.unset_weight("desk/vip")
-    assert not operator.unset_weight("desk/vip")
+    assert operator.unset_weight("desk/vip") == 4.0
+    assert operator.unset_weight("desk/vip") is None
     for queue in queues:
         wait_until(lambda queue=queue: stride(queue) == b"interactive 1000000 desk")
     with pytest.raises(InvalidRequest, match="a weight is"):

@@ -47,7 +47,7 @@ class Model:
     def start_of(self, name: str, cost: int = 1) -> int | None:
         """When the slot begins; None when there is none to be had."""
         window, limits = WindowKeys(SLOTS, STATE, FLEET), pack_limits(self.limits)
-        ask = Take(window, limits, True, name, cost, self.lease, 0, "", self.patience, "me", False)
+        ask = Take(window, limits, True, name, cost, self.lease, 0, "", self.patience, "me", "fleet")
         answer = run(self.redis, TAKE, ask)
         assert isinstance(answer, Taken)
         return answer.start if answer.is_allowed else None

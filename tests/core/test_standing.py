@@ -51,7 +51,7 @@ def test_what_was_said_is_said_again_where_redis_has_lost_it(
     before = said(settings, store)
     assert before == {
         "twitter": ("pause", "ada@desk", "the bill"),
-        "reddit": ((Limit(5, 60.0),), "ada@desk", "half"),
+        "reddit": (("5/1m",), "ada@desk", "half"),
         "weights": {"desk/vip": 4.0},
     }
     look()
@@ -123,7 +123,7 @@ def test_what_was_taken_back_or_said_anew_stays_so(
     look()
     assert said(settings, store) == {
         "twitter": ("drain", "ada@desk", "anew"),
-        "reddit": ((Limit(5, 60.0),), "ada@desk", "half"),
+        "reddit": (("5/1m",), "ada@desk", "half"),
         "weights": {"desk/vip": 2.0},
     }
 
@@ -145,7 +145,7 @@ def test_what_an_older_file_does_not_have_is_said_again(
     look()
     assert said(settings, store) == {
         "twitter": None,
-        "reddit": ((Limit(2, 60.0),), "ada@desk", "then"),
+        "reddit": (("2/1m",), "ada@desk", "then"),
         "weights": {},
     }
     # It was paused in the file, and is paused again before anybody has looked: that is later than the resume.

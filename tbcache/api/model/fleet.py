@@ -96,18 +96,22 @@ class Bound(Schema):
 
 
 class LimitStatus(Schema):
-    """One limit: at most ``allowed`` requests in any window of ``window_seconds``."""
+    """One limit, as it stands by itself: at most ``count`` requests in any window of ``window_seconds``."""
 
     limit: str = Field(examples=["300/15m"])
-    allowed: int = Field(validation_alias="count")
+    count: int = Field(description="How many requests any window may have.")
+    allowed: int = Field(validation_alias="count", description="The same, by its name of 0.1.0.")
     used: int | None
     left_to_others: int | None = Field(
         description="The part of `used` that is left to others with the same key, by the upstream's headers "
         "or after a refusal."
     )
     remaining: int | None
-    reset_at: datetime | None = Field(description="When the next slot in use comes free; null where none is.")
-    is_limited: bool | None
+    reset_at: datetime | None = Field(
+        description="When the next slot in use comes free, or, while `is_limited`, when that is over; null "
+        "where none is in use, or nobody knows."
+    )
+    is_limited: bool | None = Field(description="It lets nothing through now, for `reason`.")
     window_seconds: float
     reason: str | None
 

@@ -90,17 +90,20 @@ def _window(source: SourceStatus, limit: LimitStatus, now: datetime) -> Window:
     )
     hidden = f"its last {MOST_SLOTS} slots: where it is hatched, those before are not drawn" if is_cut else ""
     reason = "" if limit.reason == f"limit {limit.count}" else limit.reason or ""
-    return Window(limit, span, picture, hidden, _next_may_go(source, limit, now), reason)
+    return Window(limit, span, picture, hidden, _next_may_go(source, now), reason)
 
 
-def _next_may_go(source: SourceStatus, limit: LimitStatus, now: datetime) -> str:
-    if limit.is_limited and source.order is not None and source.order.what == "pause":
-        return "once resumed"
-    if limit.is_limited is None or source.state == "off":
+def _next_may_go(source: SourceStatus, now: datetime) -> str:
+    """When the source may send again: each of its limits must let it."""
+    if source.is_limited is None or source.state == "off":
         return "—"
-    if not limit.is_limited:
+    if not source.is_limited:
         return "now"
-    return moment(limit.reset_at, now) if limit.reset_at else "nobody knows"
+    if source.order is not None and source.order.what == "pause":
+        return "once resumed"
+    ends = [limit.reset_at for limit in source.limits if limit.is_limited]
+    known = [at for at in ends if at is not None]
+    return moment(max(known), now) if known and len(known) == len(ends) else "nobody knows"
 
 
 def freshness(status: FleetStatus) -> list[tuple[SourceStatus, list[Cell]]]:

@@ -49,9 +49,7 @@ def _ask_limits(do: Doing) -> str:
 
 
 def _set_limits(do: Doing) -> str:
-    found = do.operator.set_limits(do.source, Limit.parse_all(do.field("limits")), do.why)
-    before = f"; {','.join(map(str, found.before))} were set until now" if found.before else ""
-    return f"The limits of {do.source} are {','.join(map(str, found.limits))}{before}."
+    return f"{do.operator.set_limits(do.source, Limit.parse_all(do.field('limits')), do.why)}."
 
 
 def _ask_unset(do: Doing) -> str:
@@ -59,8 +57,7 @@ def _ask_unset(do: Doing) -> str:
 
 
 def _unset_limits(do: Doing) -> str:
-    found = do.operator.unset_limits(do.source)
-    return f"The limits of {do.source} are {','.join(map(str, found.limits))}."
+    return f"{do.operator.unset_limits(do.source)}."
 
 
 def _ask_reset(do: Doing) -> str:
@@ -109,8 +106,8 @@ def _ask_unweight(do: Doing) -> str:
 
 def _unset_weight(do: Doing) -> str:
     caller = do.field("caller")
-    was_set = do.operator.unset_weight(caller)
-    return f"{caller} has the weight of its settings again." if was_set else f"No weight of {caller} was set."
+    before = do.operator.unset_weight(caller)
+    return f"{caller} has the weight of its settings again." if before else f"No weight of {caller} was set."
 
 
 _WEIGHT = {"weight": "Weight, 0.001 to 1000", "why": "Why (for the others)"}
