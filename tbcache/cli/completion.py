@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tbcache.cli.command import commands
+from tbcache.cli.command import command, commands
 from tbcache.cli.error import VARIABLE, say
 from tbcache.cli.output import print_text
 from tbcache.models.error import ConfigurationError
@@ -26,9 +26,20 @@ _PLACES = {
 _MORE = {"zsh": '(( $+compstate )) && _tbcache_completion "$@"\n'}
 
 
-@commands.command(
-    "completion", epilog="Example: tbcache completion fish > ~/.config/fish/completions/tbcache.fish"
-)
+#: Typer's own takes the words as bash cuts them, also at each `=` and `:`: behind `--why=x` it completed
+#: nothing. With quotes behind it the line ends with the word that is being typed, be it an empty one.
+_BASH = f"""\
+_tbcache_completion() {{
+    local IFS=$'\\n'
+    local line="${{COMP_LINE:0:$COMP_POINT}}''"
+    COMPREPLY=( $( env COMP_WORDS="$line" COMP_CWORD=-1 {VARIABLE}=complete_bash "$1" ) )
+}}
+
+complete -o default -F _tbcache_completion tbcache
+"""
+
+
+@command(commands, "completion", "tbcache completion fish > ~/.config/fish/completions/tbcache.fish")
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = None,
 ) -> None:
@@ -36,8 +47,8 @@ def completion(
     chosen = shell or _shell_of_user()
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-    script = get_completion_script(prog_name="tbcache", complete_var=VARIABLE, shell=chosen)
-    print_text(script + _MORE.get(chosen, ""))
+    typers = get_completion_script(prog_name="tbcache", complete_var=VARIABLE, shell=chosen)
+    print_text(_BASH if chosen == "bash" else typers + _MORE.get(chosen, ""))
     if sys.stdout.isatty():
         say(f"to keep it, write this into {_PLACES[chosen]}")
 

@@ -72,6 +72,7 @@ def test_clear_removes_what_matches_and_nothing_else(
     assert answer.status_code == 200
     assert {name: one for name, one in answer.json().items() if one is not None} == {
         "pattern": "twitter:*",
+        "count": 2,
         "cleared": 2,
         "is_done": True,
     }

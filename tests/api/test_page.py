@@ -571,7 +571,7 @@ def test_a_form_of_another_site_does_nothing(
         ("pause", {"source": "nobody"}, 404),
         ("purge", {"source": "nobody"}, 404),
         ("warm", {"source": "nobody", "symbol": "AAPL"}, 404),
-        ("cancel", {"source": "reddit", "job": "none"}, 422),
+        ("cancel", {"source": "reddit", "job": "none"}, 404),
         ("clear", {"pattern": "no pattern at all\n"}, 422),
         ("warm", {"source": "reddit", "symbol": "<b>", "sure": "yes"}, 422),
     ],

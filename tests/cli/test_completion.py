@@ -51,7 +51,7 @@ def test_commands_options_and_sources_are_completed(
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_its_script(cli: Cli, shell: str) -> None:
     """What is printed goes into a file, and nothing else comes with it."""
-    done = cli("completion", shell)
+    done = cli("completion", shell, "--data-dir", ".tbcache")
     assert (done.code, done.err) == (0, "")
     assert f"_TBCACHE_COMPLETE=complete_{shell}" in done.out
     assert "to keep it, write this into" in cli("completion", is_terminal=True, SHELL=f"/bin/{shell}").err
@@ -60,10 +60,11 @@ def test_each_shell_has_its_script(cli: Cli, shell: str) -> None:
 COMPLETING = {
     "bash": """
 eval "$(cat tbcache.completion)"
-COMP_WORDS=(tbcache queue re)
-COMP_CWORD=2
-_tbcache_completion tbcache re queue
-echo "${COMPREPLY[@]}"
+for COMP_LINE in "tbcache queue re" "tbcache queue pause --why='a: b' twi"; do
+    COMP_POINT=${#COMP_LINE}
+    _tbcache_completion tbcache
+    echo "${COMPREPLY[@]}"
+done
 """,
     "fish": 'source tbcache.completion; complete -C "tbcache queue re" | cut -f 1',
     # As somebody types it, in a shell that finds the script by itself: once, and once more.
@@ -83,12 +84,13 @@ done
 
 
 @pytest.mark.parametrize(
-    ("shell", "completed"), [("bash", ["resume"]), ("fish", ["resume"]), ("zsh", ["resume", "pause"])]
+    ("shell", "completed"),
+    [("bash", ["resume", "twitter"]), ("fish", ["resume"]), ("zsh", ["resume", "pause"])],
 )
 def test_each_shell_completes_by_that_script(
     cli: Cli, tmp_path: Path, shell: str, completed: list[str]
 ) -> None:
-    """The script is Typer's, and the command that it asks is ours."""
+    """Bash also behind a word that has a blank, or what it cuts a word at."""
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     (tmp_path / "tbcache.completion").write_text(cli("completion", shell).out)

@@ -82,7 +82,7 @@ def test_each_example_is_a_command_line_of_its_own_command(
 def test_what_prints_a_list_or_changes_something_takes_the_same_options(name: str) -> None:
     """One who has learned one command knows the others."""
     options = {option for one in LEAVES[name].params for option in one.opts}
-    assert "--data-dir" in options or name in ("completion", "provider check")
+    assert "--data-dir" in options
     assert "--json" in options or "--csv" not in options
     assert ("--yes" in options) == (name in ASKING)
     # Each thing that an operator does has who does it.
