@@ -11,7 +11,7 @@ from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.consent import is_meant
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.option import DryRun, Who, Yes
-from tbcache.cli.output import show, tell
+from tbcache.cli.output import columns_of, show, tell
 from tbcache.cli.table import rows_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def caches() -> None:
 def stats() -> None:
     """Show how large the cache is, and how often it has had the answer today."""
     found = require_redis(quiet_settings()).cache()
-    show(found, lambda: _table(found))
+    show(found, lambda: _table(found), columns=columns_of(type(found)))
 
 
 @command(caches, "clear", "tbcache cache clear 'twitter:*' --dry-run", JSON)

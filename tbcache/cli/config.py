@@ -11,10 +11,10 @@ from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.error import say
 from tbcache.cli.option import OnlySource
-from tbcache.cli.output import show
+from tbcache.cli.output import columns_of, show
 from tbcache.cli.table import rows_table
 from tbcache.settings import get_source, variable
-from tbcache.settings.origin import ignored, near_misses, settings_in_force
+from tbcache.settings.origin import SettingValue, ignored, near_misses, settings_in_force
 
 
 @command(commands, "config", "tbcache config --source twitter", JSON, CSV)
@@ -44,4 +44,5 @@ def config(
         lambda: rows_table(
             ("variable", "from", "value"), ((one.variable, one.origin, one.value or "-") for one in found)
         ),
+        columns=columns_of(SettingValue),
     )

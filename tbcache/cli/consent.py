@@ -45,9 +45,15 @@ def confirm(question: str) -> None:
     """Go on where somebody says so.
 
     Raises:
-      typer.Exit: nobody is there to be asked. typer.Abort: they do not.
+      typer.Exit: nobody is there to be asked. typer.Abort: they do not. KeyboardInterrupt: it is Ctrl-C.
     """
     if not sys.stdin.isatty():
         say(f"{question}: nothing was done, as nobody can be asked here; --yes does it")
         raise typer.Exit(FAILED)
-    typer.confirm(f"{question}: go on?", abort=True, err=True)
+    try:
+        typer.confirm(f"{question}: go on?", abort=True, err=True)
+    except typer.Abort as error:
+        # A script that is interrupted is not to go on with the next one, as it may after a No.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

@@ -14,7 +14,7 @@ from tbcache.cli.consent import is_meant, left
 from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import say
 from tbcache.cli.option import AnyQueue, CallerOf, DryRun, QueueName, Symbol, Who, Yes
-from tbcache.cli.output import show, tell
+from tbcache.cli.output import columns_of, show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tbcache.fleet import DeadFilter, DeadLetter, Operator, Requeued
 
 
+#: Of a dead letter, as it is printed for programs.
+_COLUMNS = ("source", "symbol", "died_at", "job_id", "caller", "reason")
 MOST_DEAD = 20
 MOST_ERRORS = 10
 
@@ -68,11 +70,14 @@ def errors(
     most: Annotated[int, typer.Option(min=1, max=1000, help="List so many of each.")] = MOST_ERRORS,
 ) -> None:
     """Count the dead letters by their error, as `--error` takes it: a `*` in it stands for any text."""
+    from tbcache.fleet import DeathCount
+
     found = require_redis(quiet_settings()).dead_reasons(most, name)
     columns = ("queue", ">dead", "error")
     show(
         found,
         lambda: rows_table(columns, [(one.queue, str(one.count), one.error) for one in found]),
+        columns=columns_of(DeathCount),
         empty="no queued job has died",
     )
 
@@ -167,6 +172,7 @@ def _show_dead(letters: Sequence[DeadLetter]) -> None:
     show(
         list(map(_data, letters)),
         lambda: rows_table(columns, map(_cells, letters)),
+        columns=_COLUMNS,
         rows=map(_row, letters),
         empty="no queued job has died",
     )
@@ -178,10 +184,8 @@ def _cells(one: DeadLetter) -> tuple[str, ...]:
 
 
 def _data(one: DeadLetter) -> dict[str, object]:
-    names = ("job_id", "died_at", "reason", "message")
-    return {"source": one.queue, **{name: getattr(one, name) for name in names}}
+    return {**_row(one), "message": one.message}
 
 
 def _row(one: DeadLetter) -> dict[str, object]:
-    names = ("symbol", "died_at", "job_id", "caller", "reason")
-    return {"source": one.queue, **{name: getattr(one, name) for name in names}}
+    return {"source": one.queue, **{name: getattr(one, name) for name in _COLUMNS[1:]}}

@@ -14,7 +14,7 @@ from rich.text import Text
 from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import quiet_settings
 from tbcache.cli.exit import FAILED, OK
-from tbcache.cli.output import show, shown
+from tbcache.cli.output import columns_of, show, shown
 from tbcache.cli.progress import progress
 from tbcache.fleet import Finding, Fleet, credentials_finding
 from tbcache.models.error import TbcacheError
@@ -45,7 +45,7 @@ def doctor(
     found = [*_variables(settings), *Fleet.of_process(settings).checkup()]
     if ask:
         found += _credentials(settings)
-    show(found, lambda: _page(found))
+    show(found, lambda: _page(found), columns=columns_of(Finding))
     return FAILED if any(one.level == "wrong" for one in found) else OK
 
 

@@ -13,7 +13,16 @@ from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.exit import OK
 from tbcache.cli.option import Hours, OnlySource, SourceName, Symbols, Timeout, Wait, Who
-from tbcache.cli.output import outcome_data, outcome_row, request_data, show, terminal_width, wants_json
+from tbcache.cli.output import (
+    OUTCOME_COLUMNS,
+    REQUEST,
+    outcome_data,
+    outcome_row,
+    request_data,
+    show,
+    terminal_width,
+    wants_json,
+)
 from tbcache.cli.progress import progress
 from tbcache.cli.table import outcome_table, rows_table
 from tbcache.models import FetchRequest, Outcome
@@ -75,10 +84,11 @@ def _result_data(request: FetchRequest, found: Outcome | TbcacheError) -> dict[s
 _STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
 
 
+_QUEUED = ("job_id", "is_new", "state", "starts_at")
+
+
 def _handle_data(handle: Handle) -> dict[str, Any]:
-    asked = request_data(handle.request)
-    found = {"job_id": handle.job_id, "is_new": handle.is_new, "state": handle.state}
-    return {**asked, **found, "starts_at": handle.starts_at}
+    return {**request_data(handle.request), **{name: getattr(handle, name) for name in _QUEUED}}
 
 
 def _show(handles: Sequence[Handle], wait: bool, timeout: float) -> None:
@@ -88,7 +98,7 @@ def _show(handles: Sequence[Handle], wait: bool, timeout: float) -> None:
     columns = ("source", "symbol", "job", "state", "starts (UTC)")
     rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
     data = [_handle_data(handle) for handle in handles]
-    show(data, lambda: rows_table(columns, rows))
+    show(data, lambda: rows_table(columns, rows), columns=(*REQUEST, *_QUEUED))
 
 
 def _start(handle: Handle) -> str:
@@ -117,6 +127,7 @@ def _show_results(results: Sequence[_Result]) -> None:
         show(
             [_result_data(*result) for result in results],
             lambda: outcome_table(outcomes, terminal_width()),
+            columns=OUTCOME_COLUMNS,
             rows=map(outcome_row, outcomes),
         )
     failed = [(request, found) for request, found in results if isinstance(found, TbcacheError)]

@@ -101,6 +101,7 @@ def _show(found: dict[str, dict[str, Any]]) -> None:
     show(
         found,
         lambda: rows_table(("source", "faults"), ((name, words or "-") for name, words in rows)),
+        columns=("source", "faults"),
         rows=({"source": name, "faults": words} for name, words in rows),
     )
 

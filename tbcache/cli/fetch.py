@@ -10,7 +10,7 @@ from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import look_for_redis, quiet_settings
 from tbcache.cli.error import exit_code, failure, say
 from tbcache.cli.option import Hours, Patience, SourceName, Ticker
-from tbcache.cli.output import outcome_data, outcome_row, show, terminal_width
+from tbcache.cli.output import OUTCOME_COLUMNS, outcome_data, outcome_row, show, terminal_width
 from tbcache.cli.table import outcome_table
 from tbcache.models import Outcome
 from tbcache.models.age import rough
@@ -47,6 +47,7 @@ def fetch(
     show(
         outcome_data(outcome),
         lambda: outcome_table([outcome], terminal_width()),
+        columns=OUTCOME_COLUMNS,
         rows=[outcome_row(outcome)],
     )
 

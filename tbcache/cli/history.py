@@ -16,6 +16,7 @@ from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.models.error import InvalidRequest
+from tbcache.models.history import COLUMNS
 
 
 @command(commands, "history", "tbcache history twitter AAPL --since 2d --every 1h", JSON, CSV)
@@ -41,7 +42,7 @@ def history(
     from tbcache.providers import get_provider
 
     found = get_provider(source).history(symbol, start, end, step, hours, hindsight=hindsight)
-    show(found.rows(), lambda: history_table(found))
+    show(found.rows(), lambda: history_table(found), columns=COLUMNS)
     if found.reason is not None:
         print_note(found.reason)
 

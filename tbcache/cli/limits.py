@@ -14,7 +14,7 @@ from tbcache.cli.context import act_as, quiet_settings, require_redis
 from tbcache.cli.dashboard import differences
 from tbcache.cli.error import say
 from tbcache.cli.option import SourceName, Who, Why, Yes, names_like
-from tbcache.cli.output import show, tell
+from tbcache.cli.output import columns_of, show, tell
 from tbcache.cli.table import limit_table
 from tbcache.models import Limit
 from tbcache.models.error import UnknownSource
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Limits = Annotated[str, typer.Argument(metavar="LIMITS", help="Like 100/15m, or 100/15m,2000/1d.")]
 #: What of a source is printed as JSON.
+_CLOSED = ("closed_until", "closed_reason")
 _FIELDS = (
     "name",
     "state",
@@ -104,6 +105,8 @@ def _reopened(source: str, was_closed: bool) -> str:
 
 
 def _show(name: str | None) -> None:
+    from tbcache.fleet import LimitStatus
+
     found = require_redis(quiet_settings()).status()
     if name is not None and name not in {source.name for source in found.sources}:
         raise UnknownSource(name, [source.name for source in found.sources])
@@ -114,13 +117,14 @@ def _show(name: str | None) -> None:
     show(
         data,
         lambda: limit_table(found, chosen),
+        columns=("source", "state", *columns_of(LimitStatus), *_CLOSED),
         rows=(row for source in chosen for row in _rows(source)),
     )
 
 
 def _rows(source: SourceStatus) -> Iterator[dict[str, Any]]:
     for limit in source.limits:
-        closed = {"closed_until": source.closed_until, "closed_reason": source.closed_reason}
+        closed = {name: getattr(source, name) for name in _CLOSED}
         yield {"source": source.name, "state": source.state, **msgspec.to_builtins(limit), **closed}
 
 

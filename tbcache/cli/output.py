@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
+from msgspec import inspect
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,24 @@ from tbcache.cli.error import say
 from tbcache.models import FetchRequest, Outcome
 from tbcache.models.untrusted import LINE, SHOWN, escaped, printable
 
+_ASKED = ("source", "symbol", "hours")
+_FIGURES = (
+    "score",
+    "confidence",
+    "standard_error",
+    "count",
+    "bullish",
+    "bearish",
+    "neutral",
+    "covered_hours",
+    "complete",
+    "reason",
+    "since",
+    "as_of",
+)
+#: The columns of what was asked for, and of an answer.
+REQUEST = (*_ASKED, "key")
+OUTCOME_COLUMNS = (*_ASKED, *_FIGURES, "origin", "age")
 #: What a spreadsheet would take for a formula, and run.
 _FORMULA = re.compile(r"[=+\-@]")
 
@@ -26,18 +45,20 @@ def show(
     data: Any,
     table: Callable[[], RenderableType],
     *,
-    rows: Iterable[Mapping[str, Any]] | None = None,
+    columns: Iterable[str] = (),
+    rows: Iterable[Any] | None = None,
     empty: str = "",
 ) -> None:
     """Print ``data``: the one place that chooses the form.
 
     A table on a terminal, which is made only for that; JSON in a pipe, or where it is asked for; CSV where
     that is asked for. The lines of the CSV are the objects of ``data``, or ``rows`` where these are not flat
-    enough: an object in an object becomes columns like ``queue.dead``, a list becomes one cell. On a terminal
-    ``empty`` is said in the place of a table of nothing.
+    enough, and its ``columns`` are the same whatever there is: what is in an object is one like
+    ``queue.dead``, a list becomes one cell. On a terminal ``empty`` is said in the place of a table of
+    nothing.
     """
     if FORM.get().as_csv:
-        _print_csv(data if rows is None else list(rows))
+        _print_csv(data if rows is None else list(rows), tuple(columns))
     elif wants_json():
         print_json(data)
     elif empty and not data:
@@ -71,34 +92,40 @@ def print_json_line(data: Any) -> None:
     sys.stdout.flush()
 
 
-def _print_csv(data: Any) -> None:
+def columns_of(kind: type[Any], inside: str = "") -> list[str]:
+    """The columns of a record; of one that stands ``inside`` another they are like ``queue.dead``."""
+    fields = cast("inspect.DataclassType", inspect.type_info(kind)).fields
+    return [f"{inside}.{one.name}" if inside else one.name for one in fields]
+
+
+def _print_csv(data: Any, columns: Sequence[str]) -> None:
     plain = msgspec.to_builtins(data)
-    lines = [dict(_flat(one)) for one in (plain if isinstance(plain, list | tuple) else [plain])]
-    columns = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-    if columns:
-        writer.writeheader()
-        writer.writerows(lines)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in plain if isinstance(plain, list | tuple) else [plain]:
+        writer.writerow([_cell(_at(row, column)) for column in columns])
 
 
-def _flat(found: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(found, dict) and (found or not name):
-        for key, value in found.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(found, list | tuple | dict):
-        yield name, _cell("; ".join(map(_words, found)))
-    else:
-        yield name, _cell(found) if isinstance(found, str) else "" if found is None else found
+def _at(row: Any, column: str) -> Any:
+    for name in column.split("."):
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
+
+
+def _cell(found: Any) -> Any:
+    """``found`` in one line, and text as text for a spreadsheet, whatever it begins with."""
+    if isinstance(found, dict):
+        found = "; ".join(f"{name}={_words(one)}" for name, one in found.items())
+    elif isinstance(found, list):
+        found = "; ".join(map(_words, found))
+    if not isinstance(found, str):
+        return found
+    line = printable(found, LINE)
+    return f"'{line}" if _FORMULA.match(line) else line
 
 
 def _words(found: Any) -> str:
     return found if isinstance(found, str) else msgspec.json.encode(found).decode()
-
-
-def _cell(text: str) -> str:
-    """``text`` in one line, and as text for a spreadsheet, whatever it begins with."""
-    line = printable(text, LINE)
-    return f"'{line}" if _FORMULA.match(line) else line
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
@@ -109,31 +136,14 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:
     """``outcome`` as a line of CSV: its figures, without the items and what each rule left out."""
-    found, request = outcome.sentiment, outcome.request
-    figures = (
-        "score",
-        "confidence",
-        "standard_error",
-        "count",
-        "bullish",
-        "bearish",
-        "neutral",
-        "covered_hours",
-    )
-    return {
-        "source": request.source,
-        "symbol": request.symbol,
-        "hours": request.hours,
-        **{name: getattr(found, name) for name in figures},
-        **{name: getattr(found, name) for name in ("complete", "reason", "since", "as_of")},
-        "origin": outcome.origin,
-        "age": outcome.age,
-    }
+    asked = {name: getattr(outcome.request, name) for name in _ASKED}
+    figures = {name: getattr(outcome.sentiment, name) for name in _FIGURES}
+    return {**asked, **figures, "origin": outcome.origin, "age": outcome.age}
 
 
 def request_data(request: FetchRequest) -> dict[str, Any]:
     """``request`` as it is printed in JSON: what was asked for, and not how it is loaded."""
-    return {name: getattr(request, name) for name in ("source", "symbol", "hours", "key")}
+    return {name: getattr(request, name) for name in REQUEST}
 
 
 def print_text(text: str) -> None:

@@ -14,7 +14,7 @@ from tbcache.cli.consent import confirm, is_meant, left
 from tbcache.cli.context import act_as, load_settings, quiet_settings, require_redis
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.option import AnyQueue, CallerOf, DryRun, QueueName, Symbol, Who, Why, Yes
-from tbcache.cli.output import show, tell
+from tbcache.cli.output import columns_of, show, tell
 from tbcache.cli.progress import progress
 from tbcache.cli.table import rows_table
 from tbcache.models.age import rough
@@ -39,6 +39,8 @@ def queues() -> None:
 @command(queues, "stats", "tbcache queue stats", JSON, CSV)
 def stats(name: AnyQueue = None) -> None:
     """Show how much waits in each queue, how old it is, how fast it goes, and how much died."""
+    from tbcache.fleet import Order, QueueDepth, QueueLoad
+
     status = require_redis(quiet_settings()).status()
     if name is not None and name not in {one.name for one in status.all_queues}:
         raise UnknownSource(name, [one.name for one in status.all_queues])
@@ -47,7 +49,11 @@ def stats(name: AnyQueue = None) -> None:
         for one in status.all_queues
         if name in (None, one.name)
     ]
-    show(chosen, lambda: _stats_table(chosen))
+    columns = (
+        *("name", "state", *columns_of(QueueDepth, "queue"), *columns_of(QueueLoad, "load"), "is_served"),
+        *columns_of(Order, "order"),
+    )
+    show(chosen, lambda: _stats_table(chosen), columns=columns)
 
 
 @command(queues, "list", "tbcache queue list twitter --symbol AAPL", JSON, CSV)
@@ -60,12 +66,12 @@ def list_jobs(
     most: Annotated[int, typer.Option(min=1, max=10_000, help="List so many of each queue.")] = MOST_JOBS,
 ) -> None:
     """List the jobs that run, wait or are put off, in the order in which they are to start."""
-    from tbcache.fleet import JobFilter
+    from tbcache.fleet import JobFilter, ListedJob
 
     where = JobFilter(symbol, job, caller, state=state)
     found = require_redis(quiet_settings()).jobs(name, where, most)
     empty = "no job is queued" if where == JobFilter() else "no such job is queued"
-    show(found, lambda: _job_table(found), empty=empty)
+    show(found, lambda: _job_table(found), columns=columns_of(ListedJob), empty=empty)
 
 
 @command(queues, "explain", "tbcache queue explain 0d5e63a2-6d7b-4b0f-9d2f-3b1a9f2c4e11", JSON)
@@ -212,6 +218,7 @@ def _show_weights(caller: str | None) -> None:
     show(
         chosen,
         lambda: rows_table(("caller", ">weight"), ((name, f"{one:g}") for name, one in chosen.items())),
+        columns=("caller", "weight"),
         rows=({"caller": name, "weight": one} for name, one in chosen.items()),
         empty="no weight is set: each caller has that of its settings",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -11,9 +10,9 @@ from rich.table import Table
 from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import configured_fleet, quiet_settings, require_redis
 from tbcache.cli.option import OnlySource
-from tbcache.cli.output import print_note, show
+from tbcache.cli.output import columns_of, print_note, show
 from tbcache.cli.table import rows_table
-from tbcache.fleet import KEPT_DAYS, HistorySpan, Interval, UsageHistory, UsageReport, UsageRow
+from tbcache.fleet import KEPT_DAYS, HistorySpan, Interval, SymbolCost, UsageHistory, UsageReport, UsageRow
 
 #: What a row can be of: of symbols only the cost is counted.
 Rows = Literal["source", "worker", "caller", "day", "symbol"]
@@ -41,7 +40,7 @@ def usage(
         _show_symbols(days, source)
         return
     found = require_redis(quiet_settings()).report(days, by, source)
-    show(found, lambda: _table(found), rows=map(asdict, found.rows))
+    show(found, lambda: _table(found), columns=columns_of(UsageRow), rows=found.rows)
 
 
 def _show_symbols(days: int, source: str | None) -> None:
@@ -50,6 +49,7 @@ def _show_symbols(days: int, source: str | None) -> None:
     show(
         found,
         lambda: rows_table(columns, [(one.source, one.symbol, f"${one.cost:,.2f}") for one in found]),
+        columns=columns_of(SymbolCost),
         empty="no symbol has cost anything",
     )
 
@@ -59,7 +59,7 @@ def _show_history(source: str | None, over: HistorySpan) -> None:
         raise typer.BadParameter("say of which source, with --source", param_hint="--over")
     # The database has the hours also while Redis is away.
     found = configured_fleet(quiet_settings()).history(source, over)
-    show(found, lambda: _steps(found), rows=map(asdict, found.intervals))
+    show(found, lambda: _steps(found), columns=columns_of(Interval), rows=found.intervals)
     if found.reason is not None:
         print_note(found.reason)
 

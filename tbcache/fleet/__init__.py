@@ -54,6 +54,7 @@ from tbcache.queue import (
     JobState,
     LetterMark,
     ListedJob,
+    QueueDepth,
     Requeued,
 )
 from tbcache.store.order import Bound, Order

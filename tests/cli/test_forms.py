@@ -17,7 +17,7 @@ from tbcache.cli.command import FORM, Form
 from tbcache.cli.output import show
 from tbcache.fleet import Fleet, FleetStatus
 from tbcache.io import utc_now
-from tbcache.models import FetchRequest
+from tbcache.models import FetchRequest, Limit
 from tbcache.monitoring import UsageMonitor
 from tbcache.queue import Queue
 from tbcache.settings import Settings
@@ -42,7 +42,8 @@ def test_csv_is_flat_and_runs_nothing_in_a_spreadsheet(capsys: pytest.CaptureFix
         {"name": '=HYPERLINK("x")', "why": "a\nb", "at": datetime(2026, 1, 2, tzinfo=UTC), "none": {}},
     ]
     FORM.set(Form(as_csv=True))
-    show(data, lambda: "no table")
+    columns = ("name", "queue.dead", "queue.order", "limits", "change", "why", "at", "none")
+    show(data, lambda: "no table", columns=columns)
     first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert first["queue.dead"] == "1"
     assert (first["queue.order"], first["limits"], first["change"]) == ("", "1/1m; 2/1h", "-0.5")
@@ -208,6 +209,52 @@ def test_each_limit_is_a_line_of_csv(cli: Cli, server: Server) -> None:
         ("news", "5/1m", "5"),
         ("news", "9/1d", "9"),
     ]
+
+
+#: What may be empty, and what has a column of its own only where something is so.
+LISTS = (
+    *(
+        "audit",
+        "changes",
+        "config --source news",
+        "dead",
+        "dead errors",
+        "dead list",
+        "queue list",
+        "queue stats",
+    ),
+    *("queue weight", "usage", "usage --by caller", "usage --by symbol", "usage --source reddit --over 15m"),
+    *("limits show news", "cache stats"),
+)
+
+
+def test_the_columns_of_csv_are_the_same_whatever_there_is(
+    cli: Cli, server: Server, store: Store, settings: Settings
+) -> None:
+    """A script that reads columns by name has them on the day on which nothing is wrong as well."""
+
+    def heads() -> dict[str, str]:
+        done = {name: cli(*name.split(), "--csv", REDIS_URL=server.url, **PATIENT) for name in LISTS}
+        assert {one.code for one in done.values()} == {0}
+        return {name: one.out.partition("\n")[0] for name, one in done.items()}
+
+    empty = heads()
+    assert all(empty.values())
+    assert empty["audit"] == "at,who,what,name,detail,count"
+    operator = Fleet(settings, store).as_operator("ada")
+    operator.set_weight("desk", 2.0)
+    operator.pause("reddit", "new key")
+    operator.set_limits("news", [Limit(1, 60.0)])
+    bury(store, [("AAPL", "timeout", {})])
+    monitor = UsageMonitor(store, settings)
+    monitor.record_request("twitter", cost=0.5)
+    assert monitor.flush()
+    assert heads() == empty
+    (dead,) = lines(cli("dead", "--csv"))
+    assert (dead["source"], dead["symbol"], dead["reason"]) == ("twitter", "AAPL", "timeout")
+    stats = {one["name"]: one for one in lines(cli("queue", "stats", "--csv"))}
+    assert (stats["reddit"]["order.who"], stats["news"]["order.who"]) == ("ada", "")
+    assert stats["twitter"]["queue.dead"] == "1"
 
 
 def test_status_is_watched_until_ctrl_c(cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,7 +21,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.queue import JobFilter, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tests.cli.command import Done
+from tests.cli.command import TBCACHE, Done, clean_environment
 from tests.core.test_dead import bury
 from tests.server import Server, wait_until
 
@@ -109,6 +114,39 @@ def test_a_limit_above_those_of_the_processes_is_said_to_change_nothing(
     assert done.code == 0
     assert "in force is 60/1m, by the settings of the processes" in done.err
     assert "raises none" in done.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("n", 1, "nothing was done"), ("^C", 130, "interrupted")]
+)
+def test_a_no_and_ctrl_c_at_a_question_are_told_apart(
+    server: Server, answer: str, code: int, said: str
+) -> None:
+    """A script goes on with the next one after a No, and ends where it is interrupted."""
+    ours, theirs = pty.openpty()
+    command = subprocess.Popen(
+        [*TBCACHE, "limits", "reset", "reddit"],
+        env=clean_environment(REDIS_URL=server.url),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"go on? [y/N]" not in seen:
+        seen += os.read(ours, 1024)
+    if answer == "^C":
+        # One that comes just before the question is read is heeded by Python only after that.
+        while command.poll() is None:
+            command.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                command.wait(timeout=5)
+    else:
+        os.write(ours, b"n\n")
+    out, _ = command.communicate(timeout=110)
+    assert (command.returncode, out.strip()) == (code, b"")
+    assert f"tbcache: {said}".encode() in os.read(ours, 1024)
+    os.close(ours)
 
 
 def test_dead_letters_are_counted_before_anything_is_done(

@@ -38,7 +38,7 @@ class Bounds:
 
     def _look(self) -> None:
         bound = self._world.oracle.bound
-        limits = bound.limits if bound is not None else ()
+        limits = tuple(map(Limit.parse, bound.limits if bound is not None else ()))
         now = self._world.kernel.now_us
         if limits != self._limits:
             self._limits, self._set_at = limits, now

@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError
 from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
 from tbcache.limiter.script import Taken
+from tbcache.models import Limit
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -178,7 +179,7 @@ class Oracle:
         order, bound = self._operated()
         if order is not None and order.what == "pause":
             self.broken("paused", f"{who} was granted a slot while the source is paused ({call.script.name})")
-        for limit in (*self.source.limits, *(bound.limits if bound is not None else ())):
+        for limit in (*self.source.limits, *map(Limit.parse, bound.limits if bound is not None else ())):
             since = start - round(limit.window_seconds * MICROS)
             taken = self._number("ZCOUNT", self.keys.slots(self.source.name), f"({since}", "+inf")
             if taken > limit.count:
