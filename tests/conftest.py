@@ -84,21 +84,20 @@ REDIS_SERVER = shutil.which("redis-server")
 #: Further functions with ``cache_clear``, named otherwise; a test module may append its own.
 SINGLETONS: list[Any] = []
 
-_LOOKED_AT: dict[str, ModuleType] = {}
+_LOOKED_AT: set[str] = set()
 _GETTERS: dict[int, Any] = {}
 
 
 @pytest.fixture(autouse=True)
-def _own_process(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
+def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each test starts as a fresh process on a fresh machine would: no settings of ours, an empty
     folder, no singletons, no markers of other processes."""
     for name in list(os.environ):
         if name.startswith(("TBCACHE_", "REDIS_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    machine = tmp_path_factory.mktemp("machine")
+    machine = tmp_path.with_name(f"{tmp_path.name}-machine")
+    machine.mkdir()
     monkeypatch.setattr("tbcache.limiter.marker._root", lambda: machine / "tbcache")
     # Processes that the test starts look there: ports, and with them the names of fleets, come again.
     monkeypatch.setenv("TMPDIR", str(machine))
@@ -290,9 +289,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _check_ttls(server: Server) -> None:
-    left = server.keys_without_ttl()
-    server.flush()
-    if left:
+    if left := server.keys_without_ttl():
         pytest.fail(f"these keys would stay in Redis for ever: {', '.join(left)}")
 
 
@@ -311,25 +308,23 @@ def _forget_singletons() -> None:
 
 def _look_at_modules() -> None:
     """Remember the getters of the modules that are new, while no test has put anything in their place."""
-    for module in _new_modules():
-        _LOOKED_AT[module.__name__] = module
-        _GETTERS.update(_getters_of(module))
+    for name, module in _new_modules():
+        _LOOKED_AT.add(name)
+        if name.startswith(PACKAGES):
+            _GETTERS.update(_getters_of(module))
 
 
 def _cached_getters() -> list[Any]:
     found = dict(_GETTERS)
-    for module in _new_modules():
-        found.update(_getters_of(module))
+    for name, module in _new_modules():
+        if name.startswith(PACKAGES):
+            found.update(_getters_of(module))
     return list(found.values())
 
 
-def _new_modules() -> list[ModuleType]:
-    """Those of ours that no test before this one has imported; to look at all takes longer than a test."""
-    return [
-        module
-        for name, module in list(sys.modules.items())
-        if name.startswith(PACKAGES) and _LOOKED_AT.get(name) is not module
-    ]
+def _new_modules() -> list[tuple[str, ModuleType]]:
+    """Those that no test before this one has imported; to look at all takes longer than a test."""
+    return [(name, sys.modules[name]) for name in sys.modules.keys() - _LOOKED_AT]
 
 
 def _getters_of(module: ModuleType) -> dict[int, Any]:
