@@ -92,6 +92,7 @@ class Tbcache:
         cache_ttl: float = TTL,
         lease_seconds: float = 15.0,
         limit: Limit = Limit(100_000, 60.0),
+        **variables: str,
     ) -> None:
         settings = Settings.load(
             {
@@ -100,6 +101,7 @@ class Tbcache:
                 "TBCACHE_LEASE_SECONDS": str(lease_seconds),
                 # What it says of itself to the fleet, which goes by the strictest limit.
                 "TBCACHE_REDDIT__LIMITS": str(limit),
+                **variables,
             }
         )
         self.settings = settings

@@ -419,5 +419,6 @@ def test_what_a_fleet_costs_is_the_sum_of_what_its_parts_do(disposable: Server) 
     fleet = scale.Fleet("small", processes=2, hits=10.0, loads=3.0, jobs=1.0)
     wanted = 2 * unit.process_second.commands + 10 * unit.hit.commands + 3 * unit.load.commands
     assert unit.second_of(fleet).commands == pytest.approx(wanted + unit.job.commands)
-    found, said = scale.mixed(disposable, unit, scale.Fleet("mix", 4, hits=100.0, loads=20.0, jobs=0.0), 1)
+    mix = scale.Fleet("mix", 4, hits=100.0, loads=20.0, jobs=0.0)
+    found, said = scale.mixed(disposable, unit, mix, 1, symbols=20)
     assert min(found.commands, said.commands) > 20 * 20
