@@ -185,10 +185,20 @@ def test_a_forked_child_sends_nothing_of_what_its_parent_counted(
 ) -> None:
     """Both would send it, and the day would have it twice."""
     monitor.count("news", {"hit": 3})
-    monkeypatch.setattr(fork, "_RENEWABLE", {*fork._RENEWABLE} & {monitor._recorder})
+    monitor.ask_counts.record_in_memory("news")
+    monkeypatch.setattr(fork, "_RENEWABLE", {*fork._RENEWABLE} & {monitor._recorder, monitor.ask_counts})
     fork._after_fork()
     monitor.count("news", {"hit": 1})
     monitor.flush()
+    assert monitor.get_source_metrics("news").hits_today == 1
+
+
+def test_a_hit_in_memory_is_seen_before_it_is_sent(
+    monitor: UsageMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks sees what this process has answered until then."""
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 3600.0)
+    monitor.ask_counts.record_in_memory("news:AAPL:24")
     assert monitor.get_source_metrics("news").hits_today == 1
 
 
