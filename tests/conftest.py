@@ -36,46 +36,50 @@ PACKAGES = ("tbcache", "workers", "scheduler")
 
 TESTS = Path(__file__).parent
 
-#: The longest first; what starts many processes is not next to its like.
+#: The files that take longer than their size says, the longest first; what starts many processes is not next
+#: to its like.
 LONG = (
     "browser/test_page.py",
     "cli/test_up.py",
     "api/test_document.py",
     "core/test_queue.py",
+    "simulation/test_simulation.py",
     "test_workers.py",
+    "test_fetcher.py",
     "test_bench.py",
     "browser/test_task.py",
+    "core/test_many.py",
     "core/test_admission.py",
     "cli/test_process.py",
-    "cli/test_bad_input.py",
-    "simulation/test_simulation.py",
-    "test_readme.py",
-    "test_alert.py",
-    "simulator/test_mix.py",
-    "cli/test_damaged.py",
-    "test_floors.py",
-    "cli/test_command.py",
     "test_chaos.py",
-    "test_cache.py",
-    "test_past.py",
-    "tracing/test_processes.py",
-    "core/test_allowances.py",
-    "core/test_refusal.py",
-    "core/test_pipeline.py",
-    "test_examples.py",
-    "test_prune.py",
-    "test_logs.py",
-    "test_repository.py",
-    "test_dependencies.py",
-    "test_outbox.py",
-    "api/test_server.py",
-    "test_asyncio.py",
+    "test_readme.py",
+    "test_testing.py",
+    "test_asyncio_docs.py",
+    "test_public_api.py",
+    "simulator/test_replay.py",
     "core/test_rest.py",
-    "providers/test_bounds.py",
-    "core/test_headroom.py",
+    "test_tls.py",
+    "test_docs.py",
+    "api/test_server.py",
+    "simulator/test_server.py",
+    "test_prune.py",
+    "test_pythons.py",
+    "test_schema.py",
+    "test_examples.py",
+    "test_rolling.py",
+    "test_actors_docs.py",
+    "core/test_exact.py",
+    "simulator/test_news.py",
+    "core/test_fork.py",
+    "core/test_rate_limiter.py",
+    "api/test_head.py",
+    "test_outbox.py",
+    "tracing/test_processes.py",
+    "tracing/test_telemetry.py",
+    "cli/test_planted.py",
+    "cli/test_rights.py",
     "clients/test_clients.py",
-    "test_repository_writer.py",
-    "core/test_cluster.py",
+    "embedded/test_command.py",
 )
 
 #: Debian's, where it is installed.
@@ -111,8 +115,11 @@ def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first: one that is left for the end has the other cores idle."""
-    items.sort(key=lambda item: LONG.index(name) if (name := _file_of(item)) in LONG else len(LONG))
+    """Files that take long come first, then the largest: one that is left for the end has the other cores
+    idle."""
+    sizes = {path: path.stat().st_size for path in {item.path for item in items}}
+    places = {TESTS / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (places.get(item.path, len(LONG)), -sizes[item.path]))
 
 
 def pytest_collection_finish() -> None:
@@ -120,10 +127,6 @@ def pytest_collection_finish() -> None:
     take two fifths of the collection's time, and a twentieth of the tests'."""
     gc.freeze()
     gc.enable()
-
-
-def _file_of(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).as_posix()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
