@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tbcache.admission import Ask, Go, Settlement
-from tbcache.cache import MISSING, CacheManager, cached
+from tbcache.cache import MISSING, CacheManager, cached, key_lease
+from tbcache.cache.key_lease import LEASE_SECONDS
 from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
@@ -270,9 +271,11 @@ def test_nothing_is_removed_between_a_look_for_removals_and_what_is_kept_by_it(
 
 
 def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
-    process_for: Callable[..., CacheManager], pool: Any
+    process_for: Callable[..., CacheManager], pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They load for themselves then: what they waited for is from before the clear."""
+    # Who is not woken waits for the end of the lease.
+    monkeypatch.setattr(key_lease, "JOIN_SECONDS", LEASE_SECONDS)
     one, other, old, new = process_for(), process_for(), Loader("old"), Loader("new")
     first = pool.submit(one.get_or_load, "quote:AAPL", old)
     assert old.started.wait(30)
@@ -281,7 +284,7 @@ def test_those_who_wait_are_woken_when_a_clear_takes_the_lease(
     one.clear_pattern("quote:*")
     old.may_end.set()
     new.may_end.set()
-    assert new.started.wait(1)
+    assert new.started.wait(LEASE_SECONDS / 2)
     assert (first.result(30), second.result(30)) == ("old", "new")
     assert one.get("quote:AAPL") == "new"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.store import Store, Unavailable
+from tbcache.store import Store, Unavailable, tracking
 from tbcache.store import memory as memory_module
 from tbcache.store.memory import MISSING, OVERHEAD_BYTES, Memory
 from tests.server import Server, wait_until
@@ -392,12 +392,16 @@ def test_a_forked_child_starts_afresh(store: Store, layer: Memory) -> None:
     assert layer.get(KEY) == "parent's"
 
 
-def test_closing_ends_the_thread_and_keeps_it_off(layer: Memory) -> None:
+def test_closing_ends_the_thread_and_keeps_it_off(
+    store: Store, layer_for: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stopping worker must not wait for a thread that waits for the server."""
+    monkeypatch.setattr(tracking, "PING_SECONDS", 60.0)
+    layer = layer_for(store)
     before = [thread for thread in threading.enumerate() if thread.name == "tbcache-local"]
     assert before
     layer.close()
-    wait_until(lambda: not any(thread.is_alive() for thread in before), seconds=0.9, what="the thread's end")
+    wait_until(lambda: not any(thread.is_alive() for thread in before), what="the thread's end")
     # The thread may have had the answer to its last ping in hand.
     layer.trust(time.monotonic() + 1)
     layer.begin(KEY)
