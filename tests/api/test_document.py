@@ -46,18 +46,24 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
         yield found
 
 
+@pytest.fixture(scope="module")
+def guarded(variables: dict[str, str]) -> Iterator[str]:
+    """The address of an API that wants a token."""
+    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN=READ_TOKEN) as url:
+        yield url
+
+
 def test_what_is_answered_is_as_the_document_says(variables: dict[str, str]) -> None:
     """Clients are generated from it: a status, a body or a header that it does not have breaks them."""
     with serving(**variables) as url:
         assert ask(url, "--phases", "examples,coverage") == ""
 
 
-def test_with_a_token_too_and_without_it_nothing_is_done(variables: dict[str, str]) -> None:
+def test_with_a_token_too_and_without_it_nothing_is_done(guarded: str) -> None:
     """Whoever shows none is refused as the document says, on every path that changes something."""
-    with serving(**variables, TBCACHE_API_TOKEN=TOKEN, TBCACHE_API_READ_TOKEN=READ_TOKEN) as url:
-        shown = ("--header", f"Authorization: Bearer {TOKEN}")
-        assert ask(url, "--phases", "examples", *shown) == ""
-        assert ask(url, "--phases", "examples") == ""
+    shown = ("--header", f"Authorization: Bearer {TOKEN}")
+    assert ask(guarded, "--phases", "examples", *shown) == ""
+    assert ask(guarded, "--phases", "examples") == ""
 
 
 EXAMPLES = [
@@ -67,13 +73,12 @@ EXAMPLES = [
 ]
 
 
-def test_the_examples_of_the_page_run(variables: dict[str, str]) -> None:
+def test_the_examples_of_the_page_run(guarded: str) -> None:
     """They are what is copied into a bot in another language."""
     if shutil.which("curl") is None:
         pytest.skip("there is no curl on this machine")
     assert len(EXAMPLES) > 5
-    with serving(**variables, TBCACHE_API_TOKEN=TOKEN) as url:
-        found = {line: _run(line, url) for line in EXAMPLES}
+    found = {line: _run(line, guarded) for line in EXAMPLES}
     for line, answer in found.items():
         body = json.loads(answer.rpartition("\n\n")[2])
         is_error = isinstance(body, dict) and "status" in body
