@@ -537,12 +537,15 @@ def test_the_moment_at_which_a_budget_was_spent_is_kept(
     set_today(monkeypatch, utc_now())
     budget = {"TBCACHE_TWITTER__DAILY_BUDGET": "1.2"}
     monitor = say(store, settings_for(server, **TOKEN, **budget), "worker", "worker-1")
-    monitor.record_request("twitter", cost=1.2)
+    usage = store.keys.usage("twitter", store.clock.today)
+    monitor.record_request("twitter", cost=0.4)
+    assert monitor.flush()
+    assert not any(name.startswith(b"spent_at.") for name in store.client.hkeys(usage))
+    monitor.record_request("twitter", cost=0.8)
     assert monitor.flush()
     since = source(view(settings_for(server), store), "twitter").spent_since
     assert since is not None
     assert abs(since - utc_now()) < timedelta(minutes=1)
-    usage = store.keys.usage("twitter", store.clock.today)
     (kept,) = [name for name in store.client.hkeys(usage) if name.startswith(b"spent_at.")]
     store.client.hset(usage, kept, int((since - timedelta(hours=5)).timestamp() * 1e6))
     # What is billed after that does not move it.

@@ -466,9 +466,10 @@ def test_a_bill_that_nobody_can_read_counts_as_the_whole_budget(
 
 
 def test_a_damaged_purse_of_one_without_a_share_is_none(server: Server, join: Callable[..., Spender]) -> None:
-    """One without end stopped all others for the day."""
+    """One without end stopped all others for the day; and a share below none would be spent by them."""
     spender = join()
-    purses = {"gone-1": "1e300", "gone-2": 5 * PAGE_COST}
+    purses = {"gone-1": "1e300", "gone-2": 5 * PAGE_COST, "gone-3": "x"}
     server.client.hset(spender.store.keys.purses("twitter", spender.store.clock.today), mapping=purses)
-    server.client.hset(spender.store.keys.state("twitter"), "silence:gone-2", "nan")
+    damaged = {"silence:gone-2": "nan", "share:gone-3": "-1e9"}
+    server.client.hset(spender.store.keys.state("twitter"), mapping=damaged)
     assert spender.spend() == 5

@@ -238,6 +238,9 @@ def test_damage_of_any_kind_lets_nobody_exceed_the_limit_and_stops_nobody(clock:
         "use by others, and nothing says until when": [
             state(learned__2000000="5", learned_next__2000000="nan")
         ],
+        "use by others that is less in an hour": [
+            state(learned__2000000="5", learned_next__2000000=Ahead(AHEAD))
+        ],
         "use by others for an hour": [
             state(foreign__2000000="5", foreign_until__2000000=Ahead(AHEAD), slides__2000000="0")
         ],
