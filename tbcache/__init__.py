@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbcache.cache import CacheManager, cached, get_cache_manager
-    from tbcache.fetch.function import AsyncFetcher, Fetcher, FetcherOutcome, FunctionSource, source
+    from tbcache.fetch.function import (
+        AsyncFetcher,
+        AsyncQueuedCall,
+        Fetcher,
+        FetcherOutcome,
+        FunctionSource,
+        QueuedCall,
+        source,
+    )
     from tbcache.models import (
         CombinedSentiment,
         FetchRequest,
@@ -78,7 +86,15 @@ _HOME = {
         "rate_limiter": ("RateLimiter", "get_rate_limiter"),
         "monitoring": ("UsageMonitor", "get_usage_monitor"),
         # any function
-        "fetch.function": ("source", "FunctionSource", "Fetcher", "AsyncFetcher", "FetcherOutcome"),
+        "fetch.function": (
+            "source",
+            "FunctionSource",
+            "Fetcher",
+            "AsyncFetcher",
+            "FetcherOutcome",
+            "QueuedCall",
+            "AsyncQueuedCall",
+        ),
         # fetching
         "providers": ("Provider", "get_provider", "get_symbol", "history"),
         "models": (
@@ -118,6 +134,7 @@ _HOME = {
 __all__ = [
     "AnswerPending",
     "AsyncFetcher",
+    "AsyncQueuedCall",
     "BudgetExhausted",
     "CacheManager",
     "CombinedSentiment",
@@ -139,6 +156,7 @@ __all__ = [
     "Page",
     "Paused",
     "Provider",
+    "QueuedCall",
     "QueuedJob",
     "RateLimitMiddleware",
     "RateLimitStatus",

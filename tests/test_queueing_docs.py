@@ -27,4 +27,5 @@ def test_jobs_of_three_kinds_are_queued_by_one_call(tmp_path: Path, server: Serv
         "quotes queued None",
         "default queued None",
         "joined waiting",
+        "queued waiting",
     ]

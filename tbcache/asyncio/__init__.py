@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tbcache import (
         AnswerPending,
         AsyncFetcher,
+        AsyncQueuedCall,
         BudgetExhausted,
         CombinedSentiment,
         ConfigurationError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         PacingBroker,
         Page,
         Paused,
+        QueuedCall,
         RateLimited,
         RateLimitMiddleware,
         RateLimitStatus,

@@ -8,11 +8,11 @@ from typing import Any, overload
 
 from tbcache.io.loop import drive
 from tbcache.models import FetchRequest, Outcome
+from tbcache.models.job import EnqueueState
 from tbcache.queue import Explanation, put
 from tbcache.queue import Handle as BlockingHandle
 from tbcache.queue import QueuedJob as BlockingJob
 from tbcache.queue.many import Message, put_many
-from tbcache.queue.script import EnqueueState
 
 
 class QueuedJob:

@@ -1,7 +1,9 @@
-"""A queued job: in which state it can be, and which errors put it off."""
+"""A queued job: in which state it can be, where it stands, and which errors put it off."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from tbcache.models.error import RateLimited, UpstreamError
@@ -9,6 +11,61 @@ from tbcache.models.error import RateLimited, UpstreamError
 #: running: a worker has it. waiting: in a lane, for a thread and for its limit. delayed: put off until it is
 #: due. follows: it comes after a running job of the same fetch.
 JobState = Literal["running", "waiting", "delayed", "follows"]
+
+#: What becomes of an ask for a job: its answer is in the cache, its fetch was queued already, it is queued
+#: now, an operator drains the queue, the dead letter that it was is none any more, or its leader leads no
+#: more.
+EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of a job.
+
+    ``state`` is "waiting", "delayed", "running", "follows" (it comes after a running job of the same fetch),
+    "dead", or "over", as is what was never queued. Of one that waits, ``place`` counts from 1 in its ``lane``
+    ("interactive", "prewarm" or "suspects"), ``cause`` says in a few words what it waits for, and
+    ``starts_at`` when it will start, by what is known now: None where no worker takes the queue's jobs, or an
+    operator has paused it. Of one that is delayed they are why it was put off, and when it is due; of a
+    running one ``starts_at`` is when it began, where that is known.
+
+    ``workers`` take jobs of the queue; of their ``threads``, ``busy`` are at work on any queue's.
+    """
+
+    queue: str
+    job_id: str
+    state: str
+    lane: str | None
+    place: int | None
+    cause: str
+    starts_at: datetime | None
+    workers: int
+    threads: int
+    busy: int
+
+    @property
+    def is_there(self) -> bool:
+        """False of a job that is over, or was never queued."""
+        return self.state != "over"
+
+    def __str__(self) -> str:
+        crew = f"{self.workers} workers with {self.threads} threads, {self.busy} of them busy"
+        return f"{self.queue} {self.job_id}: {self._what}; {crew}"
+
+    @property
+    def _what(self) -> str:
+        at = "" if self.starts_at is None else f"{self.starts_at:%Y-%m-%d %H:%M:%S} UTC"
+        if self.state == "waiting":
+            when = f"starts at about {at}" if at else "and nobody knows when it starts"
+            cause = f", waits for {self.cause}" if self.cause else ""
+            return f"place {self.place} in the lane {self.lane}{cause}, {when}"
+        if self.state == "delayed":
+            return f"put off{f' until {at}' if at else ''}: {self.cause}"
+        if self.state == "running":
+            return f"running since {at}" if at else "running"
+        return {"follows": "comes after a running job of the same fetch", "dead": "dead"}.get(
+            self.state, "over, or never queued"
+        )
 
 
 def comes_again(error: BaseException, *, is_awaited: bool) -> bool:

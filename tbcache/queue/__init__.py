@@ -3,10 +3,10 @@
 Whatever asks it raises RedisUnreachable, or Unavailable, which is one: there is no queue without Redis.
 """
 
+from tbcache.models.job import Explanation
 from tbcache.queue.broker import PacingBroker
 from tbcache.queue.cancel import Cancelled
 from tbcache.queue.dead import DeadFilter, DeadLetters, LetterMark, Requeued
-from tbcache.queue.explain import Explanation
 from tbcache.queue.handle import Handle, QueuedJob
 from tbcache.queue.heartbeat import HeartbeatMiddleware, get_broker
 from tbcache.queue.job import DeadLetter, Deaths, QueueDepth, actor_name

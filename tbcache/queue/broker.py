@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import dramatiq
@@ -213,7 +214,15 @@ class PacingBroker(Broker):
                 raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
             run(world().sleep(interval / 1000))
 
-    async def put_many(self, messages: Sequence[dramatiq.Message[Any]]) -> list[QueuedJob]:
+    async def place(self, message: dramatiq.Message[Any]) -> QueuedJob:
+        """Queue one, as :meth:`enqueue` does; what became of it, but not when it starts, as that is one more
+        call of Redis."""
+        (job,) = await self.put_many([message], is_estimated=False)
+        return job
+
+    async def put_many(
+        self, messages: Sequence[dramatiq.Message[Any]], *, is_estimated: bool = True
+    ) -> list[QueuedJob]:
         """:meth:`enqueue_many`, in the world that it is awaited in."""
         self._emit_all("before_enqueue", self.emit_before, messages)
         routes: dict[_Route, tuple[str, Wants]] = {}
@@ -236,7 +245,10 @@ class PacingBroker(Broker):
                         asks[place] = self._ask(messages[place], name, carrier)
                 placed = await put_all(self.store, route.queue, [asks[place] for place in some], wants)
                 record_sent(sent, placed)
-            found.update(zip(some, await self._jobs(route.queue, placed), strict=True))
+            starts = (
+                await starts_of(self.store, route.queue, placed) if is_estimated else [None] * len(placed)
+            )
+            found.update(zip(some, self._jobs(route.queue, placed, starts), strict=True))
         self._emit_all("after_enqueue", self.emit_after, messages)
         return [found[place] for place in range(len(messages))]
 
@@ -248,11 +260,12 @@ class PacingBroker(Broker):
             for message in messages:
                 emit("enqueue", message, None)
 
-    async def _jobs(self, queue: str, queued: Sequence[Queued]) -> list[QueuedJob]:
-        moments = await starts_of(self.store, queue, queued)
+    def _jobs(
+        self, queue: str, queued: Sequence[Queued], starts: Sequence[datetime | None]
+    ) -> list[QueuedJob]:
         return [
             QueuedJob(queue=queue, job_id=one.id, state=one.state, starts_at=moment, _store=self.store)
-            for one, moment in zip(queued, moments, strict=True)
+            for one, moment in zip(queued, starts, strict=True)
         ]
 
     async def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:

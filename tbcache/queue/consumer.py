@@ -21,7 +21,7 @@ from tbcache.queue.account import caller_in
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import MOST_TRIES, Ends
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
-from tbcache.queue.job import UNBEGUN, Finish, Result, dead
+from tbcache.queue.job import UNBEGUN, UNKNOWN, Finish, Result, dead
 from tbcache.queue.log import say_end
 from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_job
 from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
@@ -98,7 +98,10 @@ class PacingConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         job = cast(HeldJob, message)
-        self._finish(job, Finish("done", Result(message="it was skipped") if job.is_fetch else None))
+        # Of any other job nobody awaits the end.
+        is_awaited = job.is_fetch or bool(job.options.get("cache_key"))
+        result = Result() if job.is_begun else Result(message="it was skipped")
+        self._finish(job, Finish("done", result if is_awaited else None))
 
     def nack(self, message: MessageProxy) -> None:
         job, error = cast(HeldJob, message), message._exception
@@ -328,7 +331,7 @@ class PacingConsumer(Consumer):
             return self._due(job)
         except Unknown as error:
             self._warn_once(str(error))
-            reason = f"it needs a worker that knows {error}"
+            reason = f"{UNKNOWN} {error}"
             seconds = self._put_off_seconds(job_of(claim))
             self._end(claim, Finish("later", delay_seconds=seconds, is_begun=False, reason=reason))
         except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
@@ -12,10 +12,12 @@ from typing import NamedTuple
 from tbcache.io import world
 from tbcache.limiter import limiter_of
 from tbcache.models import Limit
+from tbcache.models.job import Explanation
 from tbcache.models.untrusted import moment, printable
 from tbcache.monitoring.process import mean_pace, read_workers
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.estimate import Cause, Outlook, Start, Starts
+from tbcache.queue.job import UNKNOWN
 from tbcache.queue.script import EXPLAIN, Explain, Explained, Stand, queue_keys
 from tbcache.settings import Settings, Source, get_declared, get_source, source_names, unconfigured
 from tbcache.store import Store
@@ -25,56 +27,6 @@ from tbcache.store.wire import MICROS, pack_limits, read_limits, to_time
 MOST_IDS = 500
 #: The lanes in which a job waits.
 WAITING = ("interactive", "prewarm", "suspects")
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known of a job.
-
-    ``state`` is "waiting", "delayed", "running", "follows" (it comes after a running job of the same fetch),
-    "dead", or "over", as is what was never queued. Of one that waits, ``place`` counts from 1 in its ``lane``
-    ("interactive", "prewarm" or "suspects"), ``cause`` says in a few words what it waits for, and
-    ``starts_at`` when it will start, by what is known now: None where no worker takes the queue's jobs, or an
-    operator has paused it. Of one that is delayed they are why it was put off, and when it is due; of a
-    running one ``starts_at`` is when it began, where that is known.
-
-    ``workers`` take jobs of the queue; of their ``threads``, ``busy`` are at work on any queue's.
-    """
-
-    queue: str
-    job_id: str
-    state: str
-    lane: str | None
-    place: int | None
-    cause: str
-    starts_at: datetime | None
-    workers: int
-    threads: int
-    busy: int
-
-    @property
-    def is_there(self) -> bool:
-        """False of a job that is over, or was never queued."""
-        return self.state != "over"
-
-    def __str__(self) -> str:
-        crew = f"{self.workers} workers with {self.threads} threads, {self.busy} of them busy"
-        return f"{self.queue} {self.job_id}: {self._what}; {crew}"
-
-    @property
-    def _what(self) -> str:
-        at = "" if self.starts_at is None else f"{self.starts_at:%Y-%m-%d %H:%M:%S} UTC"
-        if self.state == "waiting":
-            when = f"starts at about {at}" if at else "and nobody knows when it starts"
-            cause = f", waits for {self.cause}" if self.cause else ""
-            return f"place {self.place} in the lane {self.lane}{cause}, {when}"
-        if self.state == "delayed":
-            return f"put off until {at}: {self.cause}"
-        if self.state == "running":
-            return f"running since {at}" if at else "running"
-        return {"follows": "comes after a running job of the same fetch", "dead": "dead"}.get(
-            self.state, "over, or never queued"
-        )
 
 
 class QueueWorkers(NamedTuple):
@@ -102,7 +54,10 @@ class Prospect:
         return self._starts.of(ahead)
 
     def moment_of(self, stand: Stand) -> datetime | None:
-        """When a job starts, is due, or began; None where that is not known."""
+        """When a job starts, is due, or began; None where that is not known, as of one that no worker so far
+        can run: it is put off again when it is due."""
+        if stand.state == "delayed" and UNKNOWN in stand.reason:
+            return None
         start = self.start_of(stand) if stand.state in WAITING else None
         at = stand.at if start is None else start.at * MICROS
         return to_time(at) if at and math.isfinite(at) else None

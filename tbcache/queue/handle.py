@@ -10,12 +10,10 @@ from tbcache.io import now, run
 from tbcache.io.trace import carrier_in
 from tbcache.models import FetchRequest, Outcome
 from tbcache.models.error import ResultTimeout, TbcacheError
-from tbcache.queue.explain import Explanation, explain, pacing_source, prospect_of
+from tbcache.models.job import EnqueueState, Explanation
+from tbcache.queue.explain import explain, pacing_source, prospect_of
 from tbcache.queue.job import Result, decode_result
-from tbcache.queue.script import (
-    EnqueueState,
-    Queued,
-)
+from tbcache.queue.script import Queued
 from tbcache.queue.trace import awaiting
 from tbcache.store import Store
 
@@ -56,6 +54,52 @@ class QueuedJob:
         settings = self._store.settings
         return await explain(self._store, settings, pacing_source(self.queue, settings), self.job_id)
 
+    async def over(self, timeout: float | None = None) -> None:
+        """Return once the job, the call of a fetcher, is over, or lost.
+
+        Raises:
+          ResultTimeout: it is not within ``timeout`` seconds. TbcacheError: it died, or was cancelled.
+          RedisUnreachable: Redis went away.
+        """
+        if self.state == "hit":
+            return
+        with awaiting(self.queue, self.job_id):
+            found = await self._await_result(timeout)
+        if found is not None and not found.is_plain_end:
+            found.get(self.queue)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.queue} {self.job_id}"
+
+    async def _await_result(self, timeout: float | None) -> Result | None:
+        """What the job came to; None where it is in Redis no more, and its result neither."""
+        key = self._store.keys.result(self.queue, self.job_id)
+        give_up = None if timeout is None else now() + timeout
+        look_at = now() + LOOK_SECONDS
+        while True:
+            left = LOOK_SECONDS if give_up is None else give_up - now()
+            found = await self._store.first(key, min(max(left, 0.001), LOOK_SECONDS))
+            if found is not None:
+                return decode_result(found)
+            if now() >= look_at:
+                look_at = now() + LOOK_SECONDS
+                if await self._is_lost(key):
+                    return None
+            if give_up is not None and now() >= give_up:
+                raise ResultTimeout(
+                    f"{self._what}: no result within {timeout:.3g} s; the job goes on, and "
+                    f"`tbcache queue explain {self.job_id}` says what it waits for"
+                )
+
+    async def _is_lost(self, result: str) -> bool:
+        """True when neither the job nor its result is in Redis any more."""
+        jobs = self._store.keys.queue(self.queue, "jobs")
+        # The job is looked for first: one that ends in between leaves its result.
+        if await self._store.command("HEXISTS", jobs, self.job_id):
+            return False
+        return not await self._store.command("EXISTS", result)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle(QueuedJob):
@@ -63,6 +107,10 @@ class Handle(QueuedJob):
 
     request: FetchRequest
     _outcome: Outcome | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.request.source} {self.request.symbol}"
 
     def result(self, timeout: float | None = None) -> Outcome:
         """Wait for the outcome, ``timeout`` seconds at most (None: until it comes).
@@ -79,37 +127,10 @@ class Handle(QueuedJob):
             return self._outcome
         with awaiting(self.queue, self.job_id) as waiting:
             found = await self._await_result(timeout)
+            if found is None:
+                raise TbcacheError(f"{self._what}: Redis has lost the job; queue it again")
             waiting.link(carrier_in(found.carrier))
             return found.get(self.request.source)
-
-    async def _await_result(self, timeout: float | None) -> Result:
-        key = self._store.keys.result(self.request.source, self.job_id)
-        give_up = None if timeout is None else now() + timeout
-        look_at = now() + LOOK_SECONDS
-        while True:
-            left = LOOK_SECONDS if give_up is None else give_up - now()
-            found = await self._store.first(key, min(max(left, 0.001), LOOK_SECONDS))
-            if found is not None:
-                return decode_result(found)
-            if now() >= look_at:
-                look_at = now() + LOOK_SECONDS
-                if await self._is_lost(key):
-                    raise TbcacheError(
-                        f"{self.request.source} {self.request.symbol}: Redis has lost the job; queue it again"
-                    )
-            if give_up is not None and now() >= give_up:
-                raise ResultTimeout(
-                    f"{self.request.source} {self.request.symbol}: no result within {timeout:.3g} s; "
-                    f"the job goes on, and `tbcache queue explain {self.job_id}` says what it waits for"
-                )
-
-    async def _is_lost(self, result: str) -> bool:
-        """True when neither the job nor its result is in Redis any more."""
-        jobs = self._store.keys.queue(self.request.source, "jobs")
-        # The job is looked for first: one that ends in between leaves its result.
-        if await self._store.command("HEXISTS", jobs, self.job_id):
-            return False
-        return not await self._store.command("EXISTS", result)
 
 
 async def starts_of(store: Store, queue: str, queued: Sequence[Queued]) -> list[datetime | None]:

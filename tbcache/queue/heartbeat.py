@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from dramatiq import Worker
@@ -59,11 +60,17 @@ class HeartbeatMiddleware(Middleware):
         get_usage_monitor().flush()
         get_usage_monitor().leave()
 
+    @property
+    def _queues(self) -> Iterable[str]:
+        """Those whose jobs this worker takes: all that it has actors for, or those it was started for."""
+        chosen = self._worker.consumer_whitelist if self._worker is not None else None
+        return chosen or tuple(self._broker.queues)
+
     def _load(self) -> Workload:
         threads = self._broker.threads
         living = threads.total if self._worker is None else living_threads(self._worker)
         doing = tuple(sorted(self._doing.copy().values()))
-        pace = {name: self._pace.of(name) for name in (*self._broker.sources, *self._broker.queues)}
+        pace = {name: self._pace.of(name) for name in self._queues}
         return Workload(living, threads.busy, doing, tuple(self._broker.sources), pace)
 
 

@@ -21,6 +21,8 @@ from tbcache.store.wire import to_time
 
 #: How the names of the actors that fetch begin.
 FETCH = "fetch."
+#: How the reason begins for which a job is put off that no worker so far has been able to run.
+UNKNOWN = "it needs a worker that knows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,11 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         if isinstance(error, RateLimited):
             return cls(limited_until=error.retry_at.timestamp(), message=error.reason, carrier=here)
         return cls(message=printable(f"{type(error).__name__}: {error}", LINE), carrier=here)
+
+    @property
+    def is_plain_end(self) -> bool:
+        """True where the job is over, and there is no more to say of that: its value is in the cache."""
+        return (self.outcome, self.failure, self.limited_until, self.message) == (None,) * 4
 
     def get(self, source: str) -> Outcome:
         """The outcome.

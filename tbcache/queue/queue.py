@@ -11,11 +11,12 @@ from tbcache.io import run, utc_now
 from tbcache.io.singleton import singleton
 from tbcache.models import FetchRequest, Lane, Outcome
 from tbcache.models.history import past
+from tbcache.models.job import Explanation
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import ask_for, put_all
 from tbcache.queue.dead import DeadLetters
-from tbcache.queue.explain import Explanation, explain, pacing_source
+from tbcache.queue.explain import explain, pacing_source
 from tbcache.queue.handle import Handle, starts_of
 from tbcache.queue.job import Deaths, QueueDepth, Result, encode_result
 from tbcache.queue.listing import JobFilter, JobPage, ListedJob, Listing

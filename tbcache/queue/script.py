@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from tbcache.limiter import Given, SlotScript, WindowKeys
 from tbcache.limiter.script import SeenReply
 from tbcache.models import Lane
+from tbcache.models.job import EnqueueState
 from tbcache.store import Keys
 from tbcache.store.reply import number, record, records, texts
 from tbcache.store.script import Argument, Key, Script
@@ -81,11 +82,6 @@ class JobAsk(NamedTuple):
     id: str
     message: bytes
     key: str
-
-
-#: What becomes of an ask: its answer is in the cache, its fetch was queued already, it is queued now, an
-#: operator drains the queue, the dead letter that it was is none any more, or its leader leads no more.
-EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
 
 
 class Queued(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from dramatiq.results.backends import StubBackend
 import tbcache
 from tbcache.fleet import Fleet
 from tbcache.models import Limit
-from tbcache.models.error import UnknownSource
+from tbcache.models.error import ResultTimeout, TbcacheError, UnknownSource
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
@@ -376,7 +377,12 @@ def test_nobody_does_a_job_that_was_skipped(shop: Shop) -> None:
     assert beats._load().doing == ("default ",)
     beats.after_skip_message(shop.broker, job)
     beats.after_process_message(shop.broker, job)
-    assert (beats._load().doing, beats._load().pace["default"]) == ((), 0.0)
+    assert (beats._load().doing, beats._load().pace) == ((), {"default": 0.0})
+    # One that was started for some of its queues takes no job of the others.
+    shop.actor(actor_name="other", queue_name="other")
+    worker = cast(Any, types.SimpleNamespace(consumer_whitelist={"other"}, workers=[]))
+    beats.after_worker_boot(shop.broker, worker)
+    assert beats._load().pace == {"other": 0.0}
 
 
 def test_a_job_that_is_due_by_its_own_option_is_handed_out_once(shop: Shop) -> None:
@@ -473,16 +479,28 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     async def quote_async(symbol: str) -> str:
         return quote(symbol)
 
+    def found(asked: Any) -> Any:
+        return asyncio.run(asked) if is_async else asked
+
+    # Who waits is told, and need not look.
+    monkeypatch.setattr("tbcache.queue.handle.LOOK_SECONDS", 60.0)
     fetcher: Any = quotes.fetcher(name="quote")(quote_async if is_async else quote)
-    for symbol in ("A", "A", "B", "C"):
-        sent = fetcher.enqueue(symbol)
-        _ = asyncio.run(sent) if is_async else sent
+    jobs = [found(fetcher.enqueue(symbol)) for symbol in ("A", "A", "B", "C")]
+    assert [job.state for job in jobs] == ["queued", "joined", "queued", "queued"]
+    assert jobs[0].job_id == jobs[1].job_id == jobs[0].message.message_id != jobs[1].message.message_id
     queue = Queue(broker.store, broker.settings)
     with Shop(broker).open(threads=1):
-        wait_until(lambda: len(called) > 1 and queue.depth("quotes").running == 0)
+        assert [found(job.result(20.0)) for job in jobs[:3]] == ["a", "a", "b"]
+        wait_until(lambda: queue.depth("quotes").running == 0)
     assert (called, queue.depth("quotes").waiting) == (["A", "B"], 1)
-    peek = fetcher.peek("B")
-    assert (asyncio.run(peek) if is_async else peek) == "b"
+    hit = found(fetcher.enqueue("B"))
+    assert (hit.state, hit.is_new, found(hit.result())) == ("hit", False, "b")
+    assert found(jobs[3].explain()).place == 1
+    with pytest.raises(ResultTimeout, match=f"no result within 0 s.*queue explain {jobs[3].job_id}"):
+        found(jobs[3].result(0.0))
+    Fleet(broker.settings, broker.store).as_operator("ada").cancel("quotes", jobs[3].job_id)
+    with pytest.raises(TbcacheError, match="cancelled by ada"):
+        found(jobs[3].result(20.0))
     slots = broker.store.client.zrange(broker.store.keys.slots("quotes"), 0, -1)
     assert len(slots) == 2
     broker.flush_all()

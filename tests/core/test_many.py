@@ -93,8 +93,7 @@ def test_the_call_of_a_fetcher_that_is_queued_is_not_queued_again(broker: Pacing
 def test_a_job_that_sends_itself_again_is_queued(broker: PacingBroker) -> None:
     """It does not join itself, which would end with it."""
     quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
-    message = quote.enqueue("A")
-    run(broker._put(message, 0, is_joining=False))
+    run(broker._put(quote.enqueue("A").message, 0, is_joining=False))
     assert depth("quotes") == 2
 
 
@@ -165,7 +164,13 @@ def test_messages_need_our_broker_and_no_moment(
     actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
     with pytest.raises(InvalidRequest, match="fresh_after is for fetches"):
         tbcache.enqueue_many([actor.message("x")], fresh_after=datetime(2026, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr("dramatiq.broker.global_broker", StubBroker())
+    stub = StubBroker()
+    stub.declare_queue("quotes")
+    monkeypatch.setattr("dramatiq.broker.global_broker", stub)
+    job = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower).enqueue("A")
+    assert (job.state, job.job_id) == ("queued", job.message.message_id)
+    with pytest.raises(TypeError, match="says nothing of its jobs"):
+        job.result()
     with pytest.raises(TypeError, match="StubBroker queues one message at a time"):
         tbcache.enqueue_many([actor.message("x")])
 

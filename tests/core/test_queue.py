@@ -1869,7 +1869,10 @@ def test_a_job_of_a_newer_version_waits_for_a_newer_worker(
     found = left(store)
     assert found.pop("bell")
     assert found == {"delayed": 2, "jobs": 2, "lanes": 2, "keys": 2, "pending": 2, "reasons": 2}
-    assert queue.explain("news", handles[0].job_id).cause.startswith("it needs a worker that knows ")
+    found_out = queue.explain("news", handles[0].job_id)
+    assert found_out.cause.startswith("it needs a worker that knows ")
+    assert found_out.starts_at is None, "it is put off again at that moment"
+    assert "put off: it needs a worker" in str(found_out)
     assert (older.broker.threads.busy, store.client.zcard(store.keys.slots("news"))) == (0, 0)
     assert len([one for one in caplog.records if "job.put_off" in one.msg]) == 1
 

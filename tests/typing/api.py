@@ -52,6 +52,10 @@ assert_type(quote.refresh("AAPL"), list[float])
 assert_type(quote.invalidate("AAPL"), bool)
 assert_type(quote.prewarm(["AAPL", ("MSFT", "EUR"), {"symbol": "GME"}]), int)
 assert_type(quote.cache_key("AAPL"), str)
+assert_type(quote.enqueue("AAPL"), tbcache.QueuedCall[list[float]])
+assert_type(quote.enqueue("AAPL").result(timeout=5.0), list[float])
+assert_type(quote.enqueue("AAPL").explain(), tbcache.Explanation)
+assert_type(quote.enqueue("AAPL").message.message_id, str)
 assert_type(Client().quote("AAPL"), float)
 assert_type(Client().quote.outcome("AAPL").value, float | None)
 quote(1)  # type: ignore[arg-type]
@@ -64,6 +68,9 @@ async def use_quotes() -> None:
     assert_type(await quote_later.outcome("AAPL"), tbcache.FetcherOutcome[dict[str, float]])
     assert_type(await quote_later.peek("AAPL"), dict[str, float] | None)
     assert_type(await quote_later.prewarm(["AAPL"]), int)
+    job = await quote_later.enqueue("AAPL")
+    assert_type(job, tbcache.AsyncQueuedCall[dict[str, float]])
+    assert_type(await job.result(), dict[str, float])
     assert_type(await Client().quote_later("AAPL"), float)
 
 

@@ -23,6 +23,7 @@ from tbcache.cache.decorator import CallKey
 from tbcache.fetch import Answered
 from tbcache.fetch.function.job import FunctionJob, as_raised
 from tbcache.fetch.function.outcome import FetcherOutcome
+from tbcache.fetch.function.queued import AsyncQueuedCall, Places, QueuedCall
 from tbcache.fetch.function.shared_load import SharedLoads
 from tbcache.fetch.function.tools import FunctionTools
 from tbcache.fetch.function.value import Timed, Values
@@ -103,14 +104,6 @@ class _Function(Generic[P, R]):
     def actor_name(self) -> str:
         """The name of the actor by which a worker calls it."""
         return f"call.{self._setup.source.name}.{self._setup.name}"
-
-    def _send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message[None]:
-        # dramatiq takes long to import, and whoever enqueues nothing need not wait for that.
-        import dramatiq
-
-        job = self._message(args, kwargs)
-        dramatiq.get_broker().enqueue(job)
-        return job
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
         """The message by which a worker calls it, for :func:`tbcache.enqueue_many`.
@@ -245,7 +238,7 @@ class Fetcher(_Function[P, R]):
         """Forget the value, also one that is being loaded; True when there was one."""
         return self._tools.cache.delete(self.cache_key(*args, **kwargs))
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> QueuedCall[R]:
         """Have a worker of dramatiq's broker call it, once the source has a slot; the value is cached then.
 
         The broker is that of ``dramatiq.set_broker``. Arguments go through its encoder: as JSON.
@@ -254,7 +247,14 @@ class Fetcher(_Function[P, R]):
           TypeError: arguments that are none of the function's, or no part of a key; a method of an instance.
           RedisUnreachable: there is no queue without Redis, where the broker is tbcache's.
         """
-        return self._send(args, kwargs)
+        # dramatiq takes long to import, and whoever enqueues nothing need not wait for that.
+        import dramatiq
+
+        message, broker = self._message(args, kwargs), dramatiq.get_broker()
+        placed = run(broker.place(message)) if isinstance(broker, Places) else None
+        if placed is None:
+            broker.enqueue(message)
+        return QueuedCall(message, placed, functools.partial(self, *args, **kwargs))
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it as a worker does, with the slot that its job came with."""
@@ -345,9 +345,16 @@ class AsyncFetcher(_Function[P, R]):
         """See :meth:`Fetcher.invalidate`."""
         return await drive(self._tools.cache.core.delete(self.cache_key(*args, **kwargs)))
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Message[None]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> AsyncQueuedCall[R]:
         """See :meth:`Fetcher.enqueue`."""
-        return await asyncio.to_thread(self._send, args, kwargs)
+        message = await asyncio.to_thread(self._message, args, kwargs)
+        import dramatiq
+
+        broker = dramatiq.get_broker()
+        placed = await drive(broker.place(message)) if isinstance(broker, Places) else None
+        if placed is None:
+            await asyncio.to_thread(broker.enqueue, message)
+        return AsyncQueuedCall(message, placed, functools.partial(self, *args, **kwargs))
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """See :meth:`Fetcher.work`; it runs in a loop of its own."""
