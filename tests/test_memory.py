@@ -263,10 +263,12 @@ def test_what_may_not_be_as_this_process_stored_it_does_not_stand_in(
     layer.delete(KEY, in_redis=True)
     assert not layer.put_own(KEY, b"1", 60, start, began)
     assert layer.put_own(KEY, b"1", 60, layer.begin(KEY), began)
+    assert keep(layer, "reddit:GME:24", "read")
     monkeypatch.setattr(Memory, "is_on", False)
-    assert not keep(layer, KEY, "newer")
+    for key in (KEY, "reddit:GME:24"):
+        assert not keep(layer, key, "newer")
     monkeypatch.setattr(type(store), "is_available", False)
-    assert layer.recall(KEY) is None
+    assert layer.recall(KEY) is layer.recall("reddit:GME:24") is None
     assert not layer.put_own(KEY, b"1", 60, layer.begin(KEY), began), "nobody would tell of a change"
 
 

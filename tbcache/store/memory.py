@@ -203,8 +203,8 @@ class Memory:
         until = start.started + ttl
         with self._lock:
             entry = self._entries.get(key)
-            if entry is not None and entry.is_own and not self.is_on:
-                # What was read may be newer.
+            if entry is not None and not entry.is_fallback and not self.is_on:
+                # What is read now may be newer: what is here must not stand in after it.
                 self._drop(key)
             if (self._generation, self._changes[hash(key) % _STRIPES]) != start[:2] or not self.is_on:
                 return False
@@ -227,7 +227,7 @@ class Memory:
         with self._lock:
             news = self._changes[hash(key) % _STRIPES] - start.changes
             self._change(key)
-            if self._tracking is None or not self.is_on or began <= self._emptied_at or news > 1:
+            if not self.is_on or began <= self._emptied_at or news > 1:
                 return False
             value, size = Encoded(payload), len(payload)
             entry = _Entry(value, until, until, size, is_fallback=False, is_own=True, is_told=news == 1)

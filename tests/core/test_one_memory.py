@@ -200,6 +200,31 @@ def test_a_load_makes_this_process_forget_what_it_has_read_of_the_symbol(
         memory.close()
 
 
+def test_what_is_cleared_while_it_is_loaded_does_not_stand_in(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source's answer and a cached value alike, though Redis has stored both."""
+    process = Process(store, settings, is_tracking=True)
+    memory = process.memory
+    try:
+        memory.begin(KEY)
+        wait_until(lambda: memory.is_on)
+        for is_cleared in (False, True):
+            key = f"mine:{is_cleared}"
+            grant, (_, lease) = process.go(symbol=f"S{is_cleared}"), process.cache.begin_load(key)
+            if is_cleared:
+                memory.flush()
+            assert lease is not None
+            assert process.cache.end_load(lease, "value")
+            assert process.admission.settle(grant, LOADED) == "stored"
+            with monkeypatch.context() as patch:
+                patch.setattr(type(store), "is_available", False)
+                for each in (key, grant.ask.request.key):
+                    assert (memory.recall(each) is None) is is_cleared
+    finally:
+        memory.close()
+
+
 @pytest.mark.one_server
 def test_what_was_read_before_an_outage_gives_way_to_what_comes_in_it(
     private_server: Server, settings_for: Callable[..., Settings]
