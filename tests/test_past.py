@@ -216,8 +216,8 @@ def test_the_moments_of_a_history_are_its_start_and_every_step_after_it() -> Non
     [
         (NOW.replace(tzinfo=None), NOW, 60, "start .* needs a zone"),
         (NOW, "2026-07-28", 60, "end .* needs a zone"),
-        (NOW, NOW - timedelta(1), 60, "end after it starts"),
-        (NOW, NOW, 0, "a second or more"),
+        (NOW, NOW - timedelta(1), 60, "end .* UTC lies before start .* UTC"),
+        (NOW, NOW, 0, "every 0 should be a second or more"),
         (NOW, NOW, float("nan"), "every nan should be seconds, like 3600"),
         (NOW, NOW, float("inf"), "every inf should be seconds"),
         (NOW, NOW, "1h", "every '1h' should be seconds"),

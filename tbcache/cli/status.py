@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from tbcache.cli.command import FORM, JSON, command, commands
@@ -21,7 +22,10 @@ from tbcache.cli.stop import StopSignal
 from tbcache.models.error import InvalidRequest
 
 if TYPE_CHECKING:
-    from tbcache.fleet import Fleet
+    from tbcache.fleet import Fleet, FleetStatus
+
+#: What of a source is left out, where it is not asked for.
+LISTS = ("kept", "slots")
 
 
 @command(commands, "status", "tbcache status --check || echo something is wrong", JSON)
@@ -36,17 +40,21 @@ def status(
     every: Annotated[
         float, typer.Option(min=0.2, max=3600.0, help="Look so often, in seconds, with --watch.")
     ] = 1.0,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="In JSON, add each answer that is kept warm and each slot of a window."),
+    ] = False,
 ) -> int:
     """Show every source with its limits, hits and queue, every worker, and every trouble."""
     if check and watch:
         raise InvalidRequest("--check and --watch exclude each other")
     if check:
-        return _check()
+        return _check(full=full)
     if watch:
-        return _watch(configured_fleet(quiet_settings()), every, wants_json())
+        return _watch(configured_fleet(quiet_settings()), every, is_for_programs=wants_json(), full=full)
     found = require_redis(quiet_settings()).status()
     if wants_json():
-        print_json(found)
+        print_json(_said(found, full=full))
     else:
         # A pipe gets JSON, and needs no pictures.
         from tbcache.cli.dashboard import dashboard
@@ -55,11 +63,20 @@ def status(
     return OK
 
 
-def _check() -> int:
+def _said(found: FleetStatus, *, full: bool) -> Any:
+    """``found`` for programs. Its lists of answers and slots are most of it, and no state of the fleet."""
+    said = msgspec.to_builtins(found)
+    for source in [] if full else said["sources"]:
+        for name in LISTS:
+            del source[name]
+    return said
+
+
+def _check(*, full: bool) -> int:
     """For a health check: that Redis is away is a trouble like any other, with the exit code of its own."""
     found = configured_fleet(quiet_settings()).status()
     if FORM.get().as_json:
-        print_json(found)
+        print_json(_said(found, full=full))
     else:
         for line in found.lines:
             print_line(line)
@@ -68,12 +85,12 @@ def _check() -> int:
     return FAILED if found.troubles else OK
 
 
-def _watch(fleet: Fleet, every: float, is_for_programs: bool) -> int:
+def _watch(fleet: Fleet, every: float, *, is_for_programs: bool, full: bool) -> int:
     """Until a signal. A Redis that goes away meanwhile is shown like everything else."""
     with StopSignal() as stop:
         if is_for_programs:
             while not stop.is_set():
-                print_json_line(fleet.status())
+                print_json_line(_said(fleet.status(), full=full))
                 stop.rest(every)
             return OK
         from tbcache.cli.display import LiveDisplay

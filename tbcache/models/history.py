@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 
 from tbcache.models.answer import SymbolSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest
+from tbcache.models.untrusted import quoted
 
 #: More moments than these are no history but a mistake in its dates.
 MOST_POINTS = 100_000
@@ -138,10 +139,11 @@ def moments(start: datetime, end: datetime, every: float | timedelta) -> list[da
         too many.
     """
     step, first, last = _step(every), aware("start", start), aware("end", end)
-    if step < timedelta(seconds=1) or last < first:
+    if step < timedelta(seconds=1):
+        raise InvalidRequest(f"every {quoted(every)} should be a second or more")
+    if last < first:
         raise InvalidRequest(
-            f"a history from {start} to {end}, every {step}: it should end after it starts, with a second or "
-            "more between its moments"
+            f"end {last:%Y-%m-%d %H:%M:%S} UTC lies before start {first:%Y-%m-%d %H:%M:%S} UTC"
         )
     count = (last - first) // step + 1
     if count > MOST_POINTS:
@@ -153,7 +155,7 @@ def _step(every: object) -> timedelta:
     if isinstance(every, timedelta):
         return every
     if not isinstance(every, int | float) or isinstance(every, bool) or not abs(every) <= _MOST_SECONDS:
-        raise InvalidRequest(f"every {every!r} should be seconds, like 3600, or a timedelta")
+        raise InvalidRequest(f"every {quoted(every)} should be seconds, like 3600, or a timedelta")
     return timedelta(seconds=every)
 
 

@@ -257,6 +257,14 @@ def test_the_columns_of_csv_are_the_same_whatever_there_is(
     assert stats["twitter"]["queue.dead"] == "1"
 
 
+def test_a_plain_status_is_small(cli: Cli, server: Server) -> None:
+    """Of five sources it was 248 KB, most of it each slot and each answer that is kept warm."""
+    plain, full = (
+        cli("status", *option, REDIS_URL=server.url).data["sources"][0] for option in ((), ("--full",))
+    )
+    assert full.keys() - plain.keys() == {"kept", "slots"}
+
+
 def test_status_is_watched_until_ctrl_c(cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a pipe each look is a line, for `jq` and the like; on a terminal it is the same page."""
     looks, status = [], Fleet.status
