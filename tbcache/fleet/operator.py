@@ -157,7 +157,7 @@ class Operator:
 
         with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:
             for job_id in ids:
-                if retry(functools.partial(cancel, job_id)):
+                if retry.write(functools.partial(cancel, job_id)):
                     done += 1
                     count(1)
         return done

@@ -36,8 +36,8 @@ class Durations:
 class Counted:
     """One source since its figures began; cost in US dollars. The names are those of ``SourceMetrics``.
 
-    ``misses`` are fetches that were granted, and ``prewarms`` those for which nobody has asked: one whose
-    grant was lost on its way from Redis counts twice.
+    ``misses`` are fetches that were granted: one whose grant was lost on its way from Redis counts twice.
+    ``prewarms`` are those for which nobody has asked.
     ``uncertain_cost`` is the part of ``cost`` that is only a bound.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -126,12 +126,12 @@ class DeadLetters:
         """Forget those that are meant; how many. ``tell`` is told after each call how many it was of."""
         retry, count = Retry(), 0
         ids: Sequence[bytes | str] = (
-            retry(lambda _: self._ids(queue, where))
+            retry.read(lambda: self._ids(queue, where))
             if where.is_all
-            else [one.job_id for one in self._letters(queue, where, retry=retry)]
+            else [one.job_id for one in self._letters(queue, where, read=retry.read)]
         )
         for chunk in _chunks(ids):
-            count += retry(functools.partial(self._forget, queue, tuple(chunk)))
+            count += retry.write(functools.partial(self._forget, queue, tuple(chunk)))
             tell(len(chunk))
         return count
 
@@ -150,24 +150,39 @@ class DeadLetters:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
         """
         retry, left, groups = Retry(), 0, dict[Wants, list[JobAsk]]()
-        for letter in reversed(list(self._letters(queue, where, retry=retry))):
+        died: dict[str, int] = {}
+        for letter in reversed(list(self._letters(queue, where, read=retry.read))):
             again = self._again(letter)
             if again is None:
                 left += 1
             else:
                 groups.setdefault(again[0], []).append(again[1])
+                died[letter.job_id] = LetterMark.of(letter).died_us
         queued = 0
         for wants, asks in groups.items():
             for chunk in _chunks(asks):
-                more = retry(functools.partial(self._put, queue, chunk, wants))
+                more = retry.write(functools.partial(self._put, queue, chunk, wants, died))
                 queued += more
                 tell(more)
         return Requeued(queued, left)
 
-    def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants, may_be_done: bool) -> int:
-        done = run(put_all(self._store, queue, asks, wants))
-        # Those that a try without an answer has queued are no dead letters any more.
-        return sum(one.state != "gone" or may_be_done for one in done)
+    def _put(
+        self,
+        queue: str,
+        asks: Sequence[JobAsk],
+        wants: Wants,
+        died: Mapping[str, int],
+        may_be_done: bool,
+    ) -> int:
+        if may_be_done:
+            # Those that a try without an answer has queued are no dead letters any more, or died once more.
+            stamps = self._store.call(
+                "ZMSCORE", self._store.keys.queue(queue, "dead"), *(one.id for one in asks)
+            )
+            same = [one for one, at in zip(asks, stamps, strict=True) if at and float(at) <= died[one.id] + 1]
+            run(put_all(self._store, queue, same, wants))
+            return len(asks)
+        return sum(one.state != "gone" for one in run(put_all(self._store, queue, asks, wants)))
 
     def _again(self, letter: DeadLetter) -> tuple[Wants, JobAsk] | None:
         """How the job of a letter is queued again; None where it cannot be."""
@@ -193,22 +208,19 @@ class DeadLetters:
         queue: str,
         where: DeadFilter,
         after: LetterMark | None = None,
-        retry: Callable[[Callable[[bool], Any]], Any] = lambda call: call(False),
+        read: Callable[[Callable[[], Any]], Any] = lambda call: call(),
     ) -> Iterator[DeadLetter]:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
-        for ids in _chunks(retry(lambda _: self._ids(queue, where, after))):
+        for ids in _chunks(read(lambda: self._ids(queue, where, after))):
             asks = [("ZMSCORE", keys[0], *ids), *(("HMGET", part, *ids) for part in keys[1:])]
-            stamps, reasons, texts = retry(functools.partial(self._read, asks))
+            stamps, reasons, texts = read(functools.partial(self._store.change, *asks))
             for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
                 if stamp is None:
                     continue
                 letter = DeadLetter(queue, _text(job_id), to_time(float(stamp)), _text(reason), _text(text))
                 if where.matches(letter):
                     yield letter
-
-    def _read(self, asks: Sequence[Sequence[Any]], _: bool) -> list[Any]:
-        return self._store.change(*asks)
 
     def _ids(self, queue: str, where: DeadFilter, after: LetterMark | None = None) -> list[bytes]:
         """All ids of the time that is meant, the last to die first, or those that come ``after`` one."""

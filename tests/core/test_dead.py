@@ -240,12 +240,13 @@ def far(way: Proxy, server: Server, settings: Settings, store_for: Callable[...,
     return Fleet(settings, store_for(server, REDIS_URL=way.url, TBCACHE_REDIS_TIMEOUT="1")).as_operator("ada")
 
 
-def losing_one_answer(way: Proxy) -> Callable[[int], None]:
+def losing_one_answer(way: Proxy, then: Callable[[], object] = lambda: None) -> Callable[[int], None]:
     """What is told of an act's parts: the call after the first is carried out, and its answer is lost."""
     told: list[int] = []
 
     def mend() -> None:
         assert way.has_swallowed.wait(20)
+        then()
         way.mend()
 
     def tell(more: int) -> None:
@@ -269,6 +270,17 @@ def test_an_answer_that_is_lost_leaves_no_act_half_done(
     assert store.client.zcard(key) == 0
     (line, *_) = Fleet(settings, store).audit()
     assert (line.count, line.detail) == (500, "error=down")
+
+
+def test_a_job_that_dies_anew_meanwhile_is_not_queued_once_more(
+    store: Store, way: Proxy, far: Operator
+) -> None:
+    """It would run twice, and be paid for twice, and count as one."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(500)])
+    key = store.keys.queue("twitter", "dead")
+    again = losing_one_answer(way, lambda: store.client.zadd(key, {"job-399": 1_800_000_000_000_000}))
+    assert far.requeue_dead("twitter", tell=again) == (500, 0)
+    assert store.client.zrange(key, 0, -1) == [b"job-399"]
 
 
 def test_an_answer_that_is_lost_leaves_no_job_uncancelled(
