@@ -258,6 +258,16 @@ class End:
         world.run(max(LASTING) + 2.0)
         if not any(process.limiter.epochs.of(source) for process in world.active):
             return
+        if world.oracle.is_step_unsaid and self._ahead():
+            # Nobody knows of the step before, for which the window was mended; then a minute is promised.
+            world.run(60.0)
+        if ahead := self._ahead():
+            state = world.oracle._hash(world.oracle.keys.state(source))
+            world.broken("moments", f"{ahead} are ahead of the server's clock: {state}")
+
+    def _ahead(self) -> list[str]:
+        """What was noted of a moment that is to come."""
+        world, source = self.world, self.world.source.name
         now, keys = self.server.now_us() + micros(0.01), world.oracle.keys
         last = now + micros(max(limit.window_seconds for limit in world.source.limits) + world.lease)
         state = world.oracle._hash(keys.state(source))
@@ -265,9 +275,7 @@ class End:
         noted = self.server.keyspace.do("ZRANGE", [keys.fleet(source).encode(), b"-1", b"-1", b"WITHSCORES"])
         moments |= {"last heard": float(noted[1])} if noted else {}
         ahead = [name for name, at in moments.items() if at > now]
-        ahead += [name for name in ("whole_at", "left_until") if float(state.get(name, 0)) > last]
-        if ahead:
-            world.broken("moments", f"{ahead} are ahead of the server's clock: {state}")
+        return ahead + [name for name in ("whole_at", "left_until") if float(state.get(name, 0)) > last]
 
     def _check_idle(self) -> None:
         """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
-from tbcache.limiter.script import Taken
+from tbcache.limiter.script import LOSE, Taken
 from tbcache.models import Limit
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
@@ -73,7 +73,8 @@ class Oracle:
             broken,
         )
         self._scripts = Scripts()
-        self.is_clock_set = False
+        #: The clock was set; and nobody has said so since it was last.
+        self.is_clock_set = self.is_step_unsaid = False
         self._start_us, self._elapsed_us = now_us(), elapsed_us
         longest = max(limit.window_seconds for limit in source.limits)
         self._mending_us = round((longest + hold_seconds) * MICROS) + SLACK_US
@@ -147,7 +148,7 @@ class Oracle:
         self.leaders.set_clock()
         for jobs in self.queues.values():
             jobs.set_clock()
-        self.is_clock_set = True
+        self.is_clock_set = self.is_step_unsaid = True
 
     def hear(self, who: str, command: tuple[bytes, ...], answer: Any) -> str:
         """Look at a command; what it was, in words for a trace."""
@@ -163,6 +164,7 @@ class Oracle:
             if not isinstance(answer, NoScriptError):
                 self.broken("script", f"{call.script.name} of {who} is refused: {answer}")
         else:
+            self.is_step_unsaid = self.is_step_unsaid and call.script is not LOSE
             look = self._looks.get(call.script.name)
             if look is not None:
                 look(who, call, call.script.read(answer))
