@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.output import add_row, shown
+from tbcache.cli.table import plain_table
 from tbcache.models.age import rough
 from tbcache.models.untrusted import LINE
 
@@ -203,13 +204,15 @@ def _source_table(status: FleetStatus, width: int) -> Table:
 def _sources(status: FleetStatus, bar_cells: int, left_out: Sequence[str]) -> Table:
     rows = [_row(source, status.at, bar_cells) for source in status.sources]
     columns = [name for name in _COLUMNS if name not in left_out]
-    table = _table(
-        (f"{name} 5m/day" if name in _PAIRS else name, "left" if name in _LEFT else "right")
-        for name in columns
-    )
+    table = plain_table(*map(_heading, columns), folds_last=False)
     for row in rows:
         add_row(table, *(row[name] for name in columns))
     return table
+
+
+def _heading(name: str) -> str:
+    side = "" if name in _LEFT else ">"
+    return f"{side}{name} 5m/day" if name in _PAIRS else f"{side}{name}"
 
 
 def _width(table: Table) -> int:
@@ -251,7 +254,7 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
     recent = list(filter(_is_recent, workers))
     if not recent:
         return Text(NOBODY, style="dim")
-    table = _table((("process", "left"), ("busy", "right"), ("last beat", "right"), ("doing", "left")))
+    table = plain_table("process", ">busy", ">last beat", "doing")
     for worker in recent:
         add_row(
             table,
@@ -265,13 +268,6 @@ def _worker_table(workers: Iterable[WorkerStatus]) -> RenderableType:
 
 def _is_recent(worker: WorkerStatus) -> bool:
     return worker.age < FORGOTTEN_SECONDS
-
-
-def _table(columns: Iterable[tuple[str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=name != "doing")
-    return table
 
 
 def _bar(limit: LimitStatus, cells: int) -> Text:

@@ -30,7 +30,7 @@ def outcome_table(outcomes: Iterable[Outcome], width: int) -> Table:
     figures = (">covered", ">score", ">items", ">bull", ">bear", ">age")
     columns = ("source", "symbol", *figures, "from", "complete")
     is_wide = width >= _WIDE
-    table = _table(*(name for name in columns if is_wide or name not in _WIDE_ONLY))
+    table = plain_table(*(name for name in columns if is_wide or name not in _WIDE_ONLY))
     for outcome in outcomes:
         found = outcome.sentiment
         mood = (str(found.bullish), str(found.bearish)) if is_wide else ()
@@ -53,7 +53,7 @@ def limit_table(status: FleetStatus, sources: Iterable[SourceStatus]) -> Table:
     from tbcache.fleet import when
 
     figures = (">limit", ">used", ">others", ">left")
-    table = _table("source", "state", *figures, "frees (UTC)", "closed until (UTC)")
+    table = plain_table("source", "state", *figures, "frees (UTC)", "closed until (UTC)")
     for source in sources:
         closed = "-"
         if source.closed_until is not None:
@@ -88,7 +88,7 @@ def rows_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
             break
         left_out.add(place)
     is_shown = [place not in left_out for place in range(len(names))]
-    table = _table(*compress((name.lstrip("?") for name in names), is_shown))
+    table = plain_table(*compress((name.lstrip("?") for name in names), is_shown))
     if left_out:
         missing = ", ".join(_names(names[place] for place in sorted(left_out)))
         table.caption, table.caption_justify = f"Too narrow for: {missing}. --json has all.", "left"
@@ -101,12 +101,13 @@ def _names(columns: Iterable[str]) -> list[str]:
     return [name.lstrip("?>") for name in columns]
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str, folds_last: bool = True) -> Table:
+    """One without lines, whose columns that begin with ``>`` are set to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         side: JustifyMethod = "right" if column.startswith(">") else "left"
         # The last column is the one that may take a second line, and nothing of it is cut off.
-        is_last = column == columns[-1]
+        is_last = folds_last and column == columns[-1]
         overflow: OverflowMethod = "fold" if is_last else "ellipsis"
         table.add_column(column.lstrip(">"), justify=side, no_wrap=not is_last, overflow=overflow)
     return table

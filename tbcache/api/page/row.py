@@ -64,7 +64,6 @@ class Cell:
     symbol: str
     tone: Tone
     word: str
-    covered: float | None
     title: str
     #: In seconds; None where there is no answer.
     age: float | None = None
@@ -123,7 +122,7 @@ def _cells(source: SourceStatus, now: datetime) -> Iterator[Cell]:
 def _cell(one: Kept, now: datetime) -> Cell:
     found, symbol = one.sentiment, one.request.symbol
     if found is None or one.fresh_until is None:
-        return Cell(symbol, "none", "none", None, f"{symbol}: no answer is kept")
+        return Cell(symbol, "none", "none", f"{symbol}: no answer is kept")
     covered = found.covered_hours / one.request.hours
     left = (one.fresh_until - now).total_seconds()
     is_fresh, is_whole = left > 0, covered >= 0.95
@@ -135,7 +134,7 @@ def _cell(one: Kept, now: datetime) -> Cell:
         f"{symbol}: {found.covered_hours:g} of {one.request.hours} hours known, with {found.count} items, "
         f"fresh until {one.fresh_until:%H:%M:%S} UTC"
     )
-    return Cell(symbol, tone, word, covered, title, max(0.0, (now - found.as_of).total_seconds()))
+    return Cell(symbol, tone, word, title, max(0.0, (now - found.as_of).total_seconds()))
 
 
 @dataclass(frozen=True, slots=True)
