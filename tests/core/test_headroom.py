@@ -231,6 +231,15 @@ def test_a_stricter_ask_gets_no_more_than_others_leave(
     assert used(admission, store, Limit(40, 60.0)) == 40
 
 
+def test_a_figure_that_would_hold_for_ever_is_over(admission: Admission, store: Store) -> None:
+    """What others use after it tells whether the windows of the upstream slide."""
+    state, grant = store.keys.state("twitter"), go(admission, "A")
+    damaged = {"foreign:60000000": 40, "foreign_until:60000000": "1e300"}
+    store.client.hset(state, mapping=damaged)
+    admission.settle(grant, told(47))
+    assert store.client.hexists(state, "slides:60000000")
+
+
 def test_a_figure_of_a_larger_limit_stays_while_slots_are_held(admission: Admission, store: Store) -> None:
     """It counted as nothing, and the next figure, which is then only to raise it, took its place."""
     first, _ = go(admission, "A"), go(admission, "B")
