@@ -52,7 +52,8 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
 
 
 def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Queued], wants: Wants) -> None:
-    if not wants.is_new and all(one.state != "hit" for one in queued):
+    # A pre-warm that is fresh by now is nobody's hit.
+    if wants.lane == "prewarm" or (not wants.is_new and all(one.state != "hit" for one in queued)):
         return
     record, caller = monitor_of(store).ask_counts.record, wants.account.caller
     for ask, one in zip(asks, queued, strict=True):

@@ -20,6 +20,7 @@ def test_a_hit_at_enqueue_is_its_callers(store: Store, settings: Settings) -> No
     keep(store, "AAPL", 24)
     queue.enqueue(FetchRequest("reddit", "AAPL"), caller="probe/1")
     queue.enqueue_many([FetchRequest("reddit", symbol) for symbol in ("AAPL", "MSFT")], caller="probe/2")
+    assert queue.enqueue(FetchRequest("reddit", "AAPL"), "prewarm").state == "hit"
     monitor.flush()
     assert monitor.get_caller_metrics("reddit") == {"probe": CallerMetrics(hits=2)}
     assert monitor.get_source_metrics("reddit").hits_today == 2
