@@ -127,7 +127,9 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 def _given(error: Mapping[str, Any]) -> str:
     """What of the query was not understood; a body is in the hands of whoever sent it."""
-    return f", not {quoted(error['input'])}" if error["loc"][0] == "query" and error["input"] else ""
+    # Of what is missing the input is all that was said.
+    is_given = error["loc"][0] == "query" and error["type"] != "missing" and error["input"]
+    return f", not {quoted(error['input'])}" if is_given else ""
 
 
 def _ours(request: Request, error: TbcacheError) -> Response:

@@ -11,8 +11,6 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import typer
 
-from tbcache.models.error import InvalidRequest
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -138,7 +136,7 @@ def _taking(function: F, forms: tuple[inspect.Parameter, ...]) -> F:
     @functools.wraps(function)
     def run(*, data_dir: Path | None, as_json: bool = False, as_csv: bool = False, **given: Any) -> Any:
         if as_json and as_csv:
-            raise InvalidRequest("--json and --csv exclude each other")
+            raise typer.BadParameter("--json and --csv exclude each other")
         FORM.set(Form(as_json, as_csv))
         return function(**given)
 

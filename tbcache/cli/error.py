@@ -131,7 +131,7 @@ def _reason(error: TyperException) -> str:
         return f"no such option: {option}{_near_option(option, _options(error))}"
     if type(error).__name__ == "BadParameter" and type(cause).__name__ == "ValidationError":
         return _bad_value(error, cause)
-    text = error.format_message().strip().rstrip(".")
+    text = error.format_message().strip().rstrip(".").removeprefix("Invalid value: ")
     if text == "Missing command":
         return f"missing command: one of {', '.join(_commands(error))}"
     found = re.match(r"No such command '(.*?)'", text)

@@ -16,7 +16,7 @@ from tbcache.cli.output import print_note, show
 from tbcache.cli.table import rows_table
 from tbcache.models import History, SymbolSentiment
 from tbcache.models.error import InvalidRequest
-from tbcache.models.history import COLUMNS
+from tbcache.models.history import COLUMNS, SHORTEST
 
 
 @command(commands, "history", "tbcache history twitter AAPL --since 2d --every 1h", JSON, CSV)
@@ -35,6 +35,8 @@ def history(
     start, end, step = moment("--since", since), moment("--until", until), duration("--every", every)
     if start > end:
         raise InvalidRequest(f"--since {since} is later than --until {until}")
+    if step < SHORTEST:
+        raise InvalidRequest(f"--every {every} is too short: it should be a second or more, like 15m or 1h")
     from tbcache.settings import get_source
 
     get_source(source, quiet_settings()).request(symbol, hours)

@@ -36,7 +36,8 @@ def moment(name: str, text: str) -> datetime:
 
 
 def _ago(name: str, text: str) -> datetime:
+    span = duration(name, text)
     try:
-        return aware(name, utc_now() - duration(name, text))
-    except OverflowError:
-        raise InvalidRequest(f"{name} {quoted(text)} is longer ago than any date") from None
+        return aware(name, utc_now() - span)
+    except (OverflowError, InvalidRequest):
+        raise InvalidRequest(f"{name} {quoted(text)} is longer ago than anything is known of") from None

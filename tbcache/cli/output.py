@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,10 +69,23 @@ def show(
 
 
 def tell(done: Mapping[str, Any], sentence: str) -> None:
-    """Say in a sentence on stderr what was done; where JSON is wanted, print ``done`` as well."""
+    """Say in a sentence on stderr what was done; where JSON is wanted, print ``done`` as well.
+
+    Where stdout is closed that goes nowhere: it is done all the same.
+    """
     say(sentence)
-    if wants_json():
+    if wants_json() and not _is_closed():
         print_json(done)
+
+
+def _is_closed() -> bool:
+    """Whether whoever started this has closed stdout: then a file stands in for it."""
+    return getattr(sys.stdout, "name", "") == os.devnull
+
+
+def _require_stdout() -> None:
+    if _is_closed():
+        raise OSError("stdout is closed, and what was asked for cannot be printed")
 
 
 def wants_json() -> bool:
@@ -81,7 +95,12 @@ def wants_json() -> bool:
 
 
 def print_json(data: Any) -> None:
-    """Print ``data`` as JSON: dataclasses as objects, times as ISO 8601."""
+    """Print ``data`` as JSON: dataclasses as objects, times as ISO 8601.
+
+    Raises:
+      OSError: stdout is closed, and a script would take nothing for an answer.
+    """
+    _require_stdout()
     text = msgspec.json.format(msgspec.json.encode(data), indent=2)
     sys.stdout.write(escaped(text.decode()) + "\n")
 
@@ -99,6 +118,7 @@ def columns_of(kind: type[Any], inside: str = "") -> list[str]:
 
 
 def _print_csv(data: Any, columns: Sequence[str]) -> None:
+    _require_stdout()
     plain = msgspec.to_builtins(data)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)

@@ -194,9 +194,9 @@ def weight(
 ) -> None:
     """Have a caller get more, or less, of every queue than the others; or list the weights that are set."""
     if FORM.get().as_csv and (unset or value is not None):
-        raise InvalidRequest("--csv is for the list of weights")
+        raise typer.BadParameter("--csv is for the list of weights")
     if unset and (caller is None or value is not None):
-        raise InvalidRequest("--unset takes a caller, and no weight")
+        raise typer.BadParameter("--unset takes a caller, and no weight")
     if caller is not None and unset:
         before = act_as(who).unset_weight(caller)
         said = (

@@ -19,13 +19,16 @@ from tbcache.cli.output import (
     wants_json,
 )
 from tbcache.cli.stop import StopSignal
-from tbcache.models.error import InvalidRequest
 
 if TYPE_CHECKING:
     from tbcache.fleet import Fleet, FleetStatus
 
 #: What of a source is left out, where it is not asked for.
 LISTS = ("kept", "slots")
+
+
+#: So often it is looked, where nothing else is said.
+EVERY_SECONDS = 1.0
 
 
 @command(commands, "status", "tbcache status --check || echo something is wrong", JSON)
@@ -38,8 +41,9 @@ def status(
         bool, typer.Option("--watch", help="Look again and again until Ctrl-C; in a pipe, JSON in lines.")
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.2, max=3600.0, help="Look so often, in seconds, with --watch.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0.2, max=3600.0, help="Look so often, in seconds, with --watch; else each second."),
+    ] = None,
     full: Annotated[
         bool,
         typer.Option("--full", help="In JSON, add each answer that is kept warm and each slot of a window."),
@@ -47,11 +51,14 @@ def status(
 ) -> int:
     """Show every source with its limits, hits and queue, every worker, and every trouble."""
     if check and watch:
-        raise InvalidRequest("--check and --watch exclude each other")
+        raise typer.BadParameter("--check and --watch exclude each other")
+    if every is not None and not watch:
+        raise typer.BadParameter("it goes with --watch alone", param_hint="--every")
     if check:
         return _check(full=full)
     if watch:
-        return _watch(configured_fleet(quiet_settings()), every, is_for_programs=wants_json(), full=full)
+        seconds = every or EVERY_SECONDS
+        return _watch(configured_fleet(quiet_settings()), seconds, is_for_programs=wants_json(), full=full)
     found = require_redis(quiet_settings()).status()
     if wants_json():
         print_json(_said(found, full=full))

@@ -10,7 +10,7 @@ import httpx2
 
 from tbcache.io.http import tls_context
 from tbcache.models.error import ConfigurationError, InvalidRequest, TbcacheError, UnknownSource
-from tbcache.models.untrusted import LINE, NotJson, printable, read_json
+from tbcache.models.untrusted import LINE, NotJson, printable, quoted, read_json
 from tbcache.settings import BUILT_IN, Settings
 
 TIMEOUT_SECONDS = 5.0
@@ -46,6 +46,9 @@ class FaultControl:
     """
 
     def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"{quoted(url)} is no address: it should be like http://127.0.0.1:9000")
         self._url = url.rstrip("/")
 
     def read(self) -> Faults:

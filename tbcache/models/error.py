@@ -36,7 +36,7 @@ from typing import Any, ClassVar
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest of ``known``, or ``""``."""
-    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.55)
+    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.65)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

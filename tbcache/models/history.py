@@ -14,6 +14,8 @@ from tbcache.models.untrusted import quoted
 
 #: More moments than these are no history but a mistake in its dates.
 MOST_POINTS = 100_000
+#: Two moments of a history are so far apart, at least.
+SHORTEST = timedelta(seconds=1)
 #: A hundred years.
 _MOST_SECONDS = 3.2e9
 #: A machine's clock may be so much ahead of that of the server.
@@ -139,7 +141,7 @@ def moments(start: datetime, end: datetime, every: float | timedelta) -> list[da
         too many.
     """
     step, first, last = _step(every), aware("start", start), aware("end", end)
-    if step < timedelta(seconds=1):
+    if step < SHORTEST:
         raise InvalidRequest(f"every {quoted(every)} should be a second or more")
     if last < first:
         raise InvalidRequest(

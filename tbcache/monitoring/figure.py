@@ -86,23 +86,22 @@ class Totals:
     errors: int = 0
     cost: float = 0.0
     prewarms: int = 0
+    #: 0..1; stale answers count as hits.
+    cache_hit_rate: float = 0.0
 
     @classmethod
     def of(cls, metrics: Iterable[SourceMetrics]) -> Totals:
         each = list(metrics)
+        requests, served = (sum(one.requests_today for one in each), sum(one.served_today for one in each))
         return cls(
-            requests=sum(one.requests_today for one in each),
-            served=sum(one.served_today for one in each),
+            requests=requests,
+            served=served,
             misses=sum(one.misses_today for one in each),
             errors=sum(one.errors_today for one in each),
             cost=round(sum(one.cost_today for one in each), 6),
             prewarms=sum(one.prewarms_today for one in each),
+            cache_hit_rate=served / requests if requests else 0.0,
         )
-
-    @property
-    def cache_hit_rate(self) -> float:
-        """0..1; stale answers count as hits."""
-        return self.served / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ def test_a_verb_that_takes_nothing_there_says_where_it_looks(client: TestClient)
         ("/api/monitoring/usage?days=2&days=3", "days: it is said twice: say it once"),
         ("/api/symbols/AAPL?hours=2_4", "hours: it should be a number, not '2_4'"),
         ("/api/history?hours=2_4", "hours: it should be a number, not '2_4'"),
+        ("/api/history?source=twitter", "symbol: it is missing"),
         ("/api/changes?hours=%201", "hours: it should be a number, not ' 1'"),
         ("/api/changes?hours=%D9%A1", "hours: it should be a number"),
     ],
@@ -54,3 +55,4 @@ def test_a_value_is_said_once_and_as_it_is_meant(client: TestClient, query: str,
     """Of two hours the last was fetched, and paid for; 2_4 was a day."""
     answer = client.get(query)
     assert (answer.status_code, answer.json()["error"][: len(error)]) == (422, error)
+    assert "{" not in answer.json()["error"], "what is missing is not what was said beside it"

@@ -179,10 +179,12 @@ def test_limits_tell_what_is_used_and_when_it_comes_free(cli: Cli, fleet: dict[s
 def test_cache_clear_counts_what_it_removed(cli: Cli, fleet: dict[str, str]) -> None:
     """0 for a pattern that should have matched is how one finds out about a typo."""
     cli("fetch", "news", "AAPL", **fleet)
-    assert cli("cache", "clear", "news:*", "--yes").data == {"pattern": "news:*", "cleared": 1}
+    done = cli("cache", "clear", "news:*", "--yes").data
+    assert (done["pattern"], done["cleared"], done["is_done"]) == ("news:*", 1, True)
     done = cli("cache", "clear", "nws:*")
     assert done.data["cleared"] == 0
     assert done.err == "tbcache: nothing matches 'nws:*'; did you mean 'news'?\n"
+    assert cli("cache", "clear", "nothing").err == "tbcache: nothing matches 'nothing'\n"
 
 
 def test_the_same_fetch_is_queued_once(cli: Cli, fleet: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def test_two_forms_at_once_are_refused_before_anything_is_done(
     ):
         done = cli(*args, "--json", "--csv", REDIS_URL=server.url)
         assert (done.code, done.out) == (2, "")
-        assert done.err == "tbcache: --json and --csv exclude each other\n"
+        assert done.err == f"tbcache: --json and --csv exclude each other (see `tbcache {args[0]} --help`)\n"
     assert store.client.zcard(store.keys.queue("twitter", "dead")) == 1
     assert not list(server.client.scan_iter("*stocktwits*queue*"))
 
@@ -115,7 +115,7 @@ def test_usage_is_told_by_source_worker_caller_and_day(
     assert rows(*week, "--by", "day") == [(days[0], 3, 2.0), (days[1], 2, 0.5)]
     assert rows("--source", "reddit") == [("reddit", 1, 0.0)]
     total = cli("usage", *week).data["total"]
-    assert (total["requests"], total["served"], total["cost"]) == (5, 1, 2.5)
+    assert (total["requests"], total["served"], total["cost"], total["cache_hit_rate"]) == (5, 1, 2.5, 0.2)
     table = cli("usage", *week, "--by", "worker", is_terminal=True, COLUMNS="120").out
     assert table.splitlines()[1].split() == [
         "bot-2",
@@ -283,4 +283,7 @@ def test_status_is_watched_until_ctrl_c(cli: Cli, server: Server, monkeypatch: p
     assert (page.code, len(looks)) == (0, 4)
     assert "used of limit" in page.out
     both = cli("status", "--check", "--watch")
-    assert (both.code, both.err) == (2, "tbcache: --check and --watch exclude each other\n")
+    assert (both.code, both.err) == (
+        2,
+        "tbcache: --check and --watch exclude each other (see `tbcache status --help`)\n",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -61,7 +62,12 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     audit = cli("audit", "--most", "3", **url).data
     assert [one["what"] for one in audit] == ["queue.resume", "queue.drain", "queue.resume"]
     assert "@" in audit[0]["who"]
-    assert "queue.drain" in cli("audit", is_terminal=True, COLUMNS="200", **url).out
+    # What is long has further lines, and nothing else is cut.
+    cli("queue", "pause", "stocktwits", "--why", "of a reason " * 9, "--by", "ada", **url)
+    table = cli("audit", is_terminal=True, COLUMNS="80", **url).out
+    assert re.search(r"\d\d:\d\d:\d\d  ada {2,}queue\.pause {2,}stocktwits ", table)
+    assert "queue.drain" in table
+    cli("queue", "resume", "stocktwits", **url)
     changes = cli("changes", "--hours", "2", **url).data
     assert [one["kind"] for one in changes[:3]] == ["order"] * 3
     assert "queue.drain" in cli("changes", is_terminal=True, COLUMNS="200", **url).out
