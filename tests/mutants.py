@@ -49,6 +49,7 @@ SUITES = {
     "settle": [*DAMAGE, *ADMISSION, *CLEAR, *TROUBLE],
     "turn": ADMISSION,
     "derive": ["core/test_derive.py"],
+    "put_back": ["core/test_stock.py"],
     "restore": [*DAMAGE, *ADMISSION],
     "lose": ["core/test_jump.py", *DAMAGE],
     "summary": ["core/test_rest.py"],

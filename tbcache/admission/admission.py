@@ -22,6 +22,7 @@ from tbcache.admission.fallback import FallbackAdmission
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
 from tbcache.admission.shared import SharedAdmission
+from tbcache.admission.stock import Stock
 from tbcache.admission.trace import record_settled, settling
 from tbcache.admission.verdict import (
     Ask,
@@ -77,7 +78,10 @@ class Admission:
         #: The ends of loads that Redis has not been told of yet: it takes these loads for under way, and does
         #: not know what has closed a source.
         self._unsettled: deque[tuple[Grant, Settlement]] = deque()
+        self._stock = Stock(store, self.memory)
         store.breaker.on_return(self._fallback.forget)
+        # What is offered has to be offered before it is looked for in Redis.
+        store.breaker.on_return(self.fresh.renew)
         store.breaker.on_return(self._give_back)
         self.memory.on_removal(self._fallback.end)
 
@@ -95,6 +99,7 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
+            await self._stock.offer(ask.source.name, ask.request.key)
             is_hit_enough = not ask.needed and not ask.slot
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
             if hit is None:

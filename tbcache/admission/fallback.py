@@ -74,9 +74,9 @@ class FallbackAdmission:
         self._waiting: list[tuple[str, Future[None]]] = []
 
     def forget(self) -> None:
-        """Drop every value that was loaded without Redis, and every load: Redis decides again."""
-        self._memory.forget_fallback()
+        """Give no value any more that was loaded without Redis, and drop every load: Redis decides again."""
         with self._lock:
+            self._memory.forget_fallback()
             self._loads.clear()
             self._tell_waiting()
 
@@ -136,7 +136,11 @@ class FallbackAdmission:
                 self._memory.invalidate(key)
             if is_ours and settlement.payload is not None:
                 load.failure = None
-                self._memory.put_loaded(key, settlement.payload, source.cache_ttl, source.stale_ttl)
+                # An answer that is made of a timeline is newer than another, but may be made of less.
+                began = None if grant.ask.timeline_key else grant.began
+                self._memory.put_loaded(
+                    key, settlement.payload, source.cache_ttl, source.stale_ttl, began=began
+                )
             elif is_ours and settlement.failure is not None:
                 load.failure, load.retry_at = settlement.failure, io.now() + BACKOFF_SECONDS
             self._tell_waiting()

@@ -212,6 +212,21 @@ class StoreDerived(NamedTuple):
     answer: bytes
 
 
+class PutBack(NamedTuple):
+    """Store what was loaded without Redis."""
+
+    clears: Key
+    everything: Key
+    deleted: Key
+    entry: Key
+    asked_us: int
+    deadline_us: int
+    began_us: int
+    fresh_us: int
+    gone_us: int
+    payload: bytes
+
+
 Admitted = HitReply | StaleReply | DeriveReply | GoReply | JoinReply | WaitReply | FailedReply
 
 
@@ -246,4 +261,5 @@ TURN: SlotScript[Turn, TurnedReply | WaitReply] = SlotScript(
     "turn", Turn, one_of(TurnedReply, WaitReply, Late), _turned
 )
 SETTLE: Script[Settle, SettledReply | Late] = Script("settle", Settle, one_of(SettledReply, Late))
+PUT_BACK: Script[PutBack, bool] = Script("put_back", PutBack, flag)
 DERIVE: Script[StoreDerived, bool] = Script("derive", StoreDerived, flag)

@@ -11,6 +11,7 @@ import redis
 from tbcache.store import Store, codec, envelope
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError
+from tbcache.store.constant import REMEMBERED_SECONDS
 from tbcache.store.key import timeline_of
 from tbcache.store.memory import MISSING
 from tbcache.store.wire import MICROS
@@ -23,6 +24,9 @@ class Opened(NamedTuple):
     payload: bytes
     fresh_seconds: float
 
+
+#: A server that is full refuses this, and nothing else: who removes something makes room.
+_MARK = "redis.pcall('SET', KEYS[1], '', 'PX', ARGV[1])"
 
 NOTHING = Opened(MISSING, b"", 0.0)
 
@@ -135,7 +139,13 @@ class Entries:
         names = self.store.keys
         timelines = sorted({one for key in keys if (one := timeline_of(key)) is not None})
         first = [*map(names.lease, (*keys, *timelines)), *map(names.entry, timelines)]
-        others, entries = await self.store.pipeline(("UNLINK", *first), ("UNLINK", *map(names.entry, keys)))
+        # From here on nobody puts back what was loaded before (put_back.lua; in a cluster nobody does).
+        heads = (
+            () if self.store.settings.redis_cluster else {key.partition(":")[0] for key in keys if ":" in key}
+        )
+        marks = [("EVAL", _MARK, 1, names.deleted(head), to_ms(REMEMBERED_SECONDS)) for head in sorted(heads)]
+        removals = ("UNLINK", *first), ("UNLINK", *map(names.entry, keys))
+        *_, others, entries = await self.store.pipeline(*marks, *removals)
         self._reply(others)
         return int(self._reply(entries))
 

@@ -146,6 +146,12 @@ class ServerClock:
         # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
         return round((now() + known.low + self.answered_seconds) * MICROS)
 
+    def moment_us(self, moment: float, source: str) -> int:
+        """The server's time (us) at a ``moment`` of our clock, at the earliest; it has to be known."""
+        known = self._ranges[self._name(source)]
+        drift = CLOCK_DRIFT * abs(moment - known.seen_at)
+        return round((moment + known.low - drift) * MICROS)
+
     async def learn(self, now_us: int, asked_at: float, source: str) -> None:
         """Compare the server's clock, as it answered what was asked at ``asked_at``, with ours.
 

@@ -16,6 +16,9 @@ FORGET_SECONDS = 300.0
 ROUNDING = 1e-6
 #: Upstreams round the end of a window to whole seconds, so a reset may seem to lie so far beyond its window.
 RESET_SLACK_SECONDS = 2.0
+#: For so long it is known that a key of a source was deleted, and for so long what was loaded without Redis
+#: may be put there. It is known for longer what was cleared (compact.lua).
+REMEMBERED_SECONDS = 3_600.0
 #: The code for a slot that is free, and has to be given back by another process first.
 GIVING_BACK = "giving_back"
 
@@ -25,6 +28,7 @@ SHARED = {
     "FORGET_US": f"{to_micros(FORGET_SECONDS)}",
     "LONGEST_WINDOW_US": f"{to_micros(LONGEST_WINDOW_SECONDS)}",
     "MOST_SLOTS": f"{MOST_SLOTS}",
+    "REMEMBERED_US": f"{to_micros(REMEMBERED_SECONDS)}",
     "RESET_SLACK_US": f"{to_micros(RESET_SLACK_SECONDS)}",
     "ROUNDING": f"{ROUNDING:g}",
     "GIVING_BACK": f"'{GIVING_BACK}'",

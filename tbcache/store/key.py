@@ -183,6 +183,10 @@ class Keys:
         """STRING, see clear.lua."""
         return f"{self.namespace}:clears:{{{source}}}"
 
+    def deleted(self, source: str) -> str:
+        """STRING that lives for a while after a key of the source was deleted: put_back.lua."""
+        return f"{self.namespace}:{{{source}}}:deleted"
+
     def clears_of(self, key: str) -> str:
         """The log that has every clear of a cache key."""
         head = key.partition(":")[0]

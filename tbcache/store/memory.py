@@ -7,7 +7,7 @@ Redis is away: what was set, or loaded, without it; else what was read before it
 process, until its TTL is over.
 
 Redis is back: nothing of either. What was changed without it is out of date there, and is put right before
-anyone uses it, see :attr:`Memory.changes`.
+anyone uses it, see :attr:`Memory.changes`. What was loaded without it is due there, see :meth:`Memory.due`.
 
 Beside them there are the timelines that this process has loaded, for when Redis is away: what is known from
 them is not bought again. Values and timelines have one bound.
@@ -91,6 +91,21 @@ class _Entry(NamedTuple):
     is_own: bool = False
     #: The server has told of that change.
     is_told: bool = False
+    #: When its load began, of what was loaded without Redis and may be put there.
+    began: float = -math.inf
+    #: Redis is back, and may lack it.
+    is_due: bool = False
+
+
+class Loaded(NamedTuple):
+    """What was loaded without Redis: its JSON, when its load began, until when it is fresh, and when it is
+    gone (monotonic seconds).
+    """
+
+    payload: bytes
+    began: float
+    fresh_until: float
+    gone_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +158,7 @@ class Memory:
         with self._lock:
             values = [entry for name, entry in self._entries.items() if isinstance(name, str)]
             fallback = [entry for entry in values if entry.is_fallback]
-            fresh = sum(now < entry.gone_at for entry in fallback)
+            fresh = sum(now < entry.gone_at and not entry.is_due for entry in fallback)
             return MemoryStats(len(values) - len(fallback), fresh, self._bytes, self._hits)
 
     def on_removal(self, callback: Callable[[Matches], None]) -> None:
@@ -247,7 +262,7 @@ class Memory:
             if entry is None or now >= entry.gone_at:
                 return None
             # Where Redis refuses one command, or one source, it is there: others change what it has.
-            if not entry.is_fallback and self._store.is_available:
+            if entry.is_due or (not entry.is_fallback and self._store.is_available):
                 return None
             self._entries.move_to_end(key)
             return StandIn(entry.value, entry.fresh_until - now, entry.is_fallback)
@@ -263,13 +278,38 @@ class Memory:
             self._unwritten.add_key(key)
             return self._set(key, payload, ttl, 0.0)
 
-    def put_loaded(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
-        """Keep an answer that was loaded without Redis; False when it is too large for that.
+    def put_loaded(
+        self, key: str, payload: bytes, ttl: float, stale_ttl: float, *, began: float | None = None
+    ) -> bool:
+        """Keep an answer that was loaded without Redis; False when it is too large for that. With ``began``,
+        when its load did, it is to be put there (:meth:`due`).
 
         What Redis has is older, and no less true until its own TTL is over: there is nothing to be put right.
         """
         with self._lock:
-            return self._set(key, payload, ttl, stale_ttl)
+            return self._set(key, payload, ttl, stale_ttl, began)
+
+    def due(self, key: str) -> Loaded | None:
+        """What this process has loaded under ``key`` in an absence of Redis that is over, and may put there.
+
+        It is given to nobody from here: another may have removed it in Redis meanwhile.
+        """
+        entry = self._entries.get(key)
+        return None if entry is None or not entry.is_due else _loaded(entry)
+
+    def done(self, key: str, due: Loaded) -> None:
+        """It was put there, or is not to be."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry.is_due and _loaded(entry) == due:
+                self._drop(key)
+
+    def forget_due(self) -> None:
+        """None of it is to be put there."""
+        with self._lock:
+            for name, entry in list(self._entries.items()):
+                if entry.is_due:
+                    self._drop(name)
 
     # --- timelines ------------------------------------------------------------------------------
 
@@ -348,9 +388,13 @@ class Memory:
             self._drop_fallback(matches)
 
     def forget_fallback(self) -> None:
-        """Drop what was set and loaded without Redis: it knows better again."""
+        """Give nothing any more that was set or loaded without Redis: it knows better again, or is to be told
+        of what was loaded (:meth:`due`)."""
         with self._lock:
-            self._drop_fallback(lambda key: True)
+            for name, entry in list(self._entries.items()):
+                if entry.is_fallback and entry.began > -math.inf:
+                    self._entries[name] = entry._replace(is_due=True)
+            self._drop_fallback(lambda key: not self._entries[key].is_due)
 
     # --- what the server tells (tracking.py) ----------------------------------------------------
 
@@ -383,12 +427,13 @@ class Memory:
 
     # --- with the lock held ---------------------------------------------------------------------
 
-    def _set(self, key: str, payload: bytes, ttl: float, stale_ttl: float) -> bool:
+    def _set(
+        self, key: str, payload: bytes, ttl: float, stale_ttl: float, began: float | None = None
+    ) -> bool:
         self._change(key)
         until = time.monotonic() + ttl
-        return self._insert(
-            key, _Entry(Encoded(payload), until, until + stale_ttl, len(payload), is_fallback=True)
-        )
+        entry = _Entry(Encoded(payload), until, until + stale_ttl, len(payload), is_fallback=True)
+        return self._insert(key, entry if began is None else entry._replace(began=began))
 
     def _insert(self, name: str | _Timeline, entry: _Entry) -> bool:
         key = name if isinstance(name, str) else name.key
@@ -462,3 +507,7 @@ class Memory:
         if is_whole:
             self._entries, self._unwritten = entries, unwritten
             self.flush()
+
+
+def _loaded(entry: _Entry) -> Loaded:
+    return Loaded(entry.value.payload, entry.began, entry.fresh_until, entry.gone_at)
