@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from tbcache.api import (
     alert,
@@ -61,15 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.context = context
-    for part in (status, alert, source, symbol, usage, change, sentiment):
-        app.include_router(part.router)
-    for part in (cache, job, dead, operate):
-        app.include_router(part.router)
-        app.include_router(part.write_router)
-    app.include_router(sentiment.past_router)
-    app.include_router(status.incident_router)
-    for part in (health, metrics, docs, page):
-        app.include_router(part.router)
+    for router in _routers():
+        # As they are: `include_router` would make each route once more, for each app, at its first request.
+        app.router.routes.extend(router.routes)
     app.add_middleware(Intake)
     app.add_middleware(Access, tokens=context.tokens, guesses=context.guesses)
     app.add_middleware(ETags)
@@ -79,6 +73,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error.install(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
+
+
+def _routers() -> Iterator[APIRouter]:
+    for part in (status, alert, source, symbol, usage, change, sentiment):
+        yield part.router
+    for part in (cache, job, dead, operate):
+        yield from (part.router, part.write_router)
+    yield from (sentiment.past_router, status.incident_router)
+    for part in (health, metrics, docs, page):
+        yield part.router
 
 
 @asynccontextmanager

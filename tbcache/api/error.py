@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tbcache.api.page.render import error_page, wants_page
@@ -91,10 +92,17 @@ def _http(request: Request, error: HTTPException) -> Response:
 
 def _methods(request: Request, found: str) -> list[str]:
     """Those that the path has: more than those of the route that was ``found`` first."""
-    paths, path = request.app.openapi()["paths"].items(), request.scope["path"]
-    known = [method.upper() for name, methods in paths if _is_of(path, name) for method in methods]
+    path = request.scope["path"]
+    known = [method for name, methods in _listed(request) if _is_of(path, name) for method in methods]
     methods = {*known, *filter(None, found.split(", "))}
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _listed(request: Request) -> Iterator[tuple[str, Iterable[str]]]:
+    """The paths of /docs and their methods. The document has them too, and takes long to make."""
+    for route in request.app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            yield route.path_format, route.methods or ()
 
 
 def _is_of(path: str, template: str) -> bool:
@@ -108,7 +116,7 @@ def _text(request: Request, error: HTTPException, headers: Mapping[str, str]) ->
     # `request.url` is not used, as the path that was asked for need not make a valid URL.
     path = request.scope["path"][:100]
     if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
-        known = request.app.openapi()["paths"]
+        known = {name for name, _ in _listed(request)}
         return f"no such path {path!r}{nearest(path, known) or '; /docs lists them all'}"
     if error.status_code == 405:
         return f"{request.method} is not for {path}; use {headers['Allow'].replace(', ', ' or ')}"
