@@ -78,10 +78,11 @@ def counts(pipeline: Pipeline, upstream: Packing) -> dict[str, int]:
     return {symbol: outcome.sentiment.count for symbol, outcome in found.items()}
 
 
-def asks(store: Store) -> int:
-    """How many asks the figures of the source have, however they ended."""
+def asks(pipeline: Pipeline, store: Store) -> int:
+    """How many asks the figures of the source have, however they ended, and pre-warms."""
+    assert pipeline.admission._monitor.flush()
     found = store.client.hgetall(store.keys.usage("twitter", datetime.now(UTC)))
-    ended = ("go", "hit", "stale", "failed")
+    ended = ("go", "hit", "stale", "failed", "prewarm")
     return sum(int(count) for name, count in found.items() if name.decode().rpartition(":")[2] in ended)
 
 
@@ -103,12 +104,12 @@ def test_one_request_refreshes_all_and_each_gets_its_own(
     before = store.client.zcard(slots)
     news = (post("both", 0.2, "AAPL", "NVDA"), post("one", 0.3, "TSLA"), post("none", 0.4))
     upstream.pages = lambda symbols: Page(news, exhausted=True)
-    asked = asks(store)
+    asked = asks(pipeline, store)
     refresh(pipeline, upstream, *ALL)
     assert upstream.asked == [ALL]
     assert store.client.zcard(slots) == before + 1
     # Nobody has asked for those that came along, be they fresh or not.
-    assert asks(store) == asked + 1
+    assert asks(pipeline, store) == asked + 1
     assert counts(pipeline, upstream) == {"AAPL": 2, "TSLA": 2, "NVDA": 2}
 
 
@@ -130,9 +131,9 @@ def test_who_is_fresh_or_unknown_is_not_taken_along(
     upstream.source = replace(PACKED, cache_ttl=5000.0, stale_ttl=6000.0)
     pipeline.run(upstream, request("TSLA"), needed=1000.0)
     upstream.asked.clear()
-    asked = asks(store)
+    asked = asks(pipeline, store)
     refresh(pipeline, upstream, "AAPL", "GME", "NVDA", "TSLA")
-    assert (upstream.asked, asks(store)) == ([("AAPL", "NVDA")], asked + 1)
+    assert (upstream.asked, asks(pipeline, store)) == ([("AAPL", "NVDA")], asked + 1)
     assert pipeline.run(upstream, request("GME")).origin == "live"
 
 
@@ -174,7 +175,7 @@ def test_who_is_granted_without_redis_is_not_taken_along(
     assert isinstance(verdict, Go)
     assert (verdict.grant.is_fallback, verdict.grant.timeline is None) == (True, False)
     assert upstream.asked == [("AAPL", "NVDA")]
-    assert (monitor.flush(), asks(store)) == (True, len(ALL) + 1)
+    assert (monitor.flush(), asks(pipeline, store)) == (True, len(ALL) + 1)
     pipeline.close()
     memory.close()
 
@@ -204,9 +205,9 @@ def test_what_fails_gives_the_others_back(
     def pages(symbols: tuple[str, ...]) -> Page:
         raise refusal("twitter", "not now", status=503)
 
-    upstream.pages, asked = pages, asks(store)
+    upstream.pages, asked = pages, asks(pipeline, store)
     assert pipeline.run(upstream, request(*ALL), lane="prewarm", needed=1000.0).origin == "stale"
-    assert (upstream.asked, asks(store)) == ([ALL], asked + 1)
+    assert (upstream.asked, asks(pipeline, store)) == ([ALL], asked + 1)
     leases = [store.keys.lease(request(symbol).key) for symbol in ALL[1:]]
     wait_until(lambda: not store.client.exists(*leases), what="the leases of the others to be given back")
 
