@@ -153,7 +153,10 @@ def _elsewhere(operator: Operator, name: str, where: DeadFilter, count: int) -> 
     """Where none is meant, how many there are of others: a word of the filter may be spelled otherwise."""
     others = 0 if count else operator.count_dead(name)
     others = others if str(where) else 0
-    return f"; {others} others are dead there: `tbcache dead list {name}` has their reasons" if others else ""
+    if not others:
+        return ""
+    many = f"{others} other is" if others == 1 else f"{others} others are"
+    return f"; {many} dead there: `tbcache dead list {name}` has the reasons"
 
 
 def _done(

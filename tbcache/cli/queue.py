@@ -159,7 +159,8 @@ def cancel(
     where = JobFilter(symbol, None, caller, operator.now(name), state)
     count = operator.count_jobs(name, where)
     others = 0 if count or not str(where) else operator.count_jobs(name)
-    hint = f"; {others} others wait there: `tbcache queue list {name}` has them" if others else ""
+    many = "1 other waits" if others == 1 else f"{others} others wait"
+    hint = f"; {many} there: `tbcache queue list {name}` has all" if others else ""
     done = {"name": name, "count": count, "is_done": not dry_run, "until": where.until}
     what = f"cancelled in {name}"
     if is_meant(count, what, done, hint=hint, dry_run=dry_run, yes=yes):

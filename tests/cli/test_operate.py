@@ -167,7 +167,7 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert dry.err == "tbcache: 2 would be queued again in twitter\n"
     assert dry.data.items() >= {"name": "twitter", "count": 2, "left": 0, "is_done": False}.items()
     wrong = cli("dead", "requeue", "twitter", "--error", "tiemout", "--dry-run", **url).err
-    assert wrong.endswith("; 3 others are dead there: `tbcache dead list twitter` has their reasons\n")
+    assert wrong.endswith("; 3 others are dead there: `tbcache dead list twitter` has the reasons\n")
     assert cli("dead", "purge", "twitter", **url).code == 1
     assert cli("queue", "cancel", "twitter", "job-0", "--dry-run", **url).data["state"] == "gone"
     done = cli("dead", "requeue", "twitter", "--error", "timeout", "--yes", **url)
@@ -287,7 +287,7 @@ def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(
         "job.cancel", "stocktwits", "caller=desk: typo", 2,
     )  # fmt: skip
     none = cli("queue", "cancel", "stocktwits", "--symbol", "AMC", "--yes", **url)
-    others = "; 1 others wait there: `tbcache queue list stocktwits` has them"
+    others = "; 1 other waits there: `tbcache queue list stocktwits` has all"
     assert (none.code, none.err) == (0, f"tbcache: none was cancelled in stocktwits{others}\n")
     for wrong in (("--symbol", ""), ("--state", "running"), ("some-id", "--symbol", "GME")):
         assert cli("queue", "cancel", "stocktwits", *wrong, **url).code == 2
