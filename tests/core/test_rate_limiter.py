@@ -101,11 +101,12 @@ def test_a_slot_is_held_around_a_request_of_ones_own(limiter: RateLimiter, store
     assert held - stamp > 10e6
 
 
-def test_reset_forgets(limiter: RateLimiter) -> None:
-    """An operator's way out."""
+def test_reset_forgets(limiter: RateLimiter, store: Store) -> None:
+    """An operator's way out. What this process would put back into the window is forgotten as well."""
     for _ in range(4):
         limiter.check_rate_limit()
     limiter.reset()
+    assert limiter_of(store).process_window("twitter").ages() == []
     assert limiter.get_status().used == 0
     assert limiter.check_rate_limit()[0]
 
