@@ -65,6 +65,19 @@ def require_redis(settings: Settings) -> Fleet:
     return fleet
 
 
+def require_data(settings: Settings) -> None:
+    """Look that the data folder that is named has a database, where it is that of a fleet, running or not.
+
+    Raises:
+      RedisUnreachable: it was named by mistake.
+    """
+    from tbcache.settings.database import database_file
+
+    has_data = settings.database_url is not None or database_file(settings).exists()
+    if settings.reading.is_named_in_vain and not has_data:
+        raise RedisUnreachable("", f"{_none_runs(settings)}, nor has it a database")
+
+
 def act_as(who: str | None) -> Operator:
     """The operator ``who``; by default this user, on this machine."""
     from tbcache.fleet import WHO
@@ -103,7 +116,7 @@ def look_for_redis(settings: Settings) -> None:
         if settings.reading.is_named_in_vain:
             raise
         if settings.redis is None:
-            say(f"{error.reason}; going on without Redis")
+            say(f"{error.reason}; going on without Redis: what others have sent is not counted")
         else:
             what = (
                 f"at {error.address} refuses what it is asked"

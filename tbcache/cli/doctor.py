@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbcache.cli.command import CSV, JSON, command, commands
-from tbcache.cli.context import quiet_settings
+from tbcache.cli.context import configured_fleet, look_for_redis, quiet_settings
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.output import columns_of, show, shown
 from tbcache.cli.progress import progress
@@ -42,8 +42,11 @@ def doctor(
     Ends with 1 where something is wrong. Nothing is changed, and nothing is asked upstream without --ask.
     """
     settings = quiet_settings()
-    found = [*_variables(settings), *Fleet.of_process(settings).checkup()]
+    # That there is none is told like the rest; but not of another one than is meant.
+    fleet = Fleet.of_process(settings) if settings.redis is None else configured_fleet(settings)
+    found = [*_variables(settings), *fleet.checkup()]
     if ask:
+        look_for_redis(settings)
         found += _credentials(settings)
     show(found, lambda: _page(found), columns=columns_of(Finding))
     return FAILED if any(one.level == "wrong" for one in found) else OK

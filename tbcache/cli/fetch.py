@@ -27,7 +27,10 @@ def fetch(
     ] = False,
     timeout: Patience = 30.0,
 ) -> None:
-    """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits."""
+    """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits.
+
+    Without any Redis it counts for itself alone: two in a row may be over a limit. `tbcache up` counts all.
+    """
     from tbcache.settings import get_source
 
     settings = quiet_settings()

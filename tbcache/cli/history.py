@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from tbcache.cli.command import CSV, JSON, command, commands
-from tbcache.cli.context import quiet_settings
+from tbcache.cli.context import quiet_settings, require_data
 from tbcache.cli.moment import duration, moment
 from tbcache.cli.option import Hours, SourceName, Ticker
 from tbcache.cli.output import print_note, show
@@ -39,7 +39,9 @@ def history(
         raise InvalidRequest(f"--every {every} is too short: it should be a second or more, like 15m or 1h")
     from tbcache.settings import get_source
 
-    get_source(source, quiet_settings()).request(symbol, hours)
+    settings = quiet_settings()
+    get_source(source, settings).request(symbol, hours)
+    require_data(settings)
     # It reads half of the library: not before the request is known to be sound.
     from tbcache.providers import get_provider
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tbcache.embedded import DataFolder, Program, process_program, python_program
 from tbcache.settings import BUILT_IN, CREDENTIALS, Settings, variable
-from tbcache.settings.variable import variable_of
+from tbcache.settings.variable import FROM_RUNTIME_FILE
 
 HOST = "127.0.0.1"
 
@@ -61,12 +61,12 @@ class UpOptions:
 
 def variables_of(options: UpOptions, settings: Settings, folder: DataFolder) -> dict[str, str]:
     """What we set for our processes, and tell other commands."""
-    shared = (*(variable(source, "daily_budget") for source in BUILT_IN), variable_of("alert_rules"))
+    shared = (*(variable(source, "daily_budget") for source in BUILT_IN), *FROM_RUNTIME_FILE)
     variables = {name: os.environ[name] for name in shared if os.environ.get(name)}
     if options.demo or settings.database_url is None:
         variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
-    if options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set:
-        variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo"
+    is_beside = options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set
+    variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo" if is_beside else settings.namespace
     if options.simulator is not None:
         from tbcache.embedded.simulator import demo_variables
 

@@ -56,12 +56,15 @@ def read_runtime_file(folder: Path) -> RuntimeFile:
 
 def find_runtime_file(named: Path) -> tuple[Path, RuntimeFile]:
     """The data folder that is meant by ``named``, and its runtime file: the folder itself, or the one in it
-    of a ``tbcache up`` that was started there, and runs.
+    of a ``tbcache up`` that was started there.
     """
-    found, inner = read_runtime_file(named), read_runtime_file(named / DATA_DIR)
-    if inner.variables and not found.variables:
-        return named / DATA_DIR, inner
-    return named, found if found.variables or found.problem else RuntimeFile(problem=inner.problem)
+    inside = named / DATA_DIR
+    if (found := read_runtime_file(named)).variables:
+        return named, found
+    inner = read_runtime_file(inside)
+    # One that has ended leaves its lock: to start it again there is not to begin anew beside it.
+    is_inside = inner.variables or ((inside / LOCK).exists() and not (named / LOCK).exists())
+    return (inside, inner) if is_inside else (named, found)
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -167,8 +167,8 @@ class Settings(BaseModel):
     def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
         """Read the environment and the runtime file of a running ``tbcache up``.
 
-        ``data_dir``, or the ``.tbcache`` in it where a ``tbcache up`` runs with that one, goes before the
-        environment: where this names another Redis, neither that nor its database nor its namespace counts.
+        ``data_dir``, or the ``.tbcache`` in it of a ``tbcache up`` that was started there, goes before the
+        environment: Redis, namespace and database are those of the ``tbcache up`` that runs with it.
 
         Raises:
           ConfigurationError: names the variable, its value, and what would be right.
@@ -257,11 +257,18 @@ _named: Path | None = None
 
 
 def name_data_dir(folder: Path | None) -> None:
-    """Have :func:`get_settings` read by this data folder, before the environment; None: by that alone."""
+    """Have :func:`get_settings` read by this data folder, before the environment; None: by that alone.
+
+    Raises:
+      ConfigurationError: it was read by another one; what was made then, as the store, stays what it is.
+    """
     global _named
-    if folder != _named:
-        _named = folder
-        get_settings.cache_clear()
+    if folder != _named and get_settings.cache_info().currsize:
+        raise ConfigurationError(
+            f"this process goes by the data folder {get_settings().data_dir} already, and not by "
+            f"{'what the environment says' if folder is None else folder}: use a process for each"
+        )
+    _named = folder
 
 
 @singleton

@@ -58,11 +58,12 @@ def read_variables(
         folder, found = find_runtime_file(data_dir)
         said[variable_of("data_dir")] = str(folder)
     has_up = bool(found.variables)
-    if has_up and redis_of(env) not in (None, found.variables.get("REDIS_URL")):
-        # With another Redis than the runtime file's, its demo and its database are not meant either; or those
-        # of the environment, where the folder was named.
-        has_up = data_dir is not None
-        said |= {name: "" for name in OF_FLEET if has_up and name in env}
+    if has_up and data_dir is not None:
+        # It names the fleet, which also stands for what the environment says of one.
+        said |= {name: "" for name in OF_FLEET if name in env and env[name] != found.variables.get(name)}
+    elif has_up:
+        # With another Redis than the runtime file's, its demo and its database are not meant either.
+        has_up = redis_of(env) in (None, found.variables.get("REDIS_URL"))
     variables = _set(env | said)
     if has_up:
         variables = fields.with_runtime_file(variables, found.variables)

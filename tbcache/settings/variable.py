@@ -30,10 +30,19 @@ _PLAIN = {
     "missing": "it is missing",
     "extra_forbidden": "it is not known here",
 }
-#: The settings of the whole fleet that the runtime file may give: none that names code to run, no secret.
-_FROM_RUNTIME_FILE = ("REDIS_URL", "TBCACHE_DATABASE_URL", "TBCACHE_NAMESPACE", "TBCACHE_ALERT_RULES")
+#: The settings of the whole fleet that the runtime file may give: none that names code to run, and no secret
+#: but those of Redis and the database.
+FROM_RUNTIME_FILE = (
+    "REDIS_URL",
+    "REDIS_CLUSTER",
+    "REDIS_SENTINELS",
+    "REDIS_SENTINEL_PASSWORD",
+    "TBCACHE_DATABASE_URL",
+    "TBCACHE_NAMESPACE",
+    "TBCACHE_ALERT_RULES",
+)
 #: All that say which fleet is meant.
-OF_FLEET = tuple(dict.fromkeys((*REDIS_VARIABLES, *_FROM_RUNTIME_FILE)))
+OF_FLEET = tuple(dict.fromkeys((*REDIS_VARIABLES, *FROM_RUNTIME_FILE)))
 
 
 def variable(source: str, field: str) -> str:
@@ -116,7 +125,7 @@ class Fields(NamedTuple):
         """
         # A shell that has no budget of its own asks in the fleet's name, and would spend beyond the fleet's.
         budgets = [name for source in self.built_in for name in _variables_of(source, ("daily_budget",))]
-        given = {name: written[name] for name in (*_FROM_RUNTIME_FILE, *budgets) if name in written}
+        given = {name: written[name] for name in (*FROM_RUNTIME_FILE, *budgets) if name in written}
         variables = {**given, **env}
         for source in self.built_in:
             addresses, credentials = _variables_of(source, ADDRESSES), _variables_of(source, CREDENTIALS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ def up(folder: Path, server: Server) -> Iterator[None]:
     """A ``tbcache up`` that was started in ``folder``, as other commands see it."""
     data = DataFolder(folder / ".tbcache")
     with data.locked():
-        data.write_runtime_file({"REDIS_URL": server.url})
+        data.write_runtime_file({"REDIS_URL": server.url, "TBCACHE_NAMESPACE": "mine"})
         yield
 
 
@@ -71,11 +72,14 @@ def test_the_folder_where_up_was_started_leads_to_its_data_folder(
             assert (Path(value).resolve(), origin) == (home / ".tbcache", "command line")
         assert settings_of(cli, TBCACHE_DATA_DIR="home")["TBCACHE_DATA_DIR"] == ("home", "environment")
         monkeypatch.delenv("TBCACHE_DATA_DIR")
+    # It has ended, or was killed: it is the folder all the same. `up` would begin a second one else.
+    ended = cli("status", "--data-dir", "home")
+    assert (ended.code, len(ended.err.splitlines())) == (3, 1)
+    assert "no `tbcache up` runs with the data folder home/.tbcache)" in ended.err
     (home / ".tbcache" / "up.json").write_text("{}")
-    killed = cli("status", "--data-dir", "home")
-    assert killed.code == 3
-    assert "home/.tbcache/up.json is ignored: " in killed.err
-    assert "no `tbcache up` runs with the data folder home)" in killed.err
+    assert "home/.tbcache/up.json is ignored: " in cli("status", "--data-dir", "home").err
+    (home / "up.lock").touch()
+    assert Settings.load({}, data_dir=home).data_dir == home
 
 
 def test_the_folder_that_is_typed_goes_before_what_the_environment_says_of_another_fleet(
@@ -90,18 +94,28 @@ def test_the_folder_that_is_typed_goes_before_what_the_environment_says_of_anoth
         assert f"{', '.join(OTHER)} count for nothing: --data-dir goes before" in config.err
         found = settings_of(cli, "--data-dir", str(tmp_path))
         assert found["REDIS_URL"] == (server.url, "runtime file")
-        assert found["TBCACHE_NAMESPACE"] == ("trading_bot", "default")
+        assert found["TBCACHE_NAMESPACE"] == ("mine", "runtime file")
         assert found["TBCACHE_DATABASE_URL"] == ("", "default")
-        # As the process of a worker reads them, which the command becomes.
+        # As the processes read them that the commands become, or start.
         children: list[dict[str, str]] = []
         monkeypatch.setattr(os, "execve", lambda path, args, env: children.append(env))
-        for name in ("worker", "scheduler"):
-            cli(name, "--data-dir", str(tmp_path))
-        assert [Settings.load(env).redis for env in children] == [server.url] * 2
-        # The same Redis is no other fleet: what is said beside it counts.
-        named = settings_of(cli, "--data-dir", str(tmp_path), REDIS_URL=server.url)
-        assert named["REDIS_URL"] == (server.url, "environment")
-        assert named["TBCACHE_NAMESPACE"] == ("production", "environment")
+        monkeypatch.setattr(signal, "pthread_sigmask", lambda how, mask: set())
+        monkeypatch.setattr(
+            "tbcache.cli.up.Supervisor.start", lambda _, program: children.append(program.env)
+        )
+        monkeypatch.setattr("tbcache.cli.up.StopSignal.wait", lambda _, seconds: True)
+        for name in (["worker"], ["scheduler"], ["worker", "--processes", "2"]):
+            cli(*name, "--data-dir", str(tmp_path))
+        assert [Settings.load(env).redis for env in children] == [server.url] * 4
+        # One Redis may be that of several, and none need be named beside a namespace.
+        for url in (server.url, ""):
+            named = settings_of(cli, "--data-dir", str(tmp_path), REDIS_URL=url)
+            assert named["REDIS_URL"][0] == server.url
+            assert named["TBCACHE_NAMESPACE"] == ("mine", "runtime file")
+        # Where it is not typed the environment goes before it.
+        monkeypatch.setenv("TBCACHE_DATA_DIR", str(tmp_path / ".tbcache"))
+        assert settings_of(cli)["TBCACHE_NAMESPACE"] == ("production", "environment")
+        monkeypatch.delenv("TBCACHE_DATA_DIR")
     for name in OTHER:
         monkeypatch.delenv(name)
     assert dict(os.environ) == before
@@ -112,10 +126,14 @@ def test_where_nothing_runs_with_the_folder_that_is_typed_no_other_fleet_is_mean
 ) -> None:
     """The demo has ended meanwhile, and production is exported."""
     reset = ("limits", "reset", "twitter", "--yes")
-    for command in (reset, ("status", "--check"), ("fetch", "stocktwits", "AAPL")):
+    for command in (reset, ("status", "--check"), ("fetch", "stocktwits", "AAPL"), ("doctor",)):
         done = cli(*command, "--data-dir", str(tmp_path), REDIS_URL=server.url, **nowhere())
         assert (done.code, done.out) == (3, "")
         assert f"runs with the data folder {tmp_path}; leave --data-dir out to ask {server.url}" in done.err
+    none = cli("history", "stocktwits", "AAPL", "--data-dir", str(tmp_path))
+    assert (none.code, none.out) == (3, "")
+    assert "nor has it a database" in none.err
+    assert not list(tmp_path.glob("tbcache*"))
     # In the environment it is where the files of a fleet are that has a Redis of its own.
     assert cli(*reset, TBCACHE_DATA_DIR=str(tmp_path)).code == 0
 
@@ -129,11 +147,18 @@ def test_an_empty_folder_counts_as_not_named(cli: Cli, server: Server, tmp_path:
         assert {"variable": "REDIS_URL", "value": server.url, "origin": "runtime file"} in named
 
 
-def test_what_one_command_names_is_not_meant_by_the_next_in_one_process(
-    capsys: pytest.CaptureFixture[str],
+def test_two_commands_of_one_process_cannot_mean_two_fleets(
+    capsys: pytest.CaptureFixture[str], server: Server, tmp_path: Path
 ) -> None:
-    """A program that runs two commands is asked about the first one's fleet else."""
-    assert main(["--data-dir", "over-there", "status"]) == 3
-    assert "data folder over-there" in capsys.readouterr().err
-    assert main(["status"]) == 3
-    assert "data folder .tbcache" in capsys.readouterr().err
+    """What a process has made of the first folder stays so: what the second says was done to that fleet."""
+    with up(tmp_path / "one", server), up(tmp_path / "two", server):
+        reset = ["limits", "reset", "twitter", "--yes", "--data-dir"]
+        for _ in range(2):
+            assert main([*reset, str(tmp_path / "one")]) == 0
+        capsys.readouterr()
+        assert main([*reset, str(tmp_path / "two")]) == 2
+        assert (
+            f"goes by the data folder {tmp_path}/one/.tbcache already, and not by" in capsys.readouterr().err
+        )
+        assert main(["status"]) == 2
+    assert "TBCACHE_DATA_DIR" not in os.environ
