@@ -48,7 +48,7 @@ def test_rules_and_dashboard_name_labels_and_words_that_there_are() -> None:
         "error",
     }
     assert words("kind", text) <= kinds
-    assert words("outcome", text) <= {"hit", "stale", "miss", "failed"}
+    assert words("outcome", text) <= {"hit", "stale", "miss", "failed", "prewarm"}
     assert words("state", text) <= {*get_args(State), "dead"}
     labels = {label for one in METRICS for label in one.labels} | {
         "job",
