@@ -234,10 +234,11 @@ def test_a_stricter_ask_gets_no_more_than_others_leave(
 def test_a_figure_that_would_hold_for_ever_is_over(admission: Admission, store: Store) -> None:
     """What others use after it tells whether the windows of the upstream slide."""
     state, grant = store.keys.state("twitter"), go(admission, "A")
-    damaged = {"foreign:60000000": 40, "foreign_until:60000000": "1e300"}
+    damaged = {"foreign:60000000": 40, "foreign_until:60000000": "1e300", "learned_next:60000000": 1}
     store.client.hset(state, mapping=damaged)
     admission.settle(grant, told(47))
-    assert store.client.hexists(state, "slides:60000000")
+    # What an upstream has stated does not fade.
+    assert store.client.hmget(state, "slides:60000000", "learned_next:60000000") == [b"0", None]
 
 
 def test_a_figure_of_a_larger_limit_stays_while_slots_are_held(admission: Admission, store: Store) -> None:
