@@ -14,7 +14,7 @@ from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
 from tbcache.api.security import routers
-from tbcache.fleet import JobFilter
+from tbcache.fleet import JobFilter, order_after
 from tbcache.models import Limit
 
 router, write_router = routers("/api", "operate")
@@ -126,8 +126,10 @@ def pause(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
 
 @write_router.post("/queue/{name}/drain")
 def drain(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
-    """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
-    return _ordered(name, "drain", operator.drain(name, body.why if body else ""))
+    """Accept nothing new for a source or a queue until it is resumed; what is queued is done. What is paused
+    stays so, as ``order`` says."""
+    before = operator.drain(name, body.why if body else "")
+    return _ordered(name, order_after(before, "drain"), before)
 
 
 @write_router.post("/queue/{name}/resume")

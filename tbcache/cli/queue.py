@@ -99,16 +99,21 @@ def pause(name: QueueName, why: Why = "", who: Who = None) -> None:
 
 
 @command(queues, "drain", "tbcache queue drain reddit --why 'moving house'", JSON)
-def drain(name: QueueName, why: Why = "", who: Who = None) -> None:
+def drain(name: QueueName, why: Why = "", who: Who = None) -> int:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
-    from tbcache.fleet import said_before
+    from tbcache.fleet import order_after, said_before
 
     before = act_as(who).drain(name, why)
+    if order_after(before, "drain") == "pause":
+        said = f"{name} stays paused{said_before(before, 'pause')}; `tbcache queue resume {name}` ends that"
+        tell({"name": name, "order": "pause", "before": before}, said)
+        return FAILED
     said = (
         f"{name} accepts nothing new{said_before(before, 'drain')}; what is queued is done; "
         f"`tbcache queue resume {name}` ends it"
     )
     tell({"name": name, "order": "drain", "before": before}, said)
+    return OK
 
 
 @command(queues, "resume", "tbcache queue resume twitter", JSON)

@@ -27,7 +27,7 @@ from tbcache.fleet.model import (
     difference,
     when,
 )
-from tbcache.fleet.operator import Operator, said_before
+from tbcache.fleet.operator import Operator, order_after, said_before
 from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
@@ -80,7 +80,8 @@ class Operator:
 
     def drain(self, name: str, why: str = "") -> Order | None:
         """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done. As of
-        :meth:`pause`, nothing is changed of one that is drained already.
+        :meth:`pause`, nothing is changed of one that is drained already, nor of one that is paused: it would
+        go on with what waits. :func:`order_after` says what holds.
         """
         return self._order(name, "drain", why)
 
@@ -268,8 +269,8 @@ class Operator:
     def _order(self, name: str, what: str, why: str) -> Order | None:
         self._directory.queue_name(name)
         before = read_order(self._say(Thing("order", name), what, why).before)
-        stands = RESUME if before is None else before.what
-        if stands != what:
+        stood = RESUME if before is None else before.what
+        if stood != (what if what == RESUME else order_after(before, cast("What", what))):
             self._trail.write(f"queue.{what}", name, why)
         return before
 
@@ -292,8 +293,13 @@ class Operator:
         return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)
 
 
+def order_after(before: Order | None, what: What) -> What:
+    """The order that holds where ``what`` is said: what is paused stays so where a drain is."""
+    return "pause" if before is not None and before.what == "pause" else what
+
+
 def said_before(before: Order | None, what: What) -> str:
-    """What was said before, to stand behind a sentence that says ``what`` now."""
+    """What was said before, to stand behind a sentence that says which order holds now (``what``)."""
     if before is None:
         return ""
     if before.what == what:

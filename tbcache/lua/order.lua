@@ -3,7 +3,8 @@
 --@include state
 --@include notice
 --@include stop
--- order: pauses or drains a source or a queue, or lets it go on, as an operator has said.
+-- order: pauses or drains a source or a queue, or lets it go on, as an operator has said. What is paused is not drained: it
+-- would be sent what waits.
 --
 -- KEYS  state     (see state.lua)
 --       bell      of the queue of the same name (see queue.lua)
@@ -18,11 +19,12 @@ local value, number, first_who, first_why = string.match(stood[1] or '', '^(%S+)
 local stood_number = bounded(number, 1, LAST_SINCE, 0)
 local said_again, first = string.match(stood[2] or '', '^(%d+) (%d+)$')
 first = said_again == number and bounded(first, 1, stood_number, stood_number) or stood_number
--- What stands and is said again is said for who said it first. It has a new number all the same: where Redis is back
+-- What stands and is said again, or stays, is said for who said it first. It has a new number all the same: where Redis is back
 -- from an old file, what was said before that must not undo it.
-local is_again = since == 0 and value == what and what ~= 'resume' and stood_number > 0
+local is_again = since == 0 and stood_number > 0
+    and (what == 'pause' or what == 'drain') and (value == what or value == 'pause')
 if is_again then
-    who, why = first_who, first_why
+    what, who, why = value, first_who, first_why
 end
 local before, stands = say(state, 'order', what, since, who, why)
 if is_again then

@@ -30,12 +30,14 @@ def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
     assert again.json()["before"] == limits["order"]
     again = client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]
     assert again["order"] == limits["order"]
-    assert client.post("/api/queue/twitter/drain").json()["before"] == limits["order"]
-    assert client.post("/api/queue/twitter/resume").json()["before"]["what"] == "drain"
+    drained = client.post("/api/queue/twitter/drain").json()
+    assert (drained["order"], drained["before"]) == ("pause", limits["order"])
+    assert client.post("/api/queue/twitter/resume").json()["before"] == limits["order"]
+    assert client.post("/api/queue/twitter/drain").json()["order"] == "drain"
     lines = client.get("/api/audit?most=3").json()
     assert [(one["who"], one["what"], one["name"]) for one in lines] == [
-        ("api", "queue.resume", "twitter"),
         ("api", "queue.drain", "twitter"),
+        ("api", "queue.resume", "twitter"),
         ("ada", "queue.pause", "twitter"),
     ]
 

@@ -808,7 +808,9 @@ def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> N
     before = r"paused since [-\d]+ [:\d]+ UTC by ada@127\.0\.0\.1: the key leaks"
     for verb, by, told in (
         ("pause", "eve", f"reddit is paused; nothing is changed: it was {before}\\."),
-        ("drain", "zoe", f"reddit is drained; until now it was {before}, which is forgotten\\."),
+        ("drain", "zoe", f"reddit stays paused; nothing is changed: it was {before}\\. Resume it first\\."),
+        ("resume", "", f"reddit goes on; it was {before}"),
+        ("drain", "zoe", "reddit is drained\\."),
         ("pause", "", "until now it was drained since .* by zoe@127"),
         ("resume", "", "reddit goes on; it was paused since .* UTC by"),
     ):

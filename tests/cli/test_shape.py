@@ -76,8 +76,10 @@ def test_what_was_in_force_until_then_is_said_by_both(
     assert cli("queue", "weight", "desk", "--unset", **url).data["before"] == 2
     http.post("/api/queue/reddit/pause", json={"why": "new key"})
     said = cli("queue", "drain", "reddit", **url)
-    assert (said.data["order"], said.data["before"]["what"], said.data["before"]["who"]) == (
-        "drain",
+    assert (said.code, said.data["order"], said.data["before"]["what"], said.data["before"]["who"]) == (
+        1,
+        "pause",
         "pause",
         "api",
     )
+    assert "reddit stays paused; nothing is changed: it was paused since" in said.err

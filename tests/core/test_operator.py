@@ -221,6 +221,25 @@ def test_a_drained_queue_accepts_nothing_new_and_does_what_is_queued(
     assert queue.enqueue(MSFT).state == "queued"
 
 
+def test_what_is_paused_is_not_drained(
+    store: Store, settings: Settings, operator: Operator, pipeline: Pipeline
+) -> None:
+    """Whoever wants less would send what waits. The other way round it is less, and holds at once."""
+    ran: list[str] = []
+    queue = Queue(store, settings)
+    with working(fetching(store, settings, ran)):
+        operator.pause("twitter", "the key leaks")
+        paused = operator.pause("twitter")
+        queue.enqueue(AAPL)
+        assert operator.drain("twitter") == paused is not None
+        # It goes through the same script, and no worker has taken the job by then.
+        assert (operator.pause("twitter"), ran) == (paused, [])
+        assert (operator.resume("twitter"), operator.drain("twitter")) == (paused, None)
+        before = operator.pause("twitter")
+        assert before is not None
+        assert (before.what, queue.enqueue(MSFT).state) == ("drain", "queued")
+
+
 def test_what_a_job_of_a_drained_queue_leads_to_is_done_as_well(
     store: Store, settings: Settings, operator: Operator
 ) -> None:

@@ -81,7 +81,9 @@ def test_what_is_paused_again_is_so_for_who_paused_it_first(
         assert who.pause("twitter", why) == first
         assert order() == first
     assert [line.who for line in fleet.audit(10)] == ["ada@desk"]
-    assert eve.drain("twitter", "a move") == first
+    assert (eve.drain("twitter", "a move"), order()) == (first, first)
+    assert operator.resume("twitter") == first
+    assert eve.drain("twitter", "a move") is None
     drained = order()
     assert (drained.what, drained.who, drained.why) == ("drain", "eve", "a move")
     assert drained.since > first.since

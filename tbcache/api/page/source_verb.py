@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbcache.api.page.verb import Doing, Verb
-from tbcache.fleet import said_before
+from tbcache.fleet import order_after, said_before
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest
 
@@ -26,7 +26,10 @@ def _ask_drain(do: Doing) -> str:
 
 
 def _drain(do: Doing) -> str:
-    return f"{do.source} is drained{said_before(do.operator.drain(do.source, do.why), 'drain')}."
+    before = do.operator.drain(do.source, do.why)
+    if order_after(before, "drain") == "pause":
+        return f"{do.source} stays paused{said_before(before, 'pause')}. Resume it first."
+    return f"{do.source} is drained{said_before(before, 'drain')}."
 
 
 def _ask_resume(do: Doing) -> str:
