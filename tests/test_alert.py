@@ -247,6 +247,15 @@ def test_who_is_told_is_told_what_is_wrong_by_then() -> None:
     assert (told.unsent, told.what) == ("opened", "a: 9 queued; b: 5 queued")
 
 
+def test_who_looks_reads_by_whom_a_source_is_stopped_now() -> None:
+    """It was drained by one, and paused by another between two looks: that is one incident."""
+    fleet = Following("paused:0s")
+    fleet.see(NOW, trouble("paused", what="reddit is drained by hal: a move"))
+    (now,) = fleet.see(after(5), trouble("paused", what="reddit is paused by ada: the key leaks"))
+    assert (now.began_at, now.what) == (NOW, "reddit is paused by ada: the key leaks")
+    assert fleet.see(after(10), trouble("paused", what="reddit is paused by ada: the key leaks")) == []
+
+
 def test_a_trouble_that_began_long_ago_is_told_of_at_once() -> None:
     """A process that begins to watch finds what has been wrong since the night."""
     since = after(-3600)

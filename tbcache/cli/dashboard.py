@@ -28,6 +28,7 @@ _STATE_STYLE = {
     "refused": "red",
     "closed": "red",
     "paused": "yellow",
+    "drained": "yellow",
     "off": "dim",
     "unknown": "dim",
 }

@@ -20,8 +20,9 @@ from tbcache.store.server import ServerFacts
 
 #: ok: may fetch now. limited: its own limit, or its money for the day, is used up. failing: what is
 #: fetched fails. refused: Redis refuses its keys, or a script fails at them. closed: the upstream said
-#: stop. paused: an operator said so. off: credentials are missing. unknown: Redis is away.
-State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "off", "unknown"]
+#: stop. paused: an operator said so. drained: what is queued may be fetched, and nothing new, as an operator
+#: said. off: credentials are missing. unknown: Redis is away.
+State = Literal["ok", "limited", "failing", "refused", "closed", "paused", "drained", "off", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ class SourceStatus:
     def seconds_for(self, jobs: int) -> float | None:
         """In how many seconds its limits let so many jobs through from now on, at a slot for each; None where
         nothing goes on by itself."""
-        if self.state not in ("ok", "limited", "failing"):
+        if self.state not in ("ok", "limited", "failing", "drained"):
             return None
         known = [one for one in self.limits if one.remaining is not None]
         return max(
@@ -204,7 +205,9 @@ class QueueStatus:
     @property
     def state(self) -> State:
         """As that of a source."""
-        return "paused" if self.order is not None and self.order.what == "pause" else "ok"
+        if self.order is None:
+            return "ok"
+        return "paused" if self.order.what == "pause" else "drained"
 
     @property
     def queue(self) -> QueueDepth:

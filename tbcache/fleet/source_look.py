@@ -212,4 +212,6 @@ def _state(
         return "refused"
     if recent.is_failing:
         return "failing"
+    if state.order is not None:
+        return "drained"
     return "limited" if is_spent else "ok"

@@ -815,6 +815,8 @@ def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> N
         ("resume", "", "reddit goes on; it was paused since .* UTC by"),
     ):
         assert re.search(told, text_of(act(client, verb, source="reddit", by=by, sure="yes").text))
+    act(client, "drain", source="reddit", sure="yes")
+    assert "Next may go now, if it is queued" in text_of(client.get("/source/reddit").text)
     act(client, "limits", source="reddit", limits="3/1h", sure="yes")
     told = text_of(act(client, "limits", source="reddit", limits="2/1h", sure="yes").text)
     assert "until now it was 3/1h (3/1h set by" in told

@@ -56,6 +56,8 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     refused = cli("enqueue", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL="http://127.0.0.1:9", **url)
     assert refused.code == 4
     assert "stocktwits: drained by" in refused.err
+    (source,) = (one for one in cli("status", **url).data["sources"] if one["name"] == "stocktwits")
+    assert source["state"] == "drained"
     cli("queue", "resume", "stocktwits", **url)
     assert Queue(store, settings).enqueue(FetchRequest("stocktwits", "AAPL")).is_new
     assert "did you mean 'stocktwits'?" in cli("queue", "pause", "stocktwit", **url).err

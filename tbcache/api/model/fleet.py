@@ -117,7 +117,8 @@ class LimitStatus(Schema):
 
 
 class SourceState(Schema):
-    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `paused`, `off`, `unknown`."""
+    """One source: `ok`, `limited`, `failing`, `refused`, `closed`, `paused`, `drained`, `off`,
+    `unknown`."""
 
     name: str
     state: str

@@ -97,7 +97,7 @@ def _next_may_go(source: SourceStatus, now: datetime) -> str:
     if source.is_limited is None or source.state == "off":
         return "—"
     if not source.is_limited:
-        return "now"
+        return "now, if it is queued" if source.state == "drained" else "now"
     if source.order is not None and source.order.what == "pause":
         return "once resumed"
     ends = [limit.reset_at for limit in source.limits if limit.is_limited]

@@ -64,6 +64,9 @@ def _seen(before: Incident | None, trouble: Trouble, now: datetime, new_id: Call
         )
     if before.gone_at is not None:
         return replace(before, gone_at=None, times=before.times + 1, what=what, todo=todo)
+    if trouble.kind == "paused":
+        # Another has said so since, and perhaps something else.
+        return replace(before, what=what, todo=todo)
     # The words count what changes each second; those at its begin and when somebody is told are enough.
     return before
 
