@@ -216,7 +216,7 @@ def test_dead_letters_come_a_page_at_a_time(client: TestClient, store: Store) ->
 
 def test_the_audit_comes_a_page_at_a_time(client: TestClient, store: Store, settings: Settings) -> None:
     """Thirty days of it are ten thousand lines."""
-    for who, verb in zip("abc", ("pause", "drain", "pause"), strict=True):
+    for who, verb in zip("abc", ("pause", "resume", "drain"), strict=True):
         client.post(f"/api/queue/twitter/{verb}", headers={"X-Operator": who})
     pages = pages_of(client, "/api/audit?most=2")
     assert [[one["who"] for one in page] for page in pages] == [["c", "b"], ["a"]]

@@ -138,6 +138,8 @@ def test_a_no_and_ctrl_c_at_a_question_are_told_apart(
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=theirs,
+        # Where a shell has started the tests in the background, it ignores the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     seen = b""
