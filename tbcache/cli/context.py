@@ -73,7 +73,8 @@ def require_data(settings: Settings) -> None:
     """
     from tbcache.settings.database import database_file
 
-    has_data = settings.database_url is not None or database_file(settings).exists()
+    # A database that the environment names is of another fleet, for all that is known.
+    has_data = settings.database_url is None and database_file(settings).exists()
     if settings.reading.is_named_in_vain and not has_data:
         raise RedisUnreachable("", f"{_none_runs(settings)}, nor has it a database")
 

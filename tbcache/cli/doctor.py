@@ -13,11 +13,12 @@ from rich.text import Text
 
 from tbcache.cli.command import CSV, JSON, command, commands
 from tbcache.cli.context import configured_fleet, look_for_redis, quiet_settings
+from tbcache.cli.error import say
 from tbcache.cli.exit import FAILED, OK
 from tbcache.cli.output import columns_of, show, shown
 from tbcache.cli.progress import progress
 from tbcache.fleet import Finding, Fleet, credentials_finding
-from tbcache.models.error import TbcacheError
+from tbcache.models.error import ConfigurationError, RedisUnreachable, TbcacheError
 from tbcache.models.untrusted import LINE
 from tbcache.settings import Settings, get_sources
 from tbcache.settings.origin import near_misses
@@ -46,8 +47,13 @@ def doctor(
     fleet = Fleet.of_process(settings) if settings.redis is None else configured_fleet(settings)
     found = [*_variables(settings), *fleet.checkup()]
     if ask:
-        look_for_redis(settings)
-        found += _credentials(settings)
+        try:
+            look_for_redis(settings)
+        except (ConfigurationError, RedisUnreachable) as error:
+            # What was found says that as well, and the rest of it counts.
+            say(f"no upstream is asked: {error}")
+        else:
+            found += _credentials(settings)
     show(found, lambda: _page(found), columns=columns_of(Finding))
     return FAILED if any(one.level == "wrong" for one in found) else OK
 

@@ -9,8 +9,8 @@ MEANINGS = {
     "--watch`) ends so by Ctrl-C and SIGTERM as well",
     FAILED: "failed; `status --check`: there is a trouble; `doctor`, `provider check`: something is "
     "wrong; `alert test`: the webhook did not take it; `--wait`: no result within `--timeout`; "
-    "`queue cancel JOB`, `queue promote`, `queue explain`: the job is not there, or waits no more; nobody "
-    "was there to be asked, or said no",
+    "`queue cancel JOB`, `queue promote`, `queue explain`: the job is not there, or waits no more; `queue "
+    "drain`: it is paused, and stays so; nobody was there to be asked, or said no",
     USAGE: "usage or configuration, a wrong password included; nothing was done",
     REDIS_UNREACHABLE: "Redis is not reachable, or nobody said where it is, also with `status --check`; or a "
     "data folder is named with which no `tbcache up` runs. `fetch`, `backfill` and `record` go on without "

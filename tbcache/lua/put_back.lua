@@ -33,9 +33,11 @@ end
 local there = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES + AT_BYTES)
 local at = type(there) == 'string' and (there == '' and 0 or loaded_at(string.sub(there, STAMPS_BYTES + 6)))
 local kept_ms = math.floor((gone_us - now) / 1000)
--- Outside of the two moments the asker is late, or its clock or the server's was set: no moment of its is true then.
+local ours = loaded_at(payload) or 0
+-- Outside of the two moments the asker is late, or its clock or the server's was set: no moment of its is true then. One
+-- that comes is by another clock than this server's.
 if now < asked_us or now > deadline_us or left_ms == -1 or began_us <= changed_at or kept_ms < 1
-    or not at or at >= (loaded_at(payload) or 0) then
+    or not at or at >= ours or ours > now then
     return 0
 end
 redis.call('SET', entry, seal(int(fresh_us), birth, payload), 'PX', int(kept_ms))

@@ -63,8 +63,16 @@ def find_runtime_file(named: Path) -> tuple[Path, RuntimeFile]:
         return named, found
     inner = read_runtime_file(inside)
     # One that has ended leaves its lock: to start it again there is not to begin anew beside it.
-    is_inside = inner.variables or ((inside / LOCK).exists() and not (named / LOCK).exists())
+    is_inside = inner.variables or (_is_there(inside / LOCK) and not _is_there(named / LOCK))
     return (inside, inner) if is_inside else (named, found)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is one, as far as this user may look."""
+    try:
+        return file.exists()
+    except PermissionError:
+        return False
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -17,11 +17,20 @@ from tests.upstream import SimulatorProcess, running_simulator
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
-    """Run a command as a new process would, in a pipe: ``cli("status", REDIS_URL=...)``."""
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command logs to the stderr of its test, which is closed after that."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    root.setLevel(level)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Run a command as a new process would, in a pipe: ``cli("status", REDIS_URL=...)``."""
 
     def run(*args: str, is_terminal: bool = False, **variables: str) -> Done:
         forget_singletons()
@@ -32,10 +41,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         captured = capsys.readouterr()
         return Done(code, _ANSI.sub("", captured.out), captured.err)
 
-    yield run
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-    root.setLevel(level)
+    return run
 
 
 @pytest.fixture(scope="package")

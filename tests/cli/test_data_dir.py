@@ -14,6 +14,7 @@ import pytest
 from tbcache.cli import main
 from tbcache.embedded import DataFolder
 from tbcache.settings import Settings
+from tbcache.settings.folder import find_runtime_file
 from tests.cli.command import Done
 from tests.cli.test_up import nowhere
 from tests.server import Server
@@ -133,9 +134,24 @@ def test_where_nothing_runs_with_the_folder_that_is_typed_no_other_fleet_is_mean
     none = cli("history", "stocktwits", "AAPL", "--data-dir", str(tmp_path))
     assert (none.code, none.out) == (3, "")
     assert "nor has it a database" in none.err
+    elsewhere = {"TBCACHE_DATABASE_URL": f"sqlite:///{tmp_path}/other.sqlite3"}
+    assert cli("history", "stocktwits", "AAPL", "--data-dir", str(tmp_path), **elsewhere).code == 3
     assert not list(tmp_path.glob("tbcache*"))
     # In the environment it is where the files of a fleet are that has a Redis of its own.
     assert cli(*reset, TBCACHE_DATA_DIR=str(tmp_path)).code == 0
+
+
+def test_a_folder_that_nobody_may_enter_is_one_where_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To root every folder is open, so that it is not tried with a real one."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
+    named = Path("/srv/of-another")
+    folder, found = find_runtime_file(named)
+    assert (folder, found.variables) == (named, {})
 
 
 def test_an_empty_folder_counts_as_not_named(cli: Cli, server: Server, tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_a_server_that_is_away_is_one_finding_among_others(cli: Cli, sound: dict
     ]
 
 
+def test_what_keeps_credentials_from_being_tried_takes_nothing_else_away(
+    cli: Cli, sound: dict[str, str], server: Server
+) -> None:
+    """A password that is wrong is why somebody calls the doctor."""
+    done = cli("doctor", "--ask", **{**sound, "REDIS_URL": f"redis://:wrong@127.0.0.1:{server.port}/0"})
+    assert (done.code, [what for what, _, _ in wrong(done)]) == (1, ["redis"])
+    assert about(done, "python")
+    assert "no upstream is asked: " in done.err
+
+
 @pytest.mark.usefixtures("keeping")
 def test_a_clock_that_is_off_and_a_server_that_is_slow_are_told(
     cli: Cli, sound: dict[str, str], monkeypatch: pytest.MonkeyPatch

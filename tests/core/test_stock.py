@@ -258,6 +258,17 @@ def test_what_is_in_the_way_leaves_all_as_it_is(process: Process, server: Server
     assert isinstance(process.admission.admit(call()), Hit if is_harmless else Join)
 
 
+def test_what_is_of_another_clock_that_is_ahead_is_not_taken_for_newer(
+    process: Process, server: Server, store: Store
+) -> None:
+    """A process that began without Redis goes by its machine's clock, which may be an hour ahead."""
+    put(server, store, value("there", 10**14), 250)
+    load_alone(process, value("ahead", 9 * 10**15))
+    verdict = process.admission.admit(call())
+    assert isinstance(verdict, Hit)
+    assert verdict.payload == value("there", 10**14)
+
+
 def test_a_server_whose_clock_was_set_is_given_nothing_of_before(process: Process) -> None:
     """It would take a load that began before a deletion for one that began after it."""
     load_alone(process)

@@ -493,7 +493,7 @@ def test_a_loop_that_ends_leaves_no_connection(server: Server, node: Node, run: 
     for _ in range(3):
         assert run(call(node, "PING")) == b"PONG"
     gc.collect()
-    wait_until(lambda: connections(server) == before, 20, "the end of its connections")
+    wait_until(lambda: connections(server) <= before, 20, "the end of its connections")
 
 
 def test_a_loop_that_was_closed_without_a_word_is_cleared_up_by_the_next(
@@ -506,7 +506,7 @@ def test_a_loop_that_was_closed_without_a_word_is_cleared_up_by_the_next(
     old.close()
     assert run(call(node, "PING")) == b"PONG"
     gc.collect()
-    wait_until(lambda: connections(server) == before, 20, "the end of its connections")
+    wait_until(lambda: connections(server) <= before, 20, "the end of its connections")
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's own, of a loop that nobody closes
