@@ -7,14 +7,15 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from tbcache.cli.dashboard import dashboard, summary
+from tbcache.cli.dashboard import _STATE_STYLE, dashboard, summary
 from tbcache.fleet import Fleet
+from tbcache.fleet.model import State
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest
 from tbcache.monitoring import UsageMonitor, Workload
@@ -175,3 +176,8 @@ def test_what_only_redis_knows_is_unknown_in_every_view(
     assert views.metric("tbcache_slots_used", source="reddit", window="1m") is None
     (row,) = [line for line in shown(views).splitlines() if line.startswith("stocktwits ")]
     assert set(row.split()[2:]) == {"-"}
+
+
+def test_each_state_has_its_colour_on_a_terminal() -> None:
+    """One without would end `status` on the day on which a source is in it."""
+    assert _STATE_STYLE.keys() == {*get_args(State)}

@@ -805,6 +805,7 @@ def test_a_page_of_which_only_the_head_changes_says_of_when_it_is(client: TestCl
 def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> None:
     """The reason that bots get is the second one's from then on, and the first knew nothing of it."""
     act(client, "pause", source="reddit", why="the key leaks", by="ada", sure="yes")
+    assert 'disabled title="it is paused: resume it first">Drain' in client.get("/source/reddit").text
     before = r"paused since [-\d]+ [:\d]+ UTC by ada@127\.0\.0\.1: the key leaks"
     for verb, by, told in (
         ("pause", "eve", f"reddit is paused; nothing is changed: it was {before}\\."),

@@ -240,6 +240,21 @@ def test_what_is_paused_is_not_drained(
         assert (before.what, queue.enqueue(MSFT).state) == ("drain", "queued")
 
 
+def test_what_is_drained_is_not_ok_and_says_when_it_is_done(
+    store: Store, settings: Settings, operator: Operator
+) -> None:
+    """Nothing new may go; what waits goes on by itself, which of what is paused it does not."""
+    fetching(store, settings, []).get_actor("note").send("plain")
+    fleet = Fleet(settings, store)
+    for say, state in ((operator.drain, "drained"), (operator.pause, "paused")):
+        say("stocktwits")
+        say("default")
+        status = fleet.status()
+        (source,) = (one for one in status.sources if one.name == "stocktwits")
+        assert (source.state, source.seconds_for(1) is not None) == (state, state == "drained")
+        assert {one.state for one in status.queues if one.order} == {state}
+
+
 def test_what_a_job_of_a_drained_queue_leads_to_is_done_as_well(
     store: Store, settings: Settings, operator: Operator
 ) -> None:
