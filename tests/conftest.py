@@ -110,7 +110,13 @@ def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     _look_at_modules()
     # Commands that ran in this process have set it.
     logging.getLogger("tbcache").setLevel(logging.NOTSET)
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
     yield
+    # A command logs to the stderr of its test, which is closed by now.
+    for handler in {*root.handlers} - {*handlers}:
+        root.removeHandler(handler)
+    root.setLevel(level)
     _forget_singletons()
 
 

@@ -191,8 +191,6 @@ def test_a_child_that_is_killed_is_started_again_and_said_so(
     def is_known() -> bool:
         # A command that begins while the others tell a server what they have sent may be refused.
         done = ask("fetch", "news", "AAPL", "--hours", "24")
-        # Shown where the test fails.
-        print(done.code, done.err, done.out[:300])
         return done.code == 0 and done.data["origin"] == "cache"
 
     wait_until(is_known)
