@@ -24,7 +24,7 @@ from tbcache.queue import Queue
 from tbcache.queue.heartbeat import living_threads
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tests.server import Server, wait_until
+from tests.server import PATIENT, Server, wait_until
 from tests.upstream import SimulatorProcess, running_simulator
 from workers import health
 
@@ -164,7 +164,8 @@ def test_a_worker_does_what_a_bot_enqueues_and_ends_with_0(
     fleet: Fleet, bot: None, arguments: tuple[str, ...]
 ) -> None:
     """The bot imports no actor: a name in Redis is all the two have in common."""
-    worker = fleet.start(*arguments)
+    # A busy machine's slow answer would be an outage to it: what it stores then is in its own memory alone.
+    worker = fleet.start(*arguments, **PATIENT)
     outcome = enqueue("twitter", "AAPL").result(timeout=START_SECONDS)
     assert (outcome.origin, outcome.request) == ("live", FetchRequest("twitter", "AAPL"))
     assert enqueue("twitter", "AAPL").result(timeout=START_SECONDS).origin == "cache"
