@@ -20,7 +20,7 @@ from bench.table import Table
 from tbcache.admission.script import ADMIT
 from tbcache.io import run
 from tbcache.io.connection import Connection
-from tbcache.queue.script import ENQUEUE
+from tbcache.queue.script import SEND
 from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.script import Script
@@ -53,7 +53,7 @@ def measure(server: Server, *, rounds: int, calls: int) -> Table:
             "GET over the store's link": timing.block(lambda: run(link.command("GET", "bench"))),
             "the least sliding window by redis-py": timing.block(Least(server.url, LIMIT).acquire),
             **_layers(server, "admit", ADMIT, settled(server.url)),
-            **_layers(server, ".send", ENQUEUE, timing.block(lambda: note.send("AAPL"))),
+            **_layers(server, ".send", SEND, timing.block(lambda: note.send("AAPL"))),
         }
         ratios = timing.compare(timing.block(lambda: client.get("bench")), blocks, rounds=rounds, calls=calls)
     client.close()

@@ -39,7 +39,7 @@ local MOST_ENTRY_BYTES = 16384
 local now = server_time()
 -- Jobs begin by our clock: the asker's may be ahead of it.
 after = math.min(after, now / 1000000)
-local account = lane .. ' ' .. int(stride) .. ' ' .. caller
+local account = account_in(lane, stride, caller)
 local in_lane = lane == 'prewarm' and prewarm or interactive
 local is_changed, is_moved, is_for_workers = false, false, false
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
@@ -168,7 +168,7 @@ end
 -- A job that waits in the asker's lane.
 local function bring_forward(id)
     local place = redis.call('ZSCORE', in_lane, id)
-    if place and next_place(in_lane, caller) < tonumber(place) then
+    if place and next_place(tags_of(in_lane), caller) < tonumber(place) then
         redis.call('HSET', lanes, id, account)
         give_place(in_lane, id, stride, caller)
     end
@@ -216,7 +216,7 @@ local function write_all()
         end
     end
     if newcomers[1] then
-        give_places(in_lane, newcomers, stride, caller)
+        give_places(in_lane, tags_of(in_lane), newcomers, stride, caller)
         newcomers = {}
     end
 end

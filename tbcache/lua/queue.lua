@@ -1,3 +1,4 @@
+--@include place
 -- queue: the parts of one queue, all under $ns:{queue}:queue:. That of a source has the source's name, and its
 -- jobs take slots of the source's window; any other has no window.
 --
@@ -36,17 +37,10 @@
 --
 -- Included; queue/script.py lists its keys, by these names, with `_` for `-`.
 
-local QUEUE_TTL_S = 7 * 86400
 local RESULT_TTL_MS = 600000
 local MOST_DEAD = 10000
 local REVOKED, REVOKED_US = '/!', 60000000
 local SUSPECT_DEATHS = 2
--- By how much the virtual time of a lane advances with each caller who comes: a thousandth of a job. So callers keep the
--- order in which they came, and no number of new names holds up for ever those who wait already.
-local STEP = 1000
--- No place is further from 0 than this. One that is further is damaged, and counts as 0: all places after an infinite one
--- would be the same.
-local MOST_PLACE = 2 ^ 52
 
 -- The parts that hold jobs; the others have times of their own.
 local parts = {interactive, prewarm, suspects, interactive_tags, prewarm_tags, delayed, claims, jobs, lanes, pending, keys, tries, deaths, dead,
@@ -85,7 +79,7 @@ if type(check_sets(redis.pcall)) ~= 'number' then
     end
     check_sets(redis.call)
 end
-local bells = redis.call('LLEN', bell)
+--@include bell
 for _, hash in ipairs({jobs, lanes}) do
     redis.call('HEXISTS', hash, '')
 end
@@ -102,14 +96,6 @@ end
 local function renew_ttls(some)
     for _, part in ipairs(some or parts) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)
-    end
-end
-
--- One element is enough: while it is there, nobody waits for it who has nothing to do.
-local function notify_worker()
-    if bells == 0 then
-        bells = redis.call('RPUSH', bell, '1')
-        redis.call('EXPIRE', bell, 60)
     end
 end
 
@@ -220,45 +206,8 @@ local function put_in_front(id)
     is_there[lane] = true
 end
 
--- Reads where the next job of a caller would begin, and the virtual time of the lane. A caller that has nothing waiting
--- begins behind others who have just come: what it did not use before gives it no precedence.
-local function next_place(lane, caller)
-    local found = redis.call('ZMSCORE', tags_of(lane), '', caller)
-    local time = bounded(found[1], 0, MOST_PLACE, 0)
-    return math.max(time + STEP, caller ~= '' and bounded(found[2], 0, MOST_PLACE, 0) or 0), time
-end
-
--- Gives jobs their places in a lane on a caller's account, one after the other. This is start-time fair queueing: the
--- places of a caller lie its stride apart, the least is handed out first, and so callers get their parts whatever each
--- has queued.
-local function give_places(lane, ids, stride, caller)
-    local tags, placed, before, finish, ends = tags_of(lane), {}, nil, 0, {}
-    local place, time = next_place(lane, caller)
-    for i, id in ipairs(ids) do
-        if place == time + STEP then
-            before, time = time, place
-        end
-        placed[2 * i - 1], placed[2 * i] = int(place), id
-        finish = place + stride
-        place = math.max(time + STEP, caller ~= '' and finish or 0)
-    end
-    if before then
-        -- A caller that has used nothing beyond that time may be forgotten: it would begin there as a new one does.
-        redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(before))
-        ends = {int(time), ''}
-    end
-    if caller ~= '' then
-        ends[#ends + 1] = int(finish)
-        ends[#ends + 1] = caller
-    end
-    if ends[1] then
-        redis.call('ZADD', tags, unpack(ends))
-    end
-    redis.call('ZADD', lane, unpack(placed))
-end
-
 local function give_place(lane, id, stride, caller)
-    give_places(lane, {id}, stride, caller)
+    give_places(lane, tags_of(lane), {id}, stride, caller)
 end
 
 -- Puts a job in its lane, or behind the suspects.

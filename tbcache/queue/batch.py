@@ -15,7 +15,7 @@ from tbcache.models.untrusted import printable
 from tbcache.monitoring import monitor_of
 from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
-from tbcache.queue.script import ENQUEUE, Enqueue, JobAsk, Queued, queue_keys
+from tbcache.queue.script import ENQUEUE, SEND, Enqueue, JobAsk, Queued, Send, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.store import Store
 from tbcache.store.script import Argument
@@ -39,6 +39,10 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
       Paused: an operator drains the queue. What was there already is joined all the same.
     """
     queued: list[Queued] = []
+    if len(asks) == 1 and _may_be_sent(asks[0], wants):
+        queued = await _send(store, queue, asks[0], wants)
+        if queued:
+            return queued
     for chunk in _chunks(asks):
         some = await store.ask(ENQUEUE, _call(store, queue, chunk, wants))
         queued.extend(some)
@@ -49,6 +53,36 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
         if one.state == "refused":
             raise drained(queue, printable(one.entry))
     return queued
+
+
+def _may_be_sent(ask: JobAsk, wants: Wants) -> bool:
+    """Whether nothing is to be known of it but the job itself."""
+    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
+    return wants.lane == "interactive" and not is_more
+
+
+async def _send(store: Store, queue: str, ask: JobAsk, wants: Wants) -> list[Queued]:
+    """:func:`put_all` of a job that may be sent; nothing where it is for ENQUEUE after all."""
+    parts, state = queue_keys(store.keys, queue), store.keys.state(queue)
+    sent = await store.ask(
+        SEND,
+        Send(
+            parts.interactive,
+            parts.interactive_tags,
+            parts.jobs,
+            parts.lanes,
+            parts.bell,
+            state,
+            ask.id,
+            ask.message,
+            wants.account.caller,
+            wants.account.stride,
+            wants.is_follow_up,
+        ),
+    )
+    if sent.state == "refused":
+        raise drained(queue, printable(sent.word))
+    return [Queued(sent.word.decode(), "queued", b"")] if sent.state == "queued" else []
 
 
 def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Queued], wants: Wants) -> None:

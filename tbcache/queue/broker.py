@@ -293,7 +293,7 @@ class PacingBroker(Broker):
     def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> JobAsk:
         options = dict(carrier)
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
-        if name != self.settings.own_caller and "caller" not in message.options:
+        if "caller" not in message.options and name != self.settings.own_caller:
             options["caller"] = name
         if options:
             message = message.copy(options=options)

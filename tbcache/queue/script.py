@@ -94,6 +94,29 @@ class Queued(NamedTuple):
     entry: bytes
 
 
+class Send(NamedTuple):
+    """Queue one job that is no fetch, and may go at once."""
+
+    interactive: Key
+    interactive_tags: Key
+    jobs: Key
+    lanes: Key
+    bell: Key
+    state: Key
+    id: str
+    message: bytes
+    caller: str
+    stride: int
+    is_follow_up: bool
+
+
+class Sent(NamedTuple):
+    """The id of the job in force, or why it is refused; or it is left to :data:`ENQUEUE`."""
+
+    state: Annotated[Literal["queued", "refused", "left"], lambda word: word.decode()]
+    word: bytes
+
+
 class Dequeue(NamedTuple):
     """Give a worker as many jobs as it has idle threads and the source has slots."""
 
@@ -274,6 +297,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
     return Given(slots, held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
+SEND: Script[Send, Sent] = Script("send", Send, record(Sent))
 ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 EXPLAIN = Script("explain", Explain, record(Explained))

@@ -47,6 +47,8 @@ class Weights:
         self._store = store
         self._set: dict[str, float] = {}
         self._read_at = -math.inf
+        #: By what was read last: each job that is sent asks for one.
+        self._accounts: dict[str, Account] = {}
 
     async def account(self, name: str, settings: Settings) -> Account:
         """The account of the caller ``name``. Where Redis is away, by what was read before."""
@@ -54,7 +56,11 @@ class Weights:
             self._read_at = now()
             with contextlib.suppress(Unavailable):
                 self._set = await self.read()
-        return account_for(name, {**settings.caller_weights, **self._set})
+            self._accounts = {}
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = account_for(name, {**settings.caller_weights, **self._set})
+        return account
 
     async def read(self) -> dict[str, float]:
         """What is set."""

@@ -88,6 +88,27 @@ def test_a_job_is_queued_whatever_stands_where_queues_are_listed(shop: Shop, sto
     assert shop.done == ["what"]
 
 
+def test_a_queue_lives_for_a_week_after_a_message_whatever_it_had_left(shop: Shop, store: Store) -> None:
+    note, days = shop.actor(), 24 * 3600
+    parts = ("interactive", "interactive-tags", "jobs", "lanes")
+    keys = [store.keys.queue("default", part) for part in parts]
+    note.send("what")
+    for _ in range(2):
+        assert min(map(store.client.ttl, keys)) > 6 * days
+        for key in (keys[0], keys[2]):
+            store.client.expire(key, 5 * days)
+        note.send("what")
+
+
+def test_a_message_that_is_sent_again_while_it_waits_is_one_more_job(shop: Shop, store: Store) -> None:
+    message = shop.actor().message("what")
+    for _ in range(3):
+        shop.broker.enqueue(message)
+    assert store.client.zcard(store.keys.queue("default", "interactive")) == 3
+    shop.work_off()
+    assert shop.done == ["what"] * 3
+
+
 def test_a_job_ends_whatever_a_program_makes_of_what_is_logged_of_it(
     shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

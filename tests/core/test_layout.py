@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import dramatiq
 import msgspec
 import pytest
 
@@ -18,7 +19,7 @@ from tbcache.models import FetchRequest, Limit
 from tbcache.models.error import ConfigurationError
 from tbcache.models.version import __version__
 from tbcache.monitoring import UsageMonitor
-from tbcache.queue import Queue
+from tbcache.queue import PacingBroker, Queue
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tbcache.store.layout import ALIVE_SECONDS, LAYOUT
@@ -250,6 +251,16 @@ def test_the_lists_of_an_earlier_layout_keep_their_order(
     finally:
         fleet.stop()
     assert [symbol for _, symbol in fleet.ran] == ["AAPL", "MSFT", "NVDA", "TSLA"]
+
+
+def test_a_message_comes_after_the_lists_of_an_earlier_layout(
+    store: Store, holder: Store, settings: Settings
+) -> None:
+    queue_of_0_1_0(holder, "news", dict.fromkeys(("AAPL", "MSFT"), "interactive"))
+    PacingBroker(store, settings, []).enqueue(dramatiq.Message("news", "note", (), {}, {}, message_id="it"))
+    waiting = store.client.zrange(store.keys.queue("news", "interactive"), 0, -1)
+    assert len(waiting) == 3
+    assert waiting[-1] == b"it"
 
 
 def test_the_clock_is_known_from_the_ask_for_the_layout(

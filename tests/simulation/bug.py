@@ -557,7 +557,7 @@ def _in_turn(name: str, where: str, old: str, new: str) -> Bug:
 _CALLERS = (
     _in_turn(
         "the weights of callers do not count",
-        "queue.lua",
+        "place.lua",
         "finish = place + stride",
         "finish = place + 1000000",
     ),
@@ -569,7 +569,7 @@ _CALLERS = (
     ),
     _in_turn(
         "the jobs that come together are a single one's on the account of their caller",
-        "queue.lua",
+        "place.lua",
         "place = math.max(time + STEP, caller ~= '' and finish or 0)",
         "place = place + STEP",
     ),
@@ -702,6 +702,13 @@ _BOUNDS = (
         "enqueue.lua",
         "stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)",
         "stopped_by(redis.call('HGET', state, 'order'), false)",
+        "drain",
+    ),
+    _operated(
+        "a queue that is drained accepts a message",
+        "send.lua",
+        "if stop == 'drained' then",
+        "if stop == 'never' then",
         "drain",
     ),
 )

@@ -104,6 +104,11 @@ class Jobs:
             if after:
                 self.wanted[queued.id] = after
 
+    def sent(self, who: str, id: str) -> None:
+        if id in self.open:
+            self._broken("job", f"{who} has sent {id}, which is there already")
+        self.open[id] = ""
+
     def _join(self, key: str, id: str, after: float) -> None:
         if id not in self.open:
             self._broken("job", f"an ask for {key} joined job {id}, which is over")

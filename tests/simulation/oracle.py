@@ -107,6 +107,7 @@ class Oracle:
             "end_load": self._keep,
             "beat": self._beat,
             "enqueue": self._enqueue,
+            "send": self._send,
             "dequeue": self._dequeue,
             "finish": self._finish,
             "cancel": lambda who, call, found: self._jobs_of(call).cancelled(who, call, found),
@@ -318,15 +319,29 @@ class Oracle:
     # Jobs, and who leads
 
     def _enqueue(self, who: str, call: Call, found: Any) -> None:
-        order = self._operated()[0]
-        if order is not None and order.what == "drain" and self._jobs_of(call) is self.jobs:
-            for queued in found:
-                if queued.state == "queued":
-                    self.broken("drained", f"{who} has queued {queued.id}, and nothing new is accepted")
+        for queued in found:
+            if queued.state == "queued":
+                self._check_drained(who, call, queued.id)
         self.leaders.enqueued(who, call, found)
         self._jobs_of(call).enqueued(who, call, found)
         if self.fairness is not None:
             self.fairness.enqueued(who, call, found)
+
+    def _send(self, who: str, call: Call, found: Any) -> None:
+        """One job that is no fetch."""
+        if found.state != "queued":
+            return
+        id = found.word.decode()
+        if not call.number("is_follow_up"):
+            self._check_drained(who, call, id)
+        self._jobs_of(call).sent(who, id)
+        if self.fairness is not None:
+            self.fairness.sent(id, call.text("caller"))
+
+    def _check_drained(self, who: str, call: Call, id: str) -> None:
+        order = self._operated()[0]
+        if order is not None and order.what == "drain" and self._jobs_of(call) is self.jobs:
+            self.broken("drained", f"{who} has queued {id}, and nothing new is accepted")
 
     def _dequeue(self, who: str, call: Call, found: Any) -> None:
         self._jobs_of(call).dequeued(who, call, found)
