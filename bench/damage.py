@@ -336,7 +336,7 @@ def row(name: str, seen: Seen) -> list[str]:
 
 
 def bars(name: str, seen: Seen) -> list[Bar]:
-    timeout = Settings.model_fields["redis_timeout"].default + 0.1
+    timeout = Settings.redis_timeout + 0.1
     most_wait = LIMIT.window_seconds + 0.5
     found = [
         Bar(f"{name}: never more than 50 in a window", str(seen.most), seen.most <= LIMIT.count),

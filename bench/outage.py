@@ -164,7 +164,7 @@ def row(name: str, killed: Seen, frozen: Seen) -> list[str]:
 
 
 def bars(killed: Seen, frozen: Seen) -> list[Bar]:
-    timeout = Settings.model_fields["redis_timeout"].default
+    timeout = Settings.redis_timeout
     most, longer = LOAD_SECONDS + timeout, LOAD_SECONDS + timeout + 0.1
     back = killed.back if killed.back is not None else AFTER_SECONDS
     return [

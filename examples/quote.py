@@ -8,16 +8,17 @@ Started again, or at the same time in another terminal, it asks for nothing that
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import httpx2
-from pydantic import BaseModel
 
 import tbcache
 
 quotes = tbcache.source("alphavantage", limits="5/1m,500/1d", ttl=60)
 
 
-class Quote(BaseModel):
+@dataclass
+class Quote:
     symbol: str
     price: float
 
@@ -27,7 +28,7 @@ def quote(base_url: str, symbol: str) -> Quote:
     """Any client will do. A 429, or a 503 that names a time, closes the source for all until then."""
     answer = httpx2.get(f"{base_url}/quote", params={"symbol": symbol}, timeout=10)
     answer.raise_for_status()
-    return Quote.model_validate_json(answer.content)
+    return Quote(**answer.json())
 
 
 def main(base_url: str, *symbols: str) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from pydantic import SecretStr
 
 from tbcache.cli.alert import _state
 from tbcache.fleet import Fleet, Incident, Trouble
@@ -32,6 +31,7 @@ from tbcache.fleet.incident import MOST, Incidents, Terms, stale
 from tbcache.io import utc_now
 from tbcache.io.redact import Redactor
 from tbcache.models import FetchRequest
+from tbcache.models.secret import SecretStr
 from tbcache.settings import Settings
 from tbcache.settings.alert import MOST_BYTES, read_rules, rule_for, secret_bytes
 from tbcache.store import Store

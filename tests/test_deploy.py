@@ -28,7 +28,7 @@ from tbcache.embedded.simulator.credential import demo_variables
 from tbcache.io import utc_now
 from tbcache.models.version import __version__
 from tbcache.monitoring import UsageMonitor
-from tbcache.settings import BUILT_IN_NAMES, Settings, SourceSettings, get_sources
+from tbcache.settings import BUILT_IN_NAMES, FIELDS, Settings, get_sources
 from tbcache.store import Store
 from tests import readme
 from tests.monitoring import PROMTOOL
@@ -176,12 +176,10 @@ def test_redis_keeps_the_queue() -> None:
 
 def test_every_variable_is_a_setting() -> None:
     """tbcache refuses a variable it does not know, so one typo here would stop every part."""
-    fields = {f"TBCACHE_{field.upper()}" for field in Settings.model_fields}
-    fields |= {field.upper() for field in Settings.model_fields if field.startswith("redis_")}
+    fields = {f"TBCACHE_{field.upper()}" for field in FIELDS.settings}
+    fields |= {field.upper() for field in FIELDS.settings if field.startswith("redis_")}
     fields |= {
-        f"TBCACHE_{name.upper()}__{field.upper()}"
-        for name in BUILT_IN_NAMES
-        for field in SourceSettings.model_fields
+        f"TBCACHE_{name.upper()}__{field.upper()}" for name in BUILT_IN_NAMES for field in FIELDS.source
     }
     for service in OURS.values():
         # OpenTelemetry's own are compared with the page about tracing.

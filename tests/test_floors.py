@@ -114,12 +114,20 @@ def test_import_tbcache_loads_nothing_but_itself() -> None:
         ),
         (
             ("get_cache_manager", "get_rate_limiter", "get_usage_monitor"),
-            ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq"),
+            ("sqlalchemy", "tbcache.scoring.vader", "httpx2", "fastapi", "dramatiq", "pydantic"),
         ),
-        (("enqueue",), ("tbcache.scoring.vader", "httpx2", "fastapi")),
+        (("enqueue",), ("tbcache.scoring.vader", "httpx2", "fastapi", "pydantic")),
         (
             ("Provider",),
-            ("tbcache.scoring.vader", "sqlalchemy", "dramatiq", "fastapi", "typer", "apscheduler"),
+            (
+                "tbcache.scoring.vader",
+                "sqlalchemy",
+                "dramatiq",
+                "fastapi",
+                "typer",
+                "apscheduler",
+                "pydantic",
+            ),
         ),
     ],
     ids=lambda names: names[0],

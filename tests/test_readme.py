@@ -19,7 +19,7 @@ from tbcache import cli
 from tbcache.api import create_app
 from tbcache.cli.dashboard import dashboard
 from tbcache.fleet import Fleet
-from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, Settings, Source, SourceSettings, get_settings
+from tbcache.settings import BUILT_IN, BUILT_IN_NAMES, FIELDS, Settings, Source, get_settings
 from tbcache.store import Store
 from tests import readme
 from tests.cli.command import clean_environment
@@ -191,10 +191,9 @@ def _shown(value: object) -> str:
 def test_the_settings_table_is_that_of_the_code() -> None:
     """Every variable with its default, and none that is not."""
     wanted = {}
-    for name, field in Settings.model_fields.items():
-        if name not in (*BUILT_IN_NAMES, "custom"):
-            variable = name.upper() if name.upper() in REDIS else f"TBCACHE_{name.upper()}"
-            wanted[variable] = _shown(field.get_default(call_default_factory=True))
+    for name in FIELDS.settings:
+        variable = name.upper() if name.upper() in REDIS else f"TBCACHE_{name.upper()}"
+        wanted[variable] = _shown(getattr(Settings(), name))
     assert settings_table() == wanted
 
 
@@ -208,7 +207,7 @@ def test_the_table_of_a_sources_settings_is_that_of_the_code() -> None:
     """Every `TBCACHE_<SOURCE>__` variable, and none that is not."""
     first = [row[0] for row in readme.table("Variable | Meaning")]
     named = [name for cell in first for name in re.findall(r"`__(\w+)`", cell)]
-    assert sorted(named) == sorted(name.upper() for name in SourceSettings.model_fields)
+    assert sorted(named) == sorted(name.upper() for name in FIELDS.source)
 
 
 def test_the_table_of_sources_is_that_of_the_code() -> None:
@@ -248,7 +247,7 @@ def test_every_variable_that_is_named_exists() -> None:
     """A variable of a page that tbcache refuses would stop whoever copies it."""
     known = set(settings_table())
     for name in (*BUILT_IN_NAMES, OWN, DECLARED):
-        known |= {f"TBCACHE_{name.upper()}__{field.upper()}" for field in SourceSettings.model_fields}
+        known |= {f"TBCACHE_{name.upper()}__{field.upper()}" for field in FIELDS.source}
     named = set(re.findall(r"\b(?:TBCACHE|REDIS)_\w+", readme.EVERYTHING)) - {"TBCACHE_", f"TBCACHE_{OWN}__"}
     assert named - known == {MISSPELT}
 

@@ -35,8 +35,8 @@ from tbcache.models.error import (
     UpstreamError,
     nearest,
 )
+from tbcache.models.reason import in_plain_words
 from tbcache.models.untrusted import printable, quoted
-from tbcache.settings import in_plain_words
 
 #: So much of a path is repeated.
 MOST_PATH = 200

@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 
 from fastapi import Request, Response
-from pydantic import SecretStr
 from starlette.datastructures import Headers
+
+from tbcache.models.secret import SecretStr
 
 COOKIE = "tbcache_session"
 SECONDS = 12 * 3600

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 
 from tbcache.api.session import session_seconds
+from tbcache.models.secret import SecretStr
 from tbcache.settings import Settings
 
 #: "act" is to change something, or to ask what may cost money; who may do that may read as well.

@@ -48,7 +48,7 @@ def quiet_settings() -> Settings:
     from tbcache.io.log import configure_logging
 
     settings = load_settings()
-    level = settings.log_level if "log_level" in settings.model_fields_set else "error"
+    level = settings.log_level if settings.reading.has("log_level") else "error"
     configure_logging(level, settings.log_format, settings.secrets)
     return settings
 

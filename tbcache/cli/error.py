@@ -145,7 +145,7 @@ def _reason(error: TyperException) -> str:
 
 def _bad_value(error: TyperException, why: Any) -> str:
     """The option with the value that it was given, and what would be right; ``why`` is pydantic's."""
-    from tbcache.settings import in_plain_words
+    from tbcache.models.reason import in_plain_words
 
     given, parameter = why.errors()[0], getattr(error, "param", None)
     name = max(parameter.opts, key=len) if parameter is not None else "an argument"

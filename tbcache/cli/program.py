@@ -65,7 +65,7 @@ def variables_of(options: UpOptions, settings: Settings, folder: DataFolder) -> 
     variables = {name: os.environ[name] for name in shared if os.environ.get(name)}
     if options.demo or settings.database_url is None:
         variables["TBCACHE_DATABASE_URL"] = f"sqlite:///{options.home(folder) / 'tbcache.sqlite3'}"
-    is_beside = options.demo and settings.redis is not None and "namespace" not in settings.model_fields_set
+    is_beside = options.demo and settings.redis is not None and not settings.reading.has("namespace")
     variables["TBCACHE_NAMESPACE"] = f"{settings.namespace}_demo" if is_beside else settings.namespace
     if options.simulator is not None:
         from tbcache.embedded.simulator import demo_variables

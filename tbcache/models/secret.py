@@ -1,4 +1,4 @@
-"""How a credential may stand in a text: as it is, or as a URL, HTML or JSON write it."""
+"""Credentials: as a value that does not show itself, and the forms in which they may stand in a text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,33 @@ MASK = "***"
 SHORTEST = 6
 
 
+class SecretStr:
+    """A text that is not shown where an object is printed or logged, and that is no text to JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretStr) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return f"SecretStr({MASK!r})"
+
+    def __str__(self) -> str:
+        return MASK
+
+
 @functools.lru_cache(maxsize=256)
 def forms(secret: str) -> str:
-    """A regular expression that finds ``secret``, each sign of it in any of the forms."""
+    """A regular expression that finds ``secret``, each sign of it as it is, or as in URLs, HTML or JSON."""
     return "|".join("".join(map(_sign, form)) for form in sorted({secret, unquote(secret)}))
 
 

@@ -12,7 +12,6 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
 import httpx2
-from pydantic import SecretStr
 
 from tbcache.fetch.http_response import line
 from tbcache.io import http_deadline as deadline
@@ -21,6 +20,7 @@ from tbcache.io.fork import renew_in_child
 from tbcache.io.http import tls_context
 from tbcache.models import HttpRequest, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamAuthError, UpstreamError, UpstreamUnavailable
+from tbcache.models.secret import SecretStr
 from tbcache.providers.body import ACCEPTED, unpack
 from tbcache.providers.mask import Mask, pairs
 from tbcache.providers.trace import record_status, requesting

@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import cast
 
 import httpx2
-from pydantic import BaseModel, SecretStr
 
 from tbcache.models import Failure, RawResponse
 from tbcache.models.error import UpstreamError
-from tbcache.models.secret import MASK, SHORTEST, forms
+from tbcache.models.secret import MASK, SHORTEST, SecretStr, forms
+from tbcache.settings import SourceSettings
 
 Pair = tuple[str, str]
 _NAMES = re.compile(r"auth|cookie|key|pass|secret|session|sign|token", re.IGNORECASE)
@@ -67,9 +67,9 @@ def pairs(request: httpx2.Request) -> frozenset[Pair]:
     return frozenset((*request.headers.items(), *request.url.params.multi_items()))
 
 
-def secrets_of(settings: BaseModel) -> frozenset[str]:
+def secrets_of(settings: SourceSettings) -> frozenset[str]:
     """The credentials among a source's settings."""
-    values = (value for _, value in settings if isinstance(value, SecretStr))
+    values = (value for value in vars(settings).values() if isinstance(value, SecretStr))
     return frozenset(value.get_secret_value().strip() for value in values)
 
 

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from tbcache.fetch.exchange import Exchange, listen
 from tbcache.fetch.page import parse_page
 from tbcache.io import run
 from tbcache.models import FetchRequest, Page
 from tbcache.models.error import ConfigurationError, UpstreamError
 from tbcache.models.request import Stretch
+from tbcache.models.secret import SecretStr
 from tbcache.providers.base import Provider
 from tbcache.providers.recording import Recording, folder_of, names, written
 from tbcache.providers.strip import Strip
@@ -134,6 +133,6 @@ def _secrets(source: str, settings: SourceSettings) -> dict[str, str]:
     """The credentials that are set, by their variables."""
     return {
         variable(source, field): value.get_secret_value().strip()
-        for field, value in settings
+        for field, value in vars(settings).items()
         if isinstance(value, SecretStr)
     }

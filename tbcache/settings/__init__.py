@@ -7,9 +7,8 @@ from tbcache.settings.declared import declare, get_declared
 from tbcache.settings.model import (
     BUILT_IN_NAMES,
     COMMON_SYMBOLS,
-    MOST_DOLLARS,
+    FIELDS,
     Settings,
-    SourceSettings,
     get_settings,
     name_data_dir,
 )
@@ -27,5 +26,6 @@ from tbcache.settings.source import (
     warn_of_near_miss,
     why_off,
 )
+from tbcache.settings.upstream import MOST_DOLLARS, SourceSettings
 from tbcache.settings.value import LONGEST_SECONDS
-from tbcache.settings.variable import NEAR, PREFIX, in_plain_words, variable
+from tbcache.settings.variable import NEAR, PREFIX, variable

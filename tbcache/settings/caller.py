@@ -27,10 +27,8 @@ def _name_of(program: str) -> str:
     return re.sub(r"[^A-Za-z0-9._@\-]", "_", name)[:MOST_LETTERS].strip("-") or "python"
 
 
-def read_weights(value: object) -> object:
+def read_weights(value: str) -> dict[str, float]:
     """Read ``NAME=WEIGHT,...`` as a mapping."""
-    if not isinstance(value, str):
-        return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     try:
         return {check_caller(name.strip()): _weight(weight) for name, _, weight in pairs}

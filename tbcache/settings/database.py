@@ -11,7 +11,7 @@ from tbcache.settings.model import Settings
 
 def why_unkept(settings: Settings) -> str | None:
     """Why answers go to no database although nobody has said that they should not; None where they do."""
-    if settings.persist or "persist" in settings.model_fields_set:
+    if settings.persist or settings.reading.has("persist"):
         return None
     try:
         need_database()

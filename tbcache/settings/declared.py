@@ -11,7 +11,7 @@ from tbcache.models.error import ConfigurationError
 from tbcache.models.price import Price
 from tbcache.models.untrusted import quoted
 from tbcache.settings.default import checked
-from tbcache.settings.model import MOST_DOLLARS, Settings
+from tbcache.settings.model import Settings
 from tbcache.settings.source import (
     FIGURES,
     Source,
@@ -22,6 +22,7 @@ from tbcache.settings.source import (
     source_names,
     warn_of_near_miss,
 )
+from tbcache.settings.upstream import MOST_DOLLARS
 from tbcache.settings.variable import variable
 
 #: The names that code has for the figures.

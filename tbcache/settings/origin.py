@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
-from pydantic import SecretStr
-
+from tbcache.models.secret import SecretStr
 from tbcache.models.untrusted import printable
-from tbcache.settings.model import BUILT_IN_NAMES, Settings, SourceSettings
+from tbcache.settings.model import FIELDS, Settings
 from tbcache.settings.reading import SettingOrigin
 from tbcache.settings.secret import ADDRESSES, CREDENTIALS, address_of
 from tbcache.settings.source import Source, get_sources
@@ -63,8 +62,7 @@ def settings_in_force(settings: Settings) -> list[SettingValue]:
     origins = settings.reading.origins
     plain = [
         _value(origins, variable_of(field), getattr(settings, field), field in _URLS)
-        for field in Settings.model_fields
-        if field not in (*BUILT_IN_NAMES, "custom")
+        for field in FIELDS.settings
     ]
     return [
         *plain,
@@ -97,7 +95,7 @@ def _of_source(
     settings: Settings, origins: Mapping[str, SettingOrigin], source: Source
 ) -> Iterator[SettingValue]:
     said = settings.source(source.name)
-    for field in SourceSettings.model_fields:
+    for field in FIELDS.source:
         name = variable(source.name, field)
         value, origin = getattr(said, field), origins.get(name)
         if field in CREDENTIALS and value is not None:

@@ -15,8 +15,9 @@ from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.settings.declared import get_declared
-from tbcache.settings.model import MOST_DOLLARS, Settings
+from tbcache.settings.model import Settings
 from tbcache.settings.source import Source, get_source, is_name, source_names
+from tbcache.settings.upstream import MOST_DOLLARS
 
 #: How many sources and symbols of one process's heartbeat are read at most.
 MOST_SOURCES = 200

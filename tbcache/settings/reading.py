@@ -27,6 +27,10 @@ class Reading:
     #: Why the runtime file was ignored, in one line; None where there is none, or it counts.
     problem: str | None = field(default=None, compare=False)
 
+    def has(self, field: str) -> bool:
+        """Whether the variable of ``field`` is set, wherever it is from."""
+        return variable_of(field) in self.origins
+
     @property
     def overruled(self) -> list[str]:
         """The variables that count for nothing, as the data folder that is named goes before them."""
@@ -37,7 +41,7 @@ class Reading:
         """Whether a data folder is named that is to lead to a fleet, and no ``tbcache up`` runs with it."""
         origin = self.origins.get(variable_of("data_dir"))
         # In the environment it may also say where a process of a fleet with a Redis of its own has its files.
-        has_redis = any(variable_of(name) in self.origins for name in ("redis_url", "redis_host"))
+        has_redis = self.has("redis_url") or self.has("redis_host")
         return not self.has_up and (origin == "command line" or (origin == "environment" and not has_redis))
 
 

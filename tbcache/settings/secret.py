@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, SecretStr
+from tbcache.models.secret import SecretStr
 
 #: The fields of a source that say where it is, and those that nobody else may learn.
 ADDRESSES = ("base_url", "auth_url")
 CREDENTIALS = ("bearer_token", "client_id", "client_secret", "api_key", "access_token")
 
 
-def secrets_in(settings: BaseModel) -> Iterator[str]:
-    """All credentials among ``settings``, those in the URLs and of its sources included."""
-    for name, value in settings:
+def secrets_in(settings: object) -> Iterator[str]:
+    """All credentials among the settings of the fleet, or of one source; those in the URLs included."""
+    for name, value in vars(settings).items():
         if isinstance(value, SecretStr):
             yield from _parts_of(value.get_secret_value(), is_url=name.endswith("_url"))
         elif isinstance(value, str) and name in ADDRESSES:
             yield from _password_in(value)
-        elif isinstance(value, BaseModel):
-            yield from secrets_in(value)
-        elif isinstance(value, dict):
-            for one in value.values():
-                yield from secrets_in(one) if isinstance(one, BaseModel) else ()
 
 
 def _parts_of(secret: str, *, is_url: bool) -> Iterator[str]:

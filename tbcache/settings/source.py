@@ -27,7 +27,8 @@ from tbcache.models.request import LONGEST_HOURS
 from tbcache.models.ttl import HISTORICAL_TTL, REAL_TIME_TTL
 from tbcache.models.untrusted import printable
 from tbcache.settings.default import checked
-from tbcache.settings.model import Settings, SourceSettings
+from tbcache.settings.model import Settings
+from tbcache.settings.upstream import READERS, SourceSettings
 from tbcache.settings.variable import NEAR, variable
 
 FREE = Price()
@@ -276,9 +277,7 @@ def _defaults(name: str, path: str) -> dict[str, Any]:
         raise ConfigurationError(f"{where} has defaults that are no mapping, like {{'max_hours': 72}}")
     _check(given, _DEFAULTS, f"{where} has a default that no source has")
     found = checked(f"{where} has the default", given)
-    _check(
-        found.get("credentials", ()), SourceSettings.model_fields, f"{where} has a credential unknown here"
-    )
+    _check(found.get("credentials", ()), READERS, f"{where} has a credential unknown here")
     return found
 
 
@@ -290,7 +289,7 @@ def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
 
 _DEFAULTS = {field.name for field in fields(Source)} - {"name", "provider", "missing"}
 #: The figures of a source that its settings may say.
-FIGURES = tuple(field for field in SourceSettings.model_fields if field in _DEFAULTS)
+FIGURES = tuple(field for field in READERS if field in _DEFAULTS)
 
 
 #: What a class must say itself of its source.

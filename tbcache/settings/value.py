@@ -4,60 +4,60 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from tbcache.models import Limit, ticker
 from tbcache.models.extra import DATABASE_EXAMPLES
 from tbcache.models.untrusted import NotJson, read_json
-from tbcache.settings.alert import check_webhook_url, secret_bytes
-from tbcache.settings.redis_url import check_redis_url, has_sound_port, is_host
+from tbcache.settings.reader import matching
+from tbcache.settings.redis_url import has_sound_port, is_host
 
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg")
 #: Ten years: what lasts longer is a typo.
 LONGEST_SECONDS = 315_360_000.0
+#: A token that is shorter can be guessed.
+LEAST_TOKEN = 16
+
+Network = IPv4Network | IPv6Network
 
 
-def _split(value: object) -> object:
+def _split(value: str) -> list[str]:
     """Read ``a,b`` and ``["a","b"]`` alike."""
-    if not isinstance(value, str):
-        return value
     if value.lstrip().startswith("["):
         try:
-            return read_json(value)
+            return read_json(value, list[str])
         except NotJson:
             raise ValueError('it should be a list like A,B or ["A","B"]') from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def limits(value: object) -> object:
-    return Limit.parse_all(value) if isinstance(value, str) else value
+def _pairs(value: str) -> list[tuple[str, str, str]]:
+    """The entries of ``a=b,c=d``, each parted at its ``=``."""
+    return [part.partition("=") for part in value.split(",") if part.strip()]
 
 
-def symbols(value: object) -> object:
-    names = _split(value)
-    return tuple(ticker(name) for name in names) if isinstance(names, list | tuple) else names
+def limits(value: object) -> tuple[Limit, ...]:
+    found = Limit.parse_all(value) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(one, Limit) for one in found):
+        raise ValueError("it should be like '300/15m,10000/1d'")
+    return tuple(found)
 
 
-def languages(value: object) -> object:
-    names = _split(value)
-    if not isinstance(names, list | tuple):
-        return names
-    wrong = [name for name in names if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})?", str(name))]
-    if wrong or not names:
+def symbols(value: str) -> tuple[str, ...]:
+    return tuple(map(ticker, _split(value)))
+
+
+def languages(value: str) -> tuple[str, ...]:
+    found = tuple(_split(value))
+    if not found or not all(re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})?", name) for name in found):
         raise ValueError("it should be one or more codes of languages, like en or en,de")
-    return tuple(names)
+    return found
 
 
-def names(value: object) -> object:
+def names(value: str) -> dict[str, str]:
     """Read ``SYMBOL=name|name,...`` as a mapping."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    pairs = _pairs(value)
     if not all(symbol.strip() and _are_names(names) for symbol, _, names in pairs):
         raise ValueError("each entry is SYMBOL=NAME|NAME without quotation marks, like SQ=Block|Cash App")
     found = [(ticker(symbol), names.strip()) for symbol, _, names in pairs]
@@ -71,11 +71,9 @@ def _are_names(text: str) -> bool:
     return all(any(map(str.isalnum, name)) and '"' not in name for name in text.split("|"))
 
 
-def classes(value: object) -> object:
+def classes(value: str) -> dict[str, str]:
     """Read ``name=module:Class,...`` as a mapping."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    pairs = _pairs(value)
     for name, _, path in pairs:
         # A name with "__" could have no variables of its own.
         if not name.strip().isidentifier() or "__" in name or ":" not in path:
@@ -83,55 +81,25 @@ def classes(value: object) -> object:
     return {name.strip().lower(): path.strip() for name, _, path in pairs}
 
 
-def host(value: str) -> str:
+def host(value: str) -> None:
     if not is_host(value):
         raise ValueError("it should be the name or the address of a machine, like redis.example.com")
-    return value
 
 
-def redis_url(value: SecretStr) -> SecretStr:
-    check_redis_url(value.get_secret_value())
-    return value
-
-
-def cluster(value: bool, info: ValidationInfo) -> bool:
-    url, number = info.data.get("redis_url"), info.data.get("redis_db")
-    parts = urlsplit(url.get_secret_value() if url else f"redis:///{number or 0}")
-    if value and (parts.scheme == "unix" or parts.path.strip("/") not in ("", "0")):
-        raise ValueError("a cluster has no socket file and no database but 0")
-    return value
-
-
-#: One that is shorter can be guessed.
-LEAST_TOKEN = 16
-
-
-def token(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < LEAST_TOKEN:
+def token(value: str) -> None:
+    if len(value) < LEAST_TOKEN:
         raise ValueError(
             f"it can be guessed: it should have {LEAST_TOKEN} characters or more, like one that "
             "`openssl rand -hex 32` makes"
         )
-    return value
 
 
-def read_token(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    if value == info.data.get("api_token"):
-        raise ValueError("it is TBCACHE_API_TOKEN, with which one may do everything; it should be another")
-    return value
-
-
-Network = IPv4Network | IPv6Network
-
-
-def networks(value: object) -> object:
+def networks(value: str) -> tuple[Network, ...]:
     """Read ``10.0.0.0/8,192.0.2.1`` as networks; an address is a network of one, and ``::ffff:192.0.2.1`` is
     one of IPv4."""
     found = _split(value)
-    if not isinstance(found, list | tuple):
-        return found
     try:
-        return tuple(_network(one) for one in found)
+        return tuple(map(_network, found))
     except ValueError:
         raise ValueError("it should be addresses or networks, like 127.0.0.1,10.0.0.0/8") from None
 
@@ -147,80 +115,43 @@ def _network(text: str) -> Network:
 _NO_SENTINELS = "it should be HOST:PORT,HOST:PORT,... of the Sentinels, like s1:26379,s2:26379"
 
 
-def addresses(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def sentinels(value: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not found:
+    if not found or not all(map(_is_address, found)):
         raise ValueError(_NO_SENTINELS)
     return found
 
 
-def sentinels(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    for address in value:
-        parts = urlsplit(f"//{address}")
-        if not (has_sound_port(parts) and parts.port and is_host(parts.hostname or "")) or parts.path:
-            raise ValueError(_NO_SENTINELS)
-    url = info.data.get("redis_url")
-    if value and url and urlsplit(url.get_secret_value()).scheme == "unix":
-        raise ValueError("Sentinel watches no socket file; REDIS_URL should be redis://SERVICE/DB")
-    if value and not (url or info.data.get("redis_host")):
-        raise ValueError("it needs a REDIS_URL that says which service it is, as redis://SERVICE/DB")
-    if value and info.data.get("redis_cluster"):
-        raise ValueError("a cluster promotes its replicas itself; unset it, or REDIS_CLUSTER")
-    return value
+def _is_address(text: str) -> bool:
+    """True for a host and its port."""
+    parts = urlsplit(f"//{text}")
+    return has_sound_port(parts) and bool(parts.port) and is_host(parts.hostname or "") and not parts.path
 
 
-def http_url(value: str) -> str:
+def http_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it should be text")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_sound_port(parts):
         raise ValueError("it should be https://HOST or http://HOST:PORT")
     return value
 
 
-def database_url(value: SecretStr) -> SecretStr:
-    kind, mark, _ = value.get_secret_value().strip().partition("://")
+def database_url(value: str) -> None:
+    kind, mark, _ = value.strip().partition("://")
     if kind not in DATABASES or not mark:
         # A text without such a beginning is left out: its password could not be told apart.
         known = "" if not mark else f"{kind!r} is not supported; "
         raise ValueError(f"{known}it should be like {DATABASE_EXAMPLES}")
-    return value
 
 
-def _matching(pattern: str, right: str) -> Callable[[str], str]:
-    """Takes what matches ``pattern``; else says what would be ``right``."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(right)
-        return value
-
-    return check
-
-
-namespace = _matching(
+namespace = matching(
     r"[A-Za-z0-9_.\-]{1,64}", "it should be 1-64 letters, digits, dots, dashes or underscores"
 )
-market = _matching(r"[A-Z0-9/]{3,12}", "it should be the code of an exchange, like XNYS or XLON")
-user_agent = _matching(
+market = matching(r"[A-Z0-9/]{3,12}", "it should be the code of an exchange, like XNYS or XLON")
+user_agent = matching(
     r"[!-~]([ -~]{0,510}[!-~])?", "it should be 1-512 printable ASCII characters, as it becomes a header"
 )
-subreddits = _matching(
+subreddits = matching(
     r"[A-Za-z0-9_\-]+(\+[A-Za-z0-9_\-]+)*", "it should be names joined by +, like stocks+investing"
 )
-
-
-def webhook_secret(value: SecretStr) -> SecretStr:
-    secret_bytes(value.get_secret_value())
-    return value
-
-
-def webhook_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    check_webhook_url(value.get_secret_value(), allow_http=bool(info.data.get("alert_allow_http")))
-    if "alert_webhook_secret" in info.data and info.data["alert_webhook_secret"] is None:
-        raise ValueError("it needs TBCACHE_ALERT_WEBHOOK_SECRET, by which the receiver knows that it was us")
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(http_url)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from tbcache.models.error import ConfigurationError, nearest
+from tbcache.settings.field import Reader
 from tbcache.settings.secret import ADDRESSES, CREDENTIALS
 
 PREFIX = "TBCACHE_"
@@ -20,16 +19,6 @@ REDIS_VARIABLES = {
 }
 #: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
 NEAR = 0.8
-#: The words for each error, by pydantic's name of it.
-_PLAIN = {
-    "int_parsing": "it should be a whole number",
-    "float_parsing": "it should be a number",
-    "bool_parsing": "it should be true or false",
-    "string_type": "it should be text",
-    "model_attributes_type": "it should be a JSON object",
-    "missing": "it is missing",
-    "extra_forbidden": "it is not known here",
-}
 #: The settings of the whole fleet that the runtime file may give: none that names code to run, and no secret
 #: but those of Redis and the database.
 FROM_RUNTIME_FILE = (
@@ -59,63 +48,44 @@ def in_variables(source: str) -> str:
     return re.sub(r"[.\-]", "_", source)
 
 
-def in_plain_words(error: Mapping[str, Any]) -> str:
-    """What would be right, of an error that pydantic tells of."""
-    if words := _PLAIN.get(error["type"]):
-        return words
-    reason: str = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    reason = reason.replace("greater than or equal to", "at least").replace(
-        "less than or equal to", "at most"
-    )
-    return reason[:1].lower() + reason[1:]
+def refusal(variable: str, value: str, right: str) -> str:
+    """That ``variable`` cannot have that value, which is not shown of a secret, and what would be right."""
+    is_secret = any(word in variable for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
+    shown = "(hidden)" if is_secret and "__BASE_URL" not in variable else repr(value)
+    return f"{variable}={shown} is not valid: {right}"
 
 
 class Fields(NamedTuple):
-    """The names of all fields: those of the settings, those of a source's, and which of the first are a
-    source each.
+    """The readers of all fields: of those of the settings, and of those of a source. ``built_in`` are the
+    sources that are fields themselves.
     """
 
-    settings: Collection[str]
-    source: Collection[str]
+    settings: Mapping[str, Reader[Any]]
+    source: Mapping[str, Reader[Any]]
     built_in: tuple[str, ...]
 
     @property
     def plain(self) -> tuple[str, ...]:
         """The fields whose variables have our prefix, and that are no source."""
-        others = {*self.built_in, "custom", *REDIS_VARIABLES.values()}
-        return tuple(field for field in self.settings if field not in others)
+        return tuple(field for field in self.settings if field not in REDIS_VARIABLES.values())
 
-    def collect(self, variables: Mapping[str, str]) -> dict[str, Any]:
-        """Turn variables into nested settings, each value as it is written."""
-        given: dict[str, Any] = {
-            field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)
-        }
+    def collect(self, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """The fields that ``variables`` give, each as it is written, and those of each source by its name."""
+        plain = {field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)}
+        of_sources: dict[str, dict[str, str]] = {}
         custom = set(_custom_names(variables))
         for name, value in _ours(variables):
             field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
-            is_built_in = field in self.built_in
-            if nested and (is_built_in or field in custom or self._may_be_declared(field, custom)):
+            if nested and (field in {*self.built_in, *custom} or self._may_be_declared(field, custom)):
                 if nested not in self.source:
                     # Another source's setting is not meant.
                     raise ConfigurationError(self._unknown(name, (field,)))
-                target = given if is_built_in else given.setdefault("custom", {})
-                target.setdefault(field, {})[nested] = value
+                of_sources.setdefault(field, {})[nested] = value
             elif field in self.plain and not nested:
-                given[field] = value
+                plain[field] = value
             else:
                 raise ConfigurationError(self._unknown(name, (*self.built_in, *custom)))
-        return given
-
-    def explain(self, error: ValidationError, variables: Mapping[str, str]) -> str:
-        """One line for the first thing wrong: the variable, its value, what would be right."""
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        path = path[1:] if path[0] == "custom" else path
-        is_of_source = path[0] not in self.settings or path[0] in self.built_in
-        name = variable(path[0], "__".join(path[1:2])) if is_of_source else variable_of(path[0])
-        secret = any(word in name for word in ("TOKEN", "SECRET", "KEY", "PASSWORD", "URL"))
-        value = "(hidden)" if secret and "__BASE_URL" not in name else repr(variables.get(name, ""))
-        return f"{name}={value} is not valid: {in_plain_words(first)}"
+        return plain, of_sources
 
     def with_runtime_file(self, env: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
         """The variables in force; of the runtime file's, only those of a fixed list count.
@@ -140,7 +110,7 @@ class Fields(NamedTuple):
 
         Not where it is nearly one that is known: it is likely to be a misspelling.
         """
-        if not source.isidentifier() or source in self.settings:
+        if not source.isidentifier() or source in (*self.settings, *self.built_in):
             return False
         return not difflib.get_close_matches(source, (*self.built_in, *custom), n=1, cutoff=NEAR)
 

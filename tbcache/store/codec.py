@@ -21,15 +21,17 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from pydantic import BaseModel
 
 from tbcache.models import SymbolSentiment
 from tbcache.models.decoder import convert, json_decoder
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 #: How many answers are kept as they were decoded: some megabytes at most.
 KNOWN_SENTIMENTS = 256
@@ -177,7 +179,7 @@ def _pack_object(value: Any) -> Any:
     cls: type[Any] = type(value)
     if isinstance(value, Enum):
         return {"$enum": _reference(cls), "v": _pack(value.value)}
-    if isinstance(value, BaseModel):
+    if _is_model(cls):
         return _pack_model(value)
     if isinstance(value, msgspec.Struct):
         return {"$struct": _reference(cls), "v": _pack_fields(value, cls.__struct_fields__)}
@@ -185,6 +187,12 @@ def _pack_object(value: Any) -> Any:
         names = [field.name for field in dataclasses.fields(cls)]
         return {"$dataclass": _reference(cls), "v": _pack_fields(value, names)}
     raise TypeError(f"cannot encode a {_name(cls)}; use plain data, a dataclass, a model or an Enum")
+
+
+def _is_model(cls: type) -> bool:
+    """Whether it is a model of pydantic, which need not be installed: who has a model has loaded it."""
+    base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
+    return base is not None and issubclass(cls, base)
 
 
 def _pack_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
@@ -349,7 +357,7 @@ _CLASS_BUILDERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 _KINDS: dict[str, Callable[[type], bool]] = {
     "$enum": lambda cls: issubclass(cls, Enum),
     "$dataclass": dataclasses.is_dataclass,
-    "$model": lambda cls: issubclass(cls, BaseModel),
+    "$model": _is_model,
     "$struct": lambda cls: issubclass(cls, msgspec.Struct),
 }
 

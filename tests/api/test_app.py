@@ -13,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from tbcache.api import create_app, document, intake
@@ -22,6 +21,7 @@ from tbcache.api.error import KINDS
 from tbcache.api.guess import Guesses
 from tbcache.api.token import Tokens
 from tbcache.fleet import Fleet
+from tbcache.models.secret import SecretStr
 from tbcache.settings import Settings
 from tests.server import Server
 

@@ -188,7 +188,7 @@ def test_a_slot_that_was_never_sent_is_given_back(admission: Admission, store: S
 
 def test_a_held_slot_counts_until_its_lease_ends(store: Store, settings: Settings) -> None:
     """A worker that dies in mid-request may still have arrived: its slot stands."""
-    short = settings.model_copy(update={"lease_seconds": 0.2})
+    short = replace(settings, lease_seconds=0.2)
     admission = Admission(store, short, UsageMonitor(store, short))
     source = replace(TWITTER, limits=(Limit(1, 0.3),))
     go(admission, "A", source=source)
@@ -240,7 +240,7 @@ def test_joiners_are_woken_when_the_load_is_over(admission: Admission) -> None:
 
 def test_a_dead_loader_is_replaced_when_its_lease_ends(store: Store, settings: Settings) -> None:
     """Nobody waits for the dead."""
-    short = settings.model_copy(update={"lease_seconds": 0.2})
+    short = replace(settings, lease_seconds=0.2)
     admission = Admission(store, short, UsageMonitor(store, short))
     first = go(admission)
     assert isinstance(admission.admit(ask()), Join)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dramatiq
@@ -85,7 +86,7 @@ class Line:
 @pytest.fixture
 def line(store: Store, settings: Settings) -> Line:
     weights = Settings.load({"TBCACHE_CALLER_WEIGHTS": WEIGHTS}).caller_weights
-    return Line(store, settings.model_copy(update={"caller_weights": weights}))
+    return Line(store, replace(settings, caller_weights=weights))
 
 
 @pytest.mark.parametrize("lane", ["interactive", "prewarm"])

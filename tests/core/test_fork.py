@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
@@ -23,6 +22,7 @@ from tbcache.io import singleton as singleton_module
 from tbcache.io.background import BackgroundThread
 from tbcache.limiter import limiter_of
 from tbcache.models import FetchRequest
+from tbcache.models.secret import SecretStr
 from tbcache.monitoring import UsageMonitor
 from tbcache.providers.client import HttpClient
 from tbcache.providers.reddit_token import RedditAuth

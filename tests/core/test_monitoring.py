@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -71,7 +72,7 @@ def test_figures_are_the_same_before_and_after_they_are_sent(monitor: UsageMonit
 def test_workers_add_up(store: Store, settings: Settings) -> None:
     """The figures are the fleet's, and each worker's."""
     for name in ("one", "two"):
-        monitor = UsageMonitor(store, settings.model_copy(update={"worker_name": name}))
+        monitor = UsageMonitor(store, replace(settings, worker_name=name))
         monitor.record_request("news")
         monitor.flush()
     assert monitor.get_source_metrics("news").requests_today == 2

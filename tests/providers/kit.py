@@ -16,6 +16,8 @@ from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, HttpRequest, RawResponse
 from tbcache.providers.base import Provider
 from tbcache.settings import BUILT_IN, SourceSettings
+from tbcache.settings.field import read_fields
+from tbcache.settings.upstream import READERS
 from tests.blocking import go_on
 
 NOW = datetime(2026, 7, 28, 21, 0, 0, tzinfo=UTC)
@@ -23,7 +25,9 @@ NOW = datetime(2026, 7, 28, 21, 0, 0, tzinfo=UTC)
 
 def provider(name: str, **own: Any) -> Provider:
     module, _, attribute = BUILT_IN[name].provider.partition(":")
-    found: Provider = getattr(import_module(module), attribute)(BUILT_IN[name], SourceSettings(**own))
+    found: Provider = getattr(import_module(module), attribute)(
+        BUILT_IN[name], SourceSettings(**read_fields(READERS, own))
+    )
     return found
 
 

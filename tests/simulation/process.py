@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import dramatiq
@@ -97,7 +98,7 @@ class Process(Host):
         self.admission.ask_counts = cast("Any", self.callers)
         self.pipeline = Pipeline(self.admission)
         # Each is a caller of its own: they share the lanes.
-        self.queue = Queue(self.store, settings.model_copy(update={"caller": self.name}))
+        self.queue = Queue(self.store, replace(settings, caller=self.name))
         self.sweeper = Sweeper(self.store)
         self.values = Values(self)
         self.standing = standing_of(self.store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -50,7 +51,7 @@ class Work:
         self._process, self._world = process, world
         self.broker = PacingBroker(
             process.store,
-            world.settings.model_copy(update={"caller": process.name}),
+            replace(world.settings, caller=process.name),
             [world.source],
             middleware=[Retries(max_retries=MOST_RETRIES, min_backoff=LEAST_MS, max_backoff=MOST_MS)],
             claim_seconds=world.claim_seconds,

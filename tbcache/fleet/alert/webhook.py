@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx2
-from pydantic import SecretStr
 
 from tbcache.fleet.alert.message import Message
 from tbcache.io.http import SIGNED
 from tbcache.io.http_deadline import bound, is_over, within
+from tbcache.models.secret import SecretStr
 from tbcache.models.version import __version__
 from tbcache.settings import Settings
 from tbcache.settings.alert import secret_bytes

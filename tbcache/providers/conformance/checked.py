@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args, get_type_hints
-
-from pydantic import SecretStr
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from tbcache.fetch.page import parse_page
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
+from tbcache.models.secret import SecretStr
 from tbcache.providers.base import Provider
 from tbcache.providers.recording import Recording
 from tbcache.settings import SourceSettings
@@ -60,8 +60,8 @@ class Checked:
 
     def __init__(self, provider: Provider, recordings: Sequence[Recording]) -> None:
         self.planted = {name: f"{_PLANTED}{name}" for name in _secret_fields()}
-        secrets = {name: SecretStr(value) for name, value in self.planted.items()}
-        settings = provider.settings.model_copy(update=secrets)
+        secrets: dict[str, Any] = {name: SecretStr(value) for name, value in self.planted.items()}
+        settings = replace(provider.settings, **secrets)
         self.provider = type(provider)(provider.source, settings)
         self.source = provider.source
         self.recordings = recordings

@@ -1,0 +1,123 @@
+"""How the value of each variable is read, and what a mistake is told."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tbcache.models.error import ConfigurationError
+from tbcache.models.secret import SecretStr
+from tbcache.settings import FIELDS, Settings, SourceSettings
+from tbcache.settings.default import checked
+from tbcache.store.codec import encode
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("REDIS_PORT", " 6380 ", 6380),
+        ("REDIS_PORT", "6380.0", 6380),
+        ("REDIS_SSL", "Yes", True),
+        ("REDIS_SSL", "off", False),
+        ("REDIS_TIMEOUT", "1", 1.0),
+        ("LOCAL_CACHE_BYTES", "9007199254740993", 9007199254740993),
+        ("LOCAL_CACHE_BYTES", "1.6777216e+07", 16777216),
+        ("CLASSIFIER", "/models/a", Path("/models/a")),
+        ("LANGUAGES", '["en","de"]', ("en", "de")),
+        ("NAMES", "SQ=Block|Cash App", {"SQ": "Block|Cash App"}),
+        ("CALLER_WEIGHTS", "a=2,b/c=0.5", {"a": 2.0, "b/c": 0.5}),
+        ("SOURCES", "Bluesky=mybot:Bluesky", {"bluesky": "mybot:Bluesky"}),
+    ],
+)
+def test_a_value_is_read_as_its_field_has_it(variable: str, text: str, value: object) -> None:
+    """Templates of charts and compose files write numbers in forms of their own."""
+    name = variable if variable in ("REDIS_PORT", "REDIS_SSL") else f"TBCACHE_{variable}"
+    found = getattr(Settings.load({name: text}), variable.lower())
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"REDIS_PORT": "5.5"}, "REDIS_PORT='5.5' is not valid: it should be a whole number"),
+        ({"REDIS_PORT": "0"}, "REDIS_PORT='0' is not valid: it should be at least 1"),
+        ({"TBCACHE_KEEP_DAYS": "inf"}, "it should be a whole number"),
+        # Python's int() takes it for 3.
+        ({"TBCACHE_KEEP_DAYS": "\u0663"}, "it should be a whole number"),
+        ({"TBCACHE_LEASE_SECONDS": "nan"}, "it should be a number"),
+        ({"TBCACHE_LEASE_SECONDS": "0"}, "it should be greater than 0"),
+        ({"TBCACHE_STOP_SECONDS": "0.5"}, "it should be at least 1"),
+        ({"TBCACHE_OFF_HOURS_TTL": "1e300"}, "it should be at most 315360000"),
+        ({"TBCACHE_TWITTER__DAILY_BUDGET": "0"}, "it should be at least 0.000001"),
+        ({"TBCACHE_LOG_LEVEL": "loud"}, "it should be 'debug', 'info', 'warning' or 'error'"),
+        ({"TBCACHE_COMMON_SYMBOLS": "[1]"}, 'it should be a list like A,B or ["A","B"]'),
+        ({"TBCACHE_ALPHA__COST": "x"}, "TBCACHE_ALPHA__COST='x' is not valid: it should be a whole number"),
+        ({"REDIS_URL": "redis://h/1", "REDIS_CLUSTER": "1"}, "REDIS_CLUSTER='1' is not valid: a cluster has"),
+        ({"REDIS_DB": "1", "REDIS_CLUSTER": "1"}, "a cluster has no socket file and no database but 0"),
+        ({"REDIS_SENTINELS": "s:1"}, "REDIS_SENTINELS='s:1' is not valid: it needs a REDIS_URL"),
+        (
+            {"REDIS_HOST": "h", "REDIS_SENTINELS": "s:1", "REDIS_CLUSTER": "1"},
+            "a cluster promotes its replicas itself",
+        ),
+        (
+            {"TBCACHE_API_TOKEN": "hunter2-hunter2-", "TBCACHE_API_READ_TOKEN": "hunter2-hunter2-"},
+            "TBCACHE_API_READ_TOKEN=(hidden) is not valid: it is TBCACHE_API_TOKEN",
+        ),
+        ({"TBCACHE_SOURCES": "blue=a:B", "TBCACHE_ALERT_RULES": "closed@bluee:5m"}, "did you mean 'blue'?"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_variable(variables: dict[str, str], told: str) -> None:
+    """Also what is right by itself, and not beside another setting."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(variables)
+    assert told in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_every_setting_of_a_source_can_be_of_one_that_code_declares() -> None:
+    """Whatever it is called: a field of ours is no reason to refuse its name."""
+    settings = Settings.load({"TBCACHE_CUSTOM__COST": "2", "TBCACHE_REDDIT__COST": "3"})
+    assert (settings.declared("custom").cost, settings.reddit.cost) == (2, 3)
+    assert settings.declared("another") == SourceSettings()
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ({"limits": ("30/1m",)}, "it should be like '300/15m,10000/1d'"),
+        ({"base_url": 5}, "it should be text"),
+        ({"pages": object()}, "it should be a whole number"),
+        ({"cache_ttl": 10**400}, "it should be at most 315360000"),
+        ({"price": {"per_item": 1}}, "it should be a tbcache.models.Price"),
+    ],
+)
+def test_what_code_says_is_checked_as_its_variable_would_be(said: dict[str, Any], right: str) -> None:
+    """A figure of another type would be found at the first job."""
+    with pytest.raises(ConfigurationError, match=r"^it has .*, which is not valid: ") as caught:
+        checked("it has", said)
+    assert str(caught.value).endswith(right)
+
+
+def test_a_secret_is_not_shown_and_not_stored() -> None:
+    """It travels with the settings, which are printed when something goes wrong."""
+    secret = SecretStr("hunter2")
+    settings = Settings.load(
+        {"REDIS_URL": "redis://:hunter2@h/0", "TBCACHE_TWITTER__BEARER_TOKEN": "hunter2"}
+    )
+    assert "hunter2" not in f"{secret} {secret!r} {settings} {settings!r}"
+    for write in (encode, msgspec.json.encode):
+        with pytest.raises(TypeError):
+            write(secret)
+    assert pickle.loads(pickle.dumps(secret)) == secret == settings.twitter.bearer_token  # noqa: S301
+    assert (secret == "hunter2", secret != SecretStr("another")) == (False, True)
+
+
+def test_each_setting_is_read() -> None:
+    """A field without a reader could not be set."""
+    others = {*FIELDS.built_in, "custom", "reading"}
+    assert set(FIELDS.settings) == set(Settings.__dataclass_fields__) - others
+    assert set(FIELDS.source) == set(SourceSettings.__dataclass_fields__)
