@@ -86,12 +86,10 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
     local are_lost = is_overwritten(window)
     if not current then
         current = name
-        redis.call('HDEL', window.state, 'lost_at', 'whole_at', 'past')
         redis.call('HSET', window.state, 'epoch', current)
         redis.call('PEXPIRE', window.state, STATE_TTL_MS)
         if seen_epoch then
             lose(window.state, now, seen_epoch)
-            window.is_behind = true
         end
     elseif seen_epoch and seen_epoch ~= current then
         -- The epoch in force may be one that a process has begun which knew of no loss, or one of long ago.
@@ -105,18 +103,13 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
             lose(window.state, now, seen_epoch)
             redis.call('HDEL', window.state, 'stepped')
         end
-        window.is_behind = true
     elseif seen_epoch and are_lost or seen_us > (last_seen or 0) and not is_forgotten then
         lose(window.state, now, current)
         current = name
         redis.call('HSET', window.state, 'epoch', current)
-        window.is_behind = true
     end
-    window.is_behind = window.is_behind or is_forgotten
-    if window.is_behind or current ~= epoch then
-        -- The state has changed since it was read, so it is read again where it is needed.
-        window.stored = nil
-    end
+    -- It takes nothing now, so it is no matter that what was read of the state may have changed.
+    window.is_behind = is_forgotten or seen_epoch and seen_epoch ~= current
     -- A record from the future means that the clock was set back, which does not tell how long ago the process was heard.
     -- Or it is damaged: then what the process was told last is past, and far from it. A step does not part the two, as
     -- whoever has been told something beats, and is told anew, every few seconds.

@@ -14,7 +14,7 @@ from tbcache.limiter.script import LOSE, RESTORE
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.test_loss import LONG, beat, begin, give_up_allowances
-from tests.core.world import LEASE, LIMIT, Clock, Killed, Process, World, moved_clock
+from tests.core.world import LEASE, LIMIT, TIMEOUT, Clock, Killed, Process, World, moved_clock
 
 
 class ServersClock(Clock):
@@ -268,6 +268,22 @@ def test_data_that_is_lost_as_the_clock_is_set_is_missed(clock: ServersClock, se
     assert ask_around(world, old, busy, world.fleet[1]) == 0
     clock.now += 100.0
     assert ask_around(world, old, busy, world.fleet[1]) == 0
+
+
+def test_data_that_is_lost_as_the_clock_is_set_is_lost_once(clock: ServersClock) -> None:
+    """Each of those who know of it comes later than the one before: nobody is to wait anew each time."""
+    world, (one, other) = begin(clock, 1, 1, source=LONG)
+    saved = world.save()
+    clock.now += 0.05
+    beat(one, other)
+    world.rewind(saved)
+    clock.ahead += 30.0
+    beat(one)
+    lost_at = world.redis.hget("ns:{reddit}:state", "lost_at")
+    assert lost_at
+    clock.now += 0.1
+    beat(other)
+    assert world.redis.hget("ns:{reddit}:state", "lost_at") == lost_at
 
 
 def test_a_damaged_note_hides_no_loss(clock: ServersClock) -> None:
@@ -530,6 +546,19 @@ def test_who_slept_through_a_step_back_and_its_correction_takes_nothing_that_oth
     clock.now += LIMIT.window_seconds
     assert ask_around(world, awake, asleep) == LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
+
+
+def test_all_put_their_slots_back_once_more_after_a_step_that_none_noticed(clock: ServersClock) -> None:
+    """It is smaller than an answer may be late. Their stamps are too early, and nobody is to wait until they
+    are old."""
+    world, (awake, asleep) = begin(clock, 4, 1, source=LONG)
+    clock.ahead -= 1.8 * TIMEOUT
+    beat(awake)
+    clock.ahead += 0.95 * TIMEOUT
+    beat(asleep)
+    ask_around(world, awake, asleep)
+    clock.now += ABSENT_SECONDS
+    assert ask_around(world, awake, asleep) == 1
 
 
 def test_a_loss_is_waited_for_though_the_clock_is_set_back_and_right_meanwhile(clock: ServersClock) -> None:

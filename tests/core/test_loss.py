@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.models import Limit
-from tbcache.store import Unavailable
+from tbcache.store import Refused, Unavailable
 from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
@@ -552,6 +553,14 @@ def test_slots_that_are_written_over_for_long_are_lost_once(clock: Clock) -> Non
         beat(new)
         limiter_of(new.store).windows.broken.renew()
     assert world.redis.hmget("ns:{reddit}:state", "epoch", "lost_at") == lost
+
+
+def test_nobody_is_back_while_something_else_stands_over_the_slots(clock: Clock) -> None:
+    """Not even who has none to put back: by the time it can be told, it may have taken some by its share."""
+    world, (process,) = begin(clock, 0)
+    world.redis.set(world.slots_key, "nothing of ours")
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        run(limiter_of(process.store).restoration.restore("reddit"))
 
 
 def test_while_keys_are_of_another_type_each_goes_on_by_its_share(clock: Clock) -> None:
