@@ -46,7 +46,7 @@ DEAD = ["core/test_dead.py"]
 #: The tests that are about a script, or a part that scripts include, the quickest to fail first.
 SUITES = {
     "admit": [*ADMISSION, *CLEAR],
-    "settle": [*DAMAGE, *ADMISSION, *CLEAR, *TROUBLE],
+    "settle": [*DAMAGE, *ADMISSION, *CLEAR, "core/test_derive.py", *TROUBLE],
     "turn": ADMISSION,
     "derive": ["core/test_derive.py"],
     "put_back": ["core/test_stock.py"],

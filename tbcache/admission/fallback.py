@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import tbcache.io as io
-from tbcache.admission.ending import BACKOFF_SECONDS
+from tbcache.admission.ending import backoff_seconds
 from tbcache.admission.verdict import (
     Ask,
     Failed,
@@ -142,7 +142,7 @@ class FallbackAdmission:
                     key, settlement.payload, source.cache_ttl, source.stale_ttl, began=began
                 )
             elif is_ours and settlement.failure is not None:
-                load.failure, load.retry_at = settlement.failure, io.now() + BACKOFF_SECONDS
+                load.failure, load.retry_at = settlement.failure, io.now() + backoff_seconds(settlement)
             self._tell_waiting()
         return is_ours
 

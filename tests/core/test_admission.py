@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tbcache.admission import (
+    Ask,
     Failed,
     Go,
     Grant,
@@ -25,18 +26,18 @@ from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
 from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
-from tbcache.io import run
+from tbcache.io import now, run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
-from tbcache.models import Failure, Lane, Limit, RateHint
+from tbcache.models import Failure, FetchRequest, Lane, Limit, RateHint
 from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Store
 from tbcache.store.envelope import UNCLEARED, fresh_until
 from tbcache.store.wire import MICROS
-from tests.blocking import Admission, Membership
+from tests.blocking import Admission, Membership, core
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -228,14 +229,23 @@ def test_joiners_are_woken_when_the_load_is_over(admission: Admission) -> None:
     woken = threading.Event()
 
     def wait() -> None:
-        admission.wait_for(join, "twitter", 10)
+        admission.wait_for(join, "twitter", 60)
         woken.set()
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     admission.settle(grant, VALUE)
     assert woken.wait(30)
     thread.join()
+
+
+def test_those_who_join_for_fewer_hours_are_woken_as_well(admission: Admission, store: Store) -> None:
+    """They wait for the timeline, which has a lease of its own."""
+    grant = go(admission)
+    join = admission.admit(Ask(TWITTER, FetchRequest("twitter", "AAPL", 1)))
+    assert isinstance(join, Join)
+    admission.settle(grant, replace(VALUE, timeline=b"{}", hours=24))
+    assert store.client.llen(store.keys.wake("twitter", join.token)) == 1
 
 
 def test_a_dead_loader_is_replaced_when_its_lease_ends(store: Store, settings: Settings) -> None:
@@ -806,6 +816,17 @@ def test_a_closed_source_gives_no_slot_for_a_further_page_without_redis(settings
     assert limiter.process_window("twitter").used(TWITTER.limits[0]) == 1
 
 
+def test_what_does_not_exist_is_not_asked_for_sooner_without_redis(settings: Settings) -> None:
+    """It would cost a slot every few seconds, of the few that there are then."""
+    store = Store(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
+    admission = Admission(store, settings, UsageMonitor(store, settings))
+    failure = Failure("not_found", "no such symbol", 404, None)
+    admission.settle(go(admission), Settlement(failure=failure, pages=1))
+    assert admission.admit(ask()) == Failed(failure)
+    load = core(admission)._fallback._loads["twitter:AAPL:24"]
+    assert load.retry_at - now() == pytest.approx(60, abs=10)
+
+
 def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     private_server: Server, store_for: object, settings_for: object
 ) -> None:
@@ -1185,7 +1206,6 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     with monkeypatch.context() as patch:
         patch.setattr(store.clock, "deadline_us", long_past)
         assert admission.settle(grant, VALUE) == "fallback"
-    assert usage(store, "pages") == 0
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
     [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
     assert stamp <= us_ago(store, 0)
@@ -1318,6 +1338,16 @@ def test_a_damaged_lease_is_one_answers_trouble(
         assert not verdict.grant.is_fallback
         assert admission.settle(verdict.grant, VALUE) == "stored"
     assert "twitter" not in limiter_of(store).windows.broken
+
+
+def test_what_an_answer_says_after_a_loss_of_data_is_not_kept_for_ever(
+    admission: Admission, store: Store
+) -> None:
+    """The end of a load alone may be what makes the state of the source anew."""
+    grant = go(admission)
+    store.client.flushdb()
+    admission.settle(grant, replace(VALUE, hints=(hint(1),)))
+    assert store.client.ttl(store.keys.state("twitter")) > 0
 
 
 def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
