@@ -189,6 +189,7 @@ def _callers(seen: Seen) -> Iterator[Sample]:
             yield (caller, source, "stale"), one.stale
             yield (caller, source, "miss"), one.live
             yield (caller, source, "failed"), one.failed
+            yield (caller, source, "prewarm"), one.prewarms
 
 
 def _caller_costs(seen: Seen) -> Iterator[Sample]:

@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.fleet import Bound, Order
-from tbcache.api.model.schema import LEFT_OUT, LimitTexts, RequestBody, Schema
+from tbcache.api.model.schema import LEFT_OUT, LimitTexts, Nothing, RequestBody, Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
 from tbcache.api.security import routers
-from tbcache.fleet import JobFilter, order_after
+from tbcache.fleet import JobFilter
 from tbcache.models import Limit
 
 router, write_router = routers("/api", "operate")
@@ -35,11 +35,25 @@ class LimitsAsked(RequestBody):
     why: str = Field("", max_length=200)
 
 
-class Ordered(Schema):
+class AuditLine(Schema):
+    at: datetime
+    who: str
+    what: str
+    name: str
+    detail: str = Field(description="What was set, or of which it was.")
+    count: int | None
+    why: str
+
+
+class OrderGiven(Schema):
     name: str
     order: Literal["pause", "drain"] | None = Field(description="What holds from now on; null: it goes on.")
     before: Order | None = Field(
         description="What was said until then. If it is the same, it stands, with who, why and since when."
+    )
+    is_done: bool = Field(description="False: what is paused stays so where a drain is said.")
+    others: list[AuditLine] = Field(
+        description="Where it goes on: who had paused or drained it as well, as the audit has it."
     )
 
 
@@ -49,7 +63,10 @@ class LimitsInForce(Schema):
     is_lowered: bool = Field(description="False: what the processes were started with allows no more anyway.")
     is_raised: bool = Field(description="One of them allows more than until then.")
     before: LimitTexts = Field(description="In force until then; none where no process used the source.")
-    bound_before: Bound | None = Field(description="What an operator had set until then; it holds no more.")
+    bound_before: Bound | None = Field(description="What an operator had set until then.")
+    is_unchanged: bool = Field(
+        description="What was set is what an operator had set: it stands, with who, why and since when."
+    )
 
 
 class Weight(RequestBody):
@@ -109,33 +126,23 @@ class Reset(Schema):
     is_reset: Literal[True] = True
 
 
-class AuditLine(Schema):
-    at: datetime
-    who: str
-    what: str
-    name: str
-    detail: str
-    count: int | None
-
-
 @write_router.post("/queue/{name}/pause")
-def pause(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
+def pause(operator: Op, name: Name, body: Reason | None = None) -> OrderGiven:
     """Send nothing to a source and hand out none of its jobs, or none of a queue, until it is resumed."""
-    return _ordered(name, "pause", operator.pause(name, body.why if body else ""))
+    return OrderGiven.model_validate(operator.pause(name, body.why if body else ""))
 
 
 @write_router.post("/queue/{name}/drain")
-def drain(operator: Op, name: Name, body: Reason | None = None) -> Ordered:
+def drain(operator: Op, name: Name, body: Reason | None = None) -> OrderGiven:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done. What is paused
     stays so, as ``order`` says."""
-    before = operator.drain(name, body.why if body else "")
-    return _ordered(name, order_after(before, "drain"), before)
+    return OrderGiven.model_validate(operator.drain(name, body.why if body else ""))
 
 
 @write_router.post("/queue/{name}/resume")
-def resume(operator: Op, name: Name) -> Ordered:
+def resume(operator: Op, name: Name, body: Nothing | None = None) -> OrderGiven:
     """Have a source or a queue that was paused or drained go on."""
-    return _ordered(name, None, operator.resume(name))
+    return OrderGiven.model_validate(operator.resume(name))
 
 
 @write_router.post("/queue/{name}/jobs/{job}/cancel")
@@ -155,7 +162,7 @@ def cancel_all(operator: Op, name: Name, body: JobsMeant) -> Cancelled:
 
 
 @write_router.post("/queue/{name}/jobs/{job}/promote")
-def promote(operator: Op, name: Name, job: JobId) -> Moved:
+def promote(operator: Op, name: Name, job: JobId, body: Nothing | None = None) -> Moved:
     """Put a job that waits in front of its lane; one that would be put off again at once stays put off."""
     state = operator.promote(name, job)
     why = f"{name} {operator.why_put_off(name)}" if state == "delayed" else ""
@@ -185,19 +192,19 @@ def set_limits(operator: Op, source: Source, body: LimitsAsked) -> LimitsInForce
 
 
 @write_router.post("/limits/{source}/unset")
-def unset_limits(operator: Op, source: Source) -> LimitsInForce:
+def unset_limits(operator: Op, source: Source, body: Nothing | None = None) -> LimitsInForce:
     """Take back the limits that were set."""
     return LimitsInForce.model_validate(operator.unset_limits(source))
 
 
 @write_router.post("/limits/{source}/reopen")
-def reopen(operator: Op, source: Source) -> Reopened:
+def reopen(operator: Op, source: Source, body: Nothing | None = None) -> Reopened:
     """Lift the closure of a source; every slot stays."""
     return Reopened(source=source, was_closed=operator.reopen(source))
 
 
 @write_router.post("/limits/{source}/reset")
-def reset(operator: Op, source: Source) -> Reset:
+def reset(operator: Op, source: Source, body: Nothing | None = None) -> Reset:
     """Forget every slot of a source, and its closure; the upstream does not forget what it has seen."""
     operator.reset(source)
     return Reset(source=source)
@@ -216,10 +223,6 @@ def audit(
     return [
         AuditLine.model_validate(line) for line in pages.cut(found, most, after=lambda page: page[-1].mark)
     ]
-
-
-def _ordered(name: str, order: Literal["pause", "drain"] | None, before: object) -> Ordered:
-    return Ordered(name=name, order=order, before=Order.model_validate(before) if before else None)
 
 
 def _moved(name: str, job: str, state: str, why: str = "") -> Moved:

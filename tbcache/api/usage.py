@@ -46,6 +46,7 @@ class CallerUsage(Schema):
     stale: int
     live: int
     failed: int
+    prewarms: int = Field(description="Fetches for which nobody has asked, beside the requests.")
     hit_rate: float | None
     cost_most: float = Field(
         description="What the loads that were begun in its name have cost at most, as far as it was counted."
@@ -134,6 +135,7 @@ class UsageRow(Schema):
     cost_most: float | None = Field(
         description="The same of a caller; null of all others, whose cost is known."
     )
+    prewarms: int = Field(description="Fetches for which nobody has asked, beside the requests.")
 
 
 class ReportTotal(Schema):

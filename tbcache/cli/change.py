@@ -40,7 +40,7 @@ def audit(most: Annotated[int, typer.Option(min=1, max=10_000, help="List so man
     from tbcache.fleet import AuditLine
 
     lines = require_redis(quiet_settings()).audit(most)
-    columns = ("at (UTC)", "who", "what", "name", ">count", "detail")
+    columns = ("at (UTC)", "who", "what", "name", "?>count", "?detail", "why")
     show(
         lines,
         lambda: rows_table(columns, map(_line_cells, lines)),
@@ -50,4 +50,4 @@ def audit(most: Annotated[int, typer.Option(min=1, max=10_000, help="List so man
 
 
 def _line_cells(one: AuditLine) -> tuple[str, ...]:
-    return f"{one.at:%m-%d %H:%M:%S}", one.who, one.what, one.name, str(one.count or ""), one.detail
+    return f"{one.at:%m-%d %H:%M:%S}", one.who, one.what, one.name, str(one.count or ""), one.detail, one.why

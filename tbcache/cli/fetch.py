@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from tbcache.cli.table import outcome_table
 from tbcache.models import Outcome
 from tbcache.models.age import rough
 from tbcache.models.error import UpstreamError
+
+if TYPE_CHECKING:
+    from tbcache.settings import Settings
 
 
 @command(commands, "fetch", "tbcache fetch twitter AAPL --hours 24", JSON, CSV)
@@ -38,7 +41,7 @@ def fetch(
     request = known.request(symbol, hours)
     look_for_redis(settings)
     try:
-        outcome = _run(source, symbol, hours, 0.0 if no_wait else timeout)
+        outcome = _run(settings, source, symbol, hours, 0.0 if no_wait else timeout)
     except UpstreamError as error:
         say(failure(request, error, known.variables))
         raise typer.Exit(exit_code(error)) from None
@@ -55,9 +58,9 @@ def fetch(
     )
 
 
-def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
+def _run(settings: Settings, source: str, symbol: str, hours: int, patience: float) -> Outcome:
     # These read half of the library: not before the request is known to be sound.
-    from tbcache.fleet import difference
+    from tbcache.fleet import Fleet
     from tbcache.providers import get_provider
 
     provider = get_provider(source)
@@ -65,9 +68,9 @@ def _run(source: str, symbol: str, hours: int, patience: float) -> Outcome:
     try:
         return provider.fetch(symbol, hours, patience=patience)
     finally:
-        limits = map(str, provider.source.limits), map(str, provider.rate_limiter.get_limits())
-        if (said := difference(source, *limits)) is not None:
-            say(said)
+        ours, in_force = provider.source.limits, provider.rate_limiter.get_limits()
+        if set(ours) != set(in_force):
+            say(Fleet.of_process(settings).difference(source, ours, in_force))
         # An answer that was stale is being refreshed in the background.
         provider.pipeline.close()
         provider.client.close()

@@ -11,7 +11,6 @@ import typer
 from tbcache.cli.command import CSV, JSON, command, commands, group
 from tbcache.cli.consent import confirm
 from tbcache.cli.context import act_as, quiet_settings, require_redis
-from tbcache.cli.dashboard import differences
 from tbcache.cli.error import say
 from tbcache.cli.option import SourceName, Who, Why, Yes, names_like
 from tbcache.cli.output import columns_of, show, tell
@@ -110,9 +109,10 @@ def _show(name: str | None) -> None:
     found = require_redis(quiet_settings()).status()
     if name is not None and name not in {source.name for source in found.sources}:
         raise UnknownSource(name, [source.name for source in found.sources])
-    for line in differences(found):
-        say(line)
     chosen = [source for source in found.sources if name in (None, source.name)]
+    for source in chosen:
+        if source.difference is not None:
+            say(source.difference)
     data = [{field: getattr(source, field) for field in _FIELDS} for source in chosen]
     show(
         data,
@@ -136,5 +136,6 @@ def _say_limits(found: LimitsInForce, hint: str) -> None:
         "is_raised": found.is_raised,
         "before": list(map(str, found.before)),
         "bound_before": found.bound_before,
+        "is_unchanged": found.is_unchanged,
     }
     tell(done, f"{found}{hint}")

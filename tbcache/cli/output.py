@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -68,7 +68,7 @@ def show(
         print_table(table())
 
 
-def tell(done: Mapping[str, Any], sentence: str) -> None:
+def tell(done: Any, sentence: str) -> None:
     """Say in a sentence on stderr what was done; where JSON is wanted, print ``done`` as well.
 
     Where stdout is closed that goes nowhere: it is done all the same.
@@ -138,6 +138,8 @@ def _cell(found: Any) -> Any:
         found = "; ".join(f"{name}={_words(one)}" for name, one in found.items())
     elif isinstance(found, list):
         found = "; ".join(map(_words, found))
+    if isinstance(found, bool):
+        return "true" if found else "false"
     if not isinstance(found, str):
         return found
     line = printable(found, LINE)

@@ -89,39 +89,27 @@ def explain(
 @command(queues, "pause", "tbcache queue pause twitter --why 'the key is being changed'", JSON)
 def pause(name: QueueName, why: Why = "", who: Who = None) -> None:
     """Send nothing to a source, and hand out no job of it or of a queue, until it is resumed."""
-    from tbcache.fleet import said_before
     from tbcache.settings import get_sources
 
-    before = act_as(who).pause(name, why)
+    found = act_as(who).pause(name, why)
     rest = "; cached answers are given out as before" if name in get_sources(load_settings()) else ""
-    said = f"{name} is paused{said_before(before, 'pause')}{rest}; `tbcache queue resume {name}` ends it"
-    tell({"name": name, "order": "pause", "before": before}, said)
+    tell(found, f"{found}{rest}; `tbcache queue resume {name}` ends it")
 
 
 @command(queues, "drain", "tbcache queue drain reddit --why 'moving house'", JSON)
 def drain(name: QueueName, why: Why = "", who: Who = None) -> int:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done."""
-    from tbcache.fleet import order_after, said_before
-
-    before = act_as(who).drain(name, why)
-    if order_after(before, "drain") == "pause":
-        said = f"{name} stays paused{said_before(before, 'pause')}; `tbcache queue resume {name}` ends that"
-        tell({"name": name, "order": "pause", "before": before}, said)
-        return FAILED
-    said = (
-        f"{name} accepts nothing new{said_before(before, 'drain')}; what is queued is done; "
-        f"`tbcache queue resume {name}` ends it"
-    )
-    tell({"name": name, "order": "drain", "before": before}, said)
-    return OK
+    found = act_as(who).drain(name, why)
+    rest = "; what is queued is done" if found.is_done else ""
+    tell(found, f"{found}{rest}; `tbcache queue resume {name}` ends it")
+    return OK if found.is_done else FAILED
 
 
 @command(queues, "resume", "tbcache queue resume twitter", JSON)
 def resume(name: QueueName, who: Who = None) -> None:
     """Have a source or a queue that was paused or drained go on."""
-    before = act_as(who).resume(name)
-    was = f"goes on; it was {before.since_when}" if before else "was neither paused nor drained"
-    tell({"name": name, "order": None, "before": before}, f"{name} {was}")
+    found = act_as(who).resume(name)
+    tell(found, f"{found}")
 
 
 @command(queues, "cancel", "tbcache queue cancel twitter --caller backtest --dry-run", JSON)

@@ -89,7 +89,10 @@ def _interval_cells(one: Interval) -> list[str]:
 def _table(found: UsageReport) -> Table:
     # An item that is billed once counts for each process that has read it.
     cost = ">cost at most" if found.by == "caller" else ">cost"
-    figures = (">asked", ">hits", "?>missed", ">failed", ">requests", ">errors", "?>p50", ">p95", cost)
+    figures = (
+        *(">asked", ">hits", "?>missed", ">failed", "?>pre-warmed"),
+        *(">requests", ">errors", "?>p50", ">p95", cost),
+    )
     table = rows_table((found.by, *figures), map(_cells, found.rows))
     table.caption = _total(found)
     table.caption_justify = "left"
@@ -113,6 +116,7 @@ def _cells(row: UsageRow) -> list[str]:
         f"{row.cache_hit_rate:.0%}" if row.requests else "-",
         f"{row.misses:,}",
         f"{row.failed:,}",
+        f"{row.prewarms:,}",
         _count(row.pages),
         _count(row.errors),
         _millis(row.latency_p50),

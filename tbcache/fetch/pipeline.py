@@ -12,7 +12,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from tbcache.admission import (
     STOPPED,
@@ -50,6 +50,7 @@ from tbcache.models import (
     Failure,
     FetchRequest,
     Lane,
+    Origin,
     Outcome,
     SymbolSentiment,
     wait_seconds,
@@ -169,10 +170,17 @@ class Pipeline:
             # A job that comes again has no answer yet: where it was tried too often, the queue counts it.
             is_of_queue = ask.slot is not None
             if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
-                self._counts.record(job.source.name, "failed")
+                self._count(ask, "failed")
             raise
-        self._counts.record(job.source.name, answered.origin)
+        self._count(ask, answered.origin)
         return answered
+
+    def _count(self, ask: Ask, origin: Origin | Literal["failed"]) -> None:
+        """Count for its caller how an ask was answered; of one for which nobody asks, that it loads."""
+        if ask.is_asked:
+            self._counts.record(ask.source.name, origin)
+        elif origin != "cache":
+            self._counts.record(ask.source.name, "prewarm")
 
     async def _travel(self, job: Job[T], ask: Ask, admit: Admit) -> Answered[T]:
         name, key = job.source.name, job.request.key

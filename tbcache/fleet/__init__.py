@@ -24,10 +24,10 @@ from tbcache.fleet.model import (
     SourceStatus,
     State,
     Trouble,
-    difference,
     when,
 )
-from tbcache.fleet.operator import Operator, order_after, said_before
+from tbcache.fleet.operator import Operator
+from tbcache.fleet.order import OrderGiven
 from tbcache.fleet.report import By, UsageReport, UsageRow
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.fleet.trouble import remedy

@@ -18,7 +18,7 @@ from tbcache.io import utc_now
 from tbcache.io.log import get_logger
 from tbcache.models.error import TbcacheError
 from tbcache.models.untrusted import NotJson, read_json
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 
 log = get_logger("tbcache.fleet")
 
@@ -31,8 +31,9 @@ CHUNK = 500
 class AuditLine(msgspec.Struct, frozen=True):
     """At the moment ``at`` (UTC) ``who`` did ``what`` to ``name``, a source, a queue, a job or a pattern.
 
-    ``detail`` is what was set, or why; ``count`` is of how many jobs, keys or letters it was, where it was
-    of some.
+    ``detail`` is what was set, or of which it was; ``count`` is of how many jobs, keys or letters it was,
+    where it was of some; ``why`` is the reason that was given. (A release before had the reason in
+    ``detail``, behind what was set.)
 
     While Redis is away it raises Unavailable.
     """
@@ -43,6 +44,7 @@ class AuditLine(msgspec.Struct, frozen=True):
     name: str
     detail: str = ""
     count: int | None = None
+    why: str = ""
 
     @property
     def mark(self) -> str:
@@ -56,9 +58,11 @@ class Audit:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def write(self, who: str, what: str, name: str, detail: str = "", count: int | None = None) -> None:
-        log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count)
-        line, key = AuditLine(utc_now(), who, what, name, detail, count), self._store.keys.audit
+    def write(
+        self, who: str, what: str, name: str, detail: str = "", count: int | None = None, why: str = ""
+    ) -> None:
+        log.info("operator.acted", who=who, what=what, target=name, detail=detail, count=count, why=why)
+        line, key = AuditLine(utc_now(), who, what, name, detail, count, why), self._store.keys.audit
         self._store.change(
             ("RPUSH", key, msgspec.json.encode(line)),
             ("LTRIM", key, -MOST_LINES, -1),
@@ -106,13 +110,28 @@ class AuditTrail:
     def __init__(self, store: Store, who: str) -> None:
         self._audit, self._who = Audit(store), who
 
-    def write(self, what: str, name: str, detail: str = "") -> None:
-        self._audit.write(self._who, what, name, detail)
+    def write(self, what: str, name: str, detail: str = "", why: str = "") -> None:
+        self._audit.write(self._who, what, name, detail, why=why)
 
-    def write_counted(self, what: str, name: str, detail: str, count: int) -> None:
+    def write_counted(self, what: str, name: str, detail: str, count: int, why: str = "") -> None:
         """A line with a count, where something has changed."""
         if count:
-            self._audit.write(self._who, what, name, detail, count)
+            self._audit.write(self._who, what, name, detail, count, why)
+
+    def stops(self, name: str) -> list[AuditLine]:
+        """The last word of each who has paused or drained a source or a queue since it was last resumed, the
+        last first."""
+        found: dict[str, AuditLine] = {}
+        lines: list[AuditLine] = []
+        # Who may not read the audit, or finds it damaged, may resume all the same.
+        with contextlib.suppress(Refused):
+            lines = self._audit.read(MOST_LINES)
+        for line in lines:
+            if line.name == name and line.what == "queue.resume":
+                break
+            if line.name == name and line.what in ("queue.pause", "queue.drain"):
+                found.setdefault(line.who, line)
+        return list(found.values())
 
     @contextmanager
     def in_parts(
@@ -134,14 +153,14 @@ class AuditTrail:
                 reason = str(error) or type(error).__name__
                 log.warning("order.broke_off", what=what, source=name, count=done, reason=reason)
                 with contextlib.suppress(Unavailable):
-                    self.write_counted(what, name, f"{where} (it broke off)".lstrip(), done)
+                    self.write_counted(what, name, f"{where} (it broke off)".lstrip(), done, why)
             if done and isinstance(error, TbcacheError):
                 error.args = (
                     f"It broke off after {done:,}, which are done; ask again for the rest. {error}",
                 )
             raise
         try:
-            self.write_counted(what, name, because(where, why), done)
+            self.write_counted(what, name, where, done, why)
         except Unavailable as error:
             error.args = (f"All {done:,} are done, and the audit could not be told so. {error}",)
             raise

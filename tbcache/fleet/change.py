@@ -74,7 +74,7 @@ def orders(lines: Iterable[AuditLine], names: Sequence[str]) -> Iterator[Change]
     """What operators did; ``names`` are those of the sources."""
     for line in lines:
         count = "" if line.count is None else f" ({line.count})"
-        detail = f": {line.detail}" if line.detail else ""
+        detail = "".join(f": {one}" for one in (line.detail, line.why) if one)
         source = line.name if line.name in names else None
         yield Change(
             line.at, "order", f"{line.who}: {line.what} {line.name}{count}{detail}", source, line.who

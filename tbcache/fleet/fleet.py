@@ -23,7 +23,7 @@ from tbcache.fleet.history import Histories, HistorySpan, Trend, UsageHistory
 from tbcache.fleet.incident import Incident, Incidents, Watcher
 from tbcache.fleet.look import Look
 from tbcache.fleet.machine import machine_findings
-from tbcache.fleet.model import FleetStatus
+from tbcache.fleet.model import FleetStatus, difference
 from tbcache.fleet.operator import Operator
 from tbcache.fleet.report import By, UsageReport, read_report
 from tbcache.fleet.usage import (
@@ -36,7 +36,7 @@ from tbcache.fleet.usage import (
     unknown_usage,
 )
 from tbcache.io import run, utc_now
-from tbcache.models import FetchRequest, Lane
+from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownJob, UnknownSource
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
@@ -58,6 +58,7 @@ from tbcache.settings import Settings, get_sources
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.server import facts_of
 from tbcache.store.start import await_server, require
+from tbcache.store.state import read_states
 
 DAY_HOURS = 24
 
@@ -318,6 +319,15 @@ class Fleet:
         """Check the name of a source: also one that only other processes have declared or used is known."""
         return self._directory.source_name(name)
 
+    def difference(self, source: str, ours: Iterable[Limit], in_force: Iterable[Limit]) -> str:
+        """That the fleet goes by other limits of a source than this process; and where an operator has set
+        them, who. Does not raise when Redis is away.
+        """
+        bound = None
+        with contextlib.suppress(Unavailable):
+            bound = read_states(self._store, [source])[source].bound
+        return difference(source, map(str, ours), map(str, in_force), bound)
+
     def _names(self, name: str | None) -> list[str]:
         return self._directory.names() if name is None else [self._directory.queue_name(name)]
 
@@ -383,7 +393,7 @@ class Fleet:
         """Where a job stands, which limit it waits for, and when it will start; ``queue`` is its queue, else
         it is looked for in those of all sources.
         """
-        names = self._directory.names() if queue is None else [queue]
+        names = self._names(queue)
         found = next((one for name in names if (one := self._queue.explain(name, job_id)).is_there), None)
         if found is None:
             where = "the queue of any source" if queue is None else f"the queue {queue}"

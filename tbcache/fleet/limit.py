@@ -20,7 +20,8 @@ class LimitsInForce:
     uses it.
 
     ``is_lowered``: one that was set is among them; else those that the processes were started with allow no
-    more anyway. ``bound_before`` is what an operator had set until then, which holds no more.
+    more anyway. ``bound_before`` is what an operator had set until then, which holds no more; where that was
+    the same (``is_unchanged``) it stands, with who, why and since when.
     """
 
     source: str
@@ -28,6 +29,7 @@ class LimitsInForce:
     is_lowered: bool
     before: tuple[Limit, ...] = ()
     bound_before: Bound | None = None
+    is_unchanged: bool = False
 
     @property
     def is_raised(self) -> bool:
@@ -42,6 +44,8 @@ class LimitsInForce:
 
     @property
     def _until_now(self) -> str:
+        if self.is_unchanged and self.bound_before is not None:
+            return f"; nothing is changed: it was {self.bound_before.since_when}"
         if self.bound_before is None and set(self.before) <= set(self.limits):
             return ""
         set_by = f" ({self.bound_before})" if self.bound_before else ""

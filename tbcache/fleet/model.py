@@ -184,7 +184,7 @@ class SourceStatus:
     def difference(self) -> str | None:
         """A line that says that the fleet goes by other limits than this process was started with."""
         in_force = [limit.limit for limit in self.limits]
-        if not in_force or not self.configured:
+        if not in_force or not self.configured or set(in_force) == set(self.configured):
             return None
         return difference(self.name, self.configured, in_force, self.bound)
 
@@ -361,14 +361,12 @@ class FleetStatus:
 
 def difference(
     source: str, configured: Iterable[str], in_force: Iterable[str], bound: Bound | None = None
-) -> str | None:
-    """That the fleet goes by other limits than this process was started with; None where it does not.
+) -> str:
+    """That the fleet goes by other limits than this process was started with.
 
     Where an operator has set some of them (``bound``), who, and how to take that back.
     """
     ours, theirs = tuple(configured), tuple(in_force)
-    if set(ours) == set(theirs):
-        return None
     if bound is None or set(theirs).isdisjoint(bound.limits):
         return f"{source}: this shell says {','.join(ours)}, the fleet goes by {','.join(theirs)}"
     why = f" ({bound.why})" if bound.why else ""

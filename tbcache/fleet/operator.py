@@ -1,6 +1,7 @@
 """What an operator does to the fleet: in force for all within a second, with a line in the audit.
 
-What changes nothing has no line: a source that is resumed and goes on already, a filter that fits no job.
+What changes nothing has no line: a source that is resumed and goes on already, a filter that fits no job. A
+pause, or a drain, that is said again has one: somebody counts on it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Literal, cast
+from typing import Literal
 
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.cache import CacheManager
@@ -18,6 +19,7 @@ from tbcache.fleet.directory import Directory
 from tbcache.fleet.hindrance import put_off_by
 from tbcache.fleet.limit import LimitsInForce, check_limits
 from tbcache.fleet.model import FleetStatus
+from tbcache.fleet.order import OrderGiven, order_after
 from tbcache.fleet.standing import Thing, standing_of
 from tbcache.io import run
 from tbcache.models import FetchRequest, Lane, Limit
@@ -39,6 +41,8 @@ from tbcache.store.wire import read_limits, to_time
 
 #: So many symbols are named in a line of the audit.
 MOST_NAMES = 10
+#: In the audit: what was said stood already.
+AGAIN = "said again"
 
 
 class Operator:
@@ -69,25 +73,31 @@ class Operator:
 
     # A source or a queue
 
-    def pause(self, name: str, why: str = "") -> Order | None:
+    def pause(self, name: str, why: str = "") -> OrderGiven:
         """Send nothing to a source and hand out none of its jobs, or none of a queue, until :meth:`resume`.
 
         What is in the cache is given out as before; who asks for more gets :class:`Paused`. A request that is
-        under way is not broken off. Returns what was said before. Of one that is paused already nothing is
-        changed: who said so first stays, and why, and since when.
+        under way is not broken off. Of one that is paused already nothing is changed: who said so first
+        stays, and why, and since when.
         """
-        return self._order(name, "pause", why)
+        return self._stop(name, "pause", why)
 
-    def drain(self, name: str, why: str = "") -> Order | None:
+    def drain(self, name: str, why: str = "") -> OrderGiven:
         """Accept nothing new for a source or a queue until :meth:`resume`: what is queued is done. As of
         :meth:`pause`, nothing is changed of one that is drained already, nor of one that is paused: it would
-        go on with what waits. :func:`order_after` says what holds.
+        go on with what waits.
         """
-        return self._order(name, "drain", why)
+        return self._stop(name, "drain", why)
 
-    def resume(self, name: str) -> Order | None:
-        """Have a source or a queue go on that was paused or drained; what was said before, if anything."""
-        return self._order(name, RESUME, "")
+    def resume(self, name: str) -> OrderGiven:
+        """Have a source or a queue go on that was paused or drained."""
+        before = self._order(name, RESUME, "")
+        if before is None:
+            return OrderGiven(name, None, None)
+        # Whoever said so later was told that it stood already, and counts on it all the same.
+        others = tuple(line for line in self._trail.stops(name) if line.who != before.who)
+        self._trail.write("queue.resume", name)
+        return OrderGiven(name, None, before, others=others)
 
     # Callers
 
@@ -98,7 +108,7 @@ class Operator:
         """
         value = f"{check_weight(weight):g}"
         before = self._weigh(caller, value, why)
-        self._trail.write("caller.weight", caller, because(value, why))
+        self._trail.write("caller.weight", caller, value, why)
         return before
 
     def unset_weight(self, caller: str) -> float | None:
@@ -128,7 +138,7 @@ class Operator:
         told to stop it within a second, or "gone" where there is none. Who waits for it is told.
         """
         state = self._queue.cancel(self._directory.queue_name(name), job_id, self._cancelled(why))
-        return self._moved(state, "job.cancel", name, job_id)
+        return self._moved(state, "job.cancel", name, job_id, why)
 
     def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
         """Of how many jobs :meth:`cancel_jobs` would be."""
@@ -218,8 +228,8 @@ class Operator:
         self._directory.source_name(source)
         check_limits(source, limits, self._settings)
         found = self._bind(source, limits, why)
-        said = ",".join(map(str, limits))
-        self._trail.write("limits.set", source, because(said, why))
+        if not found.is_unchanged:
+            self._trail.write("limits.set", source, ",".join(map(str, limits)), why)
         return found
 
     def unset_limits(self, source: str) -> LimitsInForce:
@@ -261,18 +271,23 @@ class Operator:
         self._trail.write_counted("cache.clear", pattern, "", count)
         return count
 
-    def _moved(self, state: Moved, what: str, name: str, job_id: str) -> Moved:
+    def _moved(self, state: Moved, what: str, name: str, job_id: str, why: str = "") -> Moved:
         if state in ("done", "stopping"):
-            self._trail.write(what, name, job_id)
+            self._trail.write(what, name, job_id, why)
         return state
 
+    def _stop(self, name: str, what: What, why: str) -> OrderGiven:
+        before = self._order(name, what, why)
+        stands = order_after(before, what)
+        if stands == what:
+            is_again = before is not None and before.what == what
+            self._trail.write(f"queue.{what}", name, AGAIN if is_again else "", why)
+        return OrderGiven(name, stands, before, is_done=stands == what)
+
     def _order(self, name: str, what: str, why: str) -> Order | None:
+        """Give an order; the one of before."""
         self._directory.queue_name(name)
-        before = read_order(self._say(Thing("order", name), what, why).before)
-        stood = RESUME if before is None else before.what
-        if stood != (what if what == RESUME else order_after(before, cast("What", what))):
-            self._trail.write(f"queue.{what}", name, why)
-        return before
+        return read_order(self._say(Thing("order", name), what, why).before)
 
     def _weigh(self, caller: str, value: str, why: str = "") -> float | None:
         """Say the weight of a caller; the one that was set until now, if any."""
@@ -281,30 +296,19 @@ class Operator:
 
     def _bind(self, source: str, limits: Iterable[Limit], why: str = "") -> LimitsInForce:
         """Set the limits of a source; none take back what was set."""
+        limits = tuple(limits)
         found = self._say(Thing("bound", source), bound_of(limits), why)
         in_force, before = read_limits(found.limits), read_limits(found.limits_before)
         is_lowered = not set(limits).isdisjoint(in_force)
-        return LimitsInForce(source, in_force, is_lowered, before, read_bound(found.before))
+        stood = read_bound(found.before)
+        is_unchanged = stood is not None and stood.limits == tuple(map(str, limits))
+        return LimitsInForce(source, in_force, is_lowered, before, stood, is_unchanged)
 
     def _say(self, thing: Thing, value: str, why: str = "") -> Ordered:
         return self._standing.say(thing, Said(value, 0, self.who, _reason(why)))
 
     def _limiter(self, source: str) -> RateLimiter:
         return RateLimiter(unconfigured(self._directory.source_name(source)), self._store)
-
-
-def order_after(before: Order | None, what: What) -> What:
-    """The order that holds where ``what`` is said: what is paused stays so where a drain is."""
-    return "pause" if before is not None and before.what == "pause" else what
-
-
-def said_before(before: Order | None, what: What) -> str:
-    """What was said before, to stand behind a sentence that says which order holds now (``what``)."""
-    if before is None:
-        return ""
-    if before.what == what:
-        return f"; nothing is changed: it was {before.since_when}"
-    return f"; until now it was {before.since_when}, which is forgotten"
 
 
 def _reason(why: str) -> str:

@@ -25,7 +25,8 @@ class UsageRow:
     ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
     their errors and latency) is None there, and the cost is the most that it can have been, as ``cost_most``
     says: see :class:`CallerMetrics`. What is in no caller's name, as older hours that are filled in
-    the background, is a row of its own then, NOBODY.
+    the background, is a row of its own then, NOBODY. ``prewarms`` are fetches for which nobody has asked,
+    beside the ``requests``.
     """
 
     name: str
@@ -41,6 +42,7 @@ class UsageRow:
     latency_p50: float | None = None
     latency_p95: float | None = None
     cost_most: float | None = None
+    prewarms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def _rows(metrics: dict[str, SourceMetrics]) -> list[UsageRow]:
             cost=one.cost_today,
             latency_p50=one.latency_p50,
             latency_p95=one.latency_p95,
+            prewarms=one.prewarms_today,
         )
         for name, one in metrics.items()
     ]
@@ -117,14 +120,11 @@ def _callers(monitor: UsageMonitor, sources: Sequence[str], days: Sequence[datet
 
 def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list[UsageRow]:
     """The rows of the callers, and one for what is missing of the asks of all sources."""
-    metrics = list(metrics)
     of_sources = _rows({str(at): one for at, one in enumerate(metrics)})
     missing = {
         name: sum(getattr(one, name) for one in of_sources) - sum(getattr(row, name) for row in rows)
         for name in ("hits", "stale", "misses", "failed")
     }
-    # A pre-warm is an ask of whoever has queued it, and none of its source.
-    missing["misses"] += sum(one.prewarms_today for one in metrics)
     # An old answer that is given as the fetch has failed is its caller's, and a miss of its source; so is an
     # ask whose fetch has failed: the source counts as failed who gets that told without a fetch.
     missing["misses"] += min(0, missing["stale"]) + min(0, missing["failed"])
@@ -140,4 +140,5 @@ def _with_nobody(rows: list[UsageRow], metrics: Iterable[SourceMetrics]) -> list
 
 def _caller(name: str, asks: CallerMetrics) -> UsageRow:
     counts = (asks.requests, asks.hits, asks.stale, asks.live, asks.failed)
-    return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=asks.cost_most, cost_most=asks.cost_most)
+    cost = asks.cost_most
+    return UsageRow(name, *counts, asks.hit_rate or 0.0, cost=cost, cost_most=cost, prewarms=asks.prewarms)

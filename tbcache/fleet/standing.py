@@ -128,10 +128,11 @@ class Standing:
 
     def _say_again(self, thing: Thing, said: Said) -> None:
         found = self.say(thing, said)
-        if found.stands != found.before and _in_force(_read(thing, found.before)) != _in_force(said):
+        is_said = _read(thing, found.stands) == said
+        if is_said and _in_force(_read(thing, found.before)) != _in_force(said):
             what = act(thing, said.value)
             log.warning("order.said_again", what=what, target=thing.name, reason="Redis had lost it")
-            self._audit.write(WHO, what, thing.name, f"of {said.who}: Redis had lost it")
+            self._audit.write(WHO, what, thing.name, f"of {said.who}", why="Redis had lost it")
 
 
 def standing_of(store: Store) -> Standing:

@@ -45,6 +45,7 @@
 --                            it stands (us);
 --                            bound: the limits that an operator has set, "LIMITS SINCE WHO WHY": they hold
 --                            beside those of the processes (see bound.lua). "-" takes them back;
+--                            bound_since: as order_since, of these;
 --                            demand, demand_at: how many interactive slots were taken per us
 --                            lately, and when that was computed (us);
 --                            paced:<span>: when the pre-warm lane may take its next slot (us),

@@ -12,8 +12,8 @@ from tbcache.monitoring.caller_usage import CallerUsage
 from tbcache.monitoring.popularity import Popularity
 
 #: Where the answer of an ask comes from: from the cache where no script has counted it ("hit"), or as a
-#: script has. That of a pending one is counted by whoever fetches it.
-AskOrigin = Origin | Literal["hit", "failed", "pending"]
+#: script has. That of a pending one is counted by whoever fetches it. Nobody has asked for a pre-warm.
+AskOrigin = Origin | Literal["hit", "failed", "pending", "prewarm"]
 
 _ONE_HIT = {"hit": 1}
 

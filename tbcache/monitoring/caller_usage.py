@@ -30,7 +30,8 @@ class CallerMetrics:
     ``cost_most`` is what the loads that were begun in its name have cost at most (US dollars): an item that
     is billed once a day counts for each process that has read it. Who joined another's load paid nothing.
     As the other counts it is a hint: what a process has counted within a second is lost with it, and so is
-    what it cannot tell Redis. The bill of a source is exact, and counted elsewhere.
+    what it cannot tell Redis. The bill of a source is exact, and counted elsewhere. ``prewarms`` are the
+    fetches that were queued in its name for which nobody has asked: they stand beside its ``requests``.
     """
 
     hits: int = 0
@@ -38,6 +39,7 @@ class CallerMetrics:
     live: int = 0
     failed: int = 0
     cost_most: float = 0.0
+    prewarms: int = 0
 
     @property
     def requests(self) -> int:
@@ -55,12 +57,14 @@ class CallerMetrics:
             self.live + other.live,
             self.failed + other.failed,
             self.cost_most + other.cost_most,
+            self.prewarms + other.prewarms,
         )
 
     @classmethod
     def of(cls, counts: Counter[str]) -> CallerMetrics:
         """From what :meth:`CallerUsage.read` has found."""
-        return cls(counts["cache"], counts["stale"], counts["live"], counts["failed"], counts[PAID] / MICROS)
+        answers = (counts["cache"], counts["stale"], counts["live"], counts["failed"])
+        return cls(*answers, counts[PAID] / MICROS, counts["prewarm"])
 
 
 class CallerUsage(Hints[tuple[str, str | None, str]]):
@@ -71,8 +75,8 @@ class CallerUsage(Hints[tuple[str, str | None, str]]):
         self._settings = settings
 
     def record(self, source: str, origin: str, name: str | None = None) -> None:
-        """Count an ask that was answered by ``origin`` (cache, stale, live or failed): that of a caller, or
-        of the thread's or task's."""
+        """Count an ask that was answered by ``origin`` (cache, stale, live or failed), or a fetch for which
+        nobody has asked (prewarm): that of a caller, or of the thread's or task's."""
         self.add((source, name or current_caller.get(), origin))
 
     def fail(self, source: str, name: str | None) -> None:

@@ -55,6 +55,12 @@ class Bound:
     who: str
     why: str
 
+    @property
+    def since_when(self) -> str:
+        """The same in words, with since when."""
+        at = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{','.join(self.limits)} since {at} by {self.who}{_reason(self.why)}"
+
     def __str__(self) -> str:
         return f"{','.join(self.limits)} set by {self.who}{_reason(self.why)}"
 
@@ -108,26 +114,30 @@ def read_order(text: bytes | None, again: bytes | None = None) -> Order | None:
     """The order that the field of the state says; None where it says none, or is damaged. ``again`` is the
     field that says since when it stands, where it was said again.
     """
-    said = read_said(text)
-    since = moment(_first(said.since, again)) if said else None
+    said, since = _read(text, again)
     if said is None or since is None or said.value not in get_args(What):
         return None
     return Order(cast(What, said.value), since, said.who, said.why)
+
+
+def read_bound(text: bytes | None, again: bytes | None = None) -> Bound | None:
+    """As :func:`read_order`, of the limits that an operator has set."""
+    said, since = _read(text, again)
+    limits = read_limits(said.value) if said else ()
+    if said is None or since is None or not limits:
+        return None
+    return Bound(tuple(map(str, limits)), since, said.who, said.why)
+
+
+def _read(text: bytes | None, again: bytes | None) -> tuple[Said | None, datetime | None]:
+    said = read_said(text)
+    return said, moment(_first(said.since, again)) if said else None
 
 
 def _first(since: int, again: bytes | None) -> int:
     number, _, first = (again or b"").partition(b" ")
     is_of_it = number == str(since).encode()
     return (whole_number(first, least=1, most=since) if is_of_it else None) or since
-
-
-def read_bound(text: bytes | None) -> Bound | None:
-    """The limits that the field of the state says; None where it says none, or is damaged."""
-    said = read_said(text)
-    limits, since = (read_limits(said.value), moment(said.since)) if said else ((), None)
-    if said is None or since is None or not limits:
-        return None
-    return Bound(tuple(map(str, limits)), since, said.who, said.why)
 
 
 def _reason(why: str) -> str:

@@ -14,7 +14,10 @@ from tbcache.store.connection import Store
 from tbcache.store.order import Bound, Order, read_bound, read_order
 from tbcache.store.wire import read_limits, read_time, to_time
 
-FIELDS = ("closed_until", "closed_reason", "limits", "closed_at", "order", "order_since", "bound", "lease")
+FIELDS = (
+    *("closed_until", "closed_reason", "limits", "closed_at"),
+    *("order", "order_since", "bound", "bound_since", "lease"),
+)
 #: The upstream's words, and ours behind them.
 REASON = 400
 
@@ -71,7 +74,7 @@ def state_of(found: Any, now: datetime) -> SourceState:
     """The state that the values of ``FIELDS`` tell of; what is damaged tells nothing."""
     if not isinstance(found, Sequence):
         return SourceState()
-    until, reason, limits, closed_at, order, again, bound, lease = found
+    until, reason, limits, closed_at, order, order_again, bound, bound_again, lease = found
     ends_at = moment(until)
     is_closed = ends_at is not None and ends_at > now
     since, why = moment(closed_at), printable(reason or b"closed", REASON)
@@ -79,4 +82,6 @@ def state_of(found: Any, now: datetime) -> SourceState:
     in_force = read_limits((limits or b"").decode(errors="replace"))
     held_us = whole_number(lease)
     hold = timedelta(microseconds=held_us) if held_us else None
-    return SourceState(closure, in_force, read_order(order, again), read_bound(bound), hold)
+    return SourceState(
+        closure, in_force, read_order(order, order_again), read_bound(bound, bound_again), hold
+    )

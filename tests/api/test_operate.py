@@ -19,7 +19,10 @@ def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
     """The page's buttons are these; each says who pressed it."""
     ada = {"X-Operator": "ada"}
     paused = client.post("/api/queue/twitter/pause", json={"why": "new key"}, headers=ada)
-    assert (paused.status_code, paused.json()) == (200, {"name": "twitter", "order": "pause", "before": None})
+    assert (paused.status_code, paused.json()) == (
+        200,
+        {"name": "twitter", "order": "pause", "before": None, "is_done": True, "others": []},
+    )
     limits = client.get("/api/monitoring/rate-limits").json()["sources"]["twitter"]
     assert (limits["order"]["what"], limits["order"]["who"], limits["order"]["why"]) == (
         "pause",
@@ -32,12 +35,15 @@ def test_a_source_is_paused_and_resumed_over_http(client: TestClient) -> None:
     assert again["order"] == limits["order"]
     drained = client.post("/api/queue/twitter/drain").json()
     assert (drained["order"], drained["before"]) == ("pause", limits["order"])
-    assert client.post("/api/queue/twitter/resume").json()["before"] == limits["order"]
+    resumed = client.post("/api/queue/twitter/resume").json()
+    assert resumed["before"] == limits["order"]
+    assert [(one["who"], one["why"]) for one in resumed["others"]] == [("eve", "dear")]
     assert client.post("/api/queue/twitter/drain").json()["order"] == "drain"
-    lines = client.get("/api/audit?most=3").json()
+    lines = client.get("/api/audit?most=4").json()
     assert [(one["who"], one["what"], one["name"]) for one in lines] == [
         ("api", "queue.drain", "twitter"),
         ("api", "queue.resume", "twitter"),
+        ("eve", "queue.pause", "twitter"),
         ("ada", "queue.pause", "twitter"),
     ]
 
@@ -48,9 +54,11 @@ def test_what_is_meant_and_cannot_be_done_is_not_left_out(client: TestClient) ->
         assert client.post(f"/api/{verb}", json={"dry_run": True}).status_code == 422
     for verb in ("unset", "reopen", "reset"):
         assert client.post(f"/api/limits/reddit/{verb}", json={"dry_run": True}).status_code == 422
+        # A client that always sends an object means nothing by an empty one.
+        assert client.post(f"/api/limits/reddit/{verb}", json={}).status_code == 200
     for verb in ("queue/reddit/cancel", "dead/reddit/purge", "dead/reddit/requeue"):
         assert client.post(f"/api/{verb}", json={"symbol": None}).status_code == 422
-    assert client.get("/api/audit").json() == []
+    assert [one["what"] for one in client.get("/api/audit").json()] == ["limits.reset"]
 
 
 def test_limits_are_set_over_http(client: TestClient) -> None:

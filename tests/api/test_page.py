@@ -369,6 +369,7 @@ def test_who_asks_how_much_is_shown_with_what_it_cost(
         with caller(name):
             monitor.callers.record("reddit", "live")
             monitor.callers.record("reddit", "cache")
+            monitor.callers.record("reddit", "prewarm")
             monitor.callers.pay("reddit", name, micros)
     monitor.popularity.record("reddit:GME:24")
     monitor.popularity.flush()
@@ -379,7 +380,7 @@ def test_who_asks_how_much_is_shown_with_what_it_cost(
     monitor.flush()
     seen = text_of(client.get("/callers").text)
     # Who has spent most comes first; below `desk` are several.
-    assert "bot 2 1 0 1 0 $0.50 reddit 2 ($0.50) — its jobs Set weight desk 4 2 0 2 0 $0.25" in seen
+    assert "bot 2 1 0 1 0 1 $0.50 reddit 2 ($0.50) — its jobs Set weight desk 4 2 0 2 0 2 $0.25" in seen
     assert "reddit $0.70 — 0 1 bot $0.50, desk $0.25 GME $0.40 GME 1" in seen
 
 
@@ -520,6 +521,10 @@ def test_a_source_is_paused_by_someone_for_a_reason_and_goes_on(client: TestClie
     assert "paused by page@127.0.0.1: the API changes" in seen
     assert "7 in 1 min" in seen
     assert "<button>Resume" in page
+    asked = text_of(act(client, "resume", source="reddit").text)
+    assert re.search(
+        r"Have reddit go on\? It is paused since .* UTC by page@127.0.0.1: the API changes", asked
+    )
     act(client, "resume", source="reddit", sure="yes")
     act(client, "unset", source="reddit", sure="yes")
     page = client.get("/source/reddit").text
@@ -811,7 +816,7 @@ def test_who_does_what_another_has_just_done_is_told_so(client: TestClient) -> N
         ("pause", "eve", f"reddit is paused; nothing is changed: it was {before}\\."),
         ("drain", "zoe", f"reddit stays paused; nothing is changed: it was {before}\\. Resume it first\\."),
         ("resume", "", f"reddit goes on; it was {before}"),
-        ("drain", "zoe", "reddit is drained\\."),
+        ("drain", "zoe", "reddit accepts nothing new\\."),
         ("pause", "", "until now it was drained since .* by zoe@127"),
         ("resume", "", "reddit goes on; it was paused since .* UTC by"),
     ):

@@ -152,6 +152,11 @@ def test_the_limits_shown_are_the_fleets_and_a_shell_with_others_is_told_so(
     nowhere = {f"TBCACHE_REDDIT__{name}_URL": "http://127.0.0.1:1" for name in ("BASE", "AUTH")}
     own = {"TBCACHE_REDDIT__CLIENT_ID": "x", "TBCACHE_REDDIT__CLIENT_SECRET": "secret", **nowhere}
     assert here.difference in cli("fetch", "reddit", "GME", REDIS_URL=server.url, **own).err
+    # Where an operator has set them, this shell is not at fault; and of another source nothing is said.
+    cli("limits", "set", "reddit", "4/1m", "--by", "hal", "--why", "shared", REDIS_URL=server.url)
+    said = "reddit: in force is 4/1m, as hal has set (shared); the settings say 60/1m"
+    assert said in cli("fetch", "reddit", "AMC", REDIS_URL=server.url, **own).err
+    assert cli("limits", "show", "stocktwits", REDIS_URL=server.url).err == ""
     monitor.leave()
 
 

@@ -39,16 +39,23 @@ def test_csv_is_flat_and_runs_nothing_in_a_spreadsheet(capsys: pytest.CaptureFix
     """A reason may be an upstream's words, and a spreadsheet runs what begins like a formula."""
     data = [
         {"name": "a", "queue": {"dead": 1, "order": None}, "limits": ["1/1m", "2/1h"], "change": -0.5},
-        {"name": '=HYPERLINK("x")', "why": "a\nb", "at": datetime(2026, 1, 2, tzinfo=UTC), "none": {}},
+        {
+            "name": '=HYPERLINK("x")',
+            "why": "a\nb",
+            "at": datetime(2026, 1, 2, tzinfo=UTC),
+            "none": {},
+            "is_on": True,
+        },
     ]
     FORM.set(Form(as_csv=True))
-    columns = ("name", "queue.dead", "queue.order", "limits", "change", "why", "at", "none")
+    columns = ("name", "queue.dead", "queue.order", "limits", "change", "why", "at", "none", "is_on")
     show(data, lambda: "no table", columns=columns)
     first, second = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert first["queue.dead"] == "1"
     assert (first["queue.order"], first["limits"], first["change"]) == ("", "1/1m; 2/1h", "-0.5")
     assert (second["name"], second["why"]) == ('\'=HYPERLINK("x")', "a b")
-    assert second["at"] == "2026-01-02T00:00:00Z"
+    # As in JSON.
+    assert (second["at"], second["is_on"]) == ("2026-01-02T00:00:00Z", "true")
 
 
 def test_two_forms_at_once_are_refused_before_anything_is_done(
@@ -122,6 +129,7 @@ def test_usage_is_told_by_source_worker_caller_and_day(
         "3",
         "0%",
         "3",
+        "0",
         "0",
         "0",
         "0",
@@ -240,7 +248,7 @@ def test_the_columns_of_csv_are_the_same_whatever_there_is(
 
     empty = heads()
     assert all(empty.values())
-    assert empty["audit"] == "at,who,what,name,detail,count"
+    assert empty["audit"] == "at,who,what,name,detail,count,why"
     operator = Fleet(settings, store).as_operator("ada")
     operator.set_weight("desk", 2.0)
     operator.pause("reddit", "new key")

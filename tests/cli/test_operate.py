@@ -33,7 +33,10 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     """What stands still by an operator's word is shown, with who said so, and how to end it."""
     url = {"REDIS_URL": server.url}
     done = cli("queue", "pause", "stocktwits", "--why", "new key", "--by", "ada", **url)
-    assert (done.code, done.data) == (0, {"name": "stocktwits", "order": "pause", "before": None})
+    assert (done.code, done.data) == (
+        0,
+        {"name": "stocktwits", "order": "pause", "before": None, "is_done": True, "others": []},
+    )
     assert "stocktwits is paused" in done.err
     assert cli("queue", "pause", "stocktwits", "--by", "eve", is_terminal=True).out == ""
     again = cli("queue", "pause", "stocktwits", "--by", "eve", "--why", "too dear")
@@ -50,7 +53,8 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     assert "stocktwits is paused by ada: new key since" in check.out
     assert "`tbcache queue resume stocktwits` has it go on" in check.out
     resumed = cli("queue", "resume", "stocktwits", **url)
-    assert f"stocktwits goes on; it was {in_words}" in resumed.err
+    assert f"stocktwits goes on; it was {in_words}; so had eve paused it at " in resumed.err
+    assert resumed.err.endswith("UTC: too dear\n")
     assert (resumed.data["order"], resumed.data["before"]["who"]) == (None, "ada")
     cli("queue", "drain", "stocktwits", **url)
     refused = cli("enqueue", "stocktwits", "AAPL", TBCACHE_STOCKTWITS__BASE_URL="http://127.0.0.1:9", **url)
@@ -89,7 +93,10 @@ def test_limits_are_set_and_taken_back_by_hand(
         "is_raised": False,
         "before": [],
         "bound_before": None,
+        "is_unchanged": False,
     }
+    again = cli("limits", "set", "stocktwits", "20/60s", "--why", "other", "--by", "eve", **url)
+    assert re.search(r"nothing is changed: it was 20/1m since [\d: -]+ UTC by ada: shared\n$", again.err)
     (source,) = (one for one in cli("limits", **url).data if one["name"] == "stocktwits")
     assert [one["limit"] for one in source["limits"]] == ["20/1m"]
     assert (source["bound"]["who"], source["bound"]["why"]) == ("ada", "shared")
@@ -193,6 +200,8 @@ def test_dead_letters_are_counted_before_anything_is_done(
     assert "job-2 would be cancelled in twitter: nothing was done" in cli(*one, **url).err
     assert "--symbol, --caller and --state" in cli(*one, "--symbol", "GME", **url).err
     assert cli(*one, "--yes", **url).code == 0
+    unknown = cli("queue", "explain", "job-2", "--queue", "twiter", **url)
+    assert (unknown.code, "did you mean 'twitter'?" in unknown.err) == (2, True)
     # Nobody is asked about what is not there.
     gone = cli("queue", "explain", "job-2", **url)
     assert (gone.code, "it is over, or was never there" in gone.err) == (1, True)
@@ -287,8 +296,8 @@ def test_the_jobs_that_are_meant_are_cancelled_once_they_were_counted(
             one.result(timeout=20)
     assert [one.job_id for one in queue.jobs("stocktwits", JobFilter(), 10)] == [kept.job_id]
     (line,) = Fleet(settings, store).audit()
-    assert (line.what, line.name, line.detail, line.count) == (
-        "job.cancel", "stocktwits", "caller=desk: typo", 2,
+    assert (line.what, line.name, line.detail, line.why, line.count) == (
+        "job.cancel", "stocktwits", "caller=desk", "typo", 2,
     )  # fmt: skip
     none = cli("queue", "cancel", "stocktwits", "--symbol", "AMC", "--yes", **url)
     others = "; 1 other waits there: `tbcache queue list stocktwits` has all"

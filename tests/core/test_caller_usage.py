@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tbcache.fetch import Pipeline
 from tbcache.fleet import Fleet, SymbolCost
 from tbcache.models import FetchRequest
+from tbcache.models.caller import caller
 from tbcache.monitoring import CallerMetrics, UsageMonitor, monitor_of
 from tbcache.queue import Queue
 from tbcache.settings import Settings
 from tbcache.store import Store
+from tests.blocking import Admission
+from tests.core.conftest import TWITTER, Upstream
 from tests.kept import keep
 from tests.server import wait_until
 
@@ -47,6 +51,26 @@ def test_what_is_queued_was_asked_for(store: Store, settings: Settings) -> None:
     queue.enqueue(FetchRequest("reddit", "NVDA"), "prewarm")
     expected = {"reddit:AAPL:24": 1, "reddit:MSFT:24": 3}
     wait_until(lambda: dict(monitor_of(store).popularity.most("reddit", 9)) == expected)
+
+
+def test_the_rows_of_callers_add_up_to_the_total(
+    store: Store, settings: Settings, admission: Admission, pipeline: Pipeline
+) -> None:
+    """The scheduler's pre-warms counted as its asks, and the rows came to 26 times the total."""
+    upstream, monitor = Upstream(TWITTER), admission._monitor
+    with caller("scheduler"):
+        for symbol in ("AAPL", "MSFT", "AAPL"):
+            pipeline.run(upstream, FetchRequest("twitter", symbol), lane="prewarm")
+    with caller("desk"):
+        for symbol in ("NVDA", "AAPL", "NVDA"):
+            pipeline.run(upstream, FetchRequest("twitter", symbol))
+    monitor.flush()
+    report = Fleet(settings, store).report(by="caller")
+    rows = {one.name: (one.requests, one.misses, one.prewarms) for one in report.rows}
+    assert rows == {"desk": (3, 1, 0), "scheduler": (0, 0, 2)}
+    assert (report.total.requests, report.total.prewarms) == (3, 2)
+    (source,) = Fleet(settings, store).report(source="twitter").rows
+    assert (source.requests, source.prewarms) == (3, 2)
 
 
 def test_what_is_fresh_for_longer_than_it_was_written_for_is_no_hit(store: Store, settings: Settings) -> None:

@@ -93,10 +93,10 @@ def test_a_paused_source_is_sent_nothing_and_says_who_paused_it_and_why(
     assert caught.value.reason == "paused by ada@desk: new key"
     assert read(pipeline, upstream, AAPL).origin == "cache"
     assert len(upstream.sent) == 1
-    before = operator.resume("twitter")
+    before = operator.resume("twitter").before
     assert before is not None
     assert (before.what, before.who, before.why) == ("pause", "ada@desk", "new key")
-    assert operator.resume("twitter") is None
+    assert operator.resume("twitter").before is None
     assert read(pipeline, upstream, MSFT).origin == "live"
 
 
@@ -231,11 +231,12 @@ def test_what_is_paused_is_not_drained(
         operator.pause("twitter", "the key leaks")
         paused = operator.pause("twitter")
         queue.enqueue(AAPL)
-        assert operator.drain("twitter") == paused is not None
+        assert operator.drain("twitter").before == paused.before is not None
         # It goes through the same script, and no worker has taken the job by then.
         assert (operator.pause("twitter"), ran) == (paused, [])
-        assert (operator.resume("twitter"), operator.drain("twitter")) == (paused, None)
-        before = operator.pause("twitter")
+        assert operator.resume("twitter").before == paused.before
+        assert operator.drain("twitter").before is None
+        before = operator.pause("twitter").before
         assert before is not None
         assert (before.what, queue.enqueue(MSFT).state) == ("drain", "queued")
 
@@ -410,12 +411,12 @@ def test_each_thing_that_is_done_has_a_line(
     operator.requeue_dead("twitter")
     operator.cancel_jobs("twitter")
     lines = Fleet(settings, store).audit()
-    assert [(one.what, one.name, one.detail, one.count) for one in reversed(lines)] == [
-        ("queue.pause", "twitter", "new key", None),
-        ("queue.resume", "twitter", "", None),
-        ("limits.set", "twitter", "3/1m: shared", None),
-        ("limits.unset", "twitter", "", None),
-        ("limits.reset", "twitter", "", None),
+    assert [(one.what, one.name, one.detail, one.why, one.count) for one in reversed(lines)] == [
+        ("queue.pause", "twitter", "", "new key", None),
+        ("queue.resume", "twitter", "", "", None),
+        ("limits.set", "twitter", "3/1m", "shared", None),
+        ("limits.unset", "twitter", "", "", None),
+        ("limits.reset", "twitter", "", "", None),
     ]
     assert {one.who for one in lines} == {"ada@desk"}
     assert 29 * 86400 < server.client.ttl(store.keys.audit) <= 30 * 86400

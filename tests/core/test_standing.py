@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from tbcache.fleet.standing import Thing, standing_of
 from tbcache.models import Limit
 from tbcache.queue import PacingBroker
 from tbcache.settings import Settings
-from tbcache.store import Store
+from tbcache.store import Refused, Store
 from tbcache.store.said import Said
 from tests.core.conftest import TWITTER
 from tests.core.test_operator import operator as operator
@@ -78,25 +79,88 @@ def test_what_is_paused_again_is_so_for_who_paused_it_first(
     operator.pause("twitter", "the bill")
     first = order()
     for who, why in ((eve, "the key"), (operator, ""), (eve, "")):
-        assert who.pause("twitter", why) == first
+        assert who.pause("twitter", why).before == first
         assert order() == first
-    assert [line.who for line in fleet.audit(10)] == ["ada@desk"]
-    assert (eve.drain("twitter", "a move"), order()) == (first, first)
-    assert operator.resume("twitter") == first
-    assert eve.drain("twitter", "a move") is None
+    said = [(line.who, line.detail, line.why) for line in reversed(fleet.audit(10))]
+    assert said[:2] == [("ada@desk", "", "the bill"), ("eve", "said again", "the key")]
+    drained = eve.drain("twitter", "a move")
+    assert (drained.order, drained.is_done, drained.before, order()) == ("pause", False, first, first)
+    assert len(fleet.audit(10)) == len(said), "a drain that is not done has no line"
+    assert operator.resume("twitter").before == first
+    assert eve.drain("twitter", "a move").before is None
     drained = order()
     assert (drained.what, drained.who, drained.why) == ("drain", "eve", "a move")
     assert drained.since > first.since
-    assert operator.drain("twitter") == drained == order()
-    assert operator.resume("twitter") == drained
-    assert operator.resume("twitter") is None
+    assert operator.drain("twitter").before == drained == order()
+    assert operator.resume("twitter").before == drained
+    assert operator.resume("twitter").before is None
     operator.pause("twitter")
     assert order().since > drained.since
     # Whoever may write to Redis may have written it.
     for damaged in ("x", "1 2", f"{2**60} 1", "5 -1"):
         store.client.hset(store.keys.state("twitter"), "order_since", damaged)
-        assert eve.pause("twitter") == order()
+        assert eve.pause("twitter").before == order()
     assert order().who == "ada@desk"
+
+
+def test_who_resumes_is_told_who_else_had_stopped_it(
+    settings: Settings, store: Store, operator: Operator
+) -> None:
+    """The second of two who pause believes that his pause stands, and the first of them ends it."""
+    fleet = Fleet(settings, store)
+    eve, bob = fleet.as_operator("eve"), fleet.as_operator("bob")
+    bob.pause("reddit", "another source")
+    bob.drain("twitter", "a move")
+    operator.pause("twitter", "the bill")
+    eve.pause("twitter")
+    eve.pause("twitter", "the key")
+    operator.pause("twitter")
+    found = operator.resume("twitter")
+    assert [(line.who, line.what, line.why) for line in found.others] == [
+        ("eve", "queue.pause", "the key"),
+        ("bob", "queue.drain", "a move"),
+    ]
+    assert re.search(
+        r"by ada@desk: the bill; so had eve paused it at [\d: -]+ UTC: the key; so had bob drai", f"{found}"
+    )
+    operator.pause("twitter")
+    assert operator.resume("twitter").others == (), "they were told of at the resume before"
+    # Whoever may write to Redis may have written it.
+    operator.pause("twitter")
+    store.client.set(store.keys.audit, "banana", ex=60)
+    with pytest.raises(Refused):
+        operator.resume("twitter")
+    assert next(one.order for one in fleet.status().sources if one.name == "twitter") is None
+
+
+def test_limits_that_are_set_again_are_so_by_who_set_them_first(
+    settings: Settings, store: Store, server: Server, operator: Operator, look: Look
+) -> None:
+    """By whom, why and since when was forgotten, by somebody who changed nothing."""
+    fleet = Fleet(settings, store)
+    eve = fleet.as_operator("eve")
+
+    def bound() -> Any:
+        return next(one.bound for one in fleet.status().sources if one.name == "twitter")
+
+    operator.set_limits("twitter", [Limit(5, 60.0)], "shared")
+    first, file = bound(), server.client.dump(store.keys.state("twitter"))
+    for _ in range(2):
+        found = eve.set_limits("twitter", [Limit(5, 60.0)], "another reason")
+        assert (found.bound_before, found.is_unchanged, bound()) == (first, True, first)
+    assert "; nothing is changed: it was 5/1m since " in f"{found}"
+    assert f"{found}".endswith("by ada@desk: shared")
+    assert [line.who for line in fleet.audit(10)] == ["ada@desk"]
+    # It is said later than what was said in between all the same, where Redis is back from an old file.
+    eve.set_limits("twitter", [Limit(4, 60.0)])
+    look()
+    server.client.restore(store.keys.state("twitter"), 10_000, file, replace=True)
+    assert eve.set_limits("twitter", [Limit(5, 60.0)]).is_unchanged
+    look()
+    assert bound() == first
+    assert eve.unset_limits("twitter").bound_before == first
+    assert not eve.set_limits("twitter", [Limit(5, 60.0)]).is_unchanged
+    assert (bound().who, bound().since > first.since) == ("eve", True)
 
 
 def test_what_was_taken_back_or_said_anew_stays_so(

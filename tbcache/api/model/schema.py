@@ -26,6 +26,12 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Nothing(RequestBody):
+    """An object of nothing: for a client that always sends one. What would be in it would go unheard."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
 class Error(Schema):
     """What went wrong, in the form of RFC 9457 (``application/problem+json``)."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbcache.api.page.verb import Doing, Verb
-from tbcache.fleet import order_after, said_before
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest
 
@@ -18,7 +17,7 @@ def _ask_pause(do: Doing) -> str:
 
 
 def _pause(do: Doing) -> str:
-    return f"{do.source} is paused{said_before(do.operator.pause(do.source, do.why), 'pause')}."
+    return f"{do.operator.pause(do.source, do.why)}."
 
 
 def _ask_drain(do: Doing) -> str:
@@ -26,20 +25,18 @@ def _ask_drain(do: Doing) -> str:
 
 
 def _drain(do: Doing) -> str:
-    before = do.operator.drain(do.source, do.why)
-    if order_after(before, "drain") == "pause":
-        return f"{do.source} stays paused{said_before(before, 'pause')}. Resume it first."
-    return f"{do.source} is drained{said_before(before, 'drain')}."
+    found = do.operator.drain(do.source, do.why)
+    return f"{found}." if found.is_done else f"{found}. Resume it first."
 
 
 def _ask_resume(do: Doing) -> str:
-    return f"Have {do.source} go on?"
+    order = next((one.order for one in do.fleet.status().all_queues if one.name == do.source), None)
+    stands = f" It is {order.since_when}." if order else ""
+    return f"Have {do.source} go on?{stands}"
 
 
 def _resume(do: Doing) -> str:
-    before = do.operator.resume(do.source)
-    was = f"goes on; it was {before.since_when}" if before else "was neither paused nor drained"
-    return f"{do.source} {was}."
+    return f"{do.operator.resume(do.source)}."
 
 
 def _ask_limits(do: Doing) -> str:
