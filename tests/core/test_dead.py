@@ -27,6 +27,7 @@ from tbcache.queue import (
     PacingBroker,
     Queue,
     actor_name,
+    batch,
     heartbeat,
     middleware,
 )
@@ -34,6 +35,8 @@ from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import DeadLetter, Result, dead
 from tbcache.queue.reason import count_reasons
+from tbcache.queue.script import JobAsk, Queued
+from tbcache.queue.wants import Wants
 from tbcache.settings import Settings
 from tbcache.store import Store, Unavailable
 from tests.core.conftest import TWITTER, Upstream, item
@@ -281,6 +284,34 @@ def test_a_job_that_dies_anew_meanwhile_is_not_queued_once_more(
     again = losing_one_answer(way, lambda: store.client.zadd(key, {"job-399": 1_800_000_000_000_000}))
     assert far.requeue_dead("twitter", tell=again) == (500, 0)
     assert store.client.zrange(key, 0, -1) == [b"job-399"]
+
+
+def test_what_the_server_has_lost_meanwhile_is_not_said_to_be_queued(
+    store: Store, way: Proxy, far: Operator
+) -> None:
+    """It said "500 queued again", and so did the audit, and no job was there."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(500)])
+    again = losing_one_answer(way, lambda: store.client.flushall())
+    assert far.requeue_dead("twitter", tell=again) == (200, 0), "those that were queued before the loss"
+
+
+def test_a_part_of_a_call_that_is_carried_out_is_counted(
+    store: Store, far: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is long goes in two calls, and the second was never sent."""
+    bury(store, [(f"S{number}", "down", {}) for number in range(3)])
+    real, calls = batch.put_all, list[int]()
+
+    async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants) -> list[Queued]:
+        calls.append(len(asks))
+        if len(calls) == 1:
+            await real(store, queue, asks[:2], wants)
+            raise Unavailable(store.address, "connection refused")
+        return await real(store, queue, asks, wants)
+
+    monkeypatch.setattr("tbcache.queue.dead.put_all", put_all)
+    assert far.requeue_dead("twitter") == (3, 0)
+    assert calls == [3, 1]
 
 
 def test_an_answer_that_is_lost_leaves_no_job_uncancelled(
