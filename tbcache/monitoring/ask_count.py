@@ -25,11 +25,14 @@ class AskCounts:
         self,
         popularity: Popularity,
         callers: CallerUsage,
-        count: Callable[[str, Mapping[str, int]], None],
+        count: Callable[[str, Mapping[str, int], int | None], None],
         wake: Callable[[], object],
+        today: Callable[[], int],
     ) -> None:
-        """``count`` adds to the figures of a source; ``wake`` has :meth:`collect` be called in a second."""
+        """``count`` adds to the figures of a source, of today or a day; ``wake`` has :meth:`collect` called
+        in a second, or as the day ends before that; ``today`` is the day, since the Unix epoch."""
         self._popularity, self._callers, self._count, self._wake = popularity, callers, count, wake
+        self._today = today
         self.renew()
         renew_in_child(self)
 
@@ -38,6 +41,8 @@ class AskCounts:
         #: Of each hit in memory that is not among the figures yet, what :meth:`record_in_memory` was told.
         self._in_memory: deque[str] = deque()
         self._is_awaited = False
+        #: The day of the first of them; None where that is not known, which is today then.
+        self._day: int | None = None
 
     def record_in_memory(self, key: str) -> None:
         """Count an ask that the memory of this process has answered: what that costs is mostly this.
@@ -46,17 +51,18 @@ class AskCounts:
         """
         self._in_memory.append(key)
         if not self._is_awaited:
+            self._day = self._today()
             self._is_awaited = True
             self._wake()
 
     def collect(self) -> None:
         """Add the hits in memory to the figures. Only one thread may do so at a time."""
         # It comes first: whoever appends from now on, too late for this time, calls once more.
-        self._is_awaited = False
+        day, self._day, self._is_awaited = self._day, None, False
         take = self._in_memory.popleft
         for key, count in Counter([take() for _ in range(len(self._in_memory))]).items():
             source, colon, _ = key.partition(":")
-            self._count(source, {"hit": count})
+            self._count(source, {"hit": count}, day)
             if colon:
                 self._popularity.record(key, count)
 
@@ -69,7 +75,7 @@ class AskCounts:
         if key:
             self._popularity.record(key)
         if origin == "hit":
-            self._count(source, _ONE_HIT)
+            self._count(source, _ONE_HIT, None)
             self._callers.record(source, "cache", caller)
         elif origin != "pending":
             self._callers.record(source, origin, caller)

@@ -77,7 +77,9 @@ class UsageMonitor:
         self.count, self.bill = self._recorder.count, self._recorder.bill
         self.mark_minute = self._recorder.mark_minute
         #: What is asked of this process.
-        self.ask_counts = AskCounts(self.popularity, self.callers, self.count, self._recorder.wake)
+        self.ask_counts = AskCounts(
+            self.popularity, self.callers, self.count, self._recorder.wake, lambda: store.clock.day
+        )
         renew_in_child(self)
 
     def renew(self) -> None:

@@ -18,7 +18,7 @@ from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.count import BILL_ONCE, COUNT, BillOnce, Count
 from tbcache.store.minute import Minutes
 from tbcache.store.name import OTHER, Names
-from tbcache.store.wire import midnight_of, to_micros
+from tbcache.store.wire import DAY_SECONDS, midnight_of, to_micros
 
 FLUSH_SECONDS = 1.0
 #: How many ids that are billed once a day are kept for Redis while it is away, where what is read beyond them
@@ -77,9 +77,10 @@ class Recorder:
         self._owed: dict[tuple[str, int], dict[str, int]] = {}
         self._sending: list[_Batch] = []
 
-    def count(self, source: str, figures: Mapping[str, int]) -> None:
-        """Add figures to today's; they reach Redis within a second, exactly once."""
-        key = (source, self._store.clock.day)
+    def count(self, source: str, figures: Mapping[str, int], day: int | None = None) -> None:
+        """Add figures to today's, or to those of a day since the Unix epoch; they reach Redis within a
+        second, exactly once."""
+        key = (source, self._store.clock.day if day is None else day)
         with self._lock:
             counter = self._counted.get(key)
             # A flush is on its way where there are figures already.
@@ -183,13 +184,19 @@ class Recorder:
             self._is_known_at_exit = True
             atexit.register(self.flush)
         # It is started also while it runs, as this may be its last round.
-        self._is_flushing = self._flusher.start(after=FLUSH_SECONDS)
+        self._is_flushing = self._flusher.start(after=self._pause())
 
     def _flush_round(self) -> float | None:
         is_done = self.flush()
         with self._lock:
             is_over = self._store.breaker.is_closed or (is_done and not self._counted)
-        return None if is_over else FLUSH_SECONDS
+        return None if is_over else self._pause()
+
+    def _pause(self) -> float:
+        """For how many seconds to wait before the next flush: one, and none that a day ends in, as what is
+        collected by then is that day's."""
+        left = DAY_SECONDS - self._store.clock.today.timestamp() % DAY_SECONDS
+        return min(FLUSH_SECONDS, left)
 
     @property
     def flushing(self) -> threading.Lock:

@@ -653,8 +653,8 @@ _ORDERS = (
     _operated(
         "what is taken back leaves nothing",
         "order.lua",
-        "if stands ~= before then",
-        "if what == 'resume' then redis.call('HDEL', state, 'order') end\nif stands ~= before then",
+        "if is_written then",
+        "if what == 'resume' then redis.call('HDEL', state, 'order') end\nif is_written then",
         _LOST,
     ),
 )
