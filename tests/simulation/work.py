@@ -159,9 +159,10 @@ class Work:
             world.broken("valid until", f"{self._process.name} loads {late:.3f} s too late")
 
     def _check_counted(self, message: Any, error: Exception, is_counted: bool) -> None:
-        """Whose job is over without an answer is counted."""
+        """Whose job is over without an answer is counted; a pre-warm is nobody's."""
+        is_asked = message.kwargs.get("lane") != "prewarm"
         is_over = message.finish is not None and message.finish.what == "done" and not message.is_cancelled
-        if isinstance(error, UpstreamError) and is_over and not is_counted:
+        if isinstance(error, UpstreamError) and is_asked and is_over and not is_counted:
             self._world.broken(
                 "failures", f"nobody counts that {message.claim.decode()} has no answer: {error}"
             )
