@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tbcache.io.log import REPEATED
-from tbcache.settings import Settings, name_data_dir
+from tbcache.settings import Settings, forget_command_line
 from tbcache.store import Store, connection, fault
 from tbcache.store.cluster import hash_slot
 from tbcache.store.script import Script
@@ -313,7 +313,7 @@ def _forget_singletons() -> None:
             getattr(singleton, end, lambda: None)()
     for function in functions:
         function.cache_clear()
-    name_data_dir(None)
+    forget_command_line()
 
 
 def _look_at_modules() -> None:

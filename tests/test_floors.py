@@ -304,7 +304,7 @@ def test_a_retired_word_is_seen_wherever_it_names_something(text: str) -> None:
 def test_the_environment_is_read_in_one_place() -> None:
     """Settings are one object: a second reader would see other values than the first."""
     # OpenTelemetry has variables of its own, which its SDK reads as well.
-    allowed = {"tbcache/settings/model.py", "tbcache/settings/telemetry.py"}
+    allowed = {f"tbcache/settings/{name}.py" for name in ("model", "process", "telemetry")}
     # The commands hand their own environment on to the processes they start.
     # Where the system has its temporary files.
     allowed.add("tbcache/limiter/marker.py")

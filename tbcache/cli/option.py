@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,25 +34,12 @@ def names_like(incomplete: str) -> list[str]:
 
 
 def _named(text: str) -> str:
-    """The name of a source that is given by name, or as MODULE:CLASS.
-
-    One that ``TBCACHE_SOURCES`` does not name is added to it for this process, by its class's name.
-    """
-    _module, _, kind = text.partition(":")
-    if not kind:
+    """The name of a source that is given by name, or as MODULE:CLASS."""
+    if ":" not in text:
         return text
-    from tbcache.settings import BUILT_IN_NAMES, PREFIX
+    from tbcache.settings import name_source
 
-    variable = f"{PREFIX}SOURCES"
-    entries = [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
-    for entry in entries:
-        name, _, path = entry.partition("=")
-        if path.strip() == text:
-            return name.strip().lower()
-    name = kind.lower()
-    name = f"my_{name}" if name in BUILT_IN_NAMES else name
-    os.environ[variable] = ",".join((*entries, f"{name}={text}"))
-    return name
+    return name_source(text)
 
 
 OwnSource = Annotated[

@@ -38,6 +38,14 @@ def simulator_of(settings: Settings) -> str:
     )
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 class FaultControl:
     """Reads and sets the faults of the simulator at ``url``.
 
@@ -46,8 +54,7 @@ class FaultControl:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise InvalidRequest(f"{quoted(url)} is no address: it should be like http://127.0.0.1:9000")
         self._url = url.rstrip("/")
 

@@ -9,9 +9,8 @@ from tbcache.settings.model import (
     COMMON_SYMBOLS,
     FIELDS,
     Settings,
-    get_settings,
-    name_data_dir,
 )
+from tbcache.settings.process import forget_command_line, get_settings, name_data_dir, name_source
 from tbcache.settings.secret import CREDENTIALS
 from tbcache.settings.source import (
     BUILT_IN,

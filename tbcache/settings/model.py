@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from tbcache.io.singleton import singleton
 from tbcache.models.caller import check_caller
 from tbcache.models.error import ConfigurationError, UnknownSource
 from tbcache.models.extra import has
@@ -41,7 +40,14 @@ from tbcache.settings.redis_url import check_redis_url
 from tbcache.settings.secret import address_of, secrets_in
 from tbcache.settings.upstream import NOTHING_SAID, READERS, SourceSettings
 from tbcache.settings.value import LONGEST_SECONDS
-from tbcache.settings.variable import NEAR, Fields, in_variables, refusal, variable, variable_of
+from tbcache.settings.variable import (
+    NEAR,
+    Fields,
+    in_variables,
+    refusal,
+    variable,
+    variable_of,
+)
 
 COMMON_SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "GOOGL", "META", "AMD", "SPY", "GME")
 
@@ -119,17 +125,22 @@ class Settings:
     reading: Reading = field(default=Reading(), compare=False, repr=False)
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> Settings:
+    def load(
+        cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None, own_source: str = ""
+    ) -> Settings:
         """Read the environment and the runtime file of a running ``tbcache up``.
 
         ``data_dir``, or the ``.tbcache`` in it of a ``tbcache up`` that was started there, goes before the
         environment: Redis, namespace and database are those of the ``tbcache up`` that runs with it.
+        ``own_source``, like ``mine=mybot.sources:Mine``, is one beside those of ``TBCACHE_SOURCES``.
 
         Raises:
           ConfigurationError: names the variable, its value, and what would be right.
         """
         env = os.environ if environ is None else environ
-        variables, reading = read_variables(env, data_dir, FIELDS, lambda given: cls._of(given).redis)
+        variables, reading = read_variables(
+            env, data_dir, own_source, FIELDS, lambda given: cls._of(given).redis
+        )
         return replace(cls._of(variables), reading=reading)
 
     @classmethod
@@ -267,27 +278,3 @@ _TOGETHER: Mapping[str, Callable[[Settings], None]] = {
 }
 BUILT_IN_NAMES = tuple(one.name for one in fields(Settings) if isinstance(one.default, SourceSettings))
 FIELDS = Fields(readers_of(Settings), READERS, BUILT_IN_NAMES)
-
-
-_named: Path | None = None
-
-
-def name_data_dir(folder: Path | None) -> None:
-    """Have :func:`get_settings` read by this data folder, before the environment; None: by that alone.
-
-    Raises:
-      ConfigurationError: it was read by another one; what was made then, as the store, stays what it is.
-    """
-    global _named
-    if folder != _named and get_settings.cache_info().currsize:
-        raise ConfigurationError(
-            f"this process goes by the data folder {get_settings().data_dir} already, and not by "
-            f"{'what the environment says' if folder is None else folder}: use a process for each"
-        )
-    _named = folder
-
-
-@singleton
-def get_settings() -> Settings:
-    """The settings of this process, read at the first call."""
-    return Settings.load(data_dir=_named)

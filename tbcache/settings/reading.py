@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tbcache.settings.folder import DATA_DIR, find_runtime_file, read_runtime_file
-from tbcache.settings.variable import OF_FLEET, PREFIX, Fields, variable_of
+from tbcache.settings.variable import OF_FLEET, PREFIX, SOURCES, Fields, variable_of
 
 #: Where the value of a variable may be from.
 SettingOrigin = Literal["command line", "environment", "runtime file"]
@@ -48,11 +48,12 @@ class Reading:
 def read_variables(
     environ: Mapping[str, str],
     data_dir: Path | None,
+    own_source: str,
     fields: Fields,
     redis_of: Callable[[Mapping[str, str]], str | None],
 ) -> tuple[dict[str, str], Reading]:
     """The variables that count, of the environment and of the runtime file that is found; ``data_dir`` goes
-    before both. ``redis_of`` gives the Redis that variables name.
+    before both, and ``own_source`` is added to the sources. ``redis_of`` gives the Redis that variables name.
     """
     # An empty variable counts as not set, as compose files leave them.
     env, said = _set(environ), dict[str, str]()
@@ -61,6 +62,8 @@ def read_variables(
     else:
         folder, found = find_runtime_file(data_dir)
         said[variable_of("data_dir")] = str(folder)
+    if own_source:
+        said[SOURCES] = ",".join(filter(None, (env.get(SOURCES), own_source)))
     has_up = bool(found.variables)
     if has_up and data_dir is not None:
         # It names the fleet, which also stands for what the environment says of one.

@@ -12,6 +12,8 @@ from tbcache.settings.field import Reader
 from tbcache.settings.secret import ADDRESSES, CREDENTIALS
 
 PREFIX = "TBCACHE_"
+#: Names the user's own sources.
+SOURCES = f"{PREFIX}SOURCES"
 #: The field of each variable without our prefix.
 REDIS_VARIABLES = {
     f"REDIS_{name}": f"redis_{name.lower()}"
@@ -73,7 +75,7 @@ class Fields(NamedTuple):
         """The fields that ``variables`` give, each as it is written, and those of each source by its name."""
         plain = {field: variables[name] for name, field in REDIS_VARIABLES.items() if variables.get(name)}
         of_sources: dict[str, dict[str, str]] = {}
-        custom = set(_custom_names(variables))
+        custom = set(own_sources(variables))
         for name, value in _ours(variables):
             field, _, nested = name.removeprefix(PREFIX).lower().partition("__")
             if nested and (field in {*self.built_in, *custom} or self._may_be_declared(field, custom)):
@@ -138,7 +140,8 @@ def _ours(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _custom_names(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """The user's own sources; a malformed list has none, and is refused when it is validated."""
-    parts = variables.get(f"{PREFIX}SOURCES", "").split(",")
-    return tuple(name.strip().lower() for name, _, path in (part.partition("=") for part in parts) if path)
+def own_sources(variables: Mapping[str, str]) -> dict[str, str]:
+    """The user's own sources, with the class of each; a malformed list has none, and is refused when it is
+    validated."""
+    parts = (part.partition("=") for part in variables.get(SOURCES, "").split(","))
+    return {name.strip().lower(): path.strip() for name, _, path in parts if path}

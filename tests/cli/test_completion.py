@@ -146,6 +146,7 @@ def test_faults_of_a_demo_are_set_listed_and_lifted(
         (("set", "reddit", "=1"), 2, "it should be NAME or NAME=VALUE, like status=429"),
         (("list", "--url", f"http://127.0.0.1:{free_port()}"), 1, "does not answer as one"),
         (("list", "--url", "nonsense"), 2, "'nonsense' is no address: it should be like http://"),
+        (("list", "--url", "http://["), 2, "'http://[' is no address: it should be like http://"),
     ],
 )
 def test_what_is_no_fault_changes_none(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +239,7 @@ def test_the_examples_recordings_show_that_it_keeps_every_rule(
 ) -> None:
     """It is what a stranger begins with, and needs neither Redis nor a key."""
     assert run(app, ["provider", "check", "posts:Posts"]) == 0
+    assert os.environ["TBCACHE_SOURCES"] == "", "whatever is started next would have it"
     found = json.loads(capsys.readouterr().out)
     assert (found["recordings"], found["pages"], found["findings"]) == (3, 3, [])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
