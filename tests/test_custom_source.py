@@ -396,5 +396,5 @@ def test_the_command_line_finds_it_in_the_working_folder(
     assert done.returncode == 0, done.stderr
     fetched, listed = json.loads(f"[{done.stdout.strip().rstrip(',')}]")
     assert fetched["sentiment"]["count"] == 6
-    limits = {source["name"]: source["limits"] for source in listed}
-    assert [(one["limit"], one["used"]) for one in limits["bluesky"]] == [("5/1m", 2), ("100/1d", 2)]
+    limits = listed["sources"]["bluesky"]["limits"]
+    assert [(one["limit"], one["used"]) for one in limits] == [("5/1m", 2), ("100/1d", 2)]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Response
 from pydantic import ConfigDict, Field
 
+from tbcache import fleet
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import RequestBody, Schema
 from tbcache.api.paging import Pages
@@ -143,17 +144,7 @@ def warm(context: Ctx, operator: Op, body: SymbolsAsked, response: Response) -> 
 
 
 def _queued(handles: Sequence[Handle], response: Response) -> list[Queued]:
-    found = [
-        Queued(
-            source=one.request.source,
-            symbol=one.request.symbol,
-            hours=one.request.hours,
-            job_id=None if one.state == "hit" else one.job_id,
-            state=one.state,  # type: ignore[arg-type]
-            starts_at=one.starts_at,
-        )
-        for one in handles
-    ]
+    found = [Queued.model_validate(fleet.Queued.of(one)) for one in handles]
     first = next((one for one in found if one.state != "hit"), None)
     if first is not None:
         response.headers["Location"] = f"/api/jobs/{first.job_id}"

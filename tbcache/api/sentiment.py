@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tbcache.api.address import client_of
 from tbcache.api.asked import while_asked
@@ -91,11 +91,25 @@ class Sentiment(BaseModel):
     premium: Premium | None
 
 
+class Failure(BaseModel):
+    """Why a fetch came to nothing."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    message: str
+    status: int = Field(description="What the upstream answered; 0 where that is not the reason.")
+    retry_at: datetime | None
+
+
 class Answer(BaseModel):
     origin: Origin | None = Field(description="Where it comes from; null of an answer of the past.")
     age: float | None = Field(description="In seconds, at the moment that was asked for.")
     sentiment: Sentiment | None = Field(description="null where nothing was known, or too little.")
     reason: str | None = Field(None, description="Why it is null, where more is known than was asked for.")
+    error: Failure | None = Field(
+        None, description="Why the last refresh failed, where an old answer stands in."
+    )
 
 
 class Row(BaseModel):
@@ -176,18 +190,21 @@ async def sentiment(
     found = provider.covering(outcome.sentiment, asked.min_coverage)
     reason = None if found is not None else _too_little(provider, outcome.sentiment, asked)
     # An answer is the same while only its age changes.
-    response.headers["ETag"] = tag_of(f"{outcome.origin} {reason} {found!r}".encode())
-    return Answer(origin=outcome.origin, age=outcome.age, sentiment=_payload(found), reason=reason)
+    error = None if outcome.error is None else Failure.model_validate(outcome.error)
+    response.headers["ETag"] = tag_of(f"{outcome.origin} {reason} {error} {found!r}".encode())
+    return Answer(
+        origin=outcome.origin, age=outcome.age, sentiment=_payload(found), reason=reason, error=error
+    )
 
 
 def _then(provider: Provider, symbol: str, asked: SentimentQuery, as_of: datetime) -> Answer:
     known = provider.get_sentiment(symbol, asked.hours, as_of=as_of)
     if known is None:
-        return Answer(origin=None, age=None, sentiment=None, reason=None)
+        return Answer(origin=None, age=None, sentiment=None, reason=None, error=None)
     found = provider.covering(known, asked.min_coverage, as_of)
     reason = None if found is not None else _too_little(provider, known, asked)
     age = max(0.0, (as_of - known.as_of).total_seconds())
-    return Answer(origin=None, age=age, sentiment=_payload(found), reason=reason)
+    return Answer(origin=None, age=age, sentiment=_payload(found), reason=reason, error=None)
 
 
 def _provider(source: str) -> Provider:

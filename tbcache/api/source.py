@@ -45,6 +45,7 @@ def source(context: Ctx, source: Source) -> SourceDetail:
 
 
 class SourceLimits(Schema):
+    state: str = Field(description="As `GET /api/monitoring/status` has it.")
     is_enabled: bool
     missing: tuple[str, ...] = Field(description="The variables that would turn the source on.")
     charge: Charge

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from tbcache import fleet
 from tbcache.api.context import Ctx
 from tbcache.api.job import JobState
 from tbcache.api.model.schema import Schema
@@ -15,7 +16,6 @@ from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most, SymbolPath
 from tbcache.api.query import QueryRoute
 from tbcache.api.sentiment import Sentiment
-from tbcache.fleet.answer import Kept
 
 router = APIRouter(prefix="/api/symbols", tags=["symbols"], route_class=QueryRoute)
 
@@ -28,18 +28,6 @@ class Held(Schema):
     fresh_until: datetime | None = Field(description="null where there is no answer, or it was cleared.")
     covered_hours: float | None
     score: float | None
-
-    @classmethod
-    def of(cls, one: Kept, **more: object) -> Self:
-        found, asked = one.sentiment, one.request
-        known = {
-            "source": asked.source,
-            "hours": asked.hours,
-            "fresh_until": one.fresh_until,
-            "covered_hours": None if found is None else found.covered_hours,
-            "score": None if found is None else found.score,
-        }
-        return cls.model_validate({**known, **more})
 
 
 class SymbolHeld(Schema):
@@ -68,7 +56,7 @@ def symbols(
     by_symbol: dict[str, list[Held]] = {}
     for source in context.fleet.status().sources:
         for one in source.kept:
-            by_symbol.setdefault(one.request.symbol, []).append(Held.of(one))
+            by_symbol.setdefault(one.request.symbol, []).append(Held.model_validate(fleet.Held.of(one)))
     names = sorted(name for name in by_symbol if name > after)
     page = pages.cut(names, most, after=lambda page: page[-1])
     return [SymbolHeld(symbol=name, sources=by_symbol[name]) for name in page]
@@ -81,15 +69,4 @@ def symbol(
     hours: Annotated[int, Query(ge=1, le=100_000)] = 24,
 ) -> SymbolAnswers:
     """What each source's cache has of a symbol's hours, and what is queued for it."""
-    found = context.fleet.answers(symbol, hours)
-    jobs = {one.queue: JobState.model_validate(one) for one in context.fleet.waiting(symbol, hours)}
-    return SymbolAnswers(
-        symbol=found[0].request.symbol if found else symbol,
-        sources=[
-            AnswerHeld.of(one, sentiment=_answer(one), job=jobs.get(one.request.source)) for one in found
-        ],
-    )
-
-
-def _answer(one: Kept) -> Sentiment | None:
-    return None if one.sentiment is None else Sentiment(**one.sentiment.as_dict())
+    return SymbolAnswers.model_validate(context.fleet.symbol(symbol, hours))

@@ -72,6 +72,11 @@ PLACES = {
     "status": Place(
         SEE, "status", "Show every source with its limits, hits and queue, every worker, and every trouble."
     ),
+    "symbol": Place(
+        SEE,
+        "symbol",
+        "Show what the cache of each source has of a symbol, and what is queued for it. Nothing is fetched.",
+    ),
     "usage": Place(
         SEE,
         "usage",

@@ -15,7 +15,7 @@ from tbcache.cli.exit import OK
 from tbcache.cli.option import Hours, OnlySource, SourceName, Symbols, Timeout, Wait, Who
 from tbcache.cli.output import (
     OUTCOME_COLUMNS,
-    REQUEST,
+    columns_of,
     outcome_data,
     outcome_row,
     request_data,
@@ -76,7 +76,7 @@ _Result = tuple[FetchRequest, Outcome | TbcacheError]
 
 def _result_data(request: FetchRequest, found: Outcome | TbcacheError) -> dict[str, Any]:
     if isinstance(found, Outcome):
-        return outcome_data(found)
+        return {"request": request_data(request), **outcome_data(found)}
     error = {"kind": type(found).__name__, "message": str(found)}
     return {"request": request_data(request), "error": error}
 
@@ -84,21 +84,15 @@ def _result_data(request: FetchRequest, found: Outcome | TbcacheError) -> dict[s
 _STATES = {"queued": "queued", "joined": "was queued already", "hit": "is in the cache"}
 
 
-_QUEUED = ("job_id", "is_new", "state", "starts_at")
-
-
-def _handle_data(handle: Handle) -> dict[str, Any]:
-    return {**request_data(handle.request), **{name: getattr(handle, name) for name in _QUEUED}}
-
-
 def _show(handles: Sequence[Handle], wait: bool, timeout: float) -> None:
     if wait:
         _show_results(_wait(handles, timeout))
         return
+    from tbcache.fleet import Queued
+
     columns = ("source", "symbol", "job", "state", "starts (UTC)")
     rows = ((h.request.source, h.request.symbol, h.job_id, _STATES[h.state], _start(h)) for h in handles)
-    data = [_handle_data(handle) for handle in handles]
-    show(data, lambda: rows_table(columns, rows), columns=(*REQUEST, *_QUEUED))
+    show(list(map(Queued.of, handles)), lambda: rows_table(columns, rows), columns=columns_of(Queued))
 
 
 def _start(handle: Handle) -> str:

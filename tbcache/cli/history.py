@@ -46,7 +46,11 @@ def history(
     from tbcache.providers import get_provider
 
     found = get_provider(source).history(symbol, start, end, step, hours, hindsight=hindsight)
-    show(found.rows(), lambda: history_table(found), columns=COLUMNS)
+    data = {
+        **{name: getattr(found, name) for name in ("source", "symbol", "hours", "reason")},
+        "points": found.rows(),
+    }
+    show(data, lambda: history_table(found), columns=COLUMNS, rows=data["points"])
     if found.reason is not None:
         print_note(found.reason)
 

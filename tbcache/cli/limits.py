@@ -26,15 +26,18 @@ Limits = Annotated[str, typer.Argument(metavar="LIMITS", help="Like 100/15m, or 
 #: What of a source is printed as JSON.
 _CLOSED = ("closed_until", "closed_reason")
 _FIELDS = (
-    "name",
     "state",
-    "limits",
-    "configured",
+    "is_enabled",
+    "missing",
+    "charge",
+    "is_limited",
     "closed_until",
     "closed_reason",
+    "spent_until",
+    "limits",
+    "configured",
     "order",
     "bound",
-    "missing",
 )
 
 
@@ -113,7 +116,10 @@ def _show(name: str | None) -> None:
     for source in chosen:
         if source.difference is not None:
             say(source.difference)
-    data = [{field: getattr(source, field) for field in _FIELDS} for source in chosen]
+    data = {
+        "is_available": found.server.is_available,
+        "sources": {source.name: {field: getattr(source, field) for field in _FIELDS} for source in chosen},
+    }
     show(
         data,
         lambda: limit_table(found, chosen),

@@ -151,9 +151,14 @@ def _words(found: Any) -> str:
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
-    """``outcome`` as it is printed in JSON: beside its score stands of how many hours that is true."""
-    data: dict[str, Any] = msgspec.to_builtins(outcome)
-    return {**data, "request": request_data(outcome.request), "sentiment": outcome.sentiment.as_dict()}
+    """``outcome`` as it is printed in JSON, with the names that it has over HTTP."""
+    return {
+        "origin": outcome.origin,
+        "age": outcome.age,
+        "sentiment": outcome.sentiment.as_dict(),
+        "reason": None,
+        "error": outcome.error,
+    }
 
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:

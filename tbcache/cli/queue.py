@@ -50,7 +50,7 @@ def stats(name: AnyQueue = None) -> None:
         if name in (None, one.name)
     ]
     columns = (
-        *("name", "state", *columns_of(QueueDepth, "queue"), *columns_of(QueueLoad, "load"), "is_served"),
+        *("name", "state", *columns_of(QueueDepth, "queue")[1:], *columns_of(QueueLoad, "load"), "is_served"),
         *columns_of(Order, "order"),
     )
     show(chosen, lambda: _stats_table(chosen), columns=columns)

@@ -6,7 +6,8 @@ method of :class:`Operator`, which `Fleet.as_operator` gives. Whatever is given 
 raises RedisUnreachable while Redis is away.
 """
 
-from tbcache.fleet.ask import fetches_of, warming_of
+from tbcache.fleet.answer import Held
+from tbcache.fleet.ask import Queued, fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.change import Change, ChangeKind, ChangeMark
 from tbcache.fleet.doctor import credentials_finding

@@ -10,6 +10,7 @@ from typing import Any
 
 from tbcache.io import run
 from tbcache.models import FetchRequest, SymbolSentiment
+from tbcache.queue import Explanation
 from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.clear import read_logs
@@ -29,6 +30,36 @@ class Kept:
     def age(self, at: datetime) -> float | None:
         """How old the answer is at that moment, in seconds; None where there is none."""
         return max(0.0, (at - self.sentiment.as_of).total_seconds()) if self.sentiment else None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a source's cache has of a symbol, and the ``job`` that fetches it, if one is queued. Without an
+    answer there are None of its figures; ``sentiment`` is all of it, as plain figures."""
+
+    source: str
+    hours: int
+    fresh_until: datetime | None
+    covered_hours: float | None
+    score: float | None
+    sentiment: Mapping[str, Any] | None = None
+    job: Explanation | None = None
+
+    @classmethod
+    def of(cls, one: Kept, job: Explanation | None = None) -> Held:
+        asked, found = one.request, one.sentiment
+        if found is None:
+            return cls(asked.source, asked.hours, None, None, None, job=job)
+        figures = found.as_dict()
+        return cls(asked.source, asked.hours, one.fresh_until, found.covered_hours, found.score, figures, job)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolHeld:
+    """What the caches of all sources have of a symbol."""
+
+    symbol: str
+    sources: tuple[Held, ...]
 
 
 def kept(request: FetchRequest, entry: Any, fresh_until: int) -> Kept:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
 from tbcache.models import FetchRequest, Lane
+from tbcache.models.job import EnqueueState
 from tbcache.queue import Handle, Queue
 from tbcache.queue.batch import drained
 from tbcache.settings import Settings, get_source, get_sources
 from tbcache.store import Store
 from tbcache.store.state import read_states
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What became of an ask for a job. A hit has none: its answer is in the cache."""
+
+    source: str
+    symbol: str
+    hours: int
+    job_id: str | None
+    state: EnqueueState
+    starts_at: datetime | None
+
+    @classmethod
+    def of(cls, handle: Handle) -> Self:
+        asked, job_id = handle.request, None if handle.state == "hit" else handle.job_id
+        return cls(asked.source, asked.symbol, asked.hours, job_id, handle.state, handle.starts_at)
 
 
 def fetches_of(settings: Settings, source: str, symbols: Sequence[str], hours: int) -> list[FetchRequest]:

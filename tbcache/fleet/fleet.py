@@ -12,7 +12,7 @@ from typing import Self
 
 from tbcache.cache import CacheManager
 from tbcache.cache.preview import Preview, preview
-from tbcache.fleet.answer import Kept, read_answers, read_queued, requests_of
+from tbcache.fleet.answer import Held, Kept, SymbolHeld, read_answers, read_queued, requests_of
 from tbcache.fleet.ask import enqueue_all
 from tbcache.fleet.audit import MOST_LINES, Audit, AuditLine
 from tbcache.fleet.change import Change, new_errors, orders, processes, troubles
@@ -38,6 +38,7 @@ from tbcache.fleet.usage import (
 from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownJob, UnknownSource
+from tbcache.models.request import ticker
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
@@ -258,6 +259,12 @@ class Fleet:
         jobs = read_queued(self._store, requests_of(get_sources(self._settings), symbol, hours))
         found = [self._queue.explain(source, job_id) for source, job_id in jobs.items()]
         return [one for one in found if one.is_there]
+
+    def symbol(self, symbol: str, hours: int) -> SymbolHeld:
+        """What each source's cache has of a symbol's hours, and what is queued for it; nothing is fetched."""
+        jobs = {one.queue: one for one in self.waiting(symbol, hours)}
+        found = [Held.of(one, jobs.get(one.request.source)) for one in self.answers(symbol, hours)]
+        return SymbolHeld(ticker(symbol), tuple(found))
 
     def dead(
         self,

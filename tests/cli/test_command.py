@@ -73,7 +73,7 @@ def test_fetch_prints_json_and_nothing_else_in_a_pipe(cli: Cli, fleet: dict[str,
     done = cli("fetch", "news", "aapl", "--hours", "48", **fleet)
     assert (done.code, done.err) == (0, "")
     assert done.data["sentiment"]["symbol"] == "AAPL"
-    assert done.data["request"].items() >= {"source": "news", "symbol": "AAPL", "hours": 48}.items()
+    assert (done.data["sentiment"]["source"], done.data["sentiment"]["hours"]) == ("news", 48)
     assert done.data["origin"] == "live"
     assert cli("fetch", "news", "AAPL", "--hours", "48").data["origin"] == "cache"
     # Each is a process of its own; a cron of them would hide the workers.
@@ -166,9 +166,7 @@ def test_status_says_which_variable_turns_a_source_on(cli: Cli, server: Server) 
 def test_limits_tell_what_is_used_and_when_it_comes_free(cli: Cli, fleet: dict[str, str]) -> None:
     """Several limits of one source are several answers: the day's may be short while the minute's is not."""
     cli("fetch", "news", "AAPL", **fleet)
-    (news,) = [
-        source for source in cli("limits", TBCACHE_NEWS__LIMITS="5/1m,2/1d").data if source["name"] == "news"
-    ]
+    news = cli("limits", TBCACHE_NEWS__LIMITS="5/1m,2/1d").data["sources"]["news"]
     assert [(one["limit"], one["used"], one["remaining"]) for one in news["limits"]] == [
         ("5/1m", 1, 4),
         ("2/1d", 1, 1),
@@ -191,10 +189,10 @@ def test_the_same_fetch_is_queued_once(cli: Cli, fleet: dict[str, str]) -> None:
     """An impatient script that asks twice must not cost two fetches."""
     first = cli("enqueue", "news", "AAPL", "MSFT", **fleet).data
     again = cli("enqueue", "news", "AAPL").data
-    assert [(job["symbol"], job["is_new"]) for job in first] == [("AAPL", True), ("MSFT", True)]
+    assert [(job["symbol"], job["state"]) for job in first] == [("AAPL", "queued"), ("MSFT", "queued")]
     # How it is loaded is the library's own.
-    assert set(first[0]) == {"source", "symbol", "hours", "key", "job_id", "is_new", "state", "starts_at"}
-    assert (again[0]["job_id"], again[0]["is_new"]) == (first[0]["job_id"], False)
+    assert set(first[0]) == {"source", "symbol", "hours", "job_id", "state", "starts_at"}
+    assert again[0]["job_id"] == first[0]["job_id"]
     assert [job["state"] for job in (first[0], again[0])] == ["queued", "joined"]
 
 
@@ -257,7 +255,7 @@ def test_the_past_is_shown_as_it_was_answered(cli: Cli, fleet: dict[str, str]) -
     then = ("--since", told["as_of"], "--until", told["as_of"])
 
     def rows() -> list[tuple[object, ...]]:
-        found = cli("history", "reddit", "aapl", *then, **fleet).data
+        found = cli("history", "reddit", "aapl", *then, **fleet).data["points"]
         return [(row["score"], row["as_of"], row["covered_hours"]) for row in found]
 
     wait_until(lambda: rows() == [(told["score"], told["as_of"], told["covered_hours"])], 30)
@@ -326,8 +324,9 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(
     assert (told.data["pages"], told.data["reason"]) == (rest, None)
     whole, _ = pages_of(lambda: cli(*command, **{**variables, "TBCACHE_DATA_DIR": str(tmp_path / "whole")}))
     told_of = (*command[1:3], "--since", since, "--every", "4h", "--hours", "1")
-    assert cli("history", *told_of, **variables).data[-1]["score"] is None
-    row = cli("history", *told_of, "--until", "30m", "--every", "3h", "--hindsight", **variables).data[-1]
+    assert cli("history", *told_of, **variables).data["points"][-1]["score"] is None
+    late = ("--until", "30m", "--every", "3h", "--hindsight")
+    row = cli("history", *told_of, *late, **variables).data["points"][-1]
     assert row["count"] > 20
     assert row["covered_hours"] == 1
     # What was posted meanwhile may take one more.

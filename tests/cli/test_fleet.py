@@ -145,7 +145,7 @@ def test_the_limits_shown_are_the_fleets_and_a_shell_with_others_is_told_so(
     assert source(look(strict, worker), "reddit").difference is None
     limits = cli("limits", REDIS_URL=server.url)
     assert limits.err == f"tbcache: {here.difference}\n"
-    reddit = next(one for one in limits.data if one["name"] == "reddit")
+    reddit = limits.data["sources"]["reddit"]
     assert ([one["limit"] for one in reddit["limits"]], reddit["configured"]) == (["5/1m"], ["60/1m"])
     page = cli("status", is_terminal=True, REDIS_URL=server.url, COLUMNS="160").out
     assert here.difference in page
@@ -177,7 +177,8 @@ def test_what_is_left_to_others_is_told_apart_from_what_was_sent(
     next_at = int((time.time() + 60) * 1e6)
     learned = {"learned:60000000": 20, "learned_next:60000000": next_at}
     store.client.hset(store.keys.state("stocktwits"), mapping=learned)
-    (limit,) = cli("limits", "show", "stocktwits", REDIS_URL=server.url).data[0]["limits"]
+    found = cli("limits", "show", "stocktwits", REDIS_URL=server.url).data["sources"]
+    (limit,) = found["stocktwits"]["limits"]
     assert (limit["used"], limit["left_to_others"], limit["remaining"]) == (22, 20, 38)
     shown = cli("limits", "show", "stocktwits", is_terminal=True, REDIS_URL=server.url, COLUMNS="80").out
     assert shown.split()[:6] == ["source", "state", "limit", "used", "others", "left"]
@@ -200,7 +201,7 @@ def test_a_closure_is_lifted_by_hand_and_every_slot_stays(
     assert "later than its limits can mean" in cli("status", REDIS_URL=server.url).out
     done = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
     assert (done.code, done.err) == (0, "tbcache: stocktwits is open again\n")
-    found = next(one for one in done.data if one["name"] == "stocktwits")
+    found = done.data["sources"]["stocktwits"]
     assert (found["closed_until"], found["limits"][0]["used"]) == (None, 7)
     again = cli("limits", "--reopen", "stocktwits", REDIS_URL=server.url)
     assert again.err == "tbcache: stocktwits was not closed\n"

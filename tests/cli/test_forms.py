@@ -192,6 +192,18 @@ def test_the_cache_is_told_and_a_clear_is_tried_first(cli: Cli, server: Server, 
     found = cli("cache", "stats", **url).data
     assert (found["is_available"], found["namespace"]) == (True, "trading_bot")
     assert "hit rate today" in cli("cache", "stats", is_terminal=True).out
+    # How far a symbol is covered is asked without a fetch, which may cost money.
+    held = cli("symbol", "aapl", is_terminal=True, COLUMNS="120").out.splitlines()
+    (line,) = (one for one in held if one.startswith("reddit"))
+    assert re.fullmatch(r"reddit +24\.0/24 h +\+0\.25 +8 +[\d:]{8} +[\d:]{8} +-", line.rstrip())
+    assert [one.split()[1:4] for one in held if one.startswith("news")] == [["-/24", "h", "-"]]
+    rows = {one["source"]: one for one in lines(cli("symbol", "AAPL", "--csv"))}
+    assert (rows["reddit"]["score"], rows["reddit"]["sentiment.count"], rows["news"]["score"]) == (
+        "0.25",
+        "8",
+        "",
+    )
+    assert cli("symbol", "no ticker").code == 2
     dry = cli("cache", "clear", "reddit:*", "--dry-run")
     assert (dry.code, dry.data["cleared"], dry.data["would_clear"]) == (0, 0, 2)
     assert [one["key"] for one in dry.data["values"]] == ["reddit:AAPL:24", "reddit:GME:24"]
@@ -232,7 +244,7 @@ LISTS = (
         "queue stats",
     ),
     *("queue weight", "usage", "usage --by caller", "usage --by symbol", "usage --source reddit --over 15m"),
-    *("limits show news", "cache stats"),
+    *("limits show news", "cache stats", "symbol AAPL"),
 )
 
 

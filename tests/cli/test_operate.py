@@ -97,7 +97,7 @@ def test_limits_are_set_and_taken_back_by_hand(
     }
     again = cli("limits", "set", "stocktwits", "20/60s", "--why", "other", "--by", "eve", **url)
     assert re.search(r"nothing is changed: it was 20/1m since [\d: -]+ UTC by ada: shared\n$", again.err)
-    (source,) = (one for one in cli("limits", **url).data if one["name"] == "stocktwits")
+    source = cli("limits", **url).data["sources"]["stocktwits"]
     assert [one["limit"] for one in source["limits"]] == ["20/1m"]
     assert (source["bound"]["who"], source["bound"]["why"]) == ("ada", "shared")
     shown = cli("limits", "show", **url)
