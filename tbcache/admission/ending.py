@@ -36,9 +36,7 @@ def payload_of(settlement: Settlement) -> bytes:
     """What is stored of the load: the JSON of the value or of the failure, or nothing (b"")."""
     if settlement.payload is not None:
         return settlement.payload
-    if settlement.failure is not None and not settlement.is_over:
-        return _encode(settlement.failure)
-    return b""
+    return b"" if settlement.failure is None else _encode(settlement.failure)
 
 
 def error_kind(settlement: Settlement) -> str:

@@ -26,7 +26,7 @@ from tbcache.admission.script import ADMIT, TURN, Admit, Turn
 from tbcache.cache import CacheManager
 from tbcache.cache import script as loads
 from tbcache.cache.script import BEGIN_LOAD, END_LOAD, BeginLoad, EndLoad
-from tbcache.io import now, run
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.script import LOSE, RESTORE, TAKE, Late, Lose, Restore, Restored, Take
@@ -37,7 +37,7 @@ from tbcache.settings import Settings, Source
 from tbcache.store import Store
 from tbcache.store.envelope import UNCLEARED, fresh_until
 from tbcache.store.wire import MICROS
-from tests.blocking import Admission, Membership, core
+from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -816,17 +816,6 @@ def test_a_closed_source_gives_no_slot_for_a_further_page_without_redis(settings
     assert limiter.process_window("twitter").used(TWITTER.limits[0]) == 1
 
 
-def test_what_does_not_exist_is_not_asked_for_sooner_without_redis(settings: Settings) -> None:
-    """It would cost a slot every few seconds, of the few that there are then."""
-    store = Store(Settings.load({"REDIS_URL": "redis://127.0.0.1:1/0"}))
-    admission = Admission(store, settings, UsageMonitor(store, settings))
-    failure = Failure("not_found", "no such symbol", 404, None)
-    admission.settle(go(admission), Settlement(failure=failure, pages=1))
-    assert admission.admit(ask()) == Failed(failure)
-    load = core(admission)._fallback._loads["twitter:AAPL:24"]
-    assert load.retry_at - now() == pytest.approx(60, abs=10)
-
-
 def test_slots_taken_while_redis_was_away_are_put_there_when_it_is_back(
     private_server: Server, store_for: object, settings_for: object
 ) -> None:
@@ -1334,6 +1323,8 @@ def test_a_damaged_lease_is_one_answers_trouble(
     store.client.hset(lease, mapping={**sound, part: junk})
     verdict = admission.admit(ask())
     assert isinstance(verdict, Go | Join | Failed)
+    if isinstance(verdict, Failed):
+        assert verdict.failure.kind == "error"
     if isinstance(verdict, Go):
         assert not verdict.grant.is_fallback
         assert admission.settle(verdict.grant, VALUE) == "stored"

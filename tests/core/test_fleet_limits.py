@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tbcache.admission import Go, Join, Settlement, Wait
+from tbcache.admission import Go, Join, Settlement, Wait, bounded
 from tbcache.fetch import Pipeline
 from tbcache.io import run
 from tbcache.io.log import REPEATED
@@ -207,7 +207,7 @@ def test_a_source_is_reopened_with_every_slot(join: Callable[..., Process]) -> N
     ],
 )
 def test_a_closure_is_no_longer_than_limits_can_mean(
-    join: Callable[..., Process], kind: str, wanted: float, most: float
+    join: Callable[..., Process], kind: str, wanted: float, most: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A reset in the year 2100 is a mistake, and is said to be one."""
     process = join()
@@ -216,6 +216,14 @@ def test_a_closure_is_no_longer_than_limits_can_mean(
     assert isinstance(verdict, Wait)
     assert verdict.seconds == pytest.approx(most, abs=5.0)
     assert ("later than its limits can mean" in verdict.reason) == (wanted > most)
+    assert ("closure.suspicious" in caplog.text) == (wanted > most)
+
+
+def test_a_closure_may_be_as_long_as_the_longest_limit() -> None:
+    """A limit of a month is used up until the month is over."""
+    month = replace(WIDE, limits=(Limit(1000, 30 * 86400.0),))
+    failure = quota(20 * 86400.0, "throttled")
+    assert bounded(month, failure) == failure
 
 
 def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process]) -> None:

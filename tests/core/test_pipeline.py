@@ -191,6 +191,17 @@ def test_nobody_waits_for_a_refresh(pipeline: Pipeline) -> None:
     release.set()
 
 
+@pytest.mark.parametrize("options", [{"lane": "prewarm"}, {"slot": "of-a-job"}])
+def test_who_is_to_refresh_an_answer_loads_it_at_once(
+    pipeline: Pipeline, store: Store, options: dict[str, Any]
+) -> None:
+    """In the background, a job would be over, and its worker may end, before anything is loaded."""
+    upstream = Upstream()
+    pipeline.run(upstream, AAPL)
+    grow_old(store, KNOWN, 0.9 * TWITTER.cache_ttl)
+    assert pipeline.run(upstream, AAPL, **options).origin == "live"
+
+
 def test_who_asks_seldom_is_given_no_answer_of_the_last_time(pipeline: Pipeline, store: Store) -> None:
     """A bot that runs once an hour would always trade on the answer of an hour ago."""
     upstream = Upstream()
