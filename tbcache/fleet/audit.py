@@ -18,7 +18,7 @@ from tbcache.io import utc_now
 from tbcache.io.log import get_logger
 from tbcache.models.error import TbcacheError
 from tbcache.models.untrusted import NotJson, read_json
-from tbcache.store import Refused, Store, Unavailable
+from tbcache.store import Store, Unavailable
 
 log = get_logger("tbcache.fleet")
 
@@ -123,8 +123,8 @@ class AuditTrail:
         last first."""
         found: dict[str, AuditLine] = {}
         lines: list[AuditLine] = []
-        # Who may not read the audit, or finds it damaged, may resume all the same.
-        with contextlib.suppress(Refused):
+        # It is resumed by then, also by who may not read the audit, finds it damaged, or waits for it in vain.
+        with contextlib.suppress(Unavailable):
             lines = self._audit.read(MOST_LINES)
         for line in lines:
             if line.name == name and line.what == "queue.resume":

@@ -432,7 +432,7 @@ def test_no_verb_is_without_its_line(settings: Settings, store: Store, operator:
     cache.set("twitter:x", 1)
     cache.close()
     operator.promote("twitter", third)
-    operator.cancel("twitter", first)
+    operator.cancel("twitter", first, "typo")
     operator.cancel_jobs("twitter", JobFilter(symbol="B"))
     operator.requeue_dead("twitter", DeadFilter(symbol="D"))
     operator.purge_dead("twitter")
@@ -442,7 +442,9 @@ def test_no_verb_is_without_its_line(settings: Settings, store: Store, operator:
     operator.unset_weight("desk")
     operator.reopen("twitter")
     operator.drain("twitter")
-    assert [(one.what, one.count) for one in reversed(Fleet(settings, store).audit())] == [
+    lines = [*reversed(Fleet(settings, store).audit())]
+    assert (lines[1].detail, lines[1].why) == (first, "typo")
+    assert [(one.what, one.count) for one in lines] == [
         ("job.promote", None),
         ("job.cancel", None),
         ("job.cancel", 1),

@@ -133,6 +133,16 @@ def test_who_resumes_is_told_who_else_had_stopped_it(
     assert next(one.order for one in fleet.status().sources if one.name == "twitter") is None
 
 
+def test_what_comes_too_late_to_be_said_again_is_not_said_to_be(
+    settings: Settings, store: Store, operator: Operator
+) -> None:
+    """Somebody has said something else meanwhile: that stands, and the audit had the old order once more."""
+    for _ in range(2):
+        operator.drain("twitter")
+    standing_of(store)._say_again(Thing("order", "twitter"), Said("pause", 1, "eve"))
+    assert {line.who for line in Fleet(settings, store).audit(10)} == {"ada@desk"}
+
+
 def test_limits_that_are_set_again_are_so_by_who_set_them_first(
     settings: Settings, store: Store, server: Server, operator: Operator, look: Look
 ) -> None:
