@@ -123,7 +123,7 @@ class AuditTrail:
         last first."""
         found: dict[str, AuditLine] = {}
         lines: list[AuditLine] = []
-        # It is resumed by then, also by who may not read the audit, finds it damaged, or waits for it in vain.
+        # It is resumed by then, also by who may not read the audit, or finds it damaged or away.
         with contextlib.suppress(Unavailable):
             lines = self._audit.read(MOST_LINES)
         for line in lines:
