@@ -27,7 +27,7 @@ class OrderGiven:
         if self.order is None:
             if self.before is None:
                 return f"{self.name} was neither paused nor drained"
-            also = "".join(f"; so had {_who_said(line)}" for line in self.others)
+            also = "".join(f"; {_who_said(line)}" for line in self.others)
             return f"{self.name} goes on; it was {self.before.since_when}{also}"
         done = "is paused" if self.order == "pause" else "accepts nothing new"
         return f"{self.name} {done if self.is_done else 'stays paused'}{self._until_now}"
@@ -49,4 +49,4 @@ def order_after(before: Order | None, what: What) -> What:
 def _who_said(line: AuditLine) -> str:
     done = "paused" if line.what == "queue.pause" else "drained"
     why = f": {line.why}" if line.why else ""
-    return f"{line.who} {done} it at {line.at:%Y-%m-%d %H:%M:%S} UTC{why}"
+    return f"{line.who} had {done} it as well at {line.at:%Y-%m-%d %H:%M:%S} UTC{why}"

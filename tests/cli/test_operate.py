@@ -53,7 +53,7 @@ def test_a_source_is_paused_drained_and_resumed_by_hand(
     assert "stocktwits is paused by ada: new key since" in check.out
     assert "`tbcache queue resume stocktwits` has it go on" in check.out
     resumed = cli("queue", "resume", "stocktwits", **url)
-    assert f"stocktwits goes on; it was {in_words}; so had eve paused it at " in resumed.err
+    assert f"stocktwits goes on; it was {in_words}; eve had paused it as well at " in resumed.err
     assert resumed.err.endswith("UTC: too dear\n")
     assert (resumed.data["order"], resumed.data["before"]["who"]) == (None, "ada")
     cli("queue", "drain", "stocktwits", **url)

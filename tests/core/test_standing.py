@@ -121,7 +121,7 @@ def test_who_resumes_is_told_who_else_had_stopped_it(
         ("bob", "queue.drain", "a move"),
     ]
     assert re.search(
-        r"by ada@desk: the bill; so had eve paused it at [\d: -]+ UTC: the key; so had bob drai", f"{found}"
+        r"by ada@desk: the bill; eve had paused it as well at [\d: -]+ UTC: the key; bob had drai", f"{found}"
     )
     operator.pause("twitter")
     assert operator.resume("twitter").others == (), "they were told of at the resume before"
