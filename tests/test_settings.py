@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,15 @@ def test_a_value_is_read_as_its_field_has_it(variable: str, text: str, value: ob
             {"TBCACHE_API_TOKEN": "hunter2-hunter2-", "TBCACHE_API_READ_TOKEN": "hunter2-hunter2-"},
             "TBCACHE_API_READ_TOKEN=(hidden) is not valid: it is TBCACHE_API_TOKEN",
         ),
+        # Such a sign is a colon to Python, whose own words would quote the password.
+        *(
+            (
+                {"REDIS_HOST": host, "REDIS_PASSWORD": "hunter2", "REDIS_CLUSTER": "1"},
+                "the address of a machine",
+            )
+            for host in ("redis.example.com\uff1a6379", "h:6380", "::1", "h/x", "u@h", "h#x")
+        ),
+        ({"TBCACHE_REDDIT__AUTH_URL": "https://u\uff1ahunter2@h"}, "it should be https://HOST"),
         ({"TBCACHE_SOURCES": "blue=a:B", "TBCACHE_ALERT_RULES": "closed@bluee:5m"}, "did you mean 'blue'?"),
     ],
 )
@@ -114,6 +126,30 @@ def test_a_secret_is_not_shown_and_not_stored() -> None:
             write(secret)
     assert pickle.loads(pickle.dumps(secret)) == secret == settings.twitter.bearer_token  # noqa: S301
     assert (secret == "hunter2", secret != SecretStr("another")) == (False, True)
+
+
+def test_a_secret_that_code_gives_as_text_is_not_shown_either() -> None:
+    class Foreign:
+        """As pydantic's."""
+
+        def get_secret_value(self) -> str:
+            return "hunter3"
+
+    foreign: Any = Foreign()
+    text: Any = "hunter2"
+    twitter = SourceSettings(bearer_token=text, api_key=foreign)
+    settings = replace(Settings(redis_host="h", redis_password=text), twitter=twitter)
+    assert settings.redis == "redis://:hunter2@h:6379/0"
+    assert settings.secrets == {"hunter2", "hunter3"}
+    assert "hunter" not in f"{settings!r}"
+
+
+def test_a_word_or_a_number_of_another_type_is_read_as_what_it_is() -> None:
+    class Charge(str, Enum):  # noqa: UP042  another than its word as text
+        FETCH = "fetch"
+
+    found = checked("it has", {"charge": Charge.FETCH, "daily_budget": Decimal("1.5")})
+    assert (found["charge"], type(found["charge"]), found["daily_budget"]) == ("fetch", str, 1.5)
 
 
 def test_each_setting_is_read() -> None:

@@ -22,17 +22,17 @@ end
 if type(redis.pcall('ZCARD', interactive)) ~= 'number' then
     return reply_sent('left', '')
 end
+-- A key of another type ends it here, before anything is changed.
+local tags, known = redis.call('ZCARD', interactive_tags), redis.call('HLEN', jobs)
 
--- In this order a key of another type ends it where no more is left than an account without a job, or a place: a job whose
--- message is not there is over.
 while redis.call('HSETNX', lanes, id, account_in('interactive', stride, caller)) == 0 do
     -- A message that is sent again while it runs.
     id = id .. '+'
 end
 give_places(interactive, interactive_tags, {id}, stride, caller)
 redis.call('HSET', jobs, id, message)
--- The lane is made anew where it was empty, and its tags with it; the others live at least as long.
-if redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 then
+-- What was not there is made anew, without its TTL.
+if tags == 0 or known == 0 or redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 then
     for _, part in ipairs({interactive, interactive_tags, jobs, lanes}) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)
     end

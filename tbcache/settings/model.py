@@ -37,7 +37,7 @@ from tbcache.settings.folder import DATA_DIR
 from tbcache.settings.reader import checked, number, one_of, positive, secret, truth, whole
 from tbcache.settings.reading import Reading, read_variables
 from tbcache.settings.redis_url import check_redis_url
-from tbcache.settings.secret import address_of, secrets_in
+from tbcache.settings.secret import address_of, hide, secrets_in
 from tbcache.settings.upstream import NOTHING_SAID, READERS, SourceSettings
 from tbcache.settings.value import LONGEST_SECONDS
 from tbcache.settings.variable import (
@@ -123,6 +123,9 @@ class Settings:
 
     #: Where they were read from.
     reading: Reading = field(default=Reading(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        hide(self)
 
     @classmethod
     def load(

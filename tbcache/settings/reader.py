@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -65,7 +66,7 @@ def _number(value: object) -> Any:
             with contextlib.suppress(ValueError):
                 return kind(value)
         return None
-    return value if isinstance(value, Real) else None
+    return value if isinstance(value, Real | Decimal) else None
 
 
 def _within(number: Any, least: float, most: float | None) -> Any:
@@ -80,14 +81,15 @@ def _shown(bound: float) -> str:
     return f"{bound:f}".rstrip("0").rstrip(".") if isinstance(bound, float) else str(bound)
 
 
-def one_of(*words: str) -> Callable[[object], Any]:
+def one_of(*words: str) -> Callable[[Any], Any]:
     """Reads one of these words."""
     *first, last = map(repr, words)
 
-    def read(value: object) -> str:
+    def read(value: Any) -> str:
         if value not in words:
             raise ValueError(f"it should be {', '.join(first)} or {last}")
-        return str(value)
+        # An enumeration's is equal to its word, and is another as text.
+        return words[words.index(value)]
 
     return read
 

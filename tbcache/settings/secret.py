@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tbcache.models.secret import SecretStr
@@ -10,6 +12,15 @@ from tbcache.models.secret import SecretStr
 #: The fields of a source that say where it is, and those that nobody else may learn.
 ADDRESSES = ("base_url", "auth_url")
 CREDENTIALS = ("bearer_token", "client_id", "client_secret", "api_key", "access_token")
+
+
+def hide(settings: Any) -> None:
+    """Have credentials that code gave as text, or as pydantic's secrets, be none that show themselves."""
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if "SecretStr" in str(one.type) and not isinstance(value, SecretStr | None):
+            text = value if isinstance(value, str) else value.get_secret_value()
+            object.__setattr__(settings, one.name, SecretStr(text))
 
 
 def secrets_in(settings: object) -> Iterator[str]:

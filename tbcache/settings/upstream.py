@@ -12,6 +12,7 @@ from tbcache.settings import value
 from tbcache.settings.field import readers_of, setting
 from tbcache.settings.query_filter import check_query_filter
 from tbcache.settings.reader import number, one_of, positive, secret, whole
+from tbcache.settings.secret import hide
 from tbcache.settings.value import LONGEST_SECONDS
 
 #: More pages for one answer are a typo.
@@ -48,6 +49,9 @@ class SourceSettings:
     counts_budget: float | None = setting(number(LEAST_DOLLARS, MOST_DOLLARS))
     api_key: SecretStr | None = setting(secret())
     access_token: SecretStr | None = setting(secret())
+
+    def __post_init__(self) -> None:
+        hide(self)
 
 
 NOTHING_SAID = SourceSettings()

@@ -82,8 +82,20 @@ def classes(value: str) -> dict[str, str]:
 
 
 def host(value: str) -> None:
-    if not is_host(value):
+    if not is_host(value) or not _is_of_url(value):
         raise ValueError("it should be the name or the address of a machine, like redis.example.com")
+
+
+def _is_of_url(host: str) -> bool:
+    """Whether a URL with this host has it, and nothing else: the host's port and password go there too."""
+    try:
+        parts = urlsplit(f"//{host}:1")
+        return (parts.netloc, parts.port) == (f"{host}:1", 1) and parts.hostname in (
+            host.lower(),
+            host.lower().strip("[]"),
+        )
+    except ValueError:
+        return False
 
 
 def token(value: str) -> None:
@@ -131,9 +143,14 @@ def _is_address(text: str) -> bool:
 def http_url(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("it should be text")
-    parts = urlsplit(value)
+    right = "it should be https://HOST or http://HOST:PORT"
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        # Python's own words quote the password.
+        raise ValueError(right) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not has_sound_port(parts):
-        raise ValueError("it should be https://HOST or http://HOST:PORT")
+        raise ValueError(right)
     return value
 
 

@@ -93,6 +93,7 @@ def test_a_queue_lives_for_a_week_after_a_message_whatever_it_had_left(shop: Sho
     parts = ("interactive", "interactive-tags", "jobs", "lanes")
     keys = [store.keys.queue("default", part) for part in parts]
     note.send("what")
+    assert store.client.llen(store.keys.queue("default", "bell")) == 1
     for _ in range(2):
         assert min(map(store.client.ttl, keys)) > 6 * days
         for key in (keys[0], keys[2]):

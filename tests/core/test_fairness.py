@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import dramatiq
 import pytest
 
 import tbcache
-from tbcache.io import utc_now
+from tbcache.io import run, utc_now
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
 from tbcache.models.caller import current_caller
@@ -20,14 +21,18 @@ from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.monitoring.caller_usage import OTHERS, CallerUsage
 from tbcache.queue import PacingBroker, Queue
 from tbcache.queue.account import STRIDE, Account, account_for
+from tbcache.queue.batch import _call, put_all
 from tbcache.queue.script import (
     DEQUEUE,
+    ENQUEUE,
     FINISH,
     Dequeue,
     FinishJobs,
     HandedOut,
+    JobAsk,
     queue_keys,
 )
+from tbcache.queue.wants import Wants
 from tbcache.settings import Settings
 from tbcache.settings.caller import program_name
 from tbcache.store import Store
@@ -41,10 +46,10 @@ WEIGHTS = "double=2,half=0.5,desk/vip=4"
 class Line:
     """The queue of one source, and who queued which job of it."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, name: str = "news") -> None:
         self.store = store
         self.queue = Queue(store, settings)
-        self.keys = queue_keys(store.keys, "news")
+        self.name, self.keys = name, queue_keys(store.keys, name)
         self.callers: dict[str, str] = {}
         self._names = itertools.count()
 
@@ -60,10 +65,10 @@ class Line:
     def hand_out(self, most: int) -> tuple[HandedOut, ...]:
         """What a worker without a limit gets that asks for ``most`` jobs."""
         keys, suffix = self.store.keys, f"{next(self._names)}."
-        window = WindowKeys(keys.slots("news"), keys.state("news"), keys.fleet("news"))
+        window = WindowKeys(keys.slots(self.name), keys.state(self.name), keys.fleet(self.name))
         ask = Dequeue(
-            self.keys, window, keys.clears("news"), most, "", 0.7, 1, 10**12, 0, "", suffix, 4, 0, "p", 1, "",
-            "fetch", "", (),
+            self.keys, window, keys.clears(self.name), most, "", 0.7, 1, 10**12, 0, "", suffix, 4, 0, "p", 1,
+            "", "fetch", "", (),
         )  # fmt: skip
         return self.store.run(DEQUEUE, ask).jobs
 
@@ -158,6 +163,39 @@ def test_parts_are_as_the_weights(line: Line) -> None:
         line.put(caller, 100)
     counts = Counter(line.serve(105))
     assert [counts["double"], counts["single"], counts["half"]] == pytest.approx([60, 30, 15], abs=1.5)
+
+
+def test_a_message_gets_the_place_that_another_job_of_its_caller_would(line: Line) -> None:
+    """There is a script for a message alone (send.lua), and one for all others."""
+    store, chance = line.store, random.Random(7)
+    weights = Settings.load({"TBCACHE_CALLER_WEIGHTS": WEIGHTS}).caller_weights
+    lines = {name: Line(store, line.queue._settings, name) for name in ("default", "news")}
+
+    def put(name: str, message_id: str, account: Account) -> None:
+        wants = Wants(account)
+        ask = JobAsk(message_id, dramatiq.Message(name, "note", (), {}, {}).encode(), "")
+        if name == "default":
+            run(put_all(store, name, [ask], wants))
+        else:
+            store.run(ENQUEUE, _call(store, name, [ask], wants))
+
+    for number in range(120):
+        account = account_for(chance.choice(("double", "half/x", "desk/vip", "bot", "desk")), weights)
+        claimed = set()
+        for name, one in lines.items():
+            put(name, f"id{number % 40}", account)
+            if number % 3 == 2:
+                claimed.add(tuple(job.claim.partition(b"/")[0] for job in one.hand_out(1 + number % 2)))
+        assert len(claimed) < 2
+    default, news = (
+        [
+            store.client.zrange(one.keys.interactive, 0, -1, withscores=True),
+            store.client.zrange(one.keys.interactive_tags, 0, -1, withscores=True),
+            store.client.hgetall(one.keys.lanes),
+        ]
+        for one in lines.values()
+    )
+    assert default == news
 
 
 def test_a_part_that_was_not_used_is_not_kept_for_later(line: Line) -> None:

@@ -47,10 +47,6 @@ class Fairness:
                 self._caller[queued.id] = call.text("caller")
         self._note()
 
-    def sent(self, id: str, caller: str) -> None:
-        self._caller[id] = caller
-        self._note()
-
     def finished(self, said: list[str], claims: list[str]) -> None:
         """What became of jobs: those that are put off have another turn."""
         for what, claim in zip(said, claims, strict=True):

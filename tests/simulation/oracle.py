@@ -335,8 +335,6 @@ class Oracle:
         if not call.number("is_follow_up"):
             self._check_drained(who, call, id)
         self._jobs_of(call).sent(who, id)
-        if self.fairness is not None:
-            self.fairness.sent(id, call.text("caller"))
 
     def _check_drained(self, who: str, call: Call, id: str) -> None:
         order = self._operated()[0]
