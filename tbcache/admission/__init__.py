@@ -19,6 +19,8 @@ from tbcache.admission.verdict import (
     Grant,
     Hit,
     Join,
+    Merge,
+    Merged,
     Settled,
     Settlement,
     Stale,

@@ -31,6 +31,8 @@ from tbcache.admission.verdict import (
     Grant,
     Hit,
     Join,
+    Merge,
+    Merged,
     Settled,
     Settlement,
     Verdict,
@@ -45,7 +47,7 @@ from tbcache.monitoring import UsageMonitor
 from tbcache.settings import Settings, Source
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.envelope import fresh_until
-from tbcache.store.memory import Memory, ReadStart
+from tbcache.store.memory import Bought, Memory, ReadStart
 from tbcache.store.wire import to_micros
 
 #: So long (seconds) is waited before Redis is asked again for what it has refused.
@@ -99,6 +101,8 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
+            if (merge := await self._stock.look(ask)) is not None:
+                return merge
             await self._stock.offer(ask.source.name, ask.request.key)
             is_hit_enough = not ask.needed and not ask.slot
             hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
@@ -211,8 +215,16 @@ class Admission:
         """Keep the timeline in memory, for use while Redis is away. Memory drops it where a clear has come
         since.
         """
-        if settlement.timeline is not None:
-            self.memory.put_timeline(grant.ask.timeline_key, settlement.timeline, in_redis=in_redis)
+        if settlement.timeline is None:
+            return
+        bought = None
+        # Before the server's time is known, what is read has times of another clock than all others have.
+        if settlement.bought is not None and self._store.clock.is_known:
+            ended, is_whole = io.now(), grant.timeline is None
+            fresh_until = ended + grant.ask.source.cache_ttl
+            bought = Bought((settlement.bought,), grant.began, ended, fresh_until, is_whole)
+        key = grant.ask.timeline_key
+        self.memory.put_timeline(key, settlement.timeline, in_redis=in_redis, bought=bought)
 
     def _put_own(self, grant: Grant, settlement: Settlement, settled: Settled, start: ReadStart) -> None:
         """Keep what Redis has of a load of this process, for use while that is away. What was read before is
@@ -277,6 +289,11 @@ class Admission:
         with contextlib.suppress(Unavailable):
             if await self._store.ask(script.DERIVE, call):
                 self.fresh.expect(source.name, ask.request.key, fresh_until(derive.head))
+
+    async def store_merged(self, ask: Ask, merge: Merge, merged: Merged | None) -> None:
+        """Store a timeline with what this process has bought of it, for all; None: it is not to be stored."""
+        with contextlib.suppress(Unavailable):
+            await self._stock.store(ask, merge, merged)
 
     async def wait_for(self, join: Join, source: str, seconds: float) -> Carrier:
         """Wait until the load that ``join`` names is over, or about ``seconds``; return the context of the

@@ -15,6 +15,9 @@ from tbcache.store.wire import to_micros
 NEGATIVE_KINDS = {"not_found", "bad_request", "not_entitled", "auth"}
 NEGATIVE_SECONDS = 60.0
 BACKOFF_SECONDS = 5.0
+#: A timeline that nobody asks for is kept for so long (seconds). Most upstreams answer for as many days, so
+#: that an older one would be loaded anew in any case.
+TIMELINE_SECONDS = 7 * 86400.0
 
 _encode = msgspec.json.Encoder().encode
 

@@ -12,7 +12,7 @@ from tbcache.admission.verdict import Ending
 from tbcache.limiter import Given, Late, SlotScript, WindowKeys
 from tbcache.limiter.ask import NOTHING
 from tbcache.limiter.script import SeenReply
-from tbcache.store.reply import flag, one_of
+from tbcache.store.reply import flag, number, one_of
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
 
@@ -227,6 +227,31 @@ class PutBack(NamedTuple):
     payload: bytes
 
 
+class StoreMerged(NamedTuple):
+    """Store a timeline with what was bought without Redis, and the answer that follows from it."""
+
+    clears: Key
+    everything: Key
+    deleted: Key
+    timeline: Key
+    entry: Key
+    others: tuple[Key, ...]
+    asked_us: int
+    deadline_us: int
+    began_us: int
+    cleared: int
+    head: bytes
+    fresh_us: int
+    timeline_us: int
+    stale_us: int
+    payload: bytes
+    answer: bytes
+
+
+#: What :data:`MERGE` replies where another has changed the timeline meanwhile.
+CHANGED = 2
+
+
 Admitted = HitReply | StaleReply | DeriveReply | GoReply | JoinReply | WaitReply | FailedReply
 
 
@@ -262,4 +287,5 @@ TURN: SlotScript[Turn, TurnedReply | WaitReply] = SlotScript(
 )
 SETTLE: Script[Settle, SettledReply | Late] = Script("settle", Settle, one_of(SettledReply, Late))
 PUT_BACK: Script[PutBack, bool] = Script("put_back", PutBack, flag)
+MERGE: Script[StoreMerged, int] = Script("merge", StoreMerged, number)
 DERIVE: Script[StoreDerived, bool] = Script("derive", StoreDerived, flag)

@@ -8,7 +8,15 @@ from typing import Any, cast
 import tbcache.io as io
 from tbcache.admission import script
 from tbcache.admission.closure import closure_by, pack_hints
-from tbcache.admission.ending import backoff_seconds, end_slot, error_kind, once_of, payload_of, read_failure
+from tbcache.admission.ending import (
+    TIMELINE_SECONDS,
+    backoff_seconds,
+    end_slot,
+    error_kind,
+    once_of,
+    payload_of,
+    read_failure,
+)
 from tbcache.admission.figure import Figures
 from tbcache.admission.fresh import Fresh
 from tbcache.admission.preparation import Preparation
@@ -43,10 +51,6 @@ from tbcache.store.wire import MICROS, day_of, to_micros
 #: allows for this process's clock, which may be slower than the server's.
 SEND_PART = 0.8
 TTL_JITTER = 0.05
-
-#: A timeline that nobody asks for is kept for so long (seconds). Most upstreams answer for as many days, so
-#: that an older one would be loaded anew in any case.
-TIMELINE_SECONDS = 7 * 86400.0
 
 
 class SharedAdmission:

@@ -12,6 +12,7 @@ from tbcache.models.price import NOTHING, Bill
 from tbcache.models.request import TIMELINE
 from tbcache.settings import Source
 from tbcache.store.constant import GIVING_BACK
+from tbcache.store.memory import Bought
 
 
 class Ask(NamedTuple):
@@ -137,6 +138,30 @@ class Derive:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """This process has bought some of the timeline while Redis was away, and adds it to what is there before
+    it asks again. ``timeline`` is the JSON of what is there, None where nothing is. ``head`` is the beginning
+    of its entry, and ``cleared`` the last clear that was known: both show later that nothing has changed.
+    """
+
+    bought: Bought
+    timeline: bytes | None
+    head: bytes
+    cleared: int
+
+
+class Merged(NamedTuple):
+    """A timeline with what was bought without Redis: its JSON, for how many hours it was asked for, the JSON
+    of the answer that follows from it, b"" where none does, and when the last of what was bought was read.
+    """
+
+    timeline: bytes
+    hours: int
+    payload: bytes
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Go:
     """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one, and ``overdue``
     for how many seconds its TTL is over.
@@ -199,7 +224,7 @@ Settled = Literal["stored", "dropped", "fallback"]
 #: See ``settle.lua``.
 Ending = Literal["value", "failure", "abandon", "interrupted"]
 
-Verdict = Hit | Stale | Derive | Go | Join | Wait | Failed
+Verdict = Hit | Stale | Derive | Merge | Go | Join | Wait | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +237,15 @@ class Settlement:
     billed when the slot of the next was taken. ``answer`` goes to the database. ``hints`` are what the
     upstream says is left of its limits.
 
+    ``bought`` is the JSON of what the load has read of the timeline, where Redis was away as it began.
+
     ``is_over``: the result was stored and counted elsewhere already. ``is_interrupted``: the load was ended
     from outside, which says nothing about the upstream. A request may be under way, so the slot stays held.
     """
 
     payload: bytes | None = None
     timeline: bytes | None = None
+    bought: bytes | None = None
     hours: int = 0
     failure: Failure | None = None
     closed_by: Failure | None = None

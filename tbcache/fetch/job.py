@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from tbcache.admission import Grant, Settled, Settlement
+from tbcache.admission import Grant, Merge, Merged, Settled, Settlement
 from tbcache.models import Failure, Keyed, Origin
 from tbcache.models.price import NOTHING, Bill
 from tbcache.settings import Source
@@ -83,6 +83,9 @@ class Job(Protocol[T]):
 
     async def derive(self, packed: bytes) -> Derived[T] | None:
         """The answer that follows from the packed timeline; None where it is damaged."""
+
+    async def merge(self, merge: Merge) -> Merged | None:
+        """The timeline with what was bought of it without Redis; None where nothing is to be stored."""
 
     async def load(self, attempt: Attempt) -> Loaded[T]:
         """Ask the upstream with the slot that is held, and record the progress in ``attempt``.

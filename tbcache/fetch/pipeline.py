@@ -25,6 +25,7 @@ from tbcache.admission import (
     Grant,
     Hit,
     Join,
+    Merge,
     Settled,
     Settlement,
     Stale,
@@ -212,6 +213,9 @@ class Pipeline:
                         continue
                     await self.admission.store_derived(ask, fresh, derived.payload, derived.answer)
                     return Answered(derived.value, "cache")
+                case Merge() as merge:
+                    await self.admission.store_merged(ask, merge, await job.merge(merge))
+                    continue
                 case Failed(failure):
                     raise failure.to_error(name)
                 case Go(grant, old, overdue):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tbcache.admission import Settlement
+from tbcache.admission import Merged, Settlement
 from tbcache.fetch.naive import naive_figures
 from tbcache.fetch.reader import Fetched
 from tbcache.fetch.upstream import Upstream
@@ -29,13 +29,14 @@ from tbcache.timeline import (
     Timeline,
     changed,
     compared,
-    counted,
     counted_by_upstream,
+    covers_less,
     decode_record,
+    encode_record,
+    merged,
     pack_record,
     uses_upstream,
 )
-from tbcache.timeline.record import FULL, MOST_ITEMS
 
 log = get_logger("tbcache.fetch")
 
@@ -59,13 +60,16 @@ UNRATED = _Unrated()
 
 
 class Extension(NamedTuple):
-    """The record after a load, its bytes for Redis (``packed``), and what the load added to it."""
+    """The record after a load, its bytes for Redis (``packed``), and what the load added to it. ``brought``
+    is the record of what the load has read, as if nothing had been known before it.
+    """
 
     record: Record
     packed: bytes
     news: tuple[Scored, ...]
     reads: tuple[Read, ...]
     load: Load
+    brought: Record
 
 
 def record_of(packed: bytes | None, request: FetchRequest) -> Record | None:
@@ -84,34 +88,42 @@ def extended(
 ) -> Extension:
     """``known`` with what was ``fetched`` for ``request`` added, all of it scored by ``scorer``."""
     read_at = _not_before(max(read_at, fetched.asked_at), known)
-    before = Timeline() if known is None else rescored(known, scorer, request.symbol).timeline
-    items = before.news([*fetched.items, *before.without(fetched.gone)], read_at)
+    before = None if known is None else rescored(known, scorer, request.symbol)
+    timeline = Timeline() if before is None else before.timeline
+    items = timeline.news([*fetched.items, *timeline.without(fetched.gone)], read_at)
     news = tuple(_scored(items, scorer, request.symbol))
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
-    hours = max(request.hours, 0 if known is None else known.hours)
-    timeline = before | Timeline.of(news, reads)
-    start = read_at - timedelta(hours=hours)
-    cut = timeline.cut(start - RETOLD if _has_articles(timeline) else start, MOST_ITEMS)
-    reason = FULL if cut > start else fetched.reason or (None if known is None else known.reason)
-    counts = {} if known is None else known.tally
-    tally = counted({**counts, **counted_by_upstream(fetched.counts)}, timeline, read_at)
+    read = {item.identity for item in fetched.items}
+    again = (version for identity, version in timeline.latest().items() if identity in read)
+    brought = Record(
+        Timeline.of([*again, *news], reads),
+        fetched.asked_at,
+        read_at,
+        request.hours,
+        name_of(scorer),
+        fetched.reason,
+        counted_by_upstream(fetched.counts),
+    )
+    whole, cut = merged(brought) if before is None else merged(before, brought)
     if known is not None and not fetched.is_asked:
         # The next load asks again for the hours that this one did not come to.
-        hours = known.hours
-    about = fetched.asked_at, read_at, hours, name_of(scorer), reason, tally
-    record, kept_from, packed = pack_record(Record(timeline.kept_from(cut), *about), cut)
+        whole = replace(whole, hours=known.hours)
+    record, kept_from, packed = pack_record(whole, cut)
     after = None if known is None else known.read_at
     load = Load(
         read_at,
         fetched.asked_at,
         kept_from,
-        hours,
+        whole.hours,
         record.scorer,
         after,
         record.reason,
-        changed(counts, tally),
+        changed({} if known is None else known.tally, whole.tally),
     )
-    return Extension(record, packed, news, reads, load)
+    if known is not None and (request.hours <= known.hours or not fetched.is_asked):
+        # It says nothing of more hours.
+        brought = replace(brought, hours=1)
+    return Extension(record, packed, news, reads, load, brought)
 
 
 def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
@@ -150,10 +162,6 @@ def _why_short(record: Record, request: FetchRequest) -> str:
     return "not_asked" if record.hours < request.hours else "page_budget"
 
 
-def _has_articles(timeline: Timeline) -> bool:
-    return any(map(_is_article, timeline.versions))
-
-
 def _is_article(version: Scored) -> bool:
     return version.item.kind == "article"
 
@@ -169,17 +177,20 @@ class LoadResult(NamedTuple):
 
     ``hours`` is for how many hours the record was asked for. ``naive`` are the figures of whoever remembers
     nothing. ``error`` is what is wrong with the scorer or a rule, where one has failed: then the answer says
-    nothing, and the record is kept for the next one.
+    nothing, and the record is kept for the next one. ``brought`` is as of an :class:`Extension`.
     """
 
     answer: Answer
     packed: bytes
     hours: int
     naive: Mapping[str, int]
+    brought: Record
     error: ConfigurationError | None = None
 
-    def settlement(self, *, is_kept: bool) -> Settlement:
-        """How the load ends; its answer goes to the database where it ``is_kept``."""
+    def settlement(self, *, is_kept: bool, is_alone: bool = False) -> Settlement:
+        """How the load ends; its answer goes to the database where it ``is_kept``. ``is_alone``: Redis is
+        away, and is told later of what it has brought.
+        """
         failed = None if self.error is None else Failure("error", str(self.error), 0, None)
         return Settlement(
             payload=None if failed else encode_sentiment(self.answer.sentiment),
@@ -187,6 +198,7 @@ class LoadResult(NamedTuple):
             timeline=self.packed,
             hours=self.hours,
             answer=encode_answer(self.answer) if is_kept else None,
+            bought=encode_record(self.brought) if is_alone else None,
         )
 
 
@@ -208,7 +220,32 @@ def load_result(
     start = found.record.read_at - timedelta(hours=request.hours)
     naive = naive_figures(upstream.source, request, known, found.record, start)
     answer = Answer(sentiment, found.news, found.reads, found.load)
-    return LoadResult(answer, found.packed, found.record.hours, naive, error)
+    return LoadResult(answer, found.packed, found.record.hours, naive, found.brought, error)
+
+
+def merged_with(
+    upstream: Upstream, request: FetchRequest, there: bytes | None, parts: Sequence[bytes]
+) -> Merged | None:
+    """The timeline that Redis has (``there``), with what was bought without it (``parts``, the oldest first),
+    and the answer to ``request`` that follows from it.
+
+    None where nothing is to be stored: one of them is damaged, or all of it is there, or answers would cover
+    less than they do now.
+    """
+    try:
+        known = None if there is None else decode_record(there)
+        bought = [decode_record(part) for part in parts]
+        records = [*bought] if known is None else [known, *bought]
+        scored = [rescored(one, upstream.analyzer, request.symbol) for one in records]
+        record, kept_from, packed = pack_record(*merged(*sorted(scored, key=lambda one: one.read_at)))
+        # Over more hours than were asked for, it is no answer.
+        is_answer = request.hours <= record.hours
+        payload = encode_sentiment(sentiment_of(record, request, upstream.voices)) if is_answer else b""
+    except (Corrupt, ConfigurationError):
+        return None
+    if known is not None and (record == known or covers_less(record, kept_from, known)):
+        return None
+    return Merged(packed, record.hours, payload, max(one.read_at for one in bought))
 
 
 def nothing(request: FetchRequest, as_of: datetime, reason: str, scorer: str) -> SymbolSentiment:

@@ -7,13 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tbcache.admission import Admission, Reach, Settled, Settlement, Wait
+from tbcache.admission import Admission, Merge, Merged, Reach, Settled, Settlement, Wait
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.pack import SINGLE_SECONDS, Pack, Packs, is_of_request
 from tbcache.fetch.plan import stretches, to_recheck
 from tbcache.fetch.reader import Fetched, PageReader
-from tbcache.fetch.record import has_baseline, load_result, nothing, record_of, rescored, sentiment_of
+from tbcache.fetch.record import (
+    has_baseline,
+    load_result,
+    merged_with,
+    nothing,
+    record_of,
+    rescored,
+    sentiment_of,
+)
 from tbcache.fetch.upstream import CountingUpstream, RecheckingUpstream, Upstream
 from tbcache.io import world
 from tbcache.io.deadline import until
@@ -71,6 +79,10 @@ class SentimentJob:
     async def derive(self, packed: bytes) -> Derived[SymbolSentiment] | None:
         return await world().offload(lambda: _derived(self._upstream, self.request, packed))
 
+    async def merge(self, merge: Merge) -> Merged | None:
+        parts = merge.bought.parts
+        return await world().offload(lambda: merged_with(self._upstream, self.request, merge.timeline, parts))
+
     async def load(self, attempt: Attempt) -> Loaded[SymbolSentiment]:
         reach = await self._admission.delay.reach(self.source, self.request)
         if reach is None:
@@ -96,7 +108,7 @@ class SentimentJob:
         answer, self._naive = found.answer, found.naive
         self._answer = answer
         settlement = replace(
-            found.settlement(is_kept=self._upstream.persist_to_db),
+            found.settlement(is_kept=self._upstream.persist_to_db, is_alone=attempt.grant.is_fallback),
             closed_by=fetched.closed_by,
             pages=fetched.pages,
             bill=attempt.bill,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tbcache.admission import Admission, Reach, Settled, Settlement
+from tbcache.admission import Admission, Merge, Merged, Reach, Settled, Settlement
 from tbcache.fetch.job import Attempt, Derived, Loaded
 from tbcache.fetch.reader import Fetched, PageReader
 from tbcache.fetch.upstream import Upstream
@@ -52,6 +52,9 @@ class UnansweredJob(Generic[T]):
         return None
 
     async def derive(self, packed: bytes) -> Derived[T] | None:
+        return None
+
+    async def merge(self, merge: Merge) -> Merged | None:
         return None
 
     def settled(self, loaded: Loaded[T], where: Settled) -> None:

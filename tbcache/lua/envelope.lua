@@ -33,3 +33,13 @@ end
 local function seal_alike(head, payload)
     return seal(string.sub(head, 6, 21), string.sub(head, 27, 42), payload)
 end
+
+-- What is fresh of these entries, but no longer than until `latest`, is old from now on.
+local function outdate(entries, now, latest)
+    for _, key in ipairs(entries) do
+        local text = redis.pcall('GET', key)
+        if type(text) == 'string' and fresh_until(text) > now and fresh_until(text) <= latest then
+            redis.call('SET', key, age(text, string.format('%.0f', now)), 'KEEPTTL')
+        end
+    end
+end

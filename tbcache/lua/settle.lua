@@ -184,12 +184,7 @@ if timeline_load[1] == token then
         local value = seal(int(now + fresh_us), timeline_load[3] or UNCLEARED, timeline_payload)
         redis.call('SET', timeline, value, 'PX', int(timeline_us / 1000))
         -- What was made of the timeline before is old now: all answers of a symbol are of its last load.
-        for _, key in ipairs(others) do
-            local text = redis.pcall('GET', key)
-            if type(text) == 'string' and fresh_until(text) > now then
-                redis.call('SET', key, age(text, int(now)), 'KEEPTTL')
-            end
-        end
+        outdate(others, now, math.huge)
     end
     redis.call('DEL', timeline_lease)
     if (tonumber(timeline_load[2] or 0) or 1) > 0 then

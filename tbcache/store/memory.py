@@ -10,7 +10,8 @@ Redis is back: nothing of either. What was changed without it is out of date the
 anyone uses it, see :attr:`Memory.changes`. What was loaded without it is due there, see :meth:`Memory.due`.
 
 Beside them there are the timelines that this process has loaded, for when Redis is away: what is known from
-them is not bought again. Values and timelines have one bound.
+them is not bought again. With each stands what was bought of it without Redis, which is due there as well
+(:meth:`Memory.bought`). Values and timelines have one bound.
 
 A value that was read before a change and put after it would stay; hence the order
 ``start = begin(key)``, read, ``put(..., start)``: the put is refused if the key was changed in between.
@@ -36,6 +37,8 @@ from tbcache.store.tracking import Tracking
 MISSING: Final[Any] = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
 
 MAX_BYTES = 16 * 1024 * 1024
+#: Of a timeline of which more was bought without Redis nothing is kept to be put there.
+MOST_BOUGHT_BYTES = 128 * 1024
 #: Bytes that an entry takes beside its value and its key, roughly.
 OVERHEAD_BYTES = 300
 
@@ -106,6 +109,36 @@ class Loaded(NamedTuple):
     began: float
     fresh_until: float
     gone_at: float
+
+
+class Bought(NamedTuple):
+    """What was bought of a timeline without Redis: the JSON of what each load has read, the oldest first,
+    when the first of them began, when the last was over, and until when that is fresh (monotonic seconds).
+    ``is_whole``: nothing was known before the first. ``tries`` is how often the timeline in Redis changed as
+    it was to be added there.
+    """
+
+    parts: tuple[bytes, ...]
+    began: float
+    ended: float
+    fresh_until: float
+    is_whole: bool
+    tries: int = 0
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts))
+
+    def then(self, later: Bought) -> Bought:
+        parts = self.parts + later.parts
+        return self._replace(parts=parts, ended=later.ended, fresh_until=later.fresh_until)
+
+
+class _Kept(NamedTuple):
+    """The JSON of a timeline as it was last loaded, and what of it was bought without Redis."""
+
+    payload: bytes
+    bought: Bought | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,11 +338,17 @@ class Memory:
                 self._drop(key)
 
     def forget_due(self) -> None:
-        """None of it is to be put there."""
+        """Nothing of what was loaded without Redis until now is to be put there."""
         with self._lock:
             for name, entry in list(self._entries.items()):
-                if entry.is_due:
+                if entry.began == -math.inf:
+                    continue
+                if isinstance(name, _Timeline):
+                    self._put_line(name.key, entry.value.payload, None)
+                elif entry.is_due:
                     self._drop(name)
+                else:
+                    self._entries[name] = entry._replace(began=-math.inf)
 
     # --- timelines ------------------------------------------------------------------------------
 
@@ -319,14 +358,30 @@ class Memory:
             if (entry := self._entries.get(_Timeline(key))) is None:
                 return None
             self._entries.move_to_end(_Timeline(key))
-            return cast(bytes, entry.value)
+            return cast(_Kept, entry.value).payload
 
-    def put_timeline(self, key: str, line: bytes, *, in_redis: bool) -> None:
+    def put_timeline(self, key: str, line: bytes, *, in_redis: bool, bought: Bought | None = None) -> None:
         """Keep the JSON of a timeline for when Redis is away, where there is room for it; one that Redis has
-        only where anything that it has is kept."""
+        only where anything that it has is kept. ``bought`` is what was just bought of it without Redis.
+        """
         if self.is_tracking or not in_redis:
             with self._lock:
-                self._insert(_Timeline(key), _Entry(line, math.inf, math.inf, len(line), is_fallback=False))
+                known = self._entries.get(_Timeline(key))
+                before = None if known is None else cast(_Kept, known.value).bought
+                self._put_line(key, line, bought if before is None or bought is None else before.then(bought))
+
+    def bought(self, key: str) -> Bought | None:
+        """What this process has bought of the timeline by ``key`` in an absence of Redis that is over."""
+        entry = self._entries.get(_Timeline(key))
+        return None if entry is None or not entry.is_due else cast(_Kept, entry.value).bought
+
+    def offered(self, key: str, due: Bought, *, is_again: bool = False) -> None:
+        """It was added to the timeline in Redis, or is not to be; ``is_again``: it is to be tried again."""
+        with self._lock:
+            entry = self._entries.get(_Timeline(key))
+            if entry is not None and entry.is_due and cast(_Kept, entry.value).bought == due:
+                left = due._replace(tries=due.tries + 1) if is_again else None
+                self._put_line(key, cast(_Kept, entry.value).payload, left, is_due=is_again)
 
     # --- what is removed ------------------------------------------------------------------------
 
@@ -392,7 +447,7 @@ class Memory:
         of what was loaded (:meth:`due`)."""
         with self._lock:
             for name, entry in list(self._entries.items()):
-                if entry.is_fallback and entry.began > -math.inf:
+                if entry.began > -math.inf:
                     self._entries[name] = entry._replace(is_due=True)
             self._drop_fallback(lambda key: not self._entries[key].is_due)
 
@@ -434,6 +489,15 @@ class Memory:
         until = time.monotonic() + ttl
         entry = _Entry(Encoded(payload), until, until + stale_ttl, len(payload), is_fallback=True)
         return self._insert(key, entry if began is None else entry._replace(began=began))
+
+    def _put_line(self, key: str, line: bytes, bought: Bought | None, *, is_due: bool = False) -> None:
+        size, began = len(line), -math.inf
+        if bought is not None and bought.size <= MOST_BOUGHT_BYTES:
+            size, began = size + bought.size, bought.began
+        else:
+            bought = None
+        entry = _Entry(_Kept(line, bought), math.inf, math.inf, size, is_fallback=False)
+        self._insert(_Timeline(key), entry._replace(began=began, is_due=is_due))
 
     def _insert(self, name: str | _Timeline, entry: _Entry) -> bool:
         key = name if isinstance(name, str) else name.key

@@ -67,7 +67,10 @@ class Timeline:
         for version in versions:
             key = version.item.identity, version.seen_at
             known = kept.get(key)
-            kept[key] = version if known is None else max(known, version, key=repr)
+            if known is None:
+                kept[key] = version
+            elif known != version:
+                kept[key] = max(known, version, key=repr)
         return cls(tuple(sorted(kept.values(), key=_place)), tuple(sorted(set(reads))))
 
     @property

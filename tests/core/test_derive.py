@@ -382,7 +382,7 @@ def test_a_timeline_that_has_no_room_for_more_says_so(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load of older hours would be thrown away again, at each look of the scheduler, for ever."""
-    monkeypatch.setattr("tbcache.fetch.record.MOST_ITEMS", 2)
+    monkeypatch.setattr("tbcache.timeline.merge.MOST_ITEMS", 2)
     found = pipeline.run(Upstream(answer=lambda cursor: posts(1, 2, 3)), AAPL).sentiment
     assert (found.count, found.complete, found.reason) == (2, False, "full")
     assert not Candidate(AAPL, found, 1).is_fillable

@@ -271,10 +271,13 @@ def test_what_is_of_another_clock_that_is_ahead_is_not_taken_for_newer(
 
 def test_a_server_whose_clock_was_set_is_given_nothing_of_before(process: Process) -> None:
     """It would take a load that began before a deletion for one that began after it."""
+    other = "twitter:quote:MSFT"
     load_alone(process)
+    process.memory.put_loaded(other, value("alone"), 300.0, 600.0, began=now())
     for before, _ in process.store.clock._jumped:
         run(before("twitter", Jump(3600.0, now(), 3600.0, 3600.0)))
-    assert process.memory.due(KEY) is None
+    process.memory.forget_fallback()
+    assert process.memory.due(KEY) is process.memory.due(other) is None
 
 
 def test_what_was_loaded_before_an_earlier_outage_stands_in_no_more(process: Process) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tbcache.admission import Admission, Grant, Settled, Settlement
+from tbcache.admission import Admission, Grant, Merge, Merged, Settled, Settlement
 from tbcache.fetch import Attempt, Derived, Loaded, TooLate
 from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
 from tbcache.fetch.function.value import Timed, Values
@@ -65,6 +65,9 @@ class FunctionJob(Generic[T]):
         return Encoded(payload)
 
     async def derive(self, packed: bytes) -> Derived[Timed[T]] | None:
+        return None
+
+    async def merge(self, merge: Merge) -> Merged | None:
         return None
 
     async def load(self, attempt: Attempt) -> Loaded[Timed[T]]:
