@@ -5,8 +5,9 @@
 They stand in ``tbcache/scoring/confidence.py``. What counts for how much is fitted on sentences of our own
 that nobody had looked at while words and rules were written (the parts ``blind`` and ``held`` of
 ``bench/data/calibration.tsv``): on others it is right too often. Strangers' texts are read rightly less often
-than ours. So all is moved by a shift and a slope of the log-odds, which are fitted on ours and on two public
-sets, each counting the same. The order stays as it is: what the scorer is surest of.
+than ours. So all is moved by a shift and a slope of the log-odds, which are fitted on ours and on three
+public sets, each counting the same. The order stays as it is: what the scorer is surest of. Of a set that
+knows no neutral texts, those that are read as neutral are left out, as that is no answer there.
 
 The public texts may not be passed on. ``bench/data/strangers.tsv`` says what the scorer saw in each of them,
 and whether it was right; with ``--sets`` it is written anew from FOLDER, whose files are as those of
@@ -84,6 +85,8 @@ def _written(folder: Path) -> str:
     ]
     for name, (labels, texts) in read_sets(folder).items():
         for e, right in seen(list(zip(labels, texts, strict=True))):
+            if label_of(e.compound) not in labels:
+                continue
             figures = (name, e.compound, e.words, e.rated, round(e.agreement, 4))
             lines.append("\t".join(map(str, (*figures, int(e.rules), int(e.report), int(right)))))
     return "\n".join((*lines, ""))

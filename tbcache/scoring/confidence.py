@@ -37,8 +37,8 @@ class Evidence(NamedTuple):
 
 
 #: The constant, then one weight for each of :func:`features`.
-OPINION = (-0.781, 1.666, 0.913, 0.744, 0.085)
-NEUTRAL = (0.331, -2.072, 0.557)
+OPINION = (0.034, 1.100, 0.599, 0.404, 0.116)
+NEUTRAL = (0.743, -1.295, 0.147)
 
 
 def features(evidence: Evidence) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from importlib.resources import files
 from pathlib import Path
 from string import punctuation
@@ -36,7 +36,12 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")  # not "<3"
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
 # The look-behind comes second: an expression that begins with its signs is searched much faster.
 _HANDLE = re.compile(r"[$@](?<!\w.)[A-Za-z][\w.]*")
-_SIGNED_PERCENT = re.compile(r"(?<![\w.,])([+\-−])(?=\d[\d.,]*\s?%)")
+_SIGNED_PERCENT = re.compile(r"(?<![\w.,%])([+\-−])(?=\d[\d.,]*\s?%)")
+# Nobody writes a space behind these: "it fell again...shorts win".
+_DOTS = re.compile(r"(?<=\.\.)(?=[^\s.])")
+# As those write who split texts into words: "EUR2 .5 m".
+_SPLIT_FIGURE = re.compile(r"(?<=\d) (?=\.\d)")
+_DRAWN_OUT = re.compile(r"([A-Za-z])\1\1+")
 _DIRECTION = {"+": " up ", "-": " down ", "−": " down "}
 # VADER knows the typewriter's signs only: "don’t" would not negate, and “beat” would be no word.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": " ", "—": " - ", "–": " - "})
@@ -49,7 +54,7 @@ class FinanceVader:
     """
 
     name = "finance-vader"
-    version = "6"
+    version = "7"
 
     def score(self, texts: list[str]) -> list[float]:
         """One compound a text, -1..1."""
@@ -108,6 +113,10 @@ def clean(text: str, emoji: dict[str, str] | None = None) -> str:
         text = _HANDLE.sub(" ", text)
     if "%" in text:
         text = _SIGNED_PERCENT.sub(lambda found: _DIRECTION[found.group(1)], text)
+    if ".." in text:
+        text = _DOTS.sub(" ", text)
+    if " ." in text:
+        text = _SPLIT_FIGURE.sub("", text)
     return text.strip()
 
 
@@ -118,6 +127,9 @@ class _Tables(NamedTuple):
     report: Vader
     lexicon: Lexicon
     understand: Understand
+    is_of_business: Callable[[str, list[str]], bool]
+    #: All words that mean something, and those of phrases.
+    spelled: frozenset[str]
 
 
 def _load() -> _Tables:
@@ -128,6 +140,7 @@ def _load() -> _Tables:
 @functools.cache
 def _tables() -> _Tables:
     # They are built here: a process that never scores a text needs no such tables.
+    from tbcache.scoring.business import is_of_business
     from tbcache.scoring.rules import understand
     from tbcache.scoring.vader import Vader
 
@@ -141,11 +154,12 @@ def _tables() -> _Tables:
     kept, neutral = read_report_words(data.joinpath("report_words.tsv").read_text("utf-8"))
     known = (lexicon.valences.keys() | kept) - neutral
     report = talk.with_lexicon({word: talk.lexicon[word] for word in known if word in talk.lexicon})
-    return _Tables(talk, report, lexicon, understand)
+    spelled = frozenset(word for each in (*talk.lexicon, *lexicon.neutral) for word in each.split())
+    return _Tables(talk, report, lexicon, understand, is_of_business, spelled)
 
 
 def _weigh(tables: _Tables, text: str) -> _Weighed:
-    lexicon = tables.lexicon
+    lexicon, written = tables.lexicon, text
     text = clean(text, lexicon.emoji)
     if not text.isascii():
         text = tables.talk.spell(text)
@@ -154,14 +168,25 @@ def _weigh(tables: _Tables, text: str) -> _Weighed:
     # Most tokens are bare already.
     lower = [token if token.isalpha() else _bare(token) for token in text.lower().split()]
     reports = is_report(text, lower)
-    if found := lexicon.find_phrases(lower):
-        tokens = _join(words, lower, found)
-    if reports and text.endswith("?"):
-        # A headline that asks says nothing yet.
+    if reports and (_asks(text) or not tables.is_of_business(written, lower)):
+        # Such a headline says nothing yet, or nothing of a market.
         plain = [0.0] * len(lower)
         return text, lower, plain, plain, True
-    plain = (tables.report if reports else tables.talk).valences(words, lower)
+    if found := lexicon.find_phrases(lower):
+        tokens = _join(words, lower, found)
+    plain = (tables.report if reports else tables.talk).valences(words, lower, text)
+    # Looked for where nothing else is found, as it takes a while.
+    if not reports and not any(plain) and _DRAWN_OUT.search(text):
+        lower = [_shorten(word, tables.spelled) for word in lower]
+        if found := lexicon.find_phrases(lower):
+            tokens = _join(words, lower, found)
+        plain = tables.talk.valences(words, lower, text)
     return text, lower, plain, tables.understand(lower, tokens, plain, reports), reports
+
+
+def _asks(text: str) -> bool:
+    """Whether a headline asks: one that asks why shares jumped says that they did."""
+    return text.endswith("?") and not text.startswith(("Why ", "How "))
 
 
 def _evidence(vader: Vader, weighed: _Weighed) -> Evidence:
@@ -175,6 +200,14 @@ def _bare(token: str) -> str:
     word = token.strip(punctuation)
     # VADER keeps all that is this short whole, so that its "up." is no word.
     return word if len(word) > 2 or (len(word) == 2 and word.isalpha()) else token
+
+
+def _shorten(word: str, known: Container[str]) -> str:
+    """A word that somebody cries ("sellll", "mooooon") as it is known; any other one as it is."""
+    if word in known or not _DRAWN_OUT.search(word):
+        return word
+    found = (_DRAWN_OUT.sub(letters, word) for letters in (r"\1\1", r"\1"))
+    return next((short for short in found if short in known), word)
 
 
 def _join(words: list[str], lower: list[str], found: list[tuple[int, int]]) -> list[str]:

@@ -12,6 +12,7 @@ import math
 import re
 from heapq import heappop, heappush
 from importlib.resources import files
+from itertools import compress
 from string import punctuation
 
 #: The addend of a word of degree for the word behind it; most that lessen, lessen by as much.
@@ -93,15 +94,15 @@ class Vader:
 
     def weigh(self, words: list[str], lower: list[str], text: str) -> float:
         """The compound of ``words``, which are ``text``'s; ``lower`` are the same in lower case."""
-        return self.total(self.valences(words, lower), lower, text)
+        return self.total(self.valences(words, lower, text), lower, text)
 
-    def valences(self, words: list[str], lower: list[str]) -> list[float]:
-        """The valence of each of ``words``, before a "but" is weighed."""
+    def valences(self, words: list[str], lower: list[str], text: str) -> list[float]:
+        """The valence of each of ``words``, which are ``text``'s, before a "but" is weighed."""
         valences, lexicon = [0.0] * len(words), self.lexicon
-        found = [i for i, word in enumerate(lower) if word in lexicon]
+        found = [*compress(range(len(lower)), map(lexicon.__contains__, lower))]
         if not found:
             return valences
-        contracted = "n't" in " ".join(lower)
+        contracted = "'" in text and "n't" in " ".join(lower)
         is_plain = not contracted and _RULED.isdisjoint(lower)
         # Where no word that counts is in capitals, nobody has to look at the others.
         may_shout = not is_plain or any(words[i].isupper() for i in found)
@@ -118,11 +119,10 @@ class Vader:
 
     def total(self, valences: list[float], lower: list[str], text: str) -> float:
         """The compound of a text's ``valences``, which are weighed around a "but" in place."""
-        if not any(valences):
-            return 0.0
         if "but" in lower:
             _weigh_around_but(valences, lower.index("but"))
-        return _compound(sum(valences), text)
+        total = sum(valences)
+        return _compound(total, text) if total else 0.0
 
     def spell(self, text: str) -> str:
         """``text`` with its emoji in words."""
@@ -244,16 +244,14 @@ def _weigh_around_but(valences: list[float], but: int) -> None:
 
 
 def _compound(total: float, text: str) -> float:
-    """The sum of the valences, with the marks of ``text``, brought into -1..1."""
-    if total:
+    """The sum of the valences, which is not 0, with the marks of ``text``, brought into -1..1."""
+    if "!" in text or "?" in text:
         total += math.copysign(_marks(text), total)
     return round(total / math.sqrt(total * total + 15), 4)
 
 
 def _marks(text: str) -> float:
     """What exclamation and question marks add."""
-    if "!" not in text and "?" not in text:
-        return 0.0
     questions = text.count("?")
     asked = 0.0 if questions < 2 else questions * 0.18 if questions < 4 else 0.96
     return min(text.count("!"), 4) * 0.292 + asked

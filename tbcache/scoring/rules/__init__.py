@@ -16,6 +16,8 @@ from tbcache.scoring.rules import (
     movement,
     negation,
     position,
+    price,
+    purchase,
     strategy,
 )
 from tbcache.scoring.rules.reading import Reading, Rule
@@ -24,6 +26,7 @@ from tbcache.scoring.rules.reading import Reading, Rule
 #: denies it, then who does not mean it.
 RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (bargain.read_bargains, bargain.TRIGGERS),
+    (price.read_prices, price.TRIGGERS),
     (movement.read_movements, movement.TRIGGERS),
     (headline.read_headlines, headline.TRIGGERS),
     (strategy.read_strategies, strategy.TRIGGERS),
@@ -35,6 +38,7 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
 )
 #: Those of reports alone, after the others.
 REPORT_RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
+    (purchase.read_purchases, purchase.TRIGGERS),
     (circumstance.read_circumstances, circumstance.TRIGGERS),
 )
 _ALL = (*RULES, *REPORT_RULES)

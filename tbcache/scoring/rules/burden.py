@@ -8,4 +8,4 @@ BURDENS = frozenset(
     "impairment impairments outflows defaults delinquencies bankruptcies damage dilution burn miss tariffs "
     "tariff delay delays provisions shortfall shortages redemptions withdrawals cancellations complaints "
     "defects chargeoffs charge-offs vacancies".split()
-) | {"cash burn", "job cuts"}
+) | {"cash burn", "job cuts", "loan losses", "credit losses", "bad loans"}

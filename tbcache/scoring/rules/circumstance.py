@@ -10,7 +10,16 @@ from tbcache.scoring.rules.reading import Reading
 
 #: How much of what is rated there counts.
 _SHARE = 0.25
-_LINKS = frozenset("as after amid amidst despite on following though although even while when".split())
+_LINKS = frozenset(
+    "as after amid amidst despite on following though although even while when by due because".split()
+)
+#: "Hurt by higher costs": behind these "by" names the cause.
+_CAUSED = frozenset(
+    "hurt hit burdened affected pressured boosted helped driven supported lifted fuelled fueled hampered "
+    "dented offset caused weighed impacted dragged explained".split()
+)
+#: Where there is no news before these, what stands behind them is none.
+_AROUND = frozenset(("amid", "amidst", "despite"))
 TRIGGERS = _LINKS
 #: "As a result", "as well as", "on a debt-free basis", "even better" tell of no circumstance.
 _OTHERWISE = frozenset(
@@ -22,9 +31,7 @@ _NO_AS = frozenset(("such", "well", "same", "much", "long", "far", "soon", "not"
 
 def read_circumstances(reading: Reading, valences: list[float]) -> list[float]:
     """Lessen what stands behind the first link of a sentence, where something rated stands before it."""
-    rated = [i for i, valence in enumerate(valences) if valence]
-    # What is rated alone is neither less nor more than something else.
-    if len(rated) < 2:
+    if not any(valences):
         return valences
     valences = list(valences)
     done = 0
@@ -33,9 +40,10 @@ def read_circumstances(reading: Reading, valences: list[float]) -> list[float]:
             continue
         sentence = reading.sentence(i)
         done = sentence.stop
-        if any(valences[sentence.start : i]):
+        is_news = any(valences[sentence.start : i])
+        if is_news or (word in _AROUND and i > sentence.start):
             for j in range(i + 1, done):
-                valences[j] *= _SHARE
+                valences[j] *= _SHARE if is_news else 0.0
     return valences
 
 
@@ -43,4 +51,8 @@ def _is_link(reading: Reading, i: int) -> bool:
     words = reading.words
     if i + 1 == len(words) or not i or words[i - 1] in _NO_AS:
         return False
+    if words[i] == "by":
+        return words[i - 1] in _CAUSED
+    if words[i] == "due":
+        return words[i + 1] == "to"
     return words[i + 1] not in _OTHERWISE and not words[i + 1][:1].isdigit()

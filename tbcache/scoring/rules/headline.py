@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbcache.scoring.rules.amount import LEADS, Amount, read_amount
+from tbcache.scoring.rules.amount import CURRENCIES, LEADS, Amount, read_amount
 from tbcache.scoring.rules.burden import BURDENS
 from tbcache.scoring.rules.reading import UNDERSTOOD, Reading
 
@@ -38,7 +38,7 @@ _MOVES = (
 _METRICS = frozenset(
     "target pt eps revenue revenues sales profit income earnings guidance outlook forecast margin margins "
     "dividend price loss losses costs cost expenses debt deficit estimate subscribers deliveries ebit ebitda "
-    "flow equity value return orders intake backlog bookings volume volumes shipments traffic "
+    "flow equity value return result results orders intake backlog bookings volume volumes shipments traffic "
     "turnover".split()
 )
 _BENCHMARKS = frozenset(
@@ -46,8 +46,6 @@ _BENCHMARKS = frozenset(
     "prior previous".split()
 )
 _VERSUS = frozenset(("vs", "versus", "compared", "against"))
-#: What may stand between an amount and what it is compared with.
-_CURRENCIES = frozenset("eur euro euros usd dollars cents crowns pounds pct percent share".split())
 TRIGGERS = _VERSUS | {"to"}
 #: Without one of these nothing is compared.
 _COMPARED = _VERSUS | _RATINGS.keys() | {"from"}
@@ -142,10 +140,10 @@ def _read_result(reading: Reading, i: int, valences: list[float]) -> None:
 
 
 def _before(reading: Reading, i: int) -> range:
-    """The places of up to 14 words of its sentence before the one at ``i``, nearest first: a comma stands
+    """The places of up to 20 words of its sentence before the one at ``i``, nearest first: a comma stands
     before "compared with".
     """
-    return range(i - 1, max(i - 14, reading.sentence(i).start) - 1, -1)
+    return range(i - 1, max(i - 20, reading.sentence(i).start) - 1, -1)
 
 
 def _last_amount(reading: Reading, i: int) -> Amount | None:
@@ -178,7 +176,7 @@ def _ends(reading: Reading, j: int, end: int) -> Amount | None:
     amount = read_amount(reading.tokens, reading.words, j)
     if amount is None or amount.end == end:
         return amount
-    return amount if amount.end == end - 1 and reading.words[end - 1] in _CURRENCIES else None
+    return amount if amount.end == end - 1 and reading.words[end - 1] in CURRENCIES else None
 
 
 def _rate(reading: Reading, i: int, old: Amount, new: Amount, valences: list[float]) -> None:

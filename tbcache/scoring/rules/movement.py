@@ -12,7 +12,8 @@ _BAD = (
         "lawsuits probe probes investigation investigations fears worries concerns risk risks panic pain "
         "recession headwinds weakness carnage turmoil uncertainty overhang strike crisis trouble troubles "
         "selling pressure capitulation shutdown short-selling scandal worst ban bans sanctions "
-        "restrictions complaint bankruptcy drawdown bear-market stagflation volatility".split()
+        "restrictions complaint dispute disputes bankruptcy drawdown bear-market stagflation "
+        "volatility".split()
     )
     | {"bear market", "clinical hold", "bad news", "antitrust case", "class action", "trading halt"}
     | {"margin pressure", "cost pressures", "trade war", "price war", "supply glut", "losing streak"}
@@ -20,8 +21,8 @@ _BAD = (
 _GOOD = frozenset(
     "rally rallies run uptrend rebound recovery bounce growth momentum demand party upside boom runup "
     "run-up hype euphoria tailwind tailwinds rise surge buying advantage strength optimism comeback buyback "
-    "buybacks dividend dividends".split()
-) | {"bull market", "bull run", "pump", "good news", "best", "gains"}
+    "buybacks dividend dividends confidence profitability efficiency".split()
+) | {"bull market", "bull run", "winning streak", "gaining streak", "pump", "good news", "best", "gains"}
 _THINGS = {**dict.fromkeys(_BAD, -1), **dict.fromkeys(_GOOD, 1)}
 _LESS = """
     fell falls falling dropped drops dropping declined declines declining shrank shrinks shrinking shrunk
@@ -55,7 +56,8 @@ _AMOUNTS = {
         "less fewer lower smaller reduced narrower shrinking falling declining easing cooling slowing "
         "fading minimal slower weaker cuts cut cutting reduces reduce reducing lowers lowering slashes "
         "slashed slashing trims trimmed trimming narrows narrowed narrowing eases eased ease ends ended "
-        "ending halts halted halting stops stopped stop shrinks shrank avoids avoided avoid averts dodges "
+        "ending halt halts halted halting snap snaps snapped stops stopped stop shrinks shrank avoids "
+        "avoided avoid averts dodges "
         "dodged dismisses pays repays paid repaid lifts lifted removes removed rejects rejected dismissed "
         "drops dropped settles settled resolves resolved erases erased erase pares pared recoups recouped "
         "recovers recovered recovering reverses reversed wipes wiped suspends suspended suspending scraps "
@@ -84,6 +86,7 @@ _BARRIERS = frozenset(
     "margins i we they it he investors traders company".split()
 )
 _PREPOSITIONS = frozenset(("over", "behind", "up", "down", "ahead", "lower", "higher", "end", "stop", "done"))
+_BEING = frozenset(("is", "are", "was", "were", "almost", "finally"))
 _AFTERWARDS = frozenset(
     "now soon already for us them me yet again today finally sharply slightly folks guys in".split()
 )
@@ -107,7 +110,9 @@ def read_movements(reading: Reading, valences: list[float]) -> list[float]:
 
 def _moves_itself(reading: Reading, i: int) -> bool:
     """Whether the word is what becomes of another: "shares slide", "they rise", and not "the slide"."""
-    return reading.words[i] in _VERBS and reading.last_word(i) not in _BEFORE_NOUNS
+    if reading.words[i] not in _VERBS or reading.next_word(i) in ("is", "was"):
+        return False
+    return reading.last_word(i) not in _BEFORE_NOUNS
 
 
 def _rate_thing(reading: Reading, i: int, valences: list[float]) -> None:
@@ -140,7 +145,7 @@ def _is_move(reading: Reading, j: int) -> bool:
     if reading.words[j] not in _PREPOSITIONS:
         return True
     behind = reading.next_word(j)
-    if reading.words[j] == "behind" and reading.last_word(j) in ("is", "are", "was", "were"):
+    if reading.words[j] in ("behind", "over", "done") and reading.last_word(j) in _BEING:
         return True
     return not behind or behind in _AFTERWARDS or (reading.words[j] in ("up", "down") and behind[0].isdigit())
 

@@ -24,6 +24,9 @@ _OTHERWISE = frozenset(
 _GIVEN = frozenset(("with", "given", "amid", "after", "despite", "as"))
 #: Words of what nobody foresaw, which was done all the same.
 _FORESEEN = frozenset("expected expects saw knew predicted thought".split())
+#: "Never been more bullish", "never been this cheap": what was never so is so now.
+_EVER = frozenset(("been", "seen", "felt", "looked", "had"))
+_SO = frozenset(("more", "less", "better", "stronger", "worse", "so", "this", "as"))
 #: Those who do not exist do nothing: "nobody is selling".
 _NOBODY = frozenset(("nobody", "noone", "no-one", "none"))
 _ANYBODY = frozenset(("any", "anyone", "anybody", "one", "ever"))
@@ -79,6 +82,9 @@ def read_negations(reading: Reading, valences: list[float]) -> list[float]:
         elif is_negation(word) and word not in ("no", "without"):
             if word == "never" and reading.next_word(i) in EMPHASIS:
                 continue  # "never so good"
+            if word == "never" and reading.next_word(i) in _EVER and reading.next_word(i + 1) in _SO:
+                _restore(reading, i, valences)
+                continue
             if _OTHERWISE.isdisjoint(reading.words[i + 1 : i + 3]) and not _is_much(reading, i):
                 _negate(reading, i, valences)
             else:

@@ -26,7 +26,7 @@ _OWN = frozenset(
     "my your his her our their these those some otm itm atm leap leaps weekly weeklies bought buy buying "
     "buys sold sell selling sells wrote write writing long short shorting holding hold own opened added "
     "adding loaded grabbed naked more many of on in covered deep cheap the closed closing dumped dumping "
-    "trading rolled unloaded cash-secured protective".split()
+    "trading rolled unloaded cash-secured protective extra few additional".split()
 )
 _ARTICLES = frozenset(("a", "an", "one"))
 

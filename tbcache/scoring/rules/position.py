@@ -41,7 +41,7 @@ _SUFFERS = """
     panicking panicked capitulate capitulated capitulating cover covering covered cry crying sweating scared
     nervous terrified wrong scrambling screwed fucked finished regretting hurting burning squirming pain
     trouble rip evaporated vaporized wiped drowning hopeless cornered expired stopped blown shambles ate
-    eaten rough
+    eaten rough silent quiet hiding idiots idiot fools clowns morons delusional buried denial wya
 """
 _GAINS = """
     win wins winning won right print prints printing printed paying paid feasting celebrating happy
@@ -66,6 +66,16 @@ _EARNED = {
     ),
     **dict.fromkeys("made make makes making won win winning earned banked profited cashed".split(), 1),
 }
+#: What those are called whom somebody mocks, and how far before them: "poor bears", "where are the bulls".
+_MOCKED = {
+    **dict.fromkeys(
+        "lol lmao haha hahaha poor dumb stupid silly delusional desperate clueless greedy salty idiot moron "
+        "sorry dear hey bye ok okay you awww".split(),
+        2,
+    ),
+    **dict.fromkeys(("bye bye", "nice try", "what's up", "whats up", "here you go"), 2),
+    **dict.fromkeys(("where", "where's", "where're", "wheres"), 5),
+}
 #: "Made" alone says nothing: it must be money.
 _MAKES = frozenset("made make makes making".split())
 _MONEY = frozenset(
@@ -83,7 +93,7 @@ _SAYS = frozenset(
     "say says saying said tell tells telling told claim claims claiming insist insists predicting".split()
 )
 _ARTICLES = frozenset("the a this that each every next earnings".split())
-_FATES = frozenset((*_ACTS, *_STATES, *_CHANGES, *_EARNED))
+_FATES = frozenset((*_ACTS, *_STATES, *_CHANGES, *_EARNED, *_MOCKED))
 TRIGGERS = frozenset((*_HOLDERS, *_SIDES))
 
 
@@ -126,6 +136,9 @@ def _without_hearsay(reading: Reading, valences: list[float]) -> list[float]:
 def _holder(reading: Reading, i: int) -> tuple[int, int] | None:
     """The place of those whom the word at ``i`` tells of, and whether that is their gain (1) or harm (-1)."""
     word = reading.words[i]
+    if word in _MOCKED:
+        mocked = _nearest(reading, reading.after(i, _MOCKED[word]))
+        return None if mocked is None else (mocked, -1)
     behind = _nearest(reading, reading.after(i, 3)) if word in _ACTS or word.endswith("ed") else None
     # "Crushed by the bears" harms somebody else.
     if behind is not None and not _THROUGH.isdisjoint(reading.words[i:behind]):

@@ -14,6 +14,8 @@ NEGATED = -0.74
 _ENDS = frozenset(".,;:!?")
 _MARKS = frozenset(".,;:!?-|")
 _FULL_STOPS = frozenset(".!?")
+_CLOSING = "\"')]"
+_LAST = _FULL_STOPS | frozenset(_CLOSING)
 _ABBREVIATIONS = frozenset(
     "inc. corp. co. ltd. vs. no. st. mr. mrs. dr. approx. est. e.g. i.e. u.s. u.k.".split()
 )
@@ -94,7 +96,9 @@ def _sentence_starts(tokens: list[str]) -> list[int]:
     ends = (
         i + 1
         for i, token in enumerate(tokens)
-        if token.rstrip("\"')]")[-1:] in _FULL_STOPS and token.lower() not in _ABBREVIATIONS
+        if token[-1] in _LAST
+        and token.rstrip(_CLOSING)[-1:] in _FULL_STOPS
+        and token.lower() not in _ABBREVIATIONS
     )
     return [*dict.fromkeys((0, *ends, len(tokens)))] if tokens else [0, 0]
 
