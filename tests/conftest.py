@@ -95,16 +95,17 @@ _GETTERS: dict[int, Any] = {}
 @pytest.fixture(autouse=True)
 def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each test starts as a fresh process on a fresh machine would: no settings of ours, an empty
-    folder, no singletons, no markers of other processes."""
+    folder, no singletons, and nothing that other processes have left."""
     for name in list(os.environ):
         if name.startswith(("TBCACHE_", "REDIS_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     machine = tmp_path.with_name(f"{tmp_path.name}-machine")
     machine.mkdir()
-    monkeypatch.setattr("tbcache.limiter.marker._root", lambda: machine / "tbcache")
+    monkeypatch.setattr("tbcache.limiter.marker.root", lambda: machine / "tbcache")
     # Processes that the test starts look there: ports, and with them the names of fleets, come again.
     monkeypatch.setenv("TMPDIR", str(machine))
+    monkeypatch.setenv("XDG_STATE_HOME", str(machine / "state"))
     _forget_singletons()
     REPEATED.forget()
     _look_at_modules()

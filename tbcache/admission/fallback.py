@@ -187,12 +187,16 @@ class FallbackAdmission:
         limiter, name = self._limiter, source.name
         window = limiter.process_window(name)
         window.configure(source.limits)
-        shortage = limiter.fallback.closed(name)
-        if shortage is None and (lack := self._lack(source, window)) is not None:
-            return lack
-        shortage = shortage or limiter.fallback.take(
-            name, slot, source.cost, window.limits, self._hold_seconds
-        )
+        budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
+        window.purse.configure(budget, page_price // source.cost)
+        # Another command without Redis could find the money for the same page as well.
+        with window.together():
+            shortage = limiter.fallback.closed(name)
+            if shortage is None and (lack := self._lack(source, window)) is not None:
+                return lack
+            shortage = shortage or limiter.fallback.take(
+                name, slot, source.cost, window.limits, self._hold_seconds
+            )
         return None if shortage is None else _wait(*shortage)
 
     def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:

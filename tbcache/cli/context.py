@@ -106,7 +106,9 @@ def await_redis(settings: Settings) -> None:
 
 
 def look_for_redis(settings: Settings) -> None:
-    """Say when Redis is away. A wrong password is no such thing, and ends the command.
+    """Say when Redis is away; where there is none, this command shares the limits with its user's others.
+
+    A wrong password is no such thing, and ends the command.
 
     Raises:
       RedisUnreachable: a data folder is named, and leads to none: another fleet's limits are meant.
@@ -117,7 +119,10 @@ def look_for_redis(settings: Settings) -> None:
         if settings.reading.is_named_in_vain:
             raise
         if settings.redis is None:
-            say(f"{error.reason}; going on without Redis: what others have sent is not counted")
+            from tbcache.fleet import Fleet
+
+            Fleet.of_process(settings).share_as_command()
+            say(f"{error.reason}; going on without Redis: what your commands here send is counted, no more")
         else:
             what = (
                 f"at {error.address} refuses what it is asked"

@@ -32,7 +32,7 @@ def fetch(
 ) -> None:
     """Fetch the sentiment of a symbol: from the cache, or from the upstream under its limits.
 
-    Without any Redis it counts for itself alone: two in a row may be over a limit. `tbcache up` counts all.
+    Without any Redis it counts what your commands have sent from this machine. `tbcache up` counts all.
     """
     from tbcache.settings import get_source
 

@@ -113,6 +113,13 @@ class Fleet:
         """Over the store of this process, which others use as well."""
         return cls(settings, get_store())
 
+    def share_as_command(self) -> None:
+        """Have this process share the limits with the other commands of its user, where it has no Redis.
+
+        To be called before it uses a source.
+        """
+        self._store.is_command = True
+
     @functools.cached_property
     def _cache(self) -> CacheManager:
         return CacheManager(self._store)

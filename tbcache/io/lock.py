@@ -20,3 +20,10 @@ def try_lock(file: int, *, is_shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def unlock(file: int) -> None:
+    """End the lock on the open file ``file``, of which a forked child may have a copy."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_UN)

@@ -25,10 +25,11 @@ class FallbackSlots:
         self, source: str, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float
     ) -> Shortage | None:
         """Take a slot of ``source`` from this process's share of each limit. None where it was taken."""
-        if (closed := self.closed(source)) is not None:
-            return closed
-        seconds = self._windows.of(source).take(slot, cost, limits, held_seconds)
-        return self._shortage(source, limits, seconds)
+        window = self._windows.of(source)
+        with window.together():
+            if (closed := self.closed(source)) is not None:
+                return closed
+            return self._shortage(source, limits, window.take(slot, cost, limits, held_seconds))
 
     def look(self, source: str, cost: int, limits: Sequence[Limit]) -> Shortage | None:
         """What :meth:`take` would return. This takes nothing."""

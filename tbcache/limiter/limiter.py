@@ -42,10 +42,10 @@ class Limiter:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.windows = Windows(store)
-        self.epochs = Epochs()
         #: The sources that are closed or paused, as far as is known. That holds while Redis is away as well.
         self.closures = Closures(store.clock)
+        self.windows = Windows(store, self.closures)
+        self.epochs = Epochs()
         self.fallback = FallbackSlots(self.windows, self.closures)
         self.ends = SlotEnds(store, self.windows)
         self.join = Joining(store, self.windows, self.epochs)

@@ -183,7 +183,7 @@ class Marker:
 
     @property
     def _file(self) -> Path:
-        return _root() / self._fleet / self._member
+        return root() / self._fleet / self._member
 
     def _others(self) -> list[Path]:
         files = self._file.parent.iterdir()
@@ -290,7 +290,7 @@ def _end(file: Path) -> None:
 
 
 @functools.cache
-def _root() -> Path:
+def root() -> Path:
     """The folder of all fleets of this user.
 
     It is in the first of the system's temporary folders to which he may write. Python takes another one

@@ -25,8 +25,10 @@ then; and no more than the share once all that the others took before has left a
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 import tbcache.io as io
 from tbcache.limiter.allotment import Allotment, Census
@@ -200,6 +202,10 @@ class ProcessWindow(SlotRecord):
                 self._allowances = {}
 
     # Without Redis
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is done meanwhile is one step for all who share the window without Redis (local_window.py)."""
+        return contextlib.nullcontext()
 
     def take(self, slot: str, cost: int, limits: Sequence[Limit], held_seconds: float) -> float:
         """Take a slot without Redis, within this process's part of each limit.

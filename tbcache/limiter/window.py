@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 
 from tbcache.limiter.ask import WindowKeys
 from tbcache.limiter.broken import Broken
+from tbcache.limiter.closure import Closures
+from tbcache.limiter.local_window import LocalWindow
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.slot_file import SlotFile
 from tbcache.store import Refused, Store
 from tbcache.store.script import Script
 
@@ -20,8 +23,8 @@ R = TypeVar("R")
 class Windows:
     """A window for each source that this process knows of. Iterating gives their names."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, closures: Closures) -> None:
+        self._store, self._closures = store, closures
         #: For how long (seconds) a slot is held for one request.
         self.hold_seconds = store.settings.lease_seconds
         self.machine = Machine(store)
@@ -43,12 +46,18 @@ class Windows:
         """The slots of ``source`` that this process has taken."""
         window = self._windows.get(source)
         if window is None:
-            may_fall_back = functools.partial(self._may_fall_back, source)
-            share = functools.partial(self._newcomers_share, source)
-            fall_back = functools.partial(self._fall_back, source)
-            new = ProcessWindow(may_fall_back, fall_back, self.join_machine, share)
-            window = self._windows.setdefault(source, new)
+            window = self._windows.setdefault(source, self._new(source))
         return window
+
+    def _new(self, source: str) -> ProcessWindow:
+        may_fall_back = functools.partial(self._may_fall_back, source)
+        if self._store.is_command and not self._store.is_shared:
+            file = SlotFile(self._store.keys.namespace, source)
+            day = functools.partial(getattr, self._store.clock, "day")
+            return LocalWindow(file, source, self._closures, self.hold_seconds, day, may_fall_back)
+        share = functools.partial(self._newcomers_share, source)
+        fall_back = functools.partial(self._fall_back, source)
+        return ProcessWindow(may_fall_back, fall_back, self.join_machine, share)
 
     def keys(self, source: str) -> WindowKeys:
         """The keys of a source's window."""

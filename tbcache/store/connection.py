@@ -65,6 +65,9 @@ class Store:
         self.keys = Keys(settings.namespace, frozenset((*BUILT_IN_NAMES, *settings.sources)))
         self.address = settings.redis_address
         self._url = settings.redis
+        #: True where this process is a command: without any Redis it shares the limits with its user's others
+        #: (limiter/local_window.py).
+        self.is_command = False
         #: Whether it may be used, and what is done when it is back.
         self.breaker = Breaker(
             self.address,

@@ -24,7 +24,7 @@ def begin(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str | None], Machine]]:
     """This process's place on a machine with that boot id; None: its system tells nothing of itself."""
-    monkeypatch.setattr("tbcache.limiter.marker._root", lambda: tmp_path / "markers")
+    monkeypatch.setattr("tbcache.limiter.marker.root", lambda: tmp_path / "markers")
     monkeypatch.setattr("socket.gethostname", lambda: "raspberrypi")
 
     def begin(boot: str | None) -> Machine:

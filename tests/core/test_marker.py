@@ -33,7 +33,7 @@ LIVING = f"machine-{os.getppid()}.bbbb"
 
 
 #: Each test has a folder of its own in its place.
-ROOT = marker_module._root.__wrapped__
+ROOT = marker_module.root.__wrapped__
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def full_disk() -> Iterator[None]:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of all fleets, which the first marker makes."""
-    monkeypatch.setattr("tbcache.limiter.marker._root", lambda: tmp_path / "markers")
+    monkeypatch.setattr("tbcache.limiter.marker.root", lambda: tmp_path / "markers")
     return tmp_path / "markers"
 
 
@@ -64,13 +64,13 @@ def leave_behind() -> Callable[..., str]:
 import os, signal, sys
 from pathlib import Path
 from tbcache.limiter import marker
-marker._root = lambda: Path(sys.argv[1])
+marker.root = lambda: Path(sys.argv[1])
 one = marker.Marker("fleet", f"machine-{{os.getpid()}}.cccc")
 one.{say}
 print(one._member, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-        command = [sys.executable, "-c", code, str(marker_module._root())]
+        command = [sys.executable, "-c", code, str(marker_module.root())]
         done = subprocess.run(command, stdout=subprocess.PIPE)
         return done.stdout.decode().strip()
 
@@ -321,7 +321,7 @@ def test_a_child_of_a_killed_process_does_not_stand_for_it(root: Path) -> None:
 import os, signal, sys
 from pathlib import Path
 from tbcache.limiter import marker
-marker._root = lambda: Path(sys.argv[1])
+marker.root = lambda: Path(sys.argv[1])
 one = marker.Marker("fleet", f"machine-{os.getpid()}.cccc")
 one.set_clean()
 if os.fork() == 0:

@@ -193,12 +193,17 @@ class _Future:
         return concurrent.futures.Future() if _home() is None else sync.Future()
 
 
+def _no_file(*_: Any) -> Any:
+    raise error.InvalidRequest("each simulated process has the simulated Redis: leave its REDIS_URL as it is")
+
+
 _TIME, _UUID, _RANDOM = _Time(time), _Uuid(uuid), _Random(random)
 _ONE, _SEND = singleton.__call__, Blocking.send
 #: What stands for each of the boundary, and is called with the process that runs as the first argument.
 _SIMULATED: dict[str, Callable[..., Any]] = {
     "node": lambda home, *args: home.node(*args),
     "marker": lambda home, *args: home.marker(*args),
+    "slot_file": _no_file,
     "is_alive": lambda home, pid: home.is_alive(pid),
     "machine_name": lambda home: home.machine_name,
     # What a simulated process does is told to no tracer.
