@@ -62,6 +62,43 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
     assert limiter.get_status(limit=1, window_seconds=0.4).used == 1
 
 
+def test_a_window_of_ones_own_is_the_calls_alone(limiter: RateLimiter, store: Store) -> None:
+    """The limits of the source stay what they are, for all others."""
+    limiter.check_rate_limit(limit=1, window_seconds=30)
+    assert limiter_of(store).process_window("twitter").configured == limiter.source.limits
+
+
+def test_all_limits_of_a_source_hold_where_a_call_names_none(store: Store) -> None:
+    """Whichever of them stands first."""
+    limits = (Limit(5, 60.0), Limit(2, 3600.0))
+    limiter = RateLimiter(replace(BUILT_IN["twitter"], limits=limits), store)
+    assert [limiter.check_rate_limit()[0] for _ in range(3)] == [True, True, False]
+
+
+def close(store: Store, seconds: float) -> None:
+    """What is there when the upstream has said stop."""
+    now, micros = store.client.time()
+    until = now * 1_000_000 + micros + round(seconds * 1e6)
+    store.client.hset(store.keys.state("twitter"), mapping={"closed_until": until, "closed_reason": "stop"})
+
+
+def test_who_waits_for_a_source_to_open_takes_a_slot_then(limiter: RateLimiter, store: Store) -> None:
+    """Until when it is closed is known, but promises no slot."""
+    close(store, 0.3)
+    with pytest.raises(RateLimited, match="stop"):
+        limiter.wait_if_needed(max_wait=0)
+    limiter.wait_if_needed(max_wait=20)
+    assert store.client.zcard(store.keys.slots("twitter")) == 1
+
+
+def test_a_reset_opens_what_is_closed(limiter: RateLimiter, store: Store) -> None:
+    """And forgets every slot."""
+    assert all(limiter.check_rate_limit()[0] for _ in range(3))
+    close(store, 60.0)
+    limiter.reset()
+    assert limiter.check_rate_limit()[1].used == 1
+
+
 def test_a_look_counts_nothing(limiter: RateLimiter) -> None:
     """A dashboard must not use up what it shows."""
     for _ in range(10):
