@@ -131,6 +131,8 @@ class PacingConsumer(Consumer):
                 if now() >= give_up_at:
                     log.warning("queue.ends_unsaid", source=self._source.name, jobs=len(self._hand.unsaid))
                     return
+            if self._hand.unsaid:
+                # Redis is away, or another thread is saying it.
                 run(world().sleep(PAUSE_SECONDS))
 
     def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:

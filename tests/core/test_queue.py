@@ -19,7 +19,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from tbcache.io import run
+from tbcache.io import BLOCKING, run
 from tbcache.limiter import Limiter, limiter_of
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import (
@@ -1286,6 +1286,27 @@ def test_a_worker_that_is_stopped_waits_for_redis_to_say_what_it_has_done(
     private_server.thaw()
     closing.join(60)
     wait_until(lambda: store.breaker.reason is None)
+    assert (queue.depth("news").running, queue.depth("news").waiting) == (0, 0)
+
+
+@pytest.mark.one_server
+def test_a_worker_that_ends_lets_another_thread_say_what_it_is_saying(
+    queue: Queue, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That waits for its answer, and is not to be asked without a pause whether it has it."""
+    ending = worker()
+    queue.enqueue(job("news", "AAPL"))
+    done = ending.await_job()
+    hand, say, tries = ending.consumer._hand, ending.consumer._ends.say, iter(range(3))
+    assert hand.saying.acquire()
+    ending.consumer.ack(done)
+
+    async def pause(seconds: float) -> None:
+        hand.saying.release()
+
+    monkeypatch.setattr(BLOCKING, "sleep", pause)
+    monkeypatch.setattr(ending.consumer._ends, "say", lambda: (next(tries), say()))
+    ending.consumer.close()
     assert (queue.depth("news").running, queue.depth("news").waiting) == (0, 0)
 
 
