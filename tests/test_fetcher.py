@@ -744,6 +744,21 @@ def test_an_error_of_ours_says_what_no_status_does() -> None:
     assert isinstance(quote.outcome("MSFT").error, RateLimited)
 
 
+@pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize("moment", [time.time() + 3, "3", timedelta(3), datetime(2100, 1, 1)])
+def test_a_refusal_counts_where_its_moment_is_none(moment: Any) -> None:
+    """To go on asking would be worse than to wait for as long as we think right."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+
+    @source.fetcher(patience=0.0)
+    def quote(symbol: str) -> float:
+        raise UpstreamThrottled("alphavantage", "note", retry_at=moment)
+
+    with pytest.warns(TbcacheWarning, match="it should be a datetime with a time zone"):
+        assert isinstance(quote.outcome("AAPL").error, UpstreamThrottled)
+    assert isinstance(quote.outcome("MSFT").error, RateLimited)
+
+
 class Unread(Exception):
     """Of a client whose response was not read."""
 
@@ -1217,6 +1232,14 @@ def test_a_figure_that_cannot_be_one_is_told(figures: dict[str, Any], what: str)
     """At the line that says it."""
     with pytest.raises(ConfigurationError, match=what):
         tbcache.source("alphavantage", **{"limits": "5/1m", **figures})
+
+
+def test_a_budget_of_what_costs_nothing_is_told_whoever_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets it believes that the day is bounded."""
+    monkeypatch.setenv("TBCACHE_ALPHAVANTAGE__DAILY_BUDGET", "0.5")
+    with pytest.raises(ConfigurationError, match="TBCACHE_ALPHAVANTAGE__DAILY_BUDGET is never spent"):
+        tbcache.source("alphavantage", limits="5/1m")
+    tbcache.source("alphavantage", limits="5/1m", cost_per_request=0.01)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "{x}", "a:b", None])

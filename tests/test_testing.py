@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tbcache.models.error import MissingExtra, TbcacheError
-from tbcache.settings import Settings
+from tbcache.models.error import ConfigurationError, MissingExtra, TbcacheError
+from tbcache.settings import Settings, get_settings
 from tbcache.store import Store, Unavailable
 from tbcache.testing import RunningServer, server, simulator, wait_until
 from tests.cli.command import clean_environment, is_alive
@@ -41,6 +41,44 @@ def test_the_page_of_tests_is_a_suite_that_passes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
     assert not (tmp_path / ".tbcache").exists()
+
+
+_BOT = """
+import tbcache
+
+quotes = tbcache.source("mine", limits="5/1m", ttl=60)
+
+@quotes.fetcher
+def quote(symbol: str) -> float:
+    return 1.0
+"""
+
+
+def test_a_program_that_is_imported_by_the_tests_goes_by_their_server(
+    tmp_path: Path, running: RunningServer
+) -> None:
+    """It reads its settings as it is imported; the mocked prices of tests must not get to the live bots."""
+    (tmp_path / "conftest.py").write_text(FILES["conftest.py"])
+    (tmp_path / "bot.py").write_text(_BOT)
+    (tmp_path / "test_quote.py").write_text(
+        "import bot\n\ndef test_it(redis):\n    assert bot.quote('AAPL') == 1.0\n"
+        "    assert bot.quote.outcome('AAPL').origin == 'cache'\n"
+    )
+    environment = clean_environment() | running.variables
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = Store(Settings.load(running.variables))
+    assert store.call("KEYS", "*mine*") == []
+    store.close()
+
+
+def test_what_begins_too_late_for_the_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter22@production:6379/0")
+    get_settings()
+    for begin in (server, simulator):
+        with pytest.raises(ConfigurationError, match="goes by the Redis redis://production:6379/0"), begin():
+            pass
 
 
 def test_a_server_is_away_for_a_block_and_keeps_what_it_had(running: RunningServer) -> None:

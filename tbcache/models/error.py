@@ -29,6 +29,7 @@ What is likely to be a mistake, and goes on all the same, is a TbcacheWarning.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -214,11 +215,24 @@ class UpstreamError(TbcacheError):
         self.source = source
         self.message = message
         self.status = status
-        self.retry_at = retry_at
+        self.retry_at = _aware(retry_at)
         super().__init__(f"{source}: {message}" + (f" (HTTP {status})" if status else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.kind, self.source, self.message, self.status, self.retry_at)
+
+
+def _aware(moment: object) -> datetime | None:
+    """``moment``; None, and a warning, where it is none. The refusal must not be lost for that."""
+    if moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None):
+        return moment
+    warnings.warn(
+        f"retry_at={moment!r:.60} is left out: it should be a datetime with a time zone, like "
+        "datetime.now(UTC) + timedelta(seconds=30)",
+        TbcacheWarning,
+        stacklevel=4,
+    )
+    return None
 
 
 class UpstreamThrottled(UpstreamError):

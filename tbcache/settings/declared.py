@@ -86,6 +86,11 @@ def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source
     price = Price(per_request=given.get("cost_per_request", 0.0))
     if "daily_budget" in given and not price.per_request:
         raise ConfigurationError(f"source {name!r}: daily_budget without cost_per_request is never spent")
+    if variables.daily_budget is not None and not price.per_request:
+        raise ConfigurationError(
+            f"{variable(name, 'daily_budget')} is never spent: source {name!r} is declared without a "
+            "cost_per_request"
+        )
     figures = {what: value for what, value in given.items() if what in FIGURES}
     # Stale values are served only where somebody has said for how long.
     base = Source(name=name, base_url="", limits=limits, stale_ttl=0.0, price=price)

@@ -18,6 +18,7 @@ from tbcache.embedded import ProcessGroup
 from tbcache.io.http import tls_context
 from tbcache.models.error import TbcacheError
 from tbcache.models.extra import need
+from tbcache.testing.early import check_early
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -90,10 +91,11 @@ def simulator(**options: Unpack[Options]) -> Iterator[RunningSimulator]:
     :class:`Options`.
 
     Raises:
-      MissingExtra: the extra ``server`` is not installed.
+      MissingExtra: the extra ``server`` is not installed. ConfigurationError: see :func:`check_early`.
       TbcacheError: it did not start, as where an option cannot be; with what it wrote.
     """
     need("the simulator", "fastapi", "uvicorn")
+    check_early()
     given = {"limits": {}, "replay": None, "latency": (0.0, 0.0), **options}
     command = (sys.executable, "-P", "-m", "tbcache.testing.child", json.dumps(given, default=str))
     with (

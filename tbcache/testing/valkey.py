@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbcache.embedded import EmbeddedServer, ProcessGroup, Supervisor
+from tbcache.testing.early import check_early
 
 #: A machine that runs tests is busy: a slow answer must not count as none.
 _TIMEOUT_SECONDS = "5"
@@ -58,8 +59,9 @@ def server() -> Iterator[RunningServer]:
     """A started :class:`RunningServer`, which is gone after the block.
 
     Raises:
-      MissingExtra: the extra ``embedded`` is not installed.
+      MissingExtra: the extra ``embedded`` is not installed. ConfigurationError: see :func:`check_early`.
     """
+    check_early()
     with tempfile.TemporaryDirectory(prefix="tbcache-testing-") as folder, ProcessGroup() as group:
         embedded = EmbeddedServer(Path(folder, "valkey"), Path(folder, "valkey.log"))
         supervisor = Supervisor(group, lambda event: None)
