@@ -41,6 +41,8 @@ _SIGNED_PERCENT = re.compile(r"(?<![\w.,%])([+\-−])(?=\d[\d.,]*\s?%)")
 _DOTS = re.compile(r"(?<=\.\.)(?=[^\s.])")
 # As those write who split texts into words: "EUR2 .5 m".
 _SPLIT_FIGURE = re.compile(r"(?<=\d) (?=\.\d)")
+#: So many words has a cry at most.
+_CRY = 8
 _DRAWN_OUT = re.compile(r"([A-Za-z])\1\1+")
 _DIRECTION = {"+": " up ", "-": " down ", "−": " down "}
 # VADER knows the typewriter's signs only: "don’t" would not negate, and “beat” would be no word.
@@ -175,8 +177,8 @@ def _weigh(tables: _Tables, text: str) -> _Weighed:
     if found := lexicon.find_phrases(lower):
         tokens = _join(words, lower, found)
     plain = (tables.report if reports else tables.talk).valences(words, lower, text)
-    # Looked for where nothing else is found, as it takes a while.
-    if not reports and not any(plain) and _DRAWN_OUT.search(text):
+    # Looked for in short cries where nothing else is found, as it takes a while.
+    if not reports and len(lower) <= _CRY and not any(plain) and _DRAWN_OUT.search(text):
         lower = [_shorten(word, tables.spelled) for word in lower]
         if found := lexicon.find_phrases(lower):
             tokens = _join(words, lower, found)

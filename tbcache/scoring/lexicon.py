@@ -40,11 +40,11 @@ class Lexicon:
     def find_phrases(self, words: list[str]) -> list[tuple[int, int]]:
         """Where phrases begin and end among ``words``, in lower case; of two that overlap, the first one."""
         found: list[tuple[int, int]] = []
-        phrases, done, last = self.phrases, 0, len(words) - 1
-        # Most words begin none.
-        for at in [i for i, word in enumerate(words) if word in phrases]:
-            if done <= at < last and (known := phrases[words[at]].get(words[at + 1])):
-                for rest in known:
+        phrases, done = self.phrases, 0
+        for at, word in enumerate(words[:-1]):
+            # Half of all words begin some phrase, and few of those have its second word behind them.
+            if word in phrases and done <= at and words[at + 1] in phrases[word]:
+                for rest in phrases[word][words[at + 1]]:
                     end = at + 2 + len(rest)
                     if not rest or tuple(words[at + 2 : end]) == rest:
                         found.append((at, end))

@@ -12,7 +12,6 @@ import math
 import re
 from heapq import heappop, heappush
 from importlib.resources import files
-from itertools import compress
 from string import punctuation
 
 #: The addend of a word of degree for the word behind it; most that lessen, lessen by as much.
@@ -99,7 +98,7 @@ class Vader:
     def valences(self, words: list[str], lower: list[str], text: str) -> list[float]:
         """The valence of each of ``words``, which are ``text``'s, before a "but" is weighed."""
         valences, lexicon = [0.0] * len(words), self.lexicon
-        found = [*compress(range(len(lower)), map(lexicon.__contains__, lower))]
+        found = [i for i, word in enumerate(lower) if word in lexicon]
         if not found:
             return valences
         contracted = "'" in text and "n't" in " ".join(lower)

@@ -20,7 +20,7 @@ _CAUSED = frozenset(
 )
 #: Where there is no news before these, what stands behind them is none.
 _AROUND = frozenset(("amid", "amidst", "despite"))
-TRIGGERS = _LINKS
+TRIGGERS = (_LINKS - {"by"}) | _CAUSED
 #: "As a result", "as well as", "on a debt-free basis", "even better" tell of no circumstance.
 _OTHERWISE = frozenset(
     "a an the well much many of its their his expected planned part track time schedule to if better "
