@@ -693,6 +693,25 @@ def test_a_refusal_by_another_upstream_that_is_being_handled_closes_nothing() ->
 
 
 @pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize("is_meant", [True, False])
+def test_a_refusal_that_the_function_was_handling_closes_the_source(is_meant: bool) -> None:
+    """Few write `raise ... from`; whoever writes `from None` says that the two have nothing in common."""
+    source = tbcache.source("alphavantage", limits="5/1m")
+
+    def refuse() -> None:
+        try:
+            _by_requests(429, {"Retry-After": "40"})
+        except HTTPError:
+            if is_meant:
+                raise ZeroDivisionError  # noqa: B904
+            raise ZeroDivisionError from None
+
+    error, calls = _refused(source, refuse)
+    assert isinstance(error, RateLimited) == is_meant
+    assert calls == (["AAPL"] if is_meant else ["AAPL", "MSFT"])
+
+
+@pytest.mark.usefixtures("redis_server")
 def test_of_what_an_error_was_raised_from_only_a_refusal_counts() -> None:
     """That the upstream knows no such thing was the answer to another request. And a cause may be its own."""
     source = tbcache.source("alphavantage", limits="5/1m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -86,13 +87,14 @@ class FunctionJob(Generic[T]):
         costs.
         """
         attempt.sent, attempt.bill = attempt.sent + 1, self.source.price.uncertain
+        handled = sys.exception()
         try:
             returned = await self._call(attempt.grant.send_by)
         except Exception as error:
             self.raised = error
             if is_unsent(error):
                 attempt.bill = NOTHING
-            refused = self._refused(attempt, refusal(self.source.name, self._name, error))
+            refused = self._refused(attempt, refusal(self.source.name, self._name, error, handled))
             if refused is error:
                 raise  # `from` would make the exception the cause of itself.
             raise refused from error

@@ -28,11 +28,16 @@ _UNSENT = {
 }
 
 
-def refusal(source: str, function: str, error: Exception) -> UpstreamError:
-    """The exception of a function as an UpstreamError; the exception itself where it is one already."""
+def refusal(
+    source: str, function: str, error: Exception, handled: BaseException | None = None
+) -> UpstreamError:
+    """The exception of a function as an UpstreamError; the exception itself where it is one already.
+
+    ``handled`` is what was being handled already as the function was called.
+    """
     if isinstance(error, UpstreamError):
         return error
-    for origin in _origins(error):
+    for origin in _origins(error, handled):
         refused = _refused_with(source, origin)
         # Of what the error was raised from, only that counts which is meant for the next call as well.
         if refused is not None and (origin is error or refused.status == 429 or refused.retry_at is not None):
@@ -66,19 +71,20 @@ def _failure(source: str, status: int, headers: dict[str, str]) -> UpstreamError
     return http_response.failure(source, raw, http_response.kind_of(status))
 
 
-def _origins(error: BaseException) -> Iterator[BaseException]:
-    """``error``, what it was raised ``from``, and the members of groups.
+def _origins(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    """``error``, what it was raised ``from`` or while handling, and the members of groups.
 
-    What was merely being handled does not count: the caller may have been at an error of another upstream.
+    ``handled`` does not count: the caller may have been at an error of another upstream.
     """
-    waiting, seen = [error], set[int]()
+    waiting, seen = [error], {id(handled)}
     while waiting:
         origin = waiting.pop(0)
         if id(origin) not in seen:
             seen.add(id(origin))
             yield origin
             waiting += origin.exceptions if isinstance(origin, BaseExceptionGroup) else ()
-            waiting += [origin.__cause__] if origin.__cause__ is not None else []
+            before = origin.__cause__ if origin.__suppress_context__ else origin.__context__
+            waiting += [before] if before is not None else []
 
 
 def is_unsent(error: Exception) -> bool:
