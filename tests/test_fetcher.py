@@ -180,6 +180,9 @@ def test_prewarming_takes_its_part_of_the_limit_and_no_more() -> None:
     assert quote.peek("GME", "EUR") == quote.peek("GME") == 1.5
     with pytest.raises(TypeError):
         quote.prewarm(["NVDA", ("NVDA", "USD", "x")])
+    for one in ("NVDA", {"symbol": "NVDA"}):
+        with pytest.raises(TypeError, match="which is one call: give it a list"):
+            quote.prewarm(one)
     assert quote.peek("NVDA") is None
 
 
@@ -1274,6 +1277,20 @@ def test_a_name_that_is_nearly_a_configured_sources_is_told_once() -> None:
         tbcache.source("twiter", limits="5/1m")
     assert warned[0].filename == __file__
     tbcache.source("twiter")
+
+
+def test_a_variable_that_is_nearly_a_declared_sources_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is misspelt, and so not kept to, is a ban. But two sources may be called nearly alike."""
+    monkeypatch.setenv("TBCACHE_ALPHAVANTGE__LIMITS", "1/1m")
+    monkeypatch.setenv("TBCACHE_SHARD_1__LIMITS", "1/1m")
+    monkeypatch.setenv("TBCACHE_SHARD_2__LIMITS", "2/1m")
+    said = r"^TBCACHE_ALPHAVANTGE__LIMITS changes nothing .*did you mean TBCACHE_ALPHAVANTAGE__LIMITS\?$"
+    with pytest.warns(TbcacheWarning, match=said) as warned:
+        tbcache.source("alphavantage", limits="5/1m")
+    assert [one.filename for one in warned] == [__file__]
+    tbcache.source("alphavantage")
+    tbcache.source("shard-1")
+    tbcache.source("shard-2")
 
 
 @pytest.mark.parametrize(

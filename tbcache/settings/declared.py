@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tbcache.io.singleton import singleton
-from tbcache.models.error import ConfigurationError
+from tbcache.models.error import ConfigurationError, TbcacheWarning
 from tbcache.models.price import Price
 from tbcache.models.untrusted import quoted
 from tbcache.settings.default import checked
@@ -23,7 +25,7 @@ from tbcache.settings.source import (
     warn_of_near_miss,
 )
 from tbcache.settings.upstream import MOST_DOLLARS
-from tbcache.settings.variable import variable
+from tbcache.settings.variable import NEAR, in_variables, variable
 
 #: The names that code has for the figures.
 _WORDS = {
@@ -66,6 +68,7 @@ def declare(name: str, said: Mapping[str, Any], settings: Settings, stacklevel: 
     known = get_declared().get(name)
     if known is None:
         warn_of_near_miss(name, settings, stacklevel + 1)
+        _warn_of_near_variables(name, settings, stacklevel + 1)
         known = get_declared().setdefault(name, Declared(given, _declared(name, given, settings)))
     for what, value in given.items():
         if known.said.get(what) != value:
@@ -74,6 +77,23 @@ def declare(name: str, said: Mapping[str, Any], settings: Settings, stacklevel: 
                 f"{_in_words(known.said.get(what))}, and is {_in_words(value)} here"
             )
     return known.source
+
+
+def _warn_of_near_variables(name: str, settings: Settings, stacklevel: int) -> None:
+    """Say so where a variable of a source that nobody knows is likely to be a misspelling of one of ``name``.
+
+    Not where ``name`` has that variable itself: then the two are likely to be two sources.
+    """
+    known = {in_variables(one).lower() for one in (name, *source_names(settings), *get_declared())}
+    unknown = [one for one in settings.custom if one not in known]
+    for near in difflib.get_close_matches(in_variables(name).lower(), unknown, n=1, cutoff=NEAR):
+        for field in sorted(settings.custom[near].said - settings.declared(name).said):
+            warnings.warn(
+                f"{variable(near, field)} changes nothing of source {name!r}; "
+                f"did you mean {variable(name, field)}?",
+                TbcacheWarning,
+                stacklevel=stacklevel,
+            )
 
 
 def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source:

@@ -53,6 +53,11 @@ class SourceSettings:
     def __post_init__(self) -> None:
         hide(self)
 
+    @property
+    def said(self) -> set[str]:
+        """The fields of which something is said."""
+        return {field for field in READERS if getattr(self, field) != getattr(NOTHING_SAID, field)}
+
 
 NOTHING_SAID = SourceSettings()
 #: How each field is read.

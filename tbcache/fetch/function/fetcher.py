@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -33,6 +33,7 @@ from tbcache.io.deadline import until
 from tbcache.io.loop import drive
 from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UpstreamError
+from tbcache.models.untrusted import quoted
 from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
 from tbcache.store.memory import Encoded
@@ -267,7 +268,8 @@ class Fetcher(_Function[P, R]):
         prewarming may use, and waits for nothing: what finds no slot, or fails, is left out.
 
         Raises:
-          TypeError: arguments that are none of the function's, or no part of a key; nothing is loaded then.
+          TypeError: ``calls`` is one call; arguments that are none of the function's, or no part of a key.
+            Nothing is loaded then.
         """
         return sum(self._warm(one) for one in _checked(self, calls))
 
@@ -429,6 +431,9 @@ def _source_of(function: object) -> str | None:
 
 def _checked(function: _Function[..., Any], calls: Iterable[Any]) -> list[Arguments]:
     """The arguments of ``calls``, each of which has a key."""
+    if isinstance(calls, str | bytes | Mapping):
+        # Its letters, or names, would be taken for arguments, and each would cost a slot.
+        raise TypeError(f"prewarm was given {quoted(calls)}, which is one call: give it a list of calls")
     found = [_arguments(one) for one in calls]
     for args, kwargs in found:
         function.cache_key(*args, **kwargs)
