@@ -235,6 +235,7 @@ class StoreMerged(NamedTuple):
     deleted: Key
     timeline: Key
     entry: Key
+    outbox: Key
     others: tuple[Key, ...]
     asked_us: int
     deadline_us: int
@@ -245,6 +246,7 @@ class StoreMerged(NamedTuple):
     timeline_us: int
     stale_us: int
     payload: bytes
+    value: bytes
     answer: bytes
 
 

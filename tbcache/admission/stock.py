@@ -149,6 +149,7 @@ class Stock:
             deleted=keys.deleted(source.name),
             timeline=keys.entry(ask.timeline_key),
             entry=keys.entry(ask.request.key),
+            outbox=keys.outbox(source.name),
             others=tuple(map(keys.entry, ask.others(merged.hours))),
             **fence._asdict(),
             cleared=merge.cleared,
@@ -157,7 +158,8 @@ class Stock:
             timeline_us=to_micros(TIMELINE_SECONDS),
             stale_us=to_micros(source.stale_ttl),
             payload=merged.timeline,
-            answer=merged.payload,
+            value=merged.payload,
+            answer=merged.answer,
         )
         return await self._store.ask(MERGE, call)
 

@@ -153,12 +153,14 @@ class Merge:
 class Merged(NamedTuple):
     """A timeline with what was bought without Redis: its JSON, for how many hours it was asked for, the JSON
     of the answer that follows from it, b"" where none does, and when the last of what was bought was read.
+    ``answer`` goes to the database; b"" where nothing does.
     """
 
     timeline: bytes
     hours: int
     payload: bytes
     read_at: datetime
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ class Pipeline:
                     await self.admission.store_derived(ask, fresh, derived.payload, derived.answer)
                     return Answered(derived.value, "cache")
                 case Merge() as merge:
-                    await self.admission.store_merged(ask, merge, await job.merge(merge))
+                    await self._merge(job, ask, merge)
                     continue
                 case Failed(failure):
                     raise failure.to_error(name)
@@ -244,6 +244,15 @@ class Pipeline:
                     tell_wait()
                     await world().sleep(seconds)
             ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
+
+    async def _merge(self, job: Job[Any], ask: Ask, merge: Merge) -> None:
+        try:
+            merged = await job.merge(merge)
+        except Exception:
+            # It is a bug, which the next ask is not to meet as well.
+            await self.admission.store_merged(ask, merge, None)
+            raise
+        await self.admission.store_merged(ask, merge, merged)
 
     def _outcome(self, request: FetchRequest, answered: Answered[SymbolSentiment]) -> Outcome:
         sentiment, origin, failure = answered

@@ -104,26 +104,35 @@ def extended(
         fetched.reason,
         counted_by_upstream(fetched.counts),
     )
-    whole, cut = merged(brought) if before is None else merged(before, brought)
-    if known is not None and not fetched.is_asked:
+    extension = _added(before, brought, news, None if fetched.is_asked or known is None else known.hours)
+    if known is not None and (request.hours <= known.hours or not fetched.is_asked):
+        # It says nothing of more hours.
+        extension = extension._replace(brought=replace(brought, hours=1))
+    return extension
+
+
+def _added(
+    known: Record | None, brought: Record, news: tuple[Scored, ...], hours: int | None = None
+) -> Extension:
+    """``known`` with what a load has ``brought``, of which ``news`` were not known. ``hours`` is for how many
+    the record was asked, where that is not the most of both.
+    """
+    whole, cut = merged(brought) if known is None else merged(known, brought)
+    if hours is not None:
         # The next load asks again for the hours that this one did not come to.
-        whole = replace(whole, hours=known.hours)
+        whole = replace(whole, hours=hours)
     record, kept_from, packed = pack_record(whole, cut)
-    after = None if known is None else known.read_at
     load = Load(
-        read_at,
-        fetched.asked_at,
+        brought.read_at,
+        brought.asked_at,
         kept_from,
         whole.hours,
         record.scorer,
-        after,
+        None if known is None else known.read_at,
         record.reason,
         changed({} if known is None else known.tally, whole.tally),
     )
-    if known is not None and (request.hours <= known.hours or not fetched.is_asked):
-        # It says nothing of more hours.
-        brought = replace(brought, hours=1)
-    return Extension(record, packed, news, reads, load, brought)
+    return Extension(record, packed, news, brought.timeline.reads, load, brought)
 
 
 def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRule]) -> SymbolSentiment:
@@ -226,26 +235,67 @@ def load_result(
 def merged_with(
     upstream: Upstream, request: FetchRequest, there: bytes | None, parts: Sequence[bytes]
 ) -> Merged | None:
-    """The timeline that Redis has (``there``), with what was bought without it (``parts``, the oldest first),
-    and the answer to ``request`` that follows from it.
+    """The timeline that Redis has (``there``), with what was bought without it (``parts``), and the answer to
+    ``request`` that follows from it.
 
     None where nothing is to be stored: one of them is damaged, or all of it is there, or answers would cover
     less than they do now.
     """
     try:
-        known = None if there is None else decode_record(there)
-        bought = [decode_record(part) for part in parts]
-        records = [*bought] if known is None else [known, *bought]
-        scored = [rescored(one, upstream.analyzer, request.symbol) for one in records]
-        record, kept_from, packed = pack_record(*merged(*sorted(scored, key=lambda one: one.read_at)))
-        # Over more hours than were asked for, it is no answer.
-        is_answer = request.hours <= record.hours
-        payload = encode_sentiment(sentiment_of(record, request, upstream.voices)) if is_answer else b""
+        known = None if there is None else _rated(there, upstream, request)
+        bought = sorted((_rated(part, upstream, request) for part in parts), key=lambda one: one.read_at)
+        found = _whole(bought) if known is None else _with_bought(known, bought)
+        if found is None or (known is not None and covers_less(found.record, found.load.kept_from, known)):
+            return None
+        hours = min(request.hours, found.record.hours)
+        sentiment = sentiment_of(found.record, replace(request, hours=hours), upstream.voices)
     except (Corrupt, ConfigurationError):
         return None
-    if known is not None and (record == known or covers_less(record, kept_from, known)):
-        return None
-    return Merged(packed, record.hours, payload, max(one.read_at for one in bought))
+    # Over more hours than were asked for, it is no answer.
+    payload = encode_sentiment(sentiment) if hours == request.hours else b""
+    is_kept = upstream.persist_to_db and found.load.after is not None
+    answer = Answer(sentiment, found.news, found.reads, found.load) if is_kept else None
+    kept = b"" if answer is None else encode_answer(answer)
+    return Merged(found.packed, found.record.hours, payload, bought[-1].read_at, kept)
+
+
+def _rated(packed: bytes, upstream: Upstream, request: FetchRequest) -> Record:
+    return rescored(decode_record(packed), upstream.analyzer, request.symbol)
+
+
+def _whole(bought: Sequence[Record]) -> Extension:
+    """What was ``bought``, where nothing else is known: the first of it, which the database knows as a load,
+    with the others."""
+    first, *others = bought
+    return (_with_bought(first, others) if others else None) or _added(None, first, ())
+
+
+def _with_bought(known: Record, bought: Sequence[Record]) -> Extension | None:
+    """``known`` with what was ``bought`` without it, as if that had been loaded a moment after the later of
+    both: so the past can be told by one chain of loads. None where all of it is known.
+    """
+    last = max(known, bought[-1], key=lambda one: one.read_at)
+    read_at = last.read_at + _RESOLUTION
+    part = Timeline.of(
+        (version for one in bought for version in one.timeline.versions),
+        (read for one in bought for read in one.timeline.reads),
+    )
+    before = known.timeline.latest()
+    newer = {
+        identity: version
+        for identity, version in part.latest().items()
+        if identity not in before or before[identity].seen_at < version.seen_at
+    }
+    items = known.timeline.news((version.item for version in newer.values()), read_at)
+    news = tuple(Scored(item, newer[item.identity].score) for item in items)
+    reads = [Read(span, read_at) for span in part.coverage.spans]
+    counts = {quarter: count for one in bought for quarter, count in one.tally.items()}
+    hours = max(one.hours for one in bought)
+    about = last.asked_at, read_at, hours, known.scorer, last.reason, counts
+    found = _added(known, Record(Timeline.of(news, reads), *about), news)
+    limits = Span(found.load.kept_from, _FAR)
+    there, then = (one.timeline.coverage.within(limits) for one in (known, found.record))
+    return None if last is known and not news and then == there else found
 
 
 def nothing(request: FetchRequest, as_of: datetime, reason: str, scorer: str) -> SymbolSentiment:

@@ -130,8 +130,13 @@ class Bought(NamedTuple):
         return sum(map(len, self.parts))
 
     def then(self, later: Bought) -> Bought:
-        parts = self.parts + later.parts
-        return self._replace(parts=parts, ended=later.ended, fresh_until=later.fresh_until)
+        """The same with what was bought ``later``, by a load that may have begun before."""
+        return self._replace(
+            parts=self.parts + later.parts,
+            began=min(self.began, later.began),
+            ended=max(self.ended, later.ended),
+            fresh_until=max(self.fresh_until, later.fresh_until),
+        )
 
 
 class _Kept(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from tbcache.timeline import Read, Record, Timeline, covers_less, merged
+from tbcache.timeline.tally import quarter_of
 from tests.timeline.kit import examples, moment, seen, span, timelines
 
 
@@ -42,6 +43,9 @@ def test_a_merged_record_is_as_of_its_last_and_over_the_most_hours_of_any() -> N
     assert kept_from == moment(62 - 120)
     assert [version.item.id for version in whole.timeline.versions] == ["b"]
     assert merged(replace(old, tally={}), replace(new, reason="budget"))[0].reason == "budget"
+    quarter = quarter_of(moment(0))
+    counts = [replace(old, tally={-quarter: 2, quarter: 1}), replace(new, tally={-quarter: 3})]
+    assert merged(*counts)[0].tally == {-quarter: 3, quarter: 1}
 
 
 def test_a_hole_behind_what_is_merged_makes_an_answer_cover_less() -> None:
