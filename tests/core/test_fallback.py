@@ -11,6 +11,7 @@ import pytest
 from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement, Stale, Wait
 from tbcache.limiter import limiter_of
 from tbcache.models import Failure, FetchRequest
+from tbcache.models.error import RateLimited
 from tbcache.store import memory
 from tests.blocking import Admission, core
 from tests.core.test_loss import beat, begin
@@ -149,6 +150,24 @@ def test_a_timeline_is_loaded_on(admission: Admission, clock: Clock) -> None:
     admission.settle(go(admission).grant, replace(VALUE, timeline=b"read before"))
     clock.now += BRIEF.cache_ttl + 0.1
     assert go(admission).grant.timeline == b"read before"
+
+
+def test_a_rate_limiter_tells_where_it_stands(process: Process, clock: Clock) -> None:
+    """To look takes nothing; who waits has the slot that leaves the window first."""
+    looks = [process.limiter.get_status() for _ in range(2)]
+    assert {(one.used, one.remaining, one.is_limited) for one in looks} == {(0, LIMIT.count, False)}
+    assert looks[0].reason == "Redis is away: going on with this process's share"
+    for _ in range(LIMIT.count):
+        assert process.take()
+    look = process.limiter.get_status()
+    assert (look.used, look.remaining, look.is_limited) == (LIMIT.count, 0, True)
+    assert look.reason == "Redis is away: this process's share is used"
+    begun = clock.now
+    with pytest.raises(RateLimited, match="share is used"):
+        process.limiter.wait_if_needed(max_wait=LIMIT.window_seconds / 2)
+    assert clock.now == begun
+    process.limiter.wait_if_needed()
+    assert LIMIT.window_seconds <= clock.now - begun < LIMIT.window_seconds + 1.0
 
 
 @pytest.mark.parametrize("way", ["its answer is in", "back at Redis", "the key is removed"])
