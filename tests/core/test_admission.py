@@ -37,7 +37,7 @@ from tbcache.settings import Settings, Source
 from tbcache.store import Store
 from tbcache.store.envelope import UNCLEARED, fresh_until
 from tbcache.store.wire import MICROS
-from tests.blocking import Admission, Membership
+from tests.blocking import Admission, Membership, core
 from tests.core.conftest import TWITTER, ask
 from tests.server import Server, wait_until
 
@@ -1301,6 +1301,20 @@ def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadli
         allowances="",
         taken=slots_,
     )
+
+
+def test_what_is_expected_to_be_fresh_is_forgotten_in_time(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For so many keys at most, and no longer than until one is found to be old."""
+    monkeypatch.setattr("tbcache.admission.fresh.SEEN_KEYS", 2)
+    fresh, far = core(admission).fresh, round((time.time() + 3600.0) * MICROS)
+    for key, count in (("a", 1), ("b", 2), ("c", 1)):
+        fresh.expect("twitter", key, far)
+        assert len(fresh._seen) == count
+    fresh.expect("twitter", "c", 1)
+    assert run(fresh.find(TWITTER, "c")) is None
+    assert not fresh._seen
 
 
 @pytest.mark.parametrize(

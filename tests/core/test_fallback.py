@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,8 @@ from tbcache.admission import Ask, Failed, Go, Grant, Hit, Join, Settlement, Sta
 from tbcache.limiter import limiter_of
 from tbcache.models import Failure, FetchRequest
 from tbcache.models.error import RateLimited
+from tbcache.models.price import Bill
+from tbcache.monitoring import latency_bucket
 from tbcache.store import memory
 from tests.blocking import Admission, core
 from tests.core.test_loss import beat, begin
@@ -143,6 +146,22 @@ def test_a_load_that_has_sent_nothing_leaves_nothing(process: Process) -> None:
     process.admission.settle(grant, Settlement())
     assert limiter_of(process.store).process_window("reddit").used(LIMIT) == 0
     go(process.admission)
+
+
+def test_what_is_done_is_counted(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the scripts count it: what is asked for, pages, how long they took, money, and failures."""
+    counted: Counter[str] = Counter()
+    monitor = core(admission)._figures._monitor
+    monkeypatch.setattr(monitor, "count", lambda source, figures: counted.update(figures))
+    monkeypatch.setattr(monitor, "bill", lambda source, bill: counted.update(dollars=bill.most))
+    # By who asked, and by what was asked for.
+    monkeypatch.setattr(monitor, "pay", lambda source, by, micros: counted.update(paid=micros))
+    bill = Bill(2.5)
+    admission.settle(go(admission).grant, replace(VALUE, pages=2, seconds=0.1, bill=bill))
+    admission.admit(ask())
+    admission.settle(go(admission, "MSFT").grant, Settlement(failure=DOWN, pages=1))
+    expected = {"go": 2, "hit": 1, "pages": 3, f"ms{latency_bucket(0.1)}": 1, "took": 100_000}
+    assert counted == {**expected, "error.unavailable": 1, "dollars": 2.5, "paid": 5_000_000}
 
 
 def test_a_timeline_is_loaded_on(admission: Admission, clock: Clock) -> None:
