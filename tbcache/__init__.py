@@ -6,6 +6,7 @@ Names are loaded when they are first used, so that ``import tbcache`` costs noth
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -198,6 +199,9 @@ __all__ = [
     "history",
     "source",
 ]
+if find_spec("sqlalchemy") is None:
+    # Whoever takes all names, as help() does, wants those that can be had. By its name it says what is missing.
+    del __all__[__all__.index("SentimentRepository")]
 
 
 def __getattr__(name: str) -> object:

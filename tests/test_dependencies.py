@@ -237,6 +237,11 @@ for name in ("tbcache.api", "tbcache.embedded.simulator", "tbcache.SentimentRepo
         exec(f"from {name.rpartition('.')[0]} import {name.rpartition('.')[2]}")
     except ImportError as error:
         print(error)
+import inspect, tbcache.asyncio
+from tbcache import *
+for module in (tbcache, tbcache.asyncio):
+    assert dict(inspect.getmembers(module)).keys() >= {*module.__all__, "get_provider"}
+    assert "SentimentRepository" not in module.__all__
 """
 
 
@@ -245,7 +250,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_extra(server: Server, tmp_
     variables = {"REDIS_URL": server.url, "TBCACHE_PERSIST": "true", **PATIENT}
     lines = run_on_the_base(_COMMANDS, folder=tmp_path, **variables).splitlines()
     said = [line for line in lines if " needs " in line]
-    database = "the database needs sqlalchemy: pip install 'tbcache[sql]', or set TBCACHE_PERSIST=false"
+    database = "the database needs sqlalchemy: pip install 'tbcache[sql]'"
     assert said == [
         "tbcache: tbcache up needs fastapi, jinja2 and uvicorn: pip install 'tbcache[server]'",
         "tbcache: tbcache api needs fastapi, jinja2 and uvicorn: pip install 'tbcache[server]'",
@@ -254,7 +259,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_extra(server: Server, tmp_
         "tbcache: tbcache status needs rich and typer: pip install 'tbcache[server]'",
         "tbcache: tbcache needs rich and typer: pip install 'tbcache[server]'",
         "tbcache scheduler: the scheduler needs apscheduler: pip install 'tbcache[server]'",
-        f"tbcache worker: {database}",
+        f"tbcache worker: {database}, or set TBCACHE_PERSIST=false",
         "tbcache.api needs fastapi and uvicorn: pip install 'tbcache[server]'",
         "tbcache.embedded.simulator needs fastapi and uvicorn: pip install 'tbcache[server]'",
         database,

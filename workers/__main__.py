@@ -11,6 +11,7 @@ import dramatiq
 from tbcache.fetch.outbox import get_repository
 from tbcache.io.log import configure_logging, log_what_breaks
 from tbcache.models.error import TbcacheError, UnknownSource
+from tbcache.models.extra import DO_NOT_KEEP, need_database
 from tbcache.settings import get_settings
 from tbcache.settings.telemetry import tracing
 from tbcache.store import get_store
@@ -38,6 +39,7 @@ def main() -> int:
         if not await_server(get_store(), _say, lambda: bool(signal.sigpending() & set(STOP_SIGNALS))):
             return 0
         if settings.persist:
+            need_database(DO_NOT_KEEP)
             get_repository()
         with tracing("worker"):
             return _run(options.sources, options.threads, settings.stop_seconds)

@@ -98,7 +98,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in __all__ and name not in tbcache._HOME:
         raise AttributeError(f"module 'tbcache.asyncio' has no attribute {name!r}")
     home = f"tbcache.asyncio.{_HOME[name]}" if name in _HOME else "tbcache"
     value: object = getattr(importlib.import_module(home), name)

@@ -52,9 +52,11 @@ def has(module: str) -> bool:
         return False
 
 
+#: What who only writes to a database may do where there is none.
+DO_NOT_KEEP = "set TBCACHE_PERSIST=false"
 DATABASE_EXAMPLES = "sqlite:////var/lib/tbcache.db or postgresql://user:password@host/database"
 
 
-def need_database() -> None:
-    """See that what writes to a database is installed."""
-    need("the database", "sqlalchemy", otherwise="set TBCACHE_PERSIST=false")
+def need_database(otherwise: str = "") -> None:
+    """See that what reads and writes a database is installed; see :func:`need`."""
+    need("the database", "sqlalchemy", otherwise=otherwise)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tbcache.models.error import MissingExtra
-from tbcache.models.extra import need_database
+from tbcache.models.extra import DO_NOT_KEEP, need_database
 from tbcache.settings.model import Settings
 
 
@@ -14,7 +14,7 @@ def why_unkept(settings: Settings) -> str | None:
     if settings.persist or settings.reading.has("persist"):
         return None
     try:
-        need_database()
+        need_database(DO_NOT_KEEP)
     except MissingExtra as error:
         return f"answers are not kept: {error}"
     return None
