@@ -200,7 +200,8 @@ __all__ = [
     "source",
 ]
 if find_spec("sqlalchemy") is None:
-    # Whoever takes all names, as help() does, wants those that can be had. By its name it says what is missing.
+    # Whoever takes all names, as help() does, wants those that there are. Asked for by its name, it says what
+    # is missing.
     del __all__[__all__.index("SentimentRepository")]
 
 

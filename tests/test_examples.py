@@ -68,6 +68,14 @@ def test_what_people_copy_type_checks_strictly(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("program", ["quote.py", "sentiment.py", "enqueue.py"])
+def test_a_program_without_arguments_says_how_it_is_run(program: str) -> None:
+    command = [sys.executable, str(ROOT / "examples" / program)]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=100)
+    assert (done.returncode, f"python examples/{program} " in done.stderr) == (1, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bot_decides_by_what_it_is_told_and_takes_a_refusal(
     server: Server, upstream: RunningSimulator
 ) -> None:

@@ -1246,6 +1246,8 @@ def test_a_configured_source_has_its_figures_and_takes_functions_as_well() -> No
         ({"ttl": 0}, "ttl=0, which is not valid"),
         ({"stale": -1}, "stale=-1, which is not valid"),
         ({"daily_budget": "much"}, "daily_budget='much', which is not valid"),
+        ({"ttl": True}, "ttl=True, which is not valid: it should be a number"),
+        ({"ttl": "60"}, "ttl='60', which is not valid: it should be a number"),
         ({"cost_per_request": True}, "cost_per_request=True, which is not valid"),
         ({"daily_budget": 5.0}, "daily_budget without cost_per_request"),
     ],
@@ -1336,6 +1338,8 @@ def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -
         tbcache.source("small", "5/1m").fetcher(cost=6)(quote)
     with pytest.raises(InvalidRequest, match="patience -1 must be 0 seconds or more"):
         quotes.fetcher(patience=-1)
+    with pytest.raises(InvalidRequest, match="key 'symbol' is no function"):
+        quotes.fetcher(key="symbol")  # type: ignore[call-overload]
     with pytest.raises(InvalidRequest, match=r"@source\.fetcher was given 60, which is no function"):
         quotes.fetcher(60)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"tbcache.source\('alphavantage'\) is a source and no decorator"):

@@ -242,8 +242,8 @@ class ProcessWindow(SlotRecord):
         if self.is_member or all(self.mine(limit) for limit in limits):
             return f"{why_alone}: this process's share is used"
         return (
-            f"{why_alone}, and this process was told no part of the limit: others of this machine use "
-            "it, or did within its window"
+            f"{why_alone}, and this process was told no part of the limit: it takes nothing while another "
+            "process of ours, of any source, is on this machine, or was within the limit's window"
         )
 
     def wait(self, limit: Limit, cost: int) -> float:

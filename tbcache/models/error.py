@@ -29,6 +29,7 @@ What is likely to be a mistake, and goes on all the same, is a TbcacheWarning.
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -128,6 +129,11 @@ def _unreachable(address: str, reason: str, *, is_refusal: bool, is_passing: boo
         return f"Redis at {address} refuses what it is asked ({reason})."
     if is_passing:
         return f"Redis at {address} is there, and gives no answer in time: it is busy, loading, or frozen."
+    if re.search(r"\bAUTH\b|authentication|password", reason, re.IGNORECASE):
+        return (
+            f"Redis at {address} refuses the login ({reason}); "
+            "check REDIS_PASSWORD or the password in REDIS_URL"
+        )
     what = f"Redis is not reachable at {address}" if address else "No Redis is configured"
     return (
         f"{what} ({reason}). "

@@ -25,16 +25,10 @@ from tbcache.settings.source import (
     warn_of_near_miss,
 )
 from tbcache.settings.upstream import MOST_DOLLARS
-from tbcache.settings.variable import NEAR, in_variables, variable
+from tbcache.settings.variable import IN_CODE, NEAR, in_variables, variable
 
 #: The names that code has for the figures.
-_WORDS = {
-    "limits": "limits",
-    "cache_ttl": "ttl",
-    "stale_ttl": "stale",
-    "daily_budget": "daily_budget",
-    "cost_per_request": "cost_per_request",
-}
+_WORDS = IN_CODE | {one: one for one in ("limits", "daily_budget", "cost_per_request")}
 
 
 class Declared(NamedTuple):
@@ -120,10 +114,15 @@ def _declared(name: str, given: Mapping[str, Any], settings: Settings) -> Source
 def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What code says of a source, checked."""
     where = f"source {name!r} was declared with"
+    for what, value in said.items():
+        if what != "limits" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigurationError(
+                f"{where} {_WORDS[what]}={quoted(value)}, which is not valid: it should be a number"
+            )
     figures = checked(where, {what: value for what, value in said.items() if what in FIGURES}, _WORDS)
     if (price := said.get("cost_per_request")) is None:
         return figures
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MOST_DOLLARS:
+    if not 0 <= price <= MOST_DOLLARS:
         raise ConfigurationError(
             f"{where} cost_per_request={quoted(price)}, which is not valid: it should be a number of US "
             f"dollars from 0 to {MOST_DOLLARS:.0f}"

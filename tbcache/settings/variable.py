@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tbcache.models.error import ConfigurationError, nearest
@@ -19,6 +19,8 @@ REDIS_VARIABLES = {
     f"REDIS_{name}": f"redis_{name.lower()}"
     for name in ("URL", "HOST", "PORT", "PASSWORD", "DB", "SSL", "CLUSTER", "SENTINELS", "SENTINEL_PASSWORD")
 }
+#: The fields that have a shorter name in code.
+IN_CODE = {"cache_ttl": "ttl", "stale_ttl": "stale"}
 #: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
 NEAR = 0.8
 #: The settings of the whole fleet that the runtime file may give: none that names code to run, and no secret
@@ -116,10 +118,12 @@ class Fields(NamedTuple):
             return False
         return not difflib.get_close_matches(source, (*self.built_in, *custom), n=1, cutoff=NEAR)
 
-    def _unknown(self, name: str, sources: Iterable[str]) -> str:
+    def _unknown(self, name: str, sources: Sequence[str]) -> str:
         """``sources`` are those of which a setting may be meant."""
         if (bare := name.removeprefix(PREFIX)) in REDIS_VARIABLES:
             return f"{name} is no setting of tbcache; did you mean {bare}?"
+        if (meant := self._meant_of_source(bare.lower(), sources)) is not None:
+            return f"{name} is no setting of tbcache; did you mean {meant}?"
         known = [variable_of(field) for field in self.plain]
         known += [variable(source, field) for source in sources for field in self.source]
         by_lower = {option.lower(): option for option in known}
@@ -127,6 +131,17 @@ class Fields(NamedTuple):
         for lower, option in by_lower.items():
             hint = hint.replace(repr(lower), option)
         return f"{name} is no setting of tbcache{hint}"
+
+    def _meant_of_source(self, bare: str, sources: Sequence[str]) -> str | None:
+        """The variable of a source that is meant by one with the name that code has for the field, or with
+        one underscore."""
+        source, _, said = bare.partition("__")
+        for field in self.source:
+            if said == IN_CODE.get(field) or (not said and bare.endswith(f"_{field}")):
+                found = source if said else bare.removesuffix(f"_{field}")
+                (near,) = difflib.get_close_matches(found, sources, n=1, cutoff=NEAR) or [found]
+                return variable(near, field)
+        return None
 
 
 def _variables_of(source: str, fields: Iterable[str]) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ from tbcache.io.deadline import seconds_left, until
 from tbcache.io.error import Unsent
 from tbcache.io.loop import drive
 from tbcache.io.shared_connection import SharedConnection
+from tbcache.models.error import RedisUnreachable
+from tbcache.store.fault import reason_of
 from tbcache.store.node import Node
 from tests.io.conftest import Run
 from tests.proxy import Proxy
@@ -410,6 +412,7 @@ def test_it_logs_in_and_chooses_the_database_as_the_blocking_way_does(
         with pytest.raises(Unsent, match="invalid username-password pair") as refused:
             await call(wrong, "PING")
         assert type(refused.value.__cause__) is type(blocking.value.__cause__) is redis.AuthenticationError
+        assert "Start one" not in str(RedisUnreachable("localhost", reason_of(refused.value)))
         return bytes(await call(node, "CLIENT", "INFO"))
 
     info = dict(part.split("=", 1) for part in run(main()).decode().split())

@@ -111,6 +111,11 @@ class FunctionSource:
         seconds = wait_seconds("patience", patience)
         if seconds < 0:
             raise InvalidRequest(f"patience {quoted(patience)} must be 0 seconds or more; inf is for ever")
+        if key is not None and not callable(key):
+            raise InvalidRequest(
+                f"key {quoted(key)} is no function: say what stands for the arguments, as by "
+                "key=lambda symbol: symbol.upper()"
+            )
         return decorate if function is None else decorate(function)
 
     def _figures(self, ttl: float | None, cost: int | None) -> Source:
