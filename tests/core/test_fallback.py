@@ -16,6 +16,7 @@ from tbcache.models.error import RateLimited
 from tbcache.models.price import Bill
 from tbcache.monitoring import latency_bucket
 from tbcache.store import memory
+from tbcache.store.wire import MICROS
 from tests.blocking import Admission, core
 from tests.core.test_loss import beat, begin
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, moved_clock
@@ -164,6 +165,19 @@ def test_what_is_done_is_counted(admission: Admission, monkeypatch: pytest.Monke
     assert counted == {**expected, "error.unavailable": 1, "dollars": 2.5, "paid": 5_000_000}
 
 
+def test_what_redis_has_told_of_a_closure_holds_without_it(process: Process, clock: Clock) -> None:
+    """The upstream has said stop to all."""
+    process.mend()
+    until = round((clock.now + 60.0) * MICROS)
+    process.world.redis.hset("ns:{reddit}:state", mapping={"closed_until": until, "closed_reason": "stop"})
+    told = process.admission.admit(ask())
+    process.cut_off()
+    kept = process.admission.admit(ask())
+    assert isinstance(told, Wait)
+    assert isinstance(kept, Wait)
+    assert (kept.why, kept.reason) == (told.why, told.reason) == ("closed", "stop")
+
+
 def test_a_timeline_is_loaded_on(admission: Admission, clock: Clock) -> None:
     """No item of it is paid for again."""
     admission.settle(go(admission).grant, replace(VALUE, timeline=b"read before"))
@@ -190,8 +204,9 @@ def test_a_rate_limiter_tells_where_it_stands(process: Process, clock: Clock) ->
 
 
 @pytest.mark.parametrize("way", ["its answer is in", "back at Redis", "the key is removed"])
-def test_whoever_waits_for_a_load_is_woken_as_it_ends(admission: Admission, way: str) -> None:
+def test_whoever_waits_for_a_load_is_woken_as_it_ends(process: Process, way: str) -> None:
     """Where the answer comes later than that, it is given to nobody."""
+    admission = process.admission
     grant, fallback = go(admission).grant, core(admission)._fallback
     other = go(admission, "MSFT").grant
     join = admission.admit(ask())
@@ -202,7 +217,7 @@ def test_whoever_waits_for_a_load_is_woken_as_it_ends(admission: Admission, way:
         admission.settle(other, VALUE)
         assert not over.done()
         if way == "back at Redis":
-            fallback.forget()
+            process.mend()
         elif way == "the key is removed":
             fallback.end(ask().request.key.__eq__)
         else:
@@ -211,4 +226,4 @@ def test_whoever_waits_for_a_load_is_woken_as_it_ends(admission: Admission, way:
         pool.submit(admission.wait_for, join, "reddit", 60).result(30)
     assert not fallback._waiting
     admission.settle(grant, VALUE)
-    assert isinstance(admission.admit(ask()), Hit if way == "its answer is in" else Go)
+    assert isinstance(admission.admit(ask()), Hit) == (way == "its answer is in")
