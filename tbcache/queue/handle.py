@@ -87,10 +87,19 @@ class QueuedJob:
                 if await self._is_lost(key):
                     return None
             if give_up is not None and now() >= give_up:
+                why = await self._put_off()
                 raise ResultTimeout(
-                    f"{self._what}: no result within {timeout:.3g} s; the job goes on, and "
+                    f"{self._what}: no result within {timeout:.3g} s{why}; the job goes on, and "
                     f"`tbcache queue explain {self.job_id}` says what it waits for"
                 )
+
+    async def _put_off(self) -> str:
+        """Why the job was put off, as after a failed try; "" where it was not, or nobody can say."""
+        try:
+            found = await self.explanation()
+        except TbcacheError:
+            return ""
+        return f" ({found.cause})" if found.state == "delayed" else ""
 
     async def _is_lost(self, result: str) -> bool:
         """True when neither the job nor its result is in Redis any more."""

@@ -528,6 +528,29 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     broker.flush_all()
 
 
+def test_who_waits_in_vain_is_told_why_the_job_failed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function with a bug is tried again for minutes, and "no result" says nothing of it."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+
+    @tbcache.source("quotes", limits="5/1m").fetcher(name="quote")
+    def quote(symbol: str) -> float:
+        raise ValueError(symbol)
+
+    job = quote.enqueue("AAPL")
+    with Shop(broker).open(threads=1):
+        wait_until(lambda: job.explain().state == "delayed")
+    with pytest.raises(
+        ResultTimeout, match=r"no result within 0 s \(try 1 failed: ValueError: AAPL .*queue explain"
+    ):
+        job.result(0.0)
+    broker.flush_all()
+
+
 def test_an_operator_knows_a_source_whose_actors_alone_are_used(shop: Shop, store: Store) -> None:
     """Nothing is fetched from it, and its jobs may wait before any worker has begun."""
     tbcache.source("prices", limits="2/10m")
