@@ -107,7 +107,7 @@ class FunctionJob(Generic[T]):
 
     def _refused(self, attempt: Attempt, error: UpstreamError) -> UpstreamError:
         """``error``. Where it is an answer of the upstream, nothing is billed for the call."""
-        if error.status:
+        if error.status and not error.is_unanswered:
             attempt.bill = NOTHING
         return error
 

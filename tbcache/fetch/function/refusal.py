@@ -37,11 +37,16 @@ def refusal(
     """
     if isinstance(error, UpstreamError):
         return error
-    for origin in _origins(error, handled):
-        refused = _refused_with(source, origin)
-        # Of what the error was raised from, only that counts which is meant for the next call as well.
-        if refused is not None and (origin is error or refused.status == 429 or refused.retry_at is not None):
-            return refused
+    for is_stated in (True, False):
+        for origin in _origins(error, handled, with_context=not is_stated):
+            refused = _refused_with(source, origin)
+            if refused is None:
+                continue
+            # Of what the error was raised from, only that counts which is meant for the next call as well.
+            if origin is error or refused.status == 429 or refused.retry_at is not None:
+                # What was being handled may be the answer to an earlier try, before one that is billed.
+                refused.is_unanswered = not is_stated
+                return refused
     kind = UpstreamUnavailable if _is_of_the_way(error) else UpstreamError
     return kind(source, f"{function}() raised {type(error).__name__}")
 
@@ -71,8 +76,10 @@ def _failure(source: str, status: int, headers: dict[str, str]) -> UpstreamError
     return http_response.failure(source, raw, http_response.kind_of(status))
 
 
-def _origins(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
-    """``error``, what it was raised ``from`` or while handling, and the members of groups.
+def _origins(
+    error: BaseException, handled: BaseException | None, *, with_context: bool
+) -> Iterator[BaseException]:
+    """``error``, what it was raised ``from`` (or ``with_context`` while handling), and the members of groups.
 
     ``handled`` does not count: the caller may have been at an error of another upstream.
     """
@@ -83,7 +90,8 @@ def _origins(error: BaseException, handled: BaseException | None) -> Iterator[Ba
             seen.add(id(origin))
             yield origin
             waiting += origin.exceptions if isinstance(origin, BaseExceptionGroup) else ()
-            before = origin.__cause__ if origin.__suppress_context__ else origin.__context__
+            is_alone = origin.__suppress_context__ or not with_context
+            before = origin.__cause__ if is_alone else origin.__context__
             waiting += [before] if before is not None else []
 
 
