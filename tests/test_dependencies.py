@@ -242,6 +242,9 @@ from tbcache import *
 for module in (tbcache, tbcache.asyncio):
     assert dict(inspect.getmembers(module)).keys() >= {*module.__all__, "get_provider"}
     assert "SentimentRepository" not in module.__all__
+import importlib, types
+sys.modules["sqlalchemy"] = types.ModuleType("sqlalchemy")
+assert "SentimentRepository" in importlib.reload(tbcache).__all__
 """
 
 
