@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tbcache.io.log import REPEATED
-from tbcache.settings import Settings, forget_command_line
+from tbcache.settings import Settings, forget_command_line, get_settings
 from tbcache.store import Store, connection, fault
 from tbcache.store.cluster import hash_slot
 from tbcache.store.script import Script
@@ -134,6 +134,9 @@ def pytest_collection_finish() -> None:
     take two fifths of the collection's time, and a twentieth of the tests'."""
     gc.freeze()
     gc.enable()
+    # A file that declares a source as it is imported has read the settings, and a server that several tests
+    # share may begin before the first test forgets them.
+    get_settings.cache_clear()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
