@@ -37,8 +37,8 @@ class Evidence(NamedTuple):
 
 
 #: The constant, then one weight for each of :func:`features`.
-OPINION = (0.034, 1.100, 0.599, 0.404, 0.116)
-NEUTRAL = (0.743, -1.295, 0.147)
+OPINION = (-0.141, 1.248, 0.691, 0.510, 0.041)
+NEUTRAL = (0.680, -1.577, 0.476)
 
 
 def features(evidence: Evidence) -> tuple[float, ...]:

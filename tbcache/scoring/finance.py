@@ -129,7 +129,6 @@ class _Tables(NamedTuple):
     report: Vader
     lexicon: Lexicon
     understand: Understand
-    is_of_business: Callable[[str, list[str]], bool]
     #: All words that mean something, and those of phrases.
     spelled: frozenset[str]
 
@@ -142,7 +141,6 @@ def _load() -> _Tables:
 @functools.cache
 def _tables() -> _Tables:
     # They are built here: a process that never scores a text needs no such tables.
-    from tbcache.scoring.business import is_of_business
     from tbcache.scoring.rules import understand
     from tbcache.scoring.vader import Vader
 
@@ -157,11 +155,11 @@ def _tables() -> _Tables:
     known = (lexicon.valences.keys() | kept) - neutral
     report = talk.with_lexicon({word: talk.lexicon[word] for word in known if word in talk.lexicon})
     spelled = frozenset(word for each in (*talk.lexicon, *lexicon.neutral) for word in each.split())
-    return _Tables(talk, report, lexicon, understand, is_of_business, spelled)
+    return _Tables(talk, report, lexicon, understand, spelled)
 
 
 def _weigh(tables: _Tables, text: str) -> _Weighed:
-    lexicon, written = tables.lexicon, text
+    lexicon = tables.lexicon
     text = clean(text, lexicon.emoji)
     if not text.isascii():
         text = tables.talk.spell(text)
@@ -170,8 +168,8 @@ def _weigh(tables: _Tables, text: str) -> _Weighed:
     # Most tokens are bare already.
     lower = [token if token.isalpha() else _bare(token) for token in text.lower().split()]
     reports = is_report(text, lower)
-    if reports and (_asks(text) or not tables.is_of_business(written, lower)):
-        # Such a headline says nothing yet, or nothing of a market.
+    if reports and _asks(text):
+        # Such a headline says nothing yet.
         plain = [0.0] * len(lower)
         return text, lower, plain, plain, True
     if found := lexicon.find_phrases(lower):

@@ -71,23 +71,6 @@ def mentions(text: str, symbol: str) -> list[Mention]:
     return sorted(found)
 
 
-def names_any(text: str) -> bool:
-    """Whether ``text`` has a word that tells of a company of the table, as it is written there."""
-    exact, loose = _tellers()
-    words = _ANY_WORD.findall(text)
-    return not exact.isdisjoint(words) or any(word.lower() in loose for word in words)
-
-
-@functools.cache
-def _tellers() -> tuple[frozenset[str], frozenset[str]]:
-    """The longest word of each name, as it is written; in small letters where it is no everyday word."""
-    names = [name for known in _begun().values() for name in known if name.symbols]
-    longest = [(max(_ANY_WORD.findall(name.text), key=len), name.is_exact) for name in names]
-    longest = [(word, is_exact) for word, is_exact in longest if len(word) >= CLEAR]
-    exact = frozenset(word for word, is_exact in longest if is_exact)
-    return exact, frozenset(word.lower() for word, is_exact in longest if not is_exact)
-
-
 @functools.cache
 def _begun() -> dict[str, list[_Spelled]]:
     """What is written of companies, the longest first, by the first word of it."""

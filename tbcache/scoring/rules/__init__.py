@@ -16,7 +16,6 @@ from tbcache.scoring.rules import (
     movement,
     negation,
     position,
-    price,
     purchase,
     strategy,
 )
@@ -26,7 +25,6 @@ from tbcache.scoring.rules.reading import Reading, Rule
 #: denies it, then who does not mean it.
 RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (bargain.read_bargains, bargain.TRIGGERS),
-    (price.read_prices, price.TRIGGERS),
     (movement.read_movements, movement.TRIGGERS),
     (headline.read_headlines, headline.TRIGGERS),
     (strategy.read_strategies, strategy.TRIGGERS),

@@ -66,16 +66,8 @@ _EARNED = {
     ),
     **dict.fromkeys("made make makes making won win winning earned banked profited cashed".split(), 1),
 }
-#: What those are called whom somebody mocks, and how far before them: "poor bears", "where are the bulls".
-_MOCKED = {
-    **dict.fromkeys(
-        "lol lmao haha hahaha poor dumb stupid silly delusional desperate clueless greedy salty idiot moron "
-        "sorry dear hey bye ok okay you awww".split(),
-        2,
-    ),
-    **dict.fromkeys(("bye bye", "nice try", "what's up", "whats up", "here you go"), 2),
-    **dict.fromkeys(("where", "where's", "where're", "wheres"), 5),
-}
+#: What those are called whom somebody mocks: "poor bears".
+_MOCKED = frozenset("poor dumb stupid silly delusional desperate clueless idiot moron".split())
 #: "Made" alone says nothing: it must be money.
 _MAKES = frozenset("made make makes making".split())
 _MONEY = frozenset(
@@ -137,7 +129,7 @@ def _holder(reading: Reading, i: int) -> tuple[int, int] | None:
     """The place of those whom the word at ``i`` tells of, and whether that is their gain (1) or harm (-1)."""
     word = reading.words[i]
     if word in _MOCKED:
-        mocked = _nearest(reading, reading.after(i, _MOCKED[word]))
+        mocked = _nearest(reading, reading.after(i, 1))
         return None if mocked is None else (mocked, -1)
     behind = _nearest(reading, reading.after(i, 3)) if word in _ACTS or word.endswith("ed") else None
     # "Crushed by the bears" harms somebody else.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from tbcache.scoring.mention import mentions
 from tbcache.scoring.rules.amount import read_amount
 from tbcache.scoring.rules.reading import Reading
 
 _TRADES = frozenset("buy buys bought buying sell sells sold".split())
-_SHARES = frozenset("share shares stock stocks equities bonds gilts treasuries futures dip".split())
+_SHARES = frozenset(
+    "share shares stock stocks equities bonds gilts treasuries futures dip position positions reasons".split()
+)
 #: Those who trade in shares, whether these are named or not.
 _TRADERS = frozenset(
     "investor investors trader traders fund funds insider insiders director directors ceo cfo chairman "
@@ -15,8 +18,9 @@ _TRADERS = frozenset(
 #: Before a rating: "started at buy".
 _RATED = frozenset(("at", "as", "a", "strong", "is", "says", "from", "rated"))
 _REACH = 8
-#: "Raises $140M" is money that somebody lends or invests.
+#: "Raises $140M" is money that somebody lends or invests, but not where it is what one of these becomes.
 _RAISES = frozenset(("raise", "raises", "raised", "raising"))
+_FIGURES = frozenset("target targets guidance guide outlook forecast dividend eps to".split())
 #: How many shares there are is no news: "the number of shares increased by 10,000".
 _COUNTS = frozenset(("number of shares", "share capital", "the share capital", "capital stock"))
 _CHANGES = frozenset(
@@ -41,7 +45,12 @@ def read_purchases(reading: Reading, valences: list[float]) -> list[float]:
 
 def _is_of_money(reading: Reading, i: int) -> bool:
     amount = read_amount(reading.tokens, reading.words, i + 1)
-    return amount is not None and amount.is_money and "%" not in reading.tokens[i + 1]
+    return (
+        amount is not None
+        and amount.is_money
+        and "%" not in reading.tokens[i + 1]
+        and reading.find(reading.after(i, _REACH), _FIGURES) is None
+    )
 
 
 def _is_of_shares(reading: Reading, i: int) -> bool:
@@ -51,4 +60,5 @@ def _is_of_shares(reading: Reading, i: int) -> bool:
         or not reading.next_word(i)
         or reading.find(near, _SHARES) is not None
         or reading.find(near, _TRADERS) is not None
+        or bool(mentions(" ".join(reading.tokens[i + 1 : i + 4]), ""))
     )
