@@ -28,6 +28,7 @@ What is likely to be a mistake, and goes on all the same, is a TbcacheWarning.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import warnings
@@ -232,12 +233,14 @@ def _aware(moment: object) -> datetime | None:
     """``moment``; None, and a warning, where it is none. The refusal must not be lost for that."""
     if moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None):
         return moment
-    warnings.warn(
-        f"retry_at={moment!r:.60} is left out: it should be a datetime with a time zone, like "
-        "datetime.now(UTC) + timedelta(seconds=30)",
-        TbcacheWarning,
-        stacklevel=4,
-    )
+    # Where warnings are errors, the refusal counts all the same.
+    with contextlib.suppress(TbcacheWarning):
+        warnings.warn(
+            f"retry_at={moment!r:.60} is left out: it should be a datetime with a time zone, like "
+            "datetime.now(UTC) + timedelta(seconds=30)",
+            TbcacheWarning,
+            stacklevel=3,
+        )
     return None
 
 

@@ -6,6 +6,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tbcache.io.singleton import singleton
@@ -115,7 +116,7 @@ def _figures(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What code says of a source, checked."""
     where = f"source {name!r} was declared with"
     for what, value in said.items():
-        if what != "limits" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if what != "limits" and (isinstance(value, bool) or not isinstance(value, int | float | Decimal)):
             raise ConfigurationError(
                 f"{where} {_WORDS[what]}={quoted(value)}, which is not valid: it should be a number"
             )
