@@ -14,6 +14,7 @@ from tbcache.store.codec import DecodeError
 from tbcache.store.constant import REMEMBERED_SECONDS
 from tbcache.store.key import timeline_of
 from tbcache.store.memory import MISSING
+from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS
 
 
@@ -26,7 +27,7 @@ class Opened(NamedTuple):
 
 
 #: A server that is full refuses this, and nothing else: who removes something makes room.
-_MARK = "redis.pcall('SET', KEYS[1], '', 'PX', ARGV[1])"
+_MARKS = "for _, key in ipairs(KEYS) do redis.pcall('SET', key, '', 'PX', ARGV[1]) end"
 
 NOTHING = Opened(MISSING, b"", 0.0)
 
@@ -143,9 +144,11 @@ class Entries:
         heads = (
             () if self.store.settings.redis_cluster else {key.partition(":")[0] for key in keys if ":" in key}
         )
-        marks = [("EVAL", _MARK, 1, names.deleted(head), to_ms(REMEMBERED_SECONDS)) for head in sorted(heads)]
-        removals = ("UNLINK", *first), ("UNLINK", *map(names.entry, keys))
-        *_, others, entries = await self.store.pipeline(*marks, *removals)
+        deleted = list(map(names.deleted, sorted(heads)))
+        asks: list[tuple[Argument, ...]] = [("UNLINK", *first), ("UNLINK", *map(names.entry, keys))]
+        if deleted:
+            asks.insert(0, ("EVAL", _MARKS, len(deleted), *deleted, to_ms(REMEMBERED_SECONDS)))
+        *_, others, entries = await self.store.pipeline(*asks)
         self._reply(others)
         return int(self._reply(entries))
 

@@ -34,8 +34,6 @@ from tbcache.store.wire import to_micros, to_time
 CHUNK = 200
 #: So many reasons are read in one call.
 READ = 1_000
-#: For so long it is known whether the server has lost its data since a requeue began.
-MARK_SECONDS = 3600
 
 
 def silently(done: int) -> None:
@@ -160,9 +158,7 @@ class DeadLetters:
             else:
                 groups.setdefault(again[0], []).append(again[1])
                 died[letter.job_id] = LetterMark.of(letter).died_us
-        queued, mark = 0, self._store.keys.requeue(queue)
-        if groups:
-            retry.read(functools.partial(self._store.change, ("SET", mark, "1", "EX", MARK_SECONDS)))
+        queued = 0
         for wants, asks in groups.items():
             for chunk in _chunks(asks):
                 more = self._put_surely(retry, queue, chunk, wants, died)
@@ -177,30 +173,17 @@ class DeadLetters:
 
         def put(_: bool) -> int:
             # What is long goes in several calls, and any of an earlier try may have been carried out.
-            if next(tries):
-                return self._put_again(queue, asks, wants, died)
-            return self._put(queue, asks, wants)
+            dead = self._still_dead(queue, asks, died) if next(tries) else asks
+            found = run(put_all(self._store, queue, dead, wants))
+            return len(asks) - len(dead) + sum(one.state != "gone" for one in found)
 
         return retry.write(put)
 
-    def _put(self, queue: str, asks: Sequence[JobAsk], wants: Wants) -> int:
-        return sum(one.state != "gone" for one in run(put_all(self._store, queue, asks, wants)))
-
-    def _put_again(self, queue: str, asks: Sequence[JobAsk], wants: Wants, died: Mapping[str, int]) -> int:
-        """Queue those that a try without an answer has not; how many of all are queued, or were."""
-        keys, ids = self._store.keys, [one.id for one in asks]
-        (stamps,) = self._store.change(("ZMSCORE", keys.queue(queue, "dead"), *ids))
-        # The others are no dead letters any more, or died once more.
-        same = [one for one, at in zip(asks, stamps, strict=True) if at and float(at) <= died[one.id] + 1]
-        put = self._put(queue, same, wants)
-        mark, stamps, lanes = self._store.change(
-            ("EXISTS", keys.requeue(queue)),
-            ("ZMSCORE", keys.queue(queue, "dead"), *ids),
-            ("HMGET", keys.queue(queue, "lanes"), *ids),
-        )
-        # Where the server has lost its data, what it has nothing of is not over, but gone.
-        known = {job_id for job_id, *found in zip(ids, stamps, lanes, strict=True) if mark or any(found)}
-        return put + len(known.difference(one.id for one in same))
+    def _still_dead(self, queue: str, asks: Sequence[JobAsk], died: Mapping[str, int]) -> list[JobAsk]:
+        """Those that no earlier try has queued: the others are dead no more, or died anew."""
+        key = self._store.keys.queue(queue, "dead")
+        stamps = self._store.call("ZMSCORE", key, *(one.id for one in asks))
+        return [one for one, at in zip(asks, stamps, strict=True) if at and float(at) <= died[one.id] + 1]
 
     def _again(self, letter: DeadLetter) -> tuple[Wants, JobAsk] | None:
         """How the job of a letter is queued again; None where it cannot be."""

@@ -144,11 +144,6 @@ class Keys:
         """One part of a source's queue; queue.lua has the list of parts."""
         return f"{self.namespace}:{{{source}}}:queue:{part}"
 
-    def requeue(self, source: str) -> str:
-        """STRING: dead letters of the queue were queued again of late. Where it is missing as that goes on,
-        the server has lost its data."""
-        return self.queue(source, "requeue")
-
     @property
     def queues(self) -> str:
         """ZSET, see name.lua: the queues in use that are no source's."""

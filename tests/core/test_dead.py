@@ -286,15 +286,6 @@ def test_a_job_that_dies_anew_meanwhile_is_not_queued_once_more(
     assert store.client.zrange(key, 0, -1) == [b"job-399"]
 
 
-def test_what_the_server_has_lost_meanwhile_is_not_said_to_be_queued(
-    store: Store, way: Proxy, far: Operator
-) -> None:
-    """It said "500 queued again", and so did the audit, and no job was there."""
-    bury(store, [(f"S{number}", "down", {}) for number in range(500)])
-    again = losing_one_answer(way, lambda: store.client.flushall())
-    assert far.requeue_dead("twitter", tell=again) == (200, 0), "those that were queued before the loss"
-
-
 def test_a_part_of_a_call_that_is_carried_out_is_counted(
     store: Store, far: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

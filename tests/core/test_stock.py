@@ -14,7 +14,7 @@ import pytest
 from tbcache.admission import Go, Hit, Join, Settlement, Stale
 from tbcache.admission.script import PUT_BACK, PutBack
 from tbcache.admission.stock import MOST_BYTES
-from tbcache.cache.entry import _MARK
+from tbcache.cache.entry import _MARKS
 from tbcache.fetch import Pipeline
 from tbcache.fetch.function.job import CallRequest
 from tbcache.io import now, run
@@ -109,7 +109,7 @@ def test_what_was_bought_while_redis_was_away_is_there_for_all_when_it_is_back(
         for name, setting in (("maxmemory-policy", "noeviction"), ("maxmemory", "1")):
             private_server.client.config_set(name, setting)
         mark = mine.store.keys.deleted("twitter")
-        assert private_server.client.eval(_MARK, 1, mark, 1000) is None, "who deletes makes room"
+        assert private_server.client.eval(_MARKS, 1, mark, 1000) is None, "who deletes makes room"
 
 
 @contextmanager
@@ -132,6 +132,14 @@ def test_it_takes_the_place_of_what_is_older_and_of_nothing_newer(process: Proce
     verdict = process.admission.admit(call(needed=100.0))
     assert isinstance(verdict, Go)
     assert verdict.stale == value("old")
+
+
+def test_keys_of_many_sources_are_marked_as_deleted_in_one_call(process: Process, server: Server) -> None:
+    """Each source's by itself would be a script of its own."""
+    before, names = server.calls("eval"), ["x", "y", "z"]
+    assert run(process.cache.core._entries.remove([f"{name}:1" for name in names])) == 0
+    assert server.calls("eval") - before == 1
+    assert all(server.client.pttl(process.store.keys.deleted(name)) > 0 for name in names)
 
 
 @pytest.mark.parametrize(
