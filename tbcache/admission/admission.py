@@ -123,7 +123,11 @@ class Admission:
                 # With the timeline that this process has loaded before, no item of it is paid for again.
                 timeline = self.memory.timeline(ask.timeline_key)
                 verdict = replace(verdict, grant=verdict.grant._replace(timeline=timeline))
-            return self._record_lost(ask, token, verdict) if is_lost else verdict
+            if is_lost:
+                return self._record_lost(ask, token, verdict)
+            if not isinstance(verdict, Go):
+                await self.give_back(ask)
+            return verdict
         except BaseException:
             # The ask was interrupted, or there is a bug. Redis may have granted it, and then others would
             # wait for its lease until that expires.

@@ -1078,6 +1078,18 @@ def test_a_held_slot_is_given_back_when_the_money_is_spent(admission: Admission,
     assert slots(store) == 1
 
 
+@pytest.mark.one_driver
+def test_a_held_slot_is_given_back_as_redis_returns(admission: Admission, store: Store) -> None:
+    """It went away before the job began, which is put off: nothing is sent with its slot."""
+    slot = hold_for_a_job(store)
+    limiter_of(store).closures.close("twitter", 60.0, "come back later")
+    store.breaker.reason = "away"
+    assert isinstance(admission.admit(ask(slot=slot)), Wait)
+    store.breaker.reason = None
+    admission._give_back()
+    assert slots(store) == 0
+
+
 def test_a_held_slot_is_spent_by_a_hit_where_asks_are_charged(admission: Admission, store: Store) -> None:
     """And it counts from now, not until the end of its lease."""
     source = replace(TWITTER, charge="request")
