@@ -207,6 +207,10 @@ class Server:
         """Forget every key. The scripts stay: to compile them anew takes longer than most tests."""
         self.client.flushall()
 
+    def connections(self) -> set[str]:
+        """Those that it has; of those that other tests have left, any may end meanwhile."""
+        return {f"{self.port}/{one['id']}" for one in self.client.client_list()}
+
     def commands(self) -> int:
         """How many commands it has processed so far, this one not counted."""
         return int(self.client.info("stats")["total_commands_processed"])
@@ -306,6 +310,10 @@ class ClusterServer:
         """Forget every key."""
         for node in self.nodes:
             node.flush()
+
+    def connections(self) -> set[str]:
+        """Those that its nodes have."""
+        return {one for node in self.nodes for one in node.connections()}
 
     def calls(self, command: str) -> int:
         """How often a command has been called so far, on all nodes together."""

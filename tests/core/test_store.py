@@ -93,19 +93,19 @@ def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_comes_back(
     server: Server, end: str
 ) -> None:
     """A thread that is in the middle of a call while its store ends would leave a socket for ever."""
-    before, node = clients(server), Node(server.url, 30.0)
+    before, node = server.connections(), Node(server.url, 30.0)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(node.call, "BLPOP", "list", "30")
-        wait_until(lambda: len(clients(server) - before) == 1, what="a call under way")
+        wait_until(lambda: len(server.connections() - before) == 1, what="a call under way")
         getattr(node, end)()
-        assert len(clients(server) - before) == 1
+        assert len(server.connections() - before) == 1
         server.client.lpush("list", "1")
         assert call.result(60) == [b"list", b"1"]
-    wait_until(lambda: clients(server) <= before, what="the end of the connection")
+    wait_until(lambda: server.connections() <= before, what="the end of the connection")
     node.close()
     # Or of a call that began before the end and comes to a connection after it.
     assert node.call("PING") == b"PONG"
-    wait_until(lambda: clients(server) <= before, what="the end of its connection")
+    wait_until(lambda: server.connections() <= before, what="the end of its connection")
 
 
 def test_a_wait_for_an_element_ends_as_its_node_is_closed(server: Server) -> None:
@@ -136,7 +136,7 @@ def test_a_subscription_is_closed_whenever_its_thread_is_stopped(
     server: Server, store_for: Callable[..., Store], who: str
 ) -> None:
     """Also between two rounds, where the thread does nothing any more that could close it."""
-    before, store, is_stopped = clients(server), store_for(server), threading.Event()
+    before, store, is_stopped = server.connections(), store_for(server), threading.Event()
     membership = Membership(store)
     thread: Any = store._waiter._thread if who == "waiter" else core(membership)._thread
     step = thread._step
@@ -154,12 +154,7 @@ def test_a_subscription_is_closed_whenever_its_thread_is_stopped(
         membership.start()
     assert is_stopped.wait(60)
     store.close()
-    wait_until(lambda: clients(server) <= before, what="the end of every connection")
-
-
-def clients(server: Server) -> set[str]:
-    """The connections that the server has, by their numbers: those of tests before may end at any time."""
-    return {one["id"] for one in server.client.client_list()}
+    wait_until(lambda: server.connections() <= before, what="the end of every connection")
 
 
 def test_the_day_ends_at_the_servers_midnight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,22 +67,15 @@ def seldom(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.every_server
 def test_hundreds_wait_on_two_connections(server: Server, store: Store, pool: Pool) -> None:
     """A connection each is what a server, or the client's own pool, refuses at some point."""
-    before = connected(server)
+    before = server.connections()
     waits = [pool.submit(peek_list, store, f"{{t}}{number}", 60.0) for number in range(MANY)]
     wait_until(lambda: awaited(store) == MANY, 60)
-    assert connected(server) - before <= 8
+    assert len(server.connections() - before) <= 8
     for number in range(MANY):
         push(store, f"{{t}}{number}", str(number))
     assert [wait.result(60) for wait in waits] == [str(number).encode() for number in range(MANY)]
     assert store.is_available
     assert awaited(store) == 0
-
-
-def connected(server: Any) -> int:
-    """How many clients a server has, all nodes of a cluster together."""
-    return sum(
-        int(node.client.info("clients")["connected_clients"]) for node in getattr(server, "nodes", [server])
-    )
 
 
 def test_a_limit_of_our_own_pool_is_no_word_of_the_server(store: Store, pool: Pool) -> None:

@@ -70,12 +70,6 @@ async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
                 await asyncio.sleep(0.01)
 
 
-def connections(server: Server, before: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Those to the server that were not there ``before``: of the others, which other tests have left, any may
-    end meanwhile."""
-    return frozenset(one["id"] for one in server.client.client_list()) - before
-
-
 # What is asked and answered
 
 
@@ -83,11 +77,11 @@ def test_tasks_share_one_connection_and_each_gets_its_own_answer(
     server: Server, node: Node, run: Run
 ) -> None:
     """A thousand tasks are no thousand sockets; an answer that went to another would be somebody else's."""
-    before = connections(server)
+    before = server.connections()
 
     async def main() -> list[bytes]:
         answers = await asyncio.gather(*(call(node, "ECHO", str(n)) for n in range(1000)))
-        assert len(connections(server, before)) == 1
+        assert len(server.connections() - before) == 1
         return answers
 
     assert run(main()) == [str(n).encode() for n in range(1000)]
@@ -305,7 +299,7 @@ def test_who_waits_for_a_connection_of_an_earlier_generation_gets_one_of_this(
 ) -> None:
     """Redis came back while its old address was still being dialled: that one ask must not end in a KeyError,
     and the old connection must not stay open."""
-    before = connections(server)
+    before = server.connections()
     dials: list[Future[None]] = []
     connect = node.connect
 
@@ -330,7 +324,7 @@ def test_who_waits_for_a_connection_of_an_earlier_generation_gets_one_of_this(
         await asyncio.wait(asking[:1], timeout=0.2)
         dials[1].set_result(None)
         found = await asyncio.gather(*asking)
-        wait_until(lambda: len(connections(server, before)) == 1, 20, "the end of the first")
+        wait_until(lambda: len(server.connections() - before) == 1, 20, "the end of the first")
         return found
 
     monkeypatch.setattr(node, "connect", dial)
@@ -494,31 +488,31 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 def test_a_loop_that_ends_leaves_no_connection(server: Server, node: Node, run: Run) -> None:
     """Each asyncio.run of a script would leave one, and a warning."""
-    before = connections(server)
+    before = server.connections()
     for _ in range(3):
         assert run(call(node, "PING")) == b"PONG"
     gc.collect()
-    wait_until(lambda: not connections(server, before), 20, "the end of its connections")
+    wait_until(lambda: server.connections() <= before, 20, "the end of its connections")
 
 
 def test_a_loop_that_was_closed_without_a_word_is_cleared_up_by_the_next(
     server: Server, node: Node, run: Run
 ) -> None:
     """Some test tools and old programs end a loop by close() alone."""
-    before = connections(server)
+    before = server.connections()
     old = asyncio.new_event_loop()
     old.run_until_complete(call(node, "PING"))
     old.close()
     assert run(call(node, "PING")) == b"PONG"
     gc.collect()
-    wait_until(lambda: not connections(server, before), 20, "the end of its connections")
+    wait_until(lambda: server.connections() <= before, 20, "the end of its connections")
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's own, of a loop that nobody closes
 def test_a_loop_that_is_dropped_unclosed_takes_its_connection_along(server: Server, node: Node) -> None:
     """A program that makes a loop for each ask would have a connection more after each. (One of uvloop that
     reads a socket is kept by uvloop itself.)"""
-    before, loops = connections(server), weakref.WeakSet[asyncio.AbstractEventLoop]()
+    before, loops = server.connections(), weakref.WeakSet[asyncio.AbstractEventLoop]()
 
     def use() -> None:
         one = asyncio.new_event_loop()
@@ -527,7 +521,7 @@ def test_a_loop_that_is_dropped_unclosed_takes_its_connection_along(server: Serv
 
     def are_gone() -> bool:
         gc.collect()
-        return not loops and not connections(server, before)
+        return not loops and server.connections() <= before
 
     for _ in range(3):
         use()
