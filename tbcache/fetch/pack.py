@@ -17,7 +17,7 @@ from tbcache.admission import Admission, Ask, Go, Grant, Settlement, traced
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.plan import is_packable, joined, stretches
 from tbcache.fetch.reader import Fetched, closing
-from tbcache.fetch.record import LoadResult, load_result, record_of
+from tbcache.fetch.record import LoadResult, load_result, record_to_extend
 from tbcache.fetch.upstream import PackingUpstream, Upstream
 from tbcache.io import now, world
 from tbcache.io.log import get_logger
@@ -124,7 +124,7 @@ class Pack:
         packed, source = grant.timeline, self._upstream.source
         if packed is None or grant.is_fallback:
             return None
-        known = await world().offload(lambda: record_of(packed, request))
+        known = await world().offload(lambda: record_to_extend(self._upstream, packed, request))
         asked = stretches(known, request, source, self._admission.now)
         if known is None or not is_packable(news, asked, source):
             return None

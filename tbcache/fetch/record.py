@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tbcache.admission import Merged, Settlement
 from tbcache.fetch.naive import naive_figures
 from tbcache.fetch.reader import Fetched
-from tbcache.fetch.upstream import Upstream
+from tbcache.fetch.upstream import Upstream, search_of
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
 from tbcache.models.error import ConfigurationError
@@ -83,10 +83,29 @@ def record_of(packed: bytes | None, request: FetchRequest) -> Record | None:
         return None
 
 
+def record_to_extend(upstream: Upstream, packed: bytes | None, request: FetchRequest) -> Record | None:
+    """The record in ``packed``, where a load of ``upstream`` may add to it. What was found by another search
+    says nothing of what this one finds in the same hours: then they are asked for anew.
+    """
+    record = record_of(packed, request)
+    return record if record and _is_of(record, search_of(upstream, request.symbol)) else None
+
+
+def _is_of(record: Record, search: str) -> bool:
+    """Whether ``record`` was found by ``search``, as far as both say what it was."""
+    return not record.search or not search or record.search == search
+
+
 def extended(
-    known: Record | None, fetched: Fetched, request: FetchRequest, scorer: Scorer, read_at: datetime
+    known: Record | None,
+    fetched: Fetched,
+    request: FetchRequest,
+    scorer: Scorer,
+    read_at: datetime,
+    search: str = "",
 ) -> Extension:
-    """``known`` with what was ``fetched`` for ``request`` added, all of it scored by ``scorer``."""
+    """``known`` with what was ``fetched`` for ``request`` by ``search`` added, all of it scored by
+    ``scorer``."""
     read_at = _not_before(max(read_at, fetched.asked_at), known)
     before = None if known is None else rescored(known, scorer, request.symbol)
     timeline = Timeline() if before is None else before.timeline
@@ -103,6 +122,7 @@ def extended(
         name_of(scorer),
         fetched.reason,
         counted_by_upstream(fetched.counts),
+        search,
     )
     extension = _added(before, brought, news, None if fetched.is_asked or known is None else known.hours)
     if known is not None and (request.hours <= known.hours or not fetched.is_asked):
@@ -215,12 +235,12 @@ def load_result(
     upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
 ) -> LoadResult:
     """The answer to ``request`` from what was ``known`` before and what was ``fetched``."""
-    error = None
+    error, search = None, search_of(upstream, request.symbol)
     try:
-        found = extended(known, fetched, request, upstream.analyzer, read_at)
+        found = extended(known, fetched, request, upstream.analyzer, read_at, search)
     except ConfigurationError as raised:
         # The pages are paid for: what they brought is kept, and rated when it is asked for again.
-        error, found = raised, extended(known, fetched, request, UNRATED, read_at)
+        error, found = raised, extended(known, fetched, request, UNRATED, read_at, search)
     sentiment = nothing(request, found.record.read_at, "no_score", found.record.scorer)
     try:
         sentiment = sentiment if error else sentiment_of(found.record, request, upstream.voices)
@@ -238,12 +258,14 @@ def merged_with(
     """The timeline that Redis has (``there``), with what was bought without it (``parts``), and the answer to
     ``request`` that follows from it.
 
-    None where nothing is to be stored: one of them is damaged, or all of it is there, or answers would cover
-    less than they do now.
+    None where nothing is to be stored: one of them is damaged, they were found by different searches, all of
+    it is there, or answers would cover less than they do now.
     """
     try:
         known = None if there is None else _rated(there, upstream, request)
         bought = sorted((_rated(part, upstream, request) for part in parts), key=lambda one: one.read_at)
+        if known is not None and not all(_is_of(known, one.search) for one in bought):
+            return None
         found = _whole(bought) if known is None else _with_bought(known, bought)
         if found is None or (known is not None and covers_less(found.record, found.load.kept_from, known)):
             return None
@@ -291,7 +313,7 @@ def _with_bought(known: Record, bought: Sequence[Record]) -> Extension | None:
     reads = [Read(span, read_at) for span in part.coverage.spans]
     counts = {quarter: count for one in bought for quarter, count in one.tally.items()}
     hours = max(one.hours for one in bought)
-    about = last.asked_at, read_at, hours, known.scorer, last.reason, counts
+    about = last.asked_at, read_at, hours, known.scorer, last.reason, counts, known.search
     found = _added(known, Record(Timeline.of(news, reads), *about), news)
     limits = Span(found.load.kept_from, _FAR)
     there, then = (one.timeline.coverage.within(limits) for one in (known, found.record))

@@ -19,6 +19,7 @@ from tbcache.fetch.record import (
     merged_with,
     nothing,
     record_of,
+    record_to_extend,
     rescored,
     sentiment_of,
 )
@@ -90,7 +91,9 @@ class SentimentJob:
             empty = unasked(self._upstream, self.request, self._admission.now, why or "plan_unknown")
             return Loaded(empty, attempt.grant, Settlement())
         timeline = attempt.grant.timeline
-        known = None if timeline is None else await world().offload(lambda: record_of(timeline, self.request))
+        known = None
+        if timeline is not None:
+            known = await world().offload(lambda: record_to_extend(self._upstream, timeline, self.request))
         pack = Pack(self._upstream, self._admission, self._outbox)
         try:
             return await self._load(attempt, reach, known, pack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -52,6 +53,20 @@ class RecheckingUpstream(Upstream, Protocol):
     def recheck(self, ids: Sequence[str]) -> HttpRequest: ...
 
     def rechecked(self, response: RawResponse) -> Page: ...
+
+
+@runtime_checkable
+class SearchingUpstream(Upstream, Protocol):
+    """An upstream that finds items by more than their symbol."""
+
+    def search_words(self, symbol: str) -> str:
+        """All by which the items of ``symbol`` are found, beside the symbol and the time."""
+
+
+def search_of(upstream: Upstream, symbol: str) -> str:
+    """What stands for the search of ``upstream`` in a record; "" where it asks for the symbol alone."""
+    words = upstream.search_words(symbol) if isinstance(upstream, SearchingUpstream) else ""
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()[:8] if words else ""
 
 
 @runtime_checkable

@@ -15,6 +15,8 @@ from tbcache.settings.profile import SourceProfile
 MOST_NAMED = 3
 #: And of what each was started with, so many characters.
 MOST_SAID = 60
+#: What it means that processes search otherwise: what one has found covers nothing for the other.
+LOADED_ANEW = "and each loads all hours anew where another has loaded them"
 
 
 def drift_of(status: FleetStatus, shell: WorkerStatus) -> tuple[Trouble, ...]:
@@ -39,6 +41,9 @@ def drifts(status: FleetStatus) -> Iterator[Trouble]:
         yield from _other_budgets(name, {who: source.daily_budget for who, source in able.items()})
         yield from _other_delays(name, {who: source.delay_hours for who, source in able.items()})
         yield from _other_filters(name, {who: source.query_filter for who, source in able.items()})
+        subreddits = {who: source.subreddits for who, source in able.items()}
+        yield from _other_subreddits(name, subreddits)
+    yield from _other_words(fetching)
     yield from _other_symbols(status.living("scheduler"))
 
 
@@ -70,8 +75,18 @@ def _other_delays(name: str, delays: Mapping[str, float]) -> Iterator[Trouble]:
 
 def _other_filters(name: str, filters: Mapping[str, str | None]) -> Iterator[Trouble]:
     texts = {who: "the default" if text is None else repr(text) for who, text in filters.items()}
-    rule = "and answers depend on who fetched them"
-    yield from _other(name, "query filters", texts, rule, variable(name, "query_filter"))
+    yield from _other(name, "query filters", texts, LOADED_ANEW, variable(name, "query_filter"))
+
+
+def _other_subreddits(name: str, subreddits: Mapping[str, str | None]) -> Iterator[Trouble]:
+    texts = {who: text for who, text in subreddits.items() if text is not None}
+    yield from _other(name, "subreddits", texts, LOADED_ANEW, variable(name, "subreddits"))
+
+
+def _other_words(fetching: Iterable[WorkerStatus]) -> Iterator[Trouble]:
+    texts = {one.name: one.profile.words for one in fetching if one.profile and one.profile.words}
+    variables = "TBCACHE_NAMES and TBCACHE_LANGUAGES"
+    yield from _other(None, "names or languages", texts, LOADED_ANEW, variables)
 
 
 def _other_symbols(schedulers: Iterable[WorkerStatus]) -> Iterator[Trouble]:

@@ -93,6 +93,12 @@ class Provider(Tools, ABC):
           UpstreamError: the one that the answer means, when it is no page of items.
         """
 
+    def search_words(self, symbol: str) -> str:
+        """All by which :meth:`request` finds the items of ``symbol``, beside the symbol and the time: words,
+        names, a filter. Where that changes, the hours that were found by the old words are asked for anew.
+        """
+        return ""
+
     def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
         """Those of ``symbols`` that fit into one request with the first, where the source's ``pack`` is more
         than 1: :meth:`request` finds the others in ``fetch.others``."""

@@ -31,12 +31,15 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.models.language import spoken
 from tbcache.models.names import named
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 from tbcache.settings import get_settings
 
 LIMIT = 100
+#: The languages of articles, of which a request may ask for one (https://newsapi.org/docs/endpoints/everything).
+LANGUAGES = frozenset(["ar", "de", "en", "es", "fr", "he", "it", "nl", "no", "pt", "ru", "sv", "ud", "zh"])
 _REMOVED = "[removed]"
 _PER_DAY = re.compile(r"\b(12|24)[ -]?h|\b(?:per|a|each) day\b|\bdaily\b|\btoday\b")
 _PER_MONTH = re.compile(r"\b(?:per|a|each|this) month\b|\bmonthly\b")
@@ -53,13 +56,23 @@ _CODES: dict[str, type[UpstreamError]] = {
 
 
 class NewsProvider(Provider):
-    """Articles in English, newest first."""
+    """Articles in one language, newest first: the first of the settings' that NewsAPI has."""
+
+    def search_words(self, symbol: str) -> str:
+        return f"{self._query(symbol)} in {self._language}"
+
+    def _query(self, symbol: str) -> str:
+        return named(symbol, get_settings().names).query
+
+    @property
+    def _language(self) -> str:
+        return next((one for one in spoken(get_settings().languages) if one in LANGUAGES), "en")
 
     def request(self, fetch: FetchRequest, cursor: str | None, since: datetime) -> HttpRequest:
         params = {
-            "q": named(fetch.symbol, get_settings().names).query,
+            "q": self._query(fetch.symbol),
             "from": _iso(since),
-            "language": "en",
+            "language": self._language,
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
         }
@@ -79,7 +92,8 @@ class NewsProvider(Provider):
         if not holds_records(body.get("articles")):
             raise http_response.unreadable(self.source.name, response, "the answer holds no articles")
         articles = records(body["articles"])
-        items = unique(_item(article) for article in articles if _is_article(article))
+        found = (_item(article, self._language) for article in articles if _is_article(article))
+        items = unique(found)
         removed = sum(not _is_article(article) for article in articles)
         total = number(body.get("totalResults"))
         return Page(
@@ -122,7 +136,7 @@ def _is_article(article: dict[str, Any]) -> bool:
     return bool(stated) and stated[0].lower() != _REMOVED
 
 
-def _item(article: dict[str, Any]) -> Item:
+def _item(article: dict[str, Any], language: str) -> Item:
     title, at = text(article.get("title")), moment(article.get("publishedAt"))
     written = "\n\n".join(filter(None, (title, text(article.get("description")))))
     return Item(
@@ -132,7 +146,7 @@ def _item(article: dict[str, Any]) -> Item:
         author=word(article.get("author")),
         kind="article",
         url=word(article.get("url")),
-        lang="en",
+        lang=language,
     )
 
 

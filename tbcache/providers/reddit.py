@@ -67,6 +67,9 @@ class RedditProvider(Provider):
         url = f"{self.source.base_url.rstrip('/')}/r/{subreddits}/search"
         return HttpRequest("GET", url, params, {"User-Agent": self.settings.user_agent})
 
+    def search_words(self, symbol: str) -> str:
+        return f"{_query([_named(symbol)])} in {self.settings.subreddits}"
+
     def packs(self, symbols: Sequence[str]) -> tuple[str, ...]:
         """As many as a query has room for."""
         packed = list(symbols[:1])

@@ -39,17 +39,19 @@ from tbcache.models.error import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from tbcache.models.language import spoken
 from tbcache.models.names import has_cashtag
 from tbcache.providers.base import Provider
 from tbcache.providers.client import HeaderAuth
 from tbcache.providers.twitter_counts import PATH as COUNTS_PATH
 from tbcache.providers.twitter_counts import PostCounts
+from tbcache.settings import get_settings
 
 log = get_logger("tbcache.providers")
 
 LIMIT = 100
 #: Of posts with a cashtag 58% are retweets and 16% are not in English, and each is billed.
-FILTER = "-is:retweet lang:en"
+FILTER = "-is:retweet"
 FIELDS = "created_at,author_id,lang,referenced_tweets,public_metrics,note_tweet,entities"
 #: Characters of a query.
 MOST_QUERY = 512
@@ -154,8 +156,18 @@ class TwitterProvider(Provider):
         """Posts that name one of ``symbols``, of those that the filter leaves."""
         form = '"${0}" OR {0}' if self._is_plain else "${0}"
         asked = " OR ".join(map(form.format, symbols))
-        wanted = FILTER if self.settings.query_filter is None else self.settings.query_filter
-        return f"({asked}) {wanted}".rstrip() if " " in asked else f"{asked} {wanted}".rstrip()
+        return f"({asked}) {self._filter}".rstrip() if " " in asked else f"{asked} {self._filter}".rstrip()
+
+    @property
+    def _filter(self) -> str:
+        if self.settings.query_filter is not None:
+            return self.settings.query_filter
+        languages = [f"lang:{language}" for language in spoken(get_settings().languages)]
+        return f"{FILTER} {languages[0]}" if len(languages) == 1 else f"{FILTER} ({' OR '.join(languages)})"
+
+    def search_words(self, symbol: str) -> str:
+        # Without a filter all posts are found: that is a search of its own as well.
+        return f"filter: {self._filter}"
 
     async def exchange(self, request: HttpRequest) -> RawResponse:
         """Send; a refusal of the cashtag operator becomes an empty page, and the next one does without it.

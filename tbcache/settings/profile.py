@@ -6,6 +6,7 @@ Whoever looks at the fleet has settings of its own, and they may be other ones.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterable
 from itertools import islice
 
@@ -23,6 +24,7 @@ from tbcache.settings.upstream import MOST_DOLLARS
 MOST_SOURCES = 200
 MOST_SYMBOLS = 1000
 MOST_VARIABLES = 10
+MOST_WORDS = 80
 
 
 class SourceProfile(msgspec.Struct, frozen=True):
@@ -30,8 +32,8 @@ class SourceProfile(msgspec.Struct, frozen=True):
     of those that it lacks.
 
     ``is_served``: a worker takes its jobs. ``daily_budget`` is in US dollars, None where there is none;
-    ``query_filter`` is None where the source's own counts. ``cache_ttl`` is in seconds; an earlier version
-    says none.
+    ``query_filter`` is None where the source's own counts, ``subreddits`` where it has none. ``cache_ttl`` is
+    in seconds; an earlier version says none.
     """
 
     limits: str
@@ -43,6 +45,7 @@ class SourceProfile(msgspec.Struct, frozen=True):
     daily_budget: float | None = None
     query_filter: str | None = None
     cache_ttl: float | None = None
+    subreddits: str | None = None
 
     @property
     def parsed(self) -> tuple[Limit, ...]:
@@ -53,12 +56,14 @@ class Profile(msgspec.Struct, frozen=True):
     """The sources of a process by name, and the symbols that it would have warm.
 
     ``declared`` are those that its code has declared: no worker takes jobs of them, and none is kept warm.
+    ``words`` stands for the names and the languages that it searches by; an earlier version says none.
     """
 
     sources: dict[str, SourceProfile]
     common_symbols: tuple[str, ...]
     common_hours: int
     declared: dict[str, SourceProfile] = {}
+    words: str = ""
 
 
 def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profile:
@@ -82,6 +87,7 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
                 daily_budget=source.daily_budget,
                 query_filter=settings.source(name).query_filter,
                 cache_ttl=source.cache_ttl,
+                subreddits=settings.source(name).subreddits if name == "reddit" else None,
             )
     declared = {
         name: SourceProfile(
@@ -92,7 +98,14 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
         )
         for name, one in get_declared().copy().items()
     }
-    return Profile(sources, settings.common_symbols, settings.common_hours, declared)
+    return Profile(sources, settings.common_symbols, settings.common_hours, declared, _words(settings))
+
+
+def _words(settings: Settings) -> str:
+    """The languages, and what stands for the names, which may be many."""
+    named = repr(sorted(settings.names.items())).encode("utf-8", "replace")
+    names = f", names {hashlib.sha256(named).hexdigest()[:8]}" if settings.names else ""
+    return f"{','.join(settings.languages)}{names}"
 
 
 def _text(source: Source) -> str:
@@ -107,7 +120,8 @@ def read_profile(data: bytes | msgspec.Raw) -> Profile | None:
         symbols = tuple(map(ticker, found.common_symbols[:MOST_SYMBOLS]))
     except (NotJson, InvalidRequest, ValueError):
         return None
-    return Profile(sources, symbols, max(1, found.common_hours), declared)
+    words = printable(found.words, MOST_WORDS)
+    return Profile(sources, symbols, max(1, found.common_hours), declared, words)
 
 
 def _sound(sources: dict[str, SourceProfile]) -> dict[str, SourceProfile]:
@@ -130,4 +144,5 @@ def _checked(source: SourceProfile) -> SourceProfile:
         delay_hours=max(0.0, source.delay_hours),
         daily_budget=min(budget, MOST_DOLLARS) if budget > 0 else None,
         query_filter=None if source.query_filter is None else printable(source.query_filter),
+        subreddits=None if source.subreddits is None else printable(source.subreddits),
     )

@@ -11,8 +11,8 @@ from tbcache.timeline.timeline import Timeline
 
 
 def merged(*records: Record) -> tuple[Record, datetime]:
-    """One record of all that ``records`` know, and from when on it has items. All have one scorer, and the
-    last of them was read last.
+    """One record of all that ``records`` know, and from when on it has items. All have one scorer and one
+    search, and the last of them was read last.
 
     It is as of that one, and over the most hours of any. Items of before these hours are left out, and the
     oldest of more than MOST_ITEMS.
@@ -30,7 +30,7 @@ def merged(*records: Record) -> tuple[Record, datetime]:
     reason = FULL if cut > start else next(iter(reasons), None)
     counts = {quarter: count for record in records for quarter, count in record.tally.items()}
     tally = counted(counts, timeline, last.read_at)
-    about = last.asked_at, last.read_at, hours, last.scorer, reason, tally
+    about = last.asked_at, last.read_at, hours, last.scorer, reason, tally, last.search
     return Record(timeline.kept_from(cut), *about), cut
 
 

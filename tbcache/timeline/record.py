@@ -44,7 +44,8 @@ class Record:
 
     The upstream was asked last at ``asked_at``, and its answer was read by ``read_at``. ``hours`` is the most
     that was asked for since the record began, and ``reason`` is why less is covered. ``scorer`` gave the
-    scores. ``tally`` counts the items, for longer than the items themselves are kept.
+    scores. ``tally`` counts the items, for longer than the items themselves are kept. ``search`` stands for
+    what the items were found by: "" for the symbol alone, or where that is not known.
     """
 
     timeline: Timeline
@@ -54,6 +55,7 @@ class Record:
     scorer: str
     reason: str | None = None
     tally: Tally = field(default_factory=dict, hash=False)
+    search: str = ""
 
 
 #: The reason of a record that has no room for more of its hours.
@@ -204,6 +206,7 @@ class _Table(msgspec.Struct, array_like=True):
     reads: list[tuple[int, int, int]]
     rows: list[_Row]
     tally: dict[int, int] = {}
+    search: str = ""
 
     def record(self) -> Record:
         if not 0 < self.hours <= LONGEST_HOURS or len(self.rows) > MOST_ITEMS:
@@ -213,7 +216,8 @@ class _Table(msgspec.Struct, array_like=True):
         asked_at, read_at = _moment(self.asked_at), _moment(self.read_at)
         if not _EPOCH < asked_at <= read_at < _END:
             raise Corrupt(f"it was asked for at {asked_at} and read at {read_at}")
-        return Record(timeline, asked_at, read_at, self.hours, self.scorer, self.reason, self.tally)
+        about = self.hours, self.scorer, self.reason, self.tally, self.search
+        return Record(timeline, asked_at, read_at, *about)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -227,7 +231,16 @@ def _encode(record: Record, most_bytes: int) -> tuple[bytes, float]:
     ]
     rows = [_Row.of(version) for version in record.timeline.versions]
     moments = _micros(record.asked_at), _micros(record.read_at)
-    table = _Table(*moments, record.hours, record.scorer, record.reason, reads, rows, dict(record.tally))
+    table = _Table(
+        *moments,
+        record.hours,
+        record.scorer,
+        record.reason,
+        reads,
+        rows,
+        dict(record.tally),
+        record.search,
+    )
     plain = _plain(table)
     # Level 1 is the fastest: the next ones save little space and take several times as long.
     data = _FORM + zlib.compress(plain, 1)

@@ -470,6 +470,7 @@ def test_other_budgets_filters_delays_and_symbols_are_told(
 ) -> None:
     """A second worker spends past the budget of the first, or puts other answers under the same keys."""
     news = {"TBCACHE_NEWS__API_KEY": "secret"}
+    news |= {f"TBCACHE_REDDIT__CLIENT_{name}": "secret" for name in ("ID", "SECRET")}
     say(
         store,
         settings_for(server, **TOKEN, **news, TBCACHE_TWITTER__DAILY_BUDGET="1.2"),
@@ -477,6 +478,7 @@ def test_other_budgets_filters_delays_and_symbols_are_told(
         "worker-1",
     )
     other = {"TBCACHE_NEWS__DELAY_HOURS": "12", "TBCACHE_TWITTER__QUERY_FILTER": "none"}
+    other |= {"TBCACHE_NAMES": "SQ=Block", "TBCACHE_REDDIT__SUBREDDITS": "stocks"}
     say(store, settings_for(server, **TOKEN, **news, **other), "worker", "worker-2")
     # Who has no credentials spends nothing, and asks nothing.
     say(store, settings_for(server, TBCACHE_TWITTER__DAILY_BUDGET="7"), "client", "bot")
@@ -485,8 +487,17 @@ def test_other_budgets_filters_delays_and_symbols_are_told(
     seen = view(settings_for(server), store)
     assert {one.todo for one in seen.troubles} == {
         f"start all with the same TBCACHE_{name}"
-        for name in ("TWITTER__DAILY_BUDGET", "TWITTER__QUERY_FILTER", "NEWS__DELAY_HOURS", "COMMON_SYMBOLS")
+        for name in (
+            "TWITTER__DAILY_BUDGET",
+            "TWITTER__QUERY_FILTER",
+            "NEWS__DELAY_HOURS",
+            "COMMON_SYMBOLS",
+            "REDDIT__SUBREDDITS",
+            "NAMES and TBCACHE_LANGUAGES",
+        )
     }
+    words = next(one for one in seen.troubles if "LANGUAGES" in one.todo)
+    assert "other names or languages (worker-1 en, worker-2 en, names " in words.what
     budget = next(one for one in seen.troubles if one.todo.endswith("BUDGET"))
     assert "daily budgets (worker-1 $1.2, worker-2 none)" in budget.what
 

@@ -123,6 +123,36 @@ def test_what_was_read_before_widens_the_answer(pipeline: Pipeline, store: Store
     assert second.covered_hours == pytest.approx(3, abs=0.1)
 
 
+@dataclass
+class Searched(Upstream):
+    """An upstream that finds posts by words."""
+
+    words: str = ""
+
+    def search_words(self, symbol: str) -> str:
+        return self.words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "covered"),
+    [("stocks", "stocks+options", 1), ("stocks", "stocks", 3), ("", "stocks", 3), ("stocks", "", 3)],
+)
+def test_what_was_found_by_other_words_covers_nothing(
+    pipeline: Pipeline, store: Store, before: str, after: str, covered: float
+) -> None:
+    """A subreddit more, and for a day the hours of before it were called complete. A version that does not
+    say by what it has found a record is believed: an upgrade would pay for all of them again."""
+    posts = item("old", hours_ago(3)), item("new", hours_ago(1))
+    source = replace(TWITTER, pages=1)
+    old = Searched(source, lambda cursor: Page((posts[0],), next="x"), words=before)
+    assert pipeline.run(old, AAPL).sentiment.count == 1
+    age(store, AAPL.key, LINE)
+    page = Page(posts if covered > 1 else posts[1:], next="x")
+    found = pipeline.run(Searched(source, lambda cursor: page, words=after), AAPL, needed=1).sentiment
+    assert found.covered_hours == pytest.approx(covered, abs=0.1)
+    assert found.count == (2 if covered > 1 else 1)
+
+
 def test_an_edited_post_counts_as_it_is_now(pipeline: Pipeline, store: Store) -> None:
     """It was one voice, and is one, and has changed its mind."""
     before = Item("1", hours_ago(1), "great earnings beat, strong buy")

@@ -15,7 +15,7 @@ from tbcache.admission import Go, Join, Merge, Merged
 from tbcache.admission.script import MERGE, StoreMerged
 from tbcache.fetch import Pipeline
 from tbcache.fetch.reader import Fetched
-from tbcache.fetch.record import extended, merged_with
+from tbcache.fetch.record import Extension, extended, merged_with
 from tbcache.io import now, run
 from tbcache.models import FetchRequest, HttpRequest, Item, Outcome, Page, RawResponse
 from tbcache.models.error import ConfigurationError
@@ -375,6 +375,25 @@ def test_what_a_load_has_read_is_whole_by_itself() -> None:
     found = extended(known, fetched(1, 3, 1), AAPL, scorer, start)
     assert ids(found.record) == {"a", "b", "c"}
     assert ids(found.brought) == {"b", "c"}
+
+
+@pytest.mark.parametrize(("words", "is_merged"), [("", True), ("stocks", True), ("options", False)])
+def test_what_was_bought_by_other_words_is_not_merged(words: str, is_merged: bool) -> None:
+    """Its hours would count for what was never found in them."""
+    start = datetime.now(UTC)
+
+    def loaded(name: str, minutes: float, search: str) -> Extension:
+        asked_at = start + timedelta(minutes=minutes)
+        read = (Item(name, asked_at, name),)
+        spans = (Span(start - timedelta(hours=1), asked_at),)
+        fetched = Fetched(read, read, 1, spans, None, None, (), asked_at)
+        return extended(None, fetched, AAPL, Upstream().analyzer, asked_at, search)
+
+    there, bought = loaded("a", 1, "stocks").packed, encode_record(loaded("b", 2, words).brought)
+    found = merged_with(Upstream(), AAPL, there, [bought])
+    assert (found is not None) == is_merged
+    if found is not None:
+        assert decode_record(found.timeline).search == "stocks"
 
 
 def test_nobodys_answers_cover_less_by_it(bots: list[Bot]) -> None:

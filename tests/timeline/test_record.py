@@ -36,7 +36,7 @@ ITEM = Item(
 
 
 def _record(timeline: Timeline) -> Record:
-    return Record(timeline, moment(11), moment(12), 24, "finance/1", "page_budget")
+    return Record(timeline, moment(11), moment(12), 24, "finance/1", "page_budget", search="5eed")
 
 
 @pytest.mark.parametrize(("hours", "reason"), [(24, "page_budget"), (25, "not_asked")])

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from tbcache.models import Item
+from tbcache.models.language import spoken
 from tbcache.scoring.target import tickers
 from tbcache.scoring.voices.language import NONE, is_english
 from tbcache.scoring.voices.repetition import person
@@ -45,7 +46,7 @@ def in_languages(languages: Collection[str]) -> Shares:
     ``languages`` are codes like ``en``. Where an upstream names no language, English is told from the rest by
     the words, and counts if it is among them.
     """
-    wanted = frozenset(language.lower().split("-")[0] for language in languages)
+    wanted = frozenset(spoken(languages))
 
     def shares(voices: Sequence[Voice]) -> list[float]:
         return [float(voice.says_itself or _is_in(voice.item, wanted)) for voice in voices]
