@@ -38,7 +38,7 @@ class Joining:
     async def before(self, want: Want, window: ProcessWindow) -> None:
         """Join, where what is wanted needs it."""
         await self._store.ready()
-        self._windows.join_machine()
+        self._windows.join_machine(want.source)
         if not window.must_announce(want.can_fall_back) or self._beat is None:
             return
         async with self._joining:

@@ -44,8 +44,6 @@ class Machine:
         """Take a new name, with a marker that says nothing yet: at the start, and in a forked child."""
         self.member = f"{_machine()}-{os.getpid()}.{io.random_id(4)}"
         self.marker = self.marker_of(self.member)
-        #: True once this process has said something by its marker.
-        self.is_marked = False
         #: True once the marker says that Redis may not know of all that was sent.
         self.is_marked_fallback = False
 
@@ -57,7 +55,7 @@ class Machine:
     def stay_clean(self) -> None:
         """Have the marker say that Redis knows of all that was sent."""
         self.marker.set_clean()
-        self.is_marked, self.is_marked_fallback = True, False
+        self.is_marked_fallback = False
 
     def fall_back(self, source: str, seconds: float, *, is_known: bool) -> bool:
         """Have the marker say that this process may send what Redis does not know of; and when, and of which

@@ -4,22 +4,24 @@ The file tells them what Redis cannot tell while it is away, or once the process
 
 - **The process is there.** It holds a lock on its file. The lock ends with the process, in whatever container
   that runs.
-- **The process was there.** A process that Redis has never told its share of a limit does not know what
-  others have sent. So it takes nothing while another process is there, and after the last has ended, until
-  all that it may have sent has left the window. A process that ends writes ``over`` to its file, whose time
-  is then the time of its end. Where a process was killed, the first one that finds it dead does so.
+- **The sources that it uses**, each named before the process asks Redis for its first slot, or sends
+  something without it. A process that Redis has never told its share of a source's limit does not know what
+  others have sent. So it takes nothing there while another process that names the source is there, and after
+  the last has ended, until all that it may have sent has left the window. A process that ends writes ``over``
+  to its file, whose time is then the time of its end. Where a process was killed, the first one that finds it
+  dead does so.
 - **The process is clean:** Redis knows of all that it has sent. When a clean process is dead, its share of
   the limits is given back at once. The share of any other is kept until all that it may have sent has left
   every window.
 - **The process is unheard of:** Redis has told it no share, and it has sent something, or is about to. Its
-  file has the time of its last slot, and says of which sources (JSON, by name), and for how many
-  seconds after the last slot what it sent may be in a window. Under no name it says when that was by the
-  machine's monotonic clock, which nobody sets. It is empty where the disk is full, and where a
-  process of an earlier version wrote it: then that may be any source. One that begins and reaches Redis
-  (join.py) takes nothing of such a source until that has left the window.
+  file has the time of its last slot, and says of which sources, and for how many seconds after the last slot
+  what it sent may be in a window. It says as well when it was written by the machine's monotonic clock, which
+  nobody sets. One that begins and reaches Redis (join.py) takes nothing of such a source until that has left
+  the window.
 
 A disk that is full still takes a file, and its length. One that cannot say more is empty where its process is
-unheard of, and has one byte (a hole) where Redis knows the process.
+unheard of, and has one byte (a hole) where Redis knows the process. Where a file does not say of which
+sources, as one of an earlier version, it may be any.
 
 Where a file is missing, nothing is known of its process, and it does not count as clean. Where no file can be
 made or locked, the share of a dead process is kept for longer, and a process that starts while Redis is away
@@ -55,9 +57,17 @@ KEPT_SECONDS = 25 * 3600.0
 LOOKS, LOOK_SECONDS = 100, 0.01
 
 _TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108 -- only a folder of ours in there is believed
-_CLEAN, _KNOWN, _FULL, _OVER = b"clean", b"known", b"\0", b" over"
-#: No source has this name: under it a file says when it was written (monotonic).
-_WRITTEN_AT = ""
+_CLEAN, _KNOWN, _UNHEARD, _FULL, _OVER = b"clean", b"known", b"", b"\0", b" over"
+
+
+class _Said(msgspec.Struct):
+    """What a file says in JSON: the sources that its process uses; of which it has sent what Redis does not
+    know of, and for how long that may be in a window (seconds); and when it was written (monotonic).
+    """
+
+    used: list[str]
+    unheard: dict[str, float]
+    at: float
 
 
 @boundary("marker")
@@ -72,6 +82,8 @@ class Marker:
         self._member = member
         self._held: int | None = None
         self._was_written = False
+        self._status = _CLEAN
+        self._used: set[str] = set()
         self._unheard: dict[str, float] = {}
         self._release: Callable[[], object] = _nothing
         self.renew()
@@ -82,6 +94,13 @@ class Marker:
         the lock. That must end with the parent."""
         self._lock = threading.RLock()
         self._let_go()
+
+    def use(self, source: str) -> None:
+        """Write that the process uses ``source``, once. Whether it is clean stays as it was."""
+        with self._lock:
+            if source not in self._used:
+                self._used.add(source)
+                self._write(self._status)
 
     def set_clean(self) -> None:
         """Write that the process is there, and that Redis knows of all that it has sent."""
@@ -101,8 +120,9 @@ class Marker:
         False where it still looks clean. What it sends of ``source`` may be in a window for ``seconds``.
         """
         with self._lock:
+            self._used.add(source)
             self._unheard[source] = seconds
-            self._write(msgspec.json.encode({**self._unheard, _WRITTEN_AT: io.now()}))
+            self._write(_UNHEARD)
         return not self.is_clean
 
     def set_over(self) -> None:
@@ -134,10 +154,11 @@ class Marker:
         except OSError:
             return False
 
-    def is_alone(self, seconds: float) -> bool:
-        """True where no other process is there, and each that was has ended at least ``seconds`` ago.
+    def is_alone(self, source: str, seconds: float) -> bool:
+        """True where no other process that uses ``source`` is there, and each that was has ended at least
+        ``seconds`` ago.
 
-        A process that wants to take something has to write its own file first. One that only looks need not.
+        A process that is about to take something has to write so first. One that only looks need not.
         """
         if self._was_written and self._held is None:
             return False
@@ -147,7 +168,7 @@ class Marker:
                 return True
             # All files are looked at, even after one that is not quiet: the time since the end of a killed
             # process counts from the moment at which it is found.
-            quiet = [_is_quiet(file, seconds) for file in self._others()]
+            quiet = [_is_quiet(file, source, seconds) for file in self._others()]
         except OSError:
             return False
         return _is_ours(folder) and all(quiet)
@@ -171,15 +192,12 @@ class Marker:
             return False
         if text.startswith((_CLEAN, _KNOWN, _FULL)):
             return False
-        try:
-            said = read_json(text.removesuffix(_OVER), dict[str, float])
-        except NotJson:
-            said = {source: 0.0}
-        passed = io.now() - said.get(_WRITTEN_AT, -math.inf)
+        said = _read(text) or _Said([], {source: 0.0}, -math.inf)
+        passed = io.now() - said.at
         if machine_of(file.name) == machine_of(self._member) and 0.0 <= passed < age:
             # The machine's clock was set forward since.
             age = passed
-        return source in said and age < max(seconds, min(said[source], KEPT_SECONDS))
+        return source in said.unheard and age < max(seconds, min(said.unheard[source], KEPT_SECONDS))
 
     @property
     def _file(self) -> Path:
@@ -189,20 +207,21 @@ class Marker:
         files = self._file.parent.iterdir()
         return [file for file in files if file.name != self._member and pid_of(file.name) is not None]
 
-    def _write(self, text: bytes) -> None:
-        self._was_written = True
-        with contextlib.suppress(OSError):
+    def _write(self, status: bytes) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._was_written, self._status = True, status
+            text = status + msgspec.json.encode(_Said(sorted(self._used), self._unheard, io.now()))
+            if self._held is not None and os.fstat(self._held).st_nlink:
+                # This needs no other descriptor: none may be free.
+                _put(self._held, text)
+                return
             folder = self._file.parent
             for part in (folder.parent, folder):
                 part.mkdir(mode=0o700, exist_ok=True)
                 if not _is_ours(part):
                     return
             _remove_old(folder)
-            with self._lock:
-                if self._held is None or os.fstat(self._held).st_nlink == 0:
-                    self._make(text)
-                else:
-                    _put(self._held, text)
+            self._make(text)
 
     def _make(self, text: bytes) -> None:
         """Make the file, which stays open and locked for as long as this process lives.
@@ -231,24 +250,36 @@ def _put(file: int, text: bytes) -> None:
         os.pwrite(file, text, 0)
     except OSError:
         os.ftruncate(file, 0)
-        text = _FULL if text in (_CLEAN, _KNOWN) else b""
+        text = _FULL if text.startswith((_CLEAN, _KNOWN)) else b""
     # The file is cut off after the write and not before it. So a marker that says "clean" once more is not
     # empty in between. The cut sets its time, whatever it said before.
     os.ftruncate(file, len(text))
 
 
-def _is_quiet(file: Path, seconds: float) -> bool:
-    """False where the process is there, or has ended less than ``seconds`` ago."""
+def _is_quiet(file: Path, source: str, seconds: float) -> bool:
+    """False where the process may use ``source``, and is there or has ended less than ``seconds`` ago."""
     try:
         with file.open("rb") as looked_at:
-            if not _is_left(looked_at.fileno()):
-                return False
-            if looked_at.read().endswith(_OVER):
-                return _age(file) >= seconds
-            _end(file)
+            is_left, text = _is_left(looked_at.fileno()), looked_at.read()
+            is_found_dead = is_left and not text.endswith(_OVER)
+            if is_found_dead:
+                _end(file)
+            said = _read(text)
+            if said is not None and source not in said.used:
+                return True
+            return is_left and not is_found_dead and _age(file) >= seconds
     except FileNotFoundError:
         return True
-    return False
+
+
+def _read(text: bytes) -> _Said | None:
+    """What a file says; None where it does not say so, or only in part."""
+    # Two that look at once may both have found it dead.
+    said = text.partition(_OVER)[0].removeprefix(_CLEAN).removeprefix(_KNOWN)
+    try:
+        return read_json(said, _Said)
+    except NotJson:
+        return None
 
 
 def _age(file: Path) -> float:

@@ -89,7 +89,7 @@ class Membership:
         async with self._beating:
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
-            self._limiter.windows.join_machine()
+            self._limiter.windows.join_machine(source)
             if not window.is_member:
                 self._limiter.join.await_others(source)
             if gives_up_allowances:

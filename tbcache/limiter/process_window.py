@@ -52,19 +52,16 @@ class ProcessWindow(SlotRecord):
         self,
         may_fall_back: Callable[[], bool] = lambda: True,
         fall_back: Callable[[float], bool] = lambda window: True,
-        announce: Callable[[], object] = lambda: None,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
     ) -> None:
         """``may_fall_back`` is true while Redis is away, until what was taken without it is being put back.
 
         ``fall_back`` is called before each slot that is taken without Redis, with the longest window that the
-        slot may be in (seconds), and may forbid it. ``announce`` is called before a process that Redis has
-        never heard of asks for one, and ``newcomers_share`` gives its part of a limit over so many seconds,
-        as long as Redis has told it none.
+        slot may be in (seconds), and may forbid it. ``newcomers_share`` gives this process's part of a limit
+        over so many seconds, as long as Redis has told it none.
         """
         self._may_fall_back = may_fall_back
-        self._fall_back, self._announce = fall_back, announce
-        self._newcomers_share = newcomers_share
+        self._fall_back, self._newcomers_share = fall_back, newcomers_share
         #: What this process may spend of the source's daily budget while Redis is away.
         self.purse = Purse()
         super().__init__()
@@ -215,15 +212,12 @@ class ProcessWindow(SlotRecord):
         with self._lock:
             if not self._may_fall_back():
                 return RETURN_SECONDS
-            if not self.is_member:
-                # It announces itself before it looks at the others. So of two processes that begin together,
-                # each sees the other.
-                self._announce()
             wait = self._longest_wait(limits, cost, slot)
             if wait == 0.0 and not self._fall_back(self._longest_window(limits)):
                 return RETURN_SECONDS
             if wait == 0.0 and not self.is_member:
-                # Whoever has begun since may not have seen yet that this process is about to send something.
+                # Others look as well once they have written that they use the source. So of two processes
+                # that begin together, one at least sees the other.
                 wait = self._longest_wait(limits, cost, slot)
             if wait == 0.0:
                 self._take_fallback(slot, cost, limits, held_seconds)
@@ -243,7 +237,7 @@ class ProcessWindow(SlotRecord):
             return f"{why_alone}: this process's share is used"
         return (
             f"{why_alone}, and this process was told no part of the limit: it takes nothing while another "
-            "process of ours, of any source, is on this machine, or was within the limit's window"
+            "process of ours that uses this source is on this machine, or was within the limit's window"
         )
 
     def wait(self, limit: Limit, cost: int) -> float:

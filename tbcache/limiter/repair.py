@@ -44,7 +44,7 @@ class WindowRepair:
 
     def done(self) -> None:
         """See :class:`tbcache.store.breaker.Repair`."""
-        if self._windows.machine.is_marked:
+        if self._windows.machine.is_marked_fallback:
             self._windows.stay_clean()
         for source in self._windows:
             # Slots may have ended since they were put back.

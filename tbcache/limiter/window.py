@@ -57,7 +57,7 @@ class Windows:
             return LocalWindow(file, source, self._closures, self.hold_seconds, day, may_fall_back)
         share = functools.partial(self._newcomers_share, source)
         fall_back = functools.partial(self._fall_back, source)
-        return ProcessWindow(may_fall_back, fall_back, self.join_machine, share)
+        return ProcessWindow(may_fall_back, fall_back, share)
 
     def keys(self, source: str) -> WindowKeys:
         """The keys of a source's window."""
@@ -102,14 +102,14 @@ class Windows:
     def _newcomers_share(self, source: str, window: float) -> float:
         """This process's part of a limit over ``window`` seconds, if Redis is away and has never told it one.
 
-        It is nothing while other processes of this machine may have slots in that window, nor while this one
+        It is nothing while another process of this machine may have slots in that window, nor while this one
         reaches Redis, as one that is :class:`Unheard` does: the others take there what is free.
         """
         if not self._store.is_shared:
             return 1.0
         if self._store.breaker.reason is None and not self.broken.is_refused(source):
             return 0.0
-        is_alone = self.machine.marker.is_alone(self.hold_seconds + window)
+        is_alone = self.machine.marker.is_alone(source, self.hold_seconds + window)
         # By what Redis said last, at any source.
         fleet = max((one.processes for one in self._windows.copy().values()), default=1)
         return 1 / fleet if is_alone else 0.0
@@ -121,13 +121,13 @@ class Windows:
         if not any(window.has_fallback_slots for window in self._windows.copy().values()):
             self.machine.stay_clean()
 
-    def join_machine(self) -> None:
-        """Make this process's marker, before it sends anything and before Redis gives it a part of a limit.
+    def join_machine(self, source: str) -> None:
+        """Have the marker name ``source``, before this process asks Redis for a slot or a part of its limit.
 
         A process that starts while Redis is away must be able to see that this one is there.
         """
-        if self._store.is_shared and not self.machine.is_marked:
-            self.stay_clean()
+        if self._store.is_shared:
+            self.machine.marker.use(source)
 
     def _fall_back(self, source: str, window: float) -> bool:
         is_known = self.of(source).is_member

@@ -313,15 +313,14 @@ def test_nothing_is_taken_alone_where_that_cannot_be_said() -> None:
 
 
 def test_one_that_begins_alone_looks_once_more_before_it_sends() -> None:
-    """Whoever begins at the same moment and reaches Redis sees its marker, or is seen by it."""
+    """Whoever begins at the same moment, with Redis or without, sees its marker, or is seen by it."""
     said = list[str]()
     window = ProcessWindow(
         fall_back=lambda window: not said.append("may have sent"),  # type: ignore[func-returns-value]
-        announce=lambda: said.append("is there"),
         newcomers_share=lambda seconds: 0.0 if "may have sent" in said else 1.0,
     )
     assert window.take("a", 1, [LIMIT], LEASE) > 0
-    assert said == ["is there", "may have sent"]
+    assert said == ["may have sent"]
 
 
 def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> None:

@@ -59,7 +59,7 @@ def leave_behind() -> Callable[..., str]:
     """Has a process of its own say something and die at once, killed; the name of its file."""
 
     def leave(is_clean: bool = True) -> str:
-        say = "set_clean()" if is_clean else "set_unheard('reddit', 1.0)"
+        say = "use('reddit')" if is_clean else "set_unheard('reddit', 1.0)"
         code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -86,8 +86,8 @@ def folder_of(root: Path) -> Path:
 def grow_old(file: Path, seconds: float = KEPT_SECONDS + 1) -> None:
     """As if it had been written so long ago, by each clock."""
     if not file.is_symlink():
-        at = b'"":%f' % (time.monotonic() - seconds)
-        file.write_bytes(re.sub(rb'"":[0-9.]+', at, file.read_bytes()))
+        at = b'"at":%f' % (time.monotonic() - seconds)
+        file.write_bytes(re.sub(rb'"at":[0-9.]+', at, file.read_bytes()))
     moment = time.time() - seconds
     os.utime(file, (moment, moment), follow_symlinks=False)
 
@@ -111,31 +111,78 @@ def test_only_others_of_the_same_fleet_are_company(root: Path) -> None:
     one, other, foreign = Marker("fleet", OURS), Marker("fleet", LIVING), Marker("another", OURS)
     for marker in (one, foreign):
         marker.set_clean()
-        assert marker.is_alone(0.0)
-    other.set_clean()
-    assert not one.is_alone(0.0)
-    assert not other.is_alone(0.0)
-    assert foreign.is_alone(0.0)
+        assert marker.is_alone("reddit", 0.0)
+    other.use("reddit")
+    assert not one.is_alone("reddit", 0.0)
+    one.use("reddit")
+    assert not other.is_alone("reddit", 0.0)
+    assert foreign.is_alone("reddit", 0.0)
     other.remove()
-    assert one.is_alone(0.0)
+    assert one.is_alone("reddit", 0.0)
 
 
 def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     one.set_clean()
+    other.use("reddit")
     other.set_fallback()
-    assert not one.is_alone(0.0)
+    assert not one.is_alone("reddit", 0.0)
     other.set_over()
     assert not other.is_clean
-    assert (one.is_alone(60.0), one.is_alone(0.0)) == (False, True)
+    assert (one.is_alone("reddit", 60.0), one.is_alone("reddit", 0.0)) == (False, True)
     other.set_clean()
     other.set_over()
     other.set_over()
     assert other.is_clean
     ended_at = time.time() - 60.0
     os.utime(folder_of(root) / LIVING, (ended_at, ended_at))
-    assert (one.is_alone(61.0), one.is_alone(59.0)) == (False, True)
+    assert (one.is_alone("reddit", 61.0), one.is_alone("reddit", 59.0)) == (False, True)
+
+
+def test_who_uses_another_source_is_no_company(root: Path, leave_behind: Callable[..., str]) -> None:
+    """Of bots that began on one machine while Redis was away, the first got nothing more and the second
+    nothing, although each had a source of its own."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.use("reddit")
+    for say in (other.set_fallback, lambda: other.set_unheard("news", 0.0), other.set_clean, other.set_over):
+        say()
+        assert one.is_alone("options", 60.0)
+        assert not one.is_alone("reddit", 60.0)
+    # What it has sent without Redis is in the window, although Redis was told of it by now.
+    assert not one.is_alone("news", 60.0)
+    leave_behind()
+    assert one.is_alone("options", 60.0)
+
+
+def test_a_source_that_is_used_later_is_named_whatever_was_said(root: Path) -> None:
+    """Whether its share is kept or given back is not for that to say."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.use("reddit")
+    assert other.is_clean
+    other.set_fallback()
+    other.use("news")
+    assert not other.is_clean
+    assert not one.is_alone("news", 0.0)
+    assert not one.has_unheard("news", 60.0)
+    other.set_unheard("options", 0.0)
+    other.use("twitter")
+    assert not one.is_alone("twitter", 0.0)
+    assert one.has_unheard("options", 60.0)
+    assert not one.has_unheard("twitter", 60.0)
+
+
+@pytest.mark.parametrize("calls", ["iterdir", "mkdir"])
+def test_what_a_file_says_does_not_depend_on_the_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch, calls: str
+) -> None:
+    """A process that has no descriptor free could not list them, and would use what it has not named."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    other.use("reddit")
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, calls, Mock(side_effect=OSError))
+        other.use("news")
+    assert not one.is_alone("news", 0.0)
 
 
 def test_who_was_told_no_share_and_sends_is_seen_for_a_window(
@@ -187,13 +234,14 @@ def test_it_is_seen_for_as_long_as_it_says_and_for_its_sources(root: Path) -> No
     assert not one.has_unheard("reddit", 60.0)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"news": "x"}', '{"\udcff": 1}'])
+@pytest.mark.parametrize("text", ["", "clean", "{", "[1]", '{"used":["news"]}', '{"used":["\udcff"]}'])
 def test_a_file_that_does_not_say_of_what_may_be_of_any_source(root: Path, text: str) -> None:
     """An earlier version writes nothing, and so does a full disk."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
     other.set_unheard("news", 1.0)
     (folder_of(root) / LIVING).write_text(text, errors="surrogateescape")
-    assert one.has_unheard("reddit", 60.0)
+    assert not one.is_alone("reddit", 0.0)
+    assert one.has_unheard("reddit", 60.0) == (text != "clean")
     assert not one.has_unheard("reddit", 0.0)
 
 
@@ -227,7 +275,7 @@ def test_on_a_full_disk_who_redis_knows_holds_up_nobody(
     say(other)
     assert not one.has_unheard("reddit", 60.0)
     assert not other.is_clean
-    assert not one.is_alone(0.0)
+    assert not one.is_alone("reddit", 0.0)
 
 
 def test_a_full_disk_moves_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,12 +295,12 @@ def test_a_clock_that_was_set_back_shuts_nobody_out_for_longer(root: Path) -> No
     other.set_unheard("reddit", 0.0)
     other.set_over()
     file = folder_of(root) / LIVING
-    for looks in (lambda: one.has_unheard("reddit", 60.0), lambda: not one.is_alone(0.0)):
+    for looks in (lambda: one.has_unheard("reddit", 60.0), lambda: not one.is_alone("reddit", 0.0)):
         os.utime(file, (time.time() + 3600.0,) * 2)
         assert looks()
         assert file.stat().st_mtime <= time.time()
     assert one.has_unheard("reddit", 60.0)
-    assert one.is_alone(0.0)
+    assert one.is_alone("reddit", 0.0)
 
 
 def test_a_clock_that_was_set_forward_makes_nothing_look_old(root: Path) -> None:
@@ -261,7 +309,7 @@ def test_a_clock_that_was_set_forward_makes_nothing_look_old(root: Path) -> None
     other.set_unheard("reddit", 0.0)
     os.utime(folder_of(root) / LIVING, (0.0, 0.0))
     assert (one.has_unheard("reddit", 60.0), far.has_unheard("reddit", 60.0)) == (True, False)
-    (folder_of(root) / LIVING).write_text('{"reddit": 0.0, "": 1e300}')
+    (folder_of(root) / LIVING).write_text('{"used": [], "unheard": {"reddit": 0.0}, "at": 1e300}')
     os.utime(folder_of(root) / LIVING, (0.0, 0.0))
     assert not one.has_unheard("reddit", 60.0)
 
@@ -305,14 +353,12 @@ def test_when_a_killed_process_sent_last_is_not_known_before_it_is_found(
     file = folder_of(root) / killed
     started_at = time.time() - 600.0
     os.utime(file, (started_at, started_at))
-    assert not one.is_alone(60.0)
+    assert not one.is_alone("reddit", 60.0)
     assert Marker("fleet", killed).is_clean == is_clean
     # Another process that begins later goes by what the first has found.
     found_at = file.stat().st_mtime - 61.0
     os.utime(file, (found_at, found_at))
-    one.remove()
-    other.set_clean()
-    assert other.is_alone(60.0)
+    assert other.is_alone("reddit", 60.0)
 
 
 def test_a_child_of_a_killed_process_does_not_stand_for_it(root: Path) -> None:
@@ -336,7 +382,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.wait(30) == -signal.SIGKILL
         ours.set_clean()
-        wait_until(lambda: ours.is_alone(0.0), 20.0, "the end of the dead process's lock")
+        wait_until(lambda: ours.is_alone("reddit", 0.0), 20.0, "the end of the dead process's lock")
 
 
 def test_whoever_says_again_that_it_is_clean_is_so_in_between(
@@ -369,8 +415,8 @@ def test_a_process_id_that_is_used_again_is_another_process(
     one.set_clean()
     file = folder_of(root) / killed
     file.rename(file.with_name(f"elsewhere-{os.getpid()}.dddd"))
-    assert not one.is_alone(0.0)
-    assert one.is_alone(0.0)
+    assert not one.is_alone("reddit", 0.0)
+    assert one.is_alone("reddit", 0.0)
 
 
 def test_where_nothing_can_be_written_a_killed_process_is_company(
@@ -381,8 +427,8 @@ def test_where_nothing_can_be_written_a_killed_process_is_company(
     one = Marker("fleet", OURS)
     one.set_clean()
     with full_disk():
-        assert not one.is_alone(0.0)
-        assert not one.is_alone(0.0)
+        assert not one.is_alone("reddit", 0.0)
+        assert not one.is_alone("reddit", 0.0)
     assert killed.is_clean
 
 
@@ -397,7 +443,7 @@ def test_a_folder_that_others_can_write_to_says_nothing(root: Path, is_root: boo
     assert (folder / OURS).read_bytes() != b""
     if not is_root:
         assert not marker.is_clean
-        assert not marker.is_alone(0.0)
+        assert not marker.is_alone("reddit", 0.0)
 
 
 def test_a_link_in_place_of_the_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
@@ -420,8 +466,9 @@ def test_old_files_of_dead_processes_are_removed(root: Path, leave_behind: Calla
     assert len(list(folder.iterdir())) == 4
     for file in folder.iterdir():
         grow_old(file)
-    ours.set_clean()
-    assert {file.name for file in folder.iterdir()} == {OURS, LIVING}
+    begun = f"machine-{os.getpid()}.dddd"
+    Marker("fleet", begun).set_clean()
+    assert {file.name for file in folder.iterdir()} == {OURS, LIVING, begun}
 
 
 def test_a_file_without_a_process_is_no_company(root: Path) -> None:
@@ -429,7 +476,7 @@ def test_a_file_without_a_process_is_no_company(root: Path) -> None:
     marker = Marker("fleet", OURS)
     marker.set_clean()
     (folder_of(root) / "nobody").touch()
-    assert marker.is_alone(60.0)
+    assert marker.is_alone("reddit", 60.0)
 
 
 def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
@@ -439,7 +486,7 @@ def test_a_folder_that_cannot_be_made_ends_no_process(root: Path) -> None:
     marker.set_clean()
     assert not marker.is_clean
     assert marker.set_fallback()
-    assert not marker.is_alone(0.0)
+    assert not marker.is_alone("reddit", 0.0)
     marker.set_over()
     marker.remove()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from tbcache.limiter import limiter_of
 from tbcache.limiter.join import UNHEARD
+from tbcache.rate_limiter import RateLimiter
 from tbcache.store.constant import ABSENT_SECONDS
 from tests.core.test_loss import give_up_allowances
 from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
@@ -143,3 +147,84 @@ def test_who_was_waited_for_is_not_stood_in_for(clock: Clock) -> None:
     assert not other.take()
     # An empty Redis has lost what others may know, and waits for them first.
     assert take_all(other, seconds=ABSENT_SECONDS + 0.15) == LIMIT.count
+
+
+def test_each_that_begins_cut_off_has_a_source_of_its_own(clock: Clock) -> None:
+    """The second got nothing for a window, and the first nothing more, though they share no limit."""
+    world, first, _ = begin(clock, 2)
+    second, third = world.start(), world.start()
+    for process in (second, third):
+        process.cut_off()
+    theirs = RateLimiter(replace(world.source, name="quotes"), second.store, LEASE)
+    assert [theirs.check_rate_limit()[0] for _ in range(LIMIT.count + 1)] == [True] * LIMIT.count + [False]
+    # It has found that Redis is away, so that it asks for nothing there.
+    assert third.limiter.get_status().remaining == 0
+    assert not third.take()
+    assert take_all(first) == LIMIT.count - 2
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize(
+    ("is_cut", "call", "nth", "is_after", "is_before_it"),
+    [
+        (True, "is_alone", 0, False, True),
+        (True, "is_alone", 0, True, True),
+        (True, "set_unheard", 0, False, True),
+        (True, "set_unheard", 0, True, False),
+        (True, "is_alone", 1, True, False),
+        (False, "use", 0, False, True),
+        (False, "use", 0, True, False),
+        (False, "has_unheard", 0, True, False),
+    ],
+)
+def test_of_two_that_begin_at_once_one_sees_the_other(
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    is_cut: bool,
+    call: str,
+    nth: int,
+    is_after: bool,
+    is_before_it: bool,
+) -> None:
+    """Between whichever steps of the one the other begins, together they keep the limit."""
+    world = World(clock, 2)
+    one, other = world.fleet
+    for process in (one, other)[not is_cut :]:
+        process.cut_off()
+        # It finds that Redis is away, so that it asks for nothing there.
+        assert process.limiter.get_status().remaining
+    marker, calls, took = limiter_of(one.store).windows.machine.marker, itertools.count(), list[bool]()
+    do = getattr(marker, call)
+
+    def step(*args: object) -> object:
+        """Have the other take the limit right before this step, or right after it."""
+        done = do(*args) if is_after else None
+        if next(calls) == nth:
+            took.extend(other.take() for _ in range(LIMIT.count))
+        return done if is_after else do(*args)
+
+    monkeypatch.setattr(marker, call, step)
+    take_all(one, other, seconds=OVER - 0.1)
+    assert took == [is_before_it] * LIMIT.count
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_one_that_has_joined_and_taken_nothing_is_seen(clock: Clock) -> None:
+    """A share is kept for it, which it may take at any moment."""
+    world = World(clock, 2)
+    joined, new = world.fleet
+    joined.beat()
+    new.cut_off()
+    assert not new.take()
+
+
+def test_what_a_process_takes_as_it_leaves_is_seen(clock: Clock) -> None:
+    """It beats no more, so that nothing else would name the source."""
+    world = World(clock, 2)
+    leaving, new = world.fleet
+    limiter_of(leaving.store).join.by(None)
+    new.cut_off()
+    assert leaving.take()
+    assert not new.take()
+    clock.now += OVER
+    assert not new.take()
