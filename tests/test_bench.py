@@ -341,6 +341,7 @@ def test_the_bill_is_the_upstreams(workers: fleet.Fleet) -> None:
 def test_a_days_bill_is_the_upstreams_users_included() -> None:
     """An answer that holds users is reckoned with them; and none is asked for."""
     asked, expanded = day.Reader().read(2), day.Reader("author_id").read(2)
+    assert day.Reader(is_filtered=False).read(2).posts > asked.posts
     assert (asked.users, expanded.users > 0) == (0, True)
     assert asked.reckoned == pytest.approx(asked.billed)
     assert expanded.reckoned == pytest.approx(expanded.billed)
