@@ -37,8 +37,8 @@ class Evidence(NamedTuple):
 
 
 #: The constant, then one weight for each of :func:`features`.
-OPINION = (-0.141, 1.248, 0.691, 0.510, 0.041)
-NEUTRAL = (0.680, -1.577, 0.476)
+OPINION = (-0.230, 1.331, 0.737, 0.544, 0.043)
+NEUTRAL = (0.646, -1.682, 0.507)
 
 
 def features(evidence: Evidence) -> tuple[float, ...]:
