@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -426,7 +427,7 @@ def test_two_incidents_of_one_trouble_both_end() -> None:
     """Of two processes each may have begun one, and a pager would ring for ever."""
     fleet = Following("*:0s")
     (older,) = fleet.see(NOW, trouble())
-    fleet.known["other"] = msgspec.structs.replace(older, id="other", began_at=after(5))
+    fleet.known["other"] = replace(older, id="other", began_at=after(5))
     fleet.see(after(10), trouble())
     fleet.see(after(11), trouble())
     assert [one.ended_at is None for one in fleet.known.values()] == [True, False]
@@ -468,7 +469,7 @@ def test_old_incidents_are_removed(
 ) -> None:
     """Redis is no archive."""
     (one,) = Following("*:0s").see(NOW, trouble())
-    old = msgspec.structs.replace(one, ended_at=after(-8 * 86_400))
+    old = replace(one, ended_at=after(-8 * 86_400))
     store.client.hset(store.keys.incidents, one.id, msgspec.json.encode(old))
     store.client.expire(store.keys.incidents, 60)
     watch_for(settings, store).look()
@@ -831,7 +832,7 @@ def test_an_outage_that_was_told_is_told_to_be_over_by_whoever_is_started_next(
 def test_what_lies_in_the_folder_counts_where_it_is_ours_alone(tmp_path: Path) -> None:
     """Anyone can plant files in a folder that is shared."""
     memory = Memory(tmp_path, "ns")
-    one = msgspec.structs.replace(Following("*:0s").see(NOW, trouble())[0], id="a" * 16)
+    one = replace(Following("*:0s").see(NOW, trouble())[0], id="a" * 16)
     memory.write(one)
     (file,) = (tmp_path / "alerts" / "ns").iterdir()
     assert memory.read() == [one]
@@ -922,7 +923,7 @@ def test_who_is_told_late_is_told_of_what_is_wrong_now(settings_for: SettingsFor
     (over,) = fleet.known.values()
     (going,) = Following("*:0s").see(NOW, trouble())
     assert [one.unsent for one in queue.due([over, going], after(60))] == ["opened", "resolved"]
-    waiting = msgspec.structs.replace(going, tries=2, next_try_at=after(600))
+    waiting = replace(going, tries=2, next_try_at=after(600))
     assert queue.due([waiting], after(60)) == []
     # One that is tried early, as the hook is back, loses no try.
     queue._takes = True
@@ -975,7 +976,7 @@ def test_the_command_lists_rules_and_incidents(
     assert "in the log" in shown.out
     assert "webhook none: set TBCACHE_ALERT_WEBHOOK_URL for every process" in shown.err
     (known,) = Incidents(store).read().values()
-    Incidents(store).add(msgspec.structs.replace(known, tries=3))
+    Incidents(store).add(replace(known, tries=3))
     assert "not told yet (tries: 3)" in cli("alert", is_terminal=True, COLUMNS="160").out
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from tbcache.api.context import Ctx, Op
 from tbcache.api.model.schema import RequestBody, Schema
 from tbcache.api.security import routers
+from tbcache.fleet import CacheUsage, Matched
 
 router, write_router = routers("/api/monitoring/cache", "monitoring")
 
@@ -28,35 +29,11 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-class CacheHealth(Schema):
-    """The cache that all workers share; what only Redis knows is null while it is away."""
-
-    is_available: bool
-    address: str = Field(description="Where Redis is, without its password.")
-    reason: str | None = Field(description="Why it is not available.")
-    namespace: str
-    server_version: str | None
-    ping_ms: float | None
-    keys: int | None = Field(description="Everything in the Redis database.")
-    memory_bytes: int | None
-    hits_today: int | None
-    misses_today: int | None
-    cache_hit_rate: float | None = Field(description="0..1, of all asks today; stale answers count as hits.")
-
-
 class ClearRequest(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"pattern": "twitter:*", "dry_run": True}]})
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
     dry_run: bool = Field(False, description="Only say what it would remove.")
-
-
-class Matched(Schema):
-    """A cached value that a clear would remove."""
-
-    key: str
-    bytes: int
-    age: float | None = Field(description="Of an answer, in seconds; null of what a program keeps.")
 
 
 class Cleared(Schema):
@@ -65,16 +42,16 @@ class Cleared(Schema):
     cleared: int = Field(description="How many were removed: none by a dry run.")
     is_done: bool = Field(description="False for a dry run.")
     would_clear: int | None = Field(default=None, description="How many a dry run has found.")
-    values: list[Matched] | None = Field(
+    values: tuple[Matched, ...] | None = Field(
         default=None, description="Those of them that it has read: 200 at most."
     )
     hint: str | None = Field(default=None, description="Which source may be meant, where nothing matches.")
 
 
 @router.get("/status")
-def cache_status(context: Ctx) -> CacheHealth:
+def cache_status(context: Ctx) -> CacheUsage:
     """Is the shared cache there, how large is it, and how often does it have the answer?"""
-    return CacheHealth.model_validate(context.fleet.cache())
+    return context.fleet.cache()
 
 
 @write_router.post("/clear")
@@ -106,6 +83,6 @@ def clear_cache(
         cleared=0,
         is_done=not is_dry,
         would_clear=found.count if is_dry else None,
-        values=[Matched.model_validate(one) for one in found.values] if is_dry else None,
+        values=found.values if is_dry else None,
         hint=found.near.removeprefix("; ") or None,
     )

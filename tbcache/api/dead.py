@@ -12,7 +12,7 @@ from tbcache.api.model.schema import LEFT_OUT, RequestBody, Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import AnyName, Most, Name, Part, Until, behind
 from tbcache.api.security import routers
-from tbcache.fleet import DeadFilter, LetterMark, Operator
+from tbcache.fleet import DeadFilter, DeathCount, LetterMark, Operator
 
 router, write_router = routers("/api", "operate")
 
@@ -51,14 +51,6 @@ class DeadLetter(Schema):
     reason: str
 
 
-class DeathCount(Schema):
-    """So many dead letters of a queue have that error, with `*` where reasons differ."""
-
-    queue: str
-    error: str = Field(description="As a filter of dead letters takes it.")
-    count: int
-
-
 @router.get("/dead")
 def dead(
     context: Ctx,
@@ -83,7 +75,7 @@ def dead(
 def errors(context: Ctx, name: AnyName = None, most: Most = 10) -> list[DeathCount]:
     """Of what jobs died, and how many of each error: so many errors of each queue, the frequent ones
     first."""
-    return [DeathCount.model_validate(one) for one in context.fleet.dead_reasons(most, name)]
+    return context.fleet.dead_reasons(most, name)
 
 
 @write_router.post("/dead/{name}/requeue")

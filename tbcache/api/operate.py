@@ -9,12 +9,11 @@ from fastapi import Query
 from pydantic import ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model.fleet import Bound, Order
 from tbcache.api.model.schema import LEFT_OUT, LimitTexts, Nothing, RequestBody, Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import CALLER, JobId, Moment, Most, Name, Source, Until
 from tbcache.api.security import routers
-from tbcache.fleet import JobFilter
+from tbcache.fleet import AuditLine, Bound, JobFilter, OrderGiven
 from tbcache.models import Limit
 
 router, write_router = routers("/api", "operate")
@@ -33,28 +32,6 @@ class LimitsAsked(RequestBody):
 
     limits: str = Field(description="Like 100/15m, or several with commas.", max_length=200)
     why: str = Field("", max_length=200)
-
-
-class AuditLine(Schema):
-    at: datetime
-    who: str
-    what: str
-    name: str
-    detail: str = Field(description="What was set, or of which it was.")
-    count: int | None
-    why: str
-
-
-class OrderGiven(Schema):
-    name: str
-    order: Literal["pause", "drain"] | None = Field(description="What holds from now on; null: it goes on.")
-    before: Order | None = Field(
-        description="What was said until then. If it is the same, it stands, with who, why and since when."
-    )
-    is_done: bool = Field(description="False: what is paused stays so where a drain is said.")
-    others: list[AuditLine] = Field(
-        description="Where it goes on: who had paused or drained it as well, as the audit has it."
-    )
 
 
 class LimitsInForce(Schema):
@@ -129,20 +106,20 @@ class Reset(Schema):
 @write_router.post("/queue/{name}/pause")
 def pause(operator: Op, name: Name, body: Reason | None = None) -> OrderGiven:
     """Send nothing to a source and hand out none of its jobs, or none of a queue, until it is resumed."""
-    return OrderGiven.model_validate(operator.pause(name, body.why if body else ""))
+    return operator.pause(name, body.why if body else "")
 
 
 @write_router.post("/queue/{name}/drain")
 def drain(operator: Op, name: Name, body: Reason | None = None) -> OrderGiven:
     """Accept nothing new for a source or a queue until it is resumed; what is queued is done. What is paused
     stays so, as ``order`` says."""
-    return OrderGiven.model_validate(operator.drain(name, body.why if body else ""))
+    return operator.drain(name, body.why if body else "")
 
 
 @write_router.post("/queue/{name}/resume")
 def resume(operator: Op, name: Name, body: Nothing | None = None) -> OrderGiven:
     """Have a source or a queue that was paused or drained go on."""
-    return OrderGiven.model_validate(operator.resume(name))
+    return operator.resume(name)
 
 
 @write_router.post("/queue/{name}/jobs/{job}/cancel")
@@ -220,9 +197,7 @@ def audit(
 ) -> list[AuditLine]:
     """What operators have done in the last 30 days, the last first."""
     found = context.fleet.audit(most + 1, before, after)
-    return [
-        AuditLine.model_validate(line) for line in pages.cut(found, most, after=lambda page: page[-1].mark)
-    ]
+    return pages.cut(found, most, after=lambda page: page[-1].mark)
 
 
 def _moved(name: str, job: str, state: str, why: str = "") -> Moved:

@@ -17,9 +17,9 @@ class _Pages:
     def __init__(self, request: Request, response: Response) -> None:
         self._request, self._response = request, response
 
-    def cut(self, found: Sequence[T], most: int, **at: Callable[[Sequence[T]], object]) -> Sequence[T]:
+    def cut(self, found: Sequence[T], most: int, **at: Callable[[Sequence[T]], object]) -> list[T]:
         """A page of ``found``, of which one more was asked for; where the next one is, ``at`` says of it."""
-        page = found[:most]
+        page = list(found[:most])
         if len(found) > most:
             self.go_on(**{name: str(place_of(page)) for name, place_of in at.items()})
         return page

@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model.fleet import Bound, LimitStatus, Order, SourceState
+from tbcache.api.model.fleet import LimitStatus, SourceState
 from tbcache.api.model.schema import Schema
 from tbcache.api.model.usage import SourceUsage
 from tbcache.api.parameter import Source
 from tbcache.api.query import QueryRoute
+from tbcache.fleet import Bound, Order
 from tbcache.models import Charge
 from tbcache.models.error import UnknownSource
 

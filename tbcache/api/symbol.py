@@ -10,7 +10,6 @@ from pydantic import Field
 
 from tbcache import fleet
 from tbcache.api.context import Ctx
-from tbcache.api.job import JobState
 from tbcache.api.model.schema import Schema
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most, SymbolPath
@@ -37,7 +36,7 @@ class SymbolHeld(Schema):
 
 class AnswerHeld(Held):
     sentiment: Sentiment | None
-    job: JobState | None = Field(description="The fetch that is queued for it, if there is one.")
+    job: fleet.Explanation | None = Field(description="The fetch that is queued for it, if there is one.")
 
 
 class SymbolAnswers(Schema):

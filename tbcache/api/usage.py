@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from tbcache.api.context import Ctx
-from tbcache.api.model.fleet import Worker
 from tbcache.api.model.schema import Schema
 from tbcache.api.model.usage import RecentUsage, SourceUsage
 from tbcache.api.paging import Pages
 from tbcache.api.parameter import Most
 from tbcache.api.query import QueryRoute
-from tbcache.fleet import KEPT_DAYS, By, HistorySpan, Totals
+from tbcache.fleet import (
+    KEPT_DAYS,
+    By,
+    HistorySpan,
+    SymbolCost,
+    Totals,
+    UsageHistory,
+    UsageReport,
+    WorkerStatus,
+)
 
 router = APIRouter(prefix="/api", tags=["monitoring"], route_class=QueryRoute)
 
@@ -66,7 +75,7 @@ class Usage(Schema):
     recent: dict[str, RecentUsage | None] = Field(description="The last 5 minutes, by source.")
     by_worker: dict[str, dict[str, SourceUsage]] = Field(description="The same by worker, then source.")
     by_caller: dict[str, dict[str, CallerUsage]] = Field(description="By caller, then source.")
-    workers: list[Worker]
+    workers: list[WorkerStatus]
     history: list[Day]
 
 
@@ -97,14 +106,6 @@ def usage(context: Ctx, asked: Annotated[UsageQuery, Query()]) -> Usage:
     )
 
 
-class SymbolCost(Schema):
-    """What was paid for a symbol at most, in US dollars."""
-
-    source: str
-    symbol: str
-    cost: float
-
-
 class SymbolsQuery(UsageQuery):
     source: Annotated[str | None, Field(max_length=200, description="Of this source alone.")] = None
     most: int = Field(50, ge=1, le=1000, description="So many symbols.")
@@ -113,49 +114,7 @@ class SymbolsQuery(UsageQuery):
 @router.get("/usage/symbols")
 def symbols(context: Ctx, asked: Annotated[SymbolsQuery, Query()]) -> list[SymbolCost]:
     """The symbols that most was paid for in the last days, the dearest first."""
-    found = context.fleet.symbol_costs(asked.days, asked.source, asked.most)
-    return [SymbolCost.model_validate(one) for one in found]
-
-
-class UsageRow(Schema):
-    """The figures of one source, worker, caller or day; what is not counted by caller is null there."""
-
-    name: str
-    requests: int
-    hits: int
-    stale: int
-    misses: int
-    failed: int
-    cache_hit_rate: float
-    pages: int | None
-    errors: int | None
-    cost: float | None = Field(description="Of a caller at most: an item counts for each who has read it.")
-    latency_p50: float | None
-    latency_p95: float | None
-    cost_most: float | None = Field(
-        description="The same of a caller; null of all others, whose cost is known."
-    )
-    prewarms: int = Field(description="Fetches for which nobody has asked, beside the requests.")
-
-
-class ReportTotal(Schema):
-    requests: int
-    served: int
-    misses: int
-    prewarms: int = Field(description="Fetches for which nobody has asked, beside the requests.")
-    errors: int
-    cost: float
-    cache_hit_rate: float
-
-
-class UsageReport(Schema):
-    """What was asked for in UTC days, from `first` to `last`, and what that cost; the most asks first."""
-
-    by: By
-    first: date
-    last: date
-    total: ReportTotal
-    rows: list[UsageRow]
+    return context.fleet.symbol_costs(asked.days, asked.source, asked.most)
 
 
 @router.get("/usage")
@@ -171,13 +130,7 @@ def report(
     """What was asked for and what it cost, by source, worker, caller or day."""
     found = context.fleet.report(days, by, source)
     rows = pages.cut(found.rows[skip:], most, skip=lambda page: skip + most)
-    return UsageReport(
-        by=found.by,
-        first=found.first,
-        last=found.last,
-        total=ReportTotal.model_validate(found.total),
-        rows=[UsageRow.model_validate(row) for row in rows],
-    )
+    return replace(found, rows=tuple(rows))
 
 
 def _totals(when: str, total: Totals | None) -> dict[str, float | None]:
@@ -198,41 +151,7 @@ class HistoryQuery(BaseModel):
     )
 
 
-class Interval(Schema):
-    """What was counted from ``start`` on, for ``seconds``; the jobs are the most that its queue had."""
-
-    start: datetime
-    seconds: float
-    requests: int
-    hits: int
-    stale: int
-    misses: int
-    pages: int = Field(description="The requests that fetches took.")
-    errors: int
-    errors_by_kind: dict[str, int]
-    cache_hit_rate: float
-    cost: float
-    latency_p50: float | None
-    latency_p95: float | None
-    waiting: int | None = Field(description="Null where nobody has looked.")
-    delayed: int | None
-    running: int | None
-    dead: int | None
-
-
-class UsageHistory(Schema):
-    """The steps from ``start`` to ``end``, the oldest first; none of a time of which nothing is known."""
-
-    source: str
-    span: HistorySpan
-    step_seconds: int
-    start: datetime
-    end: datetime
-    reason: str | None = Field(description="Why something may be missing; null where nothing is.")
-    intervals: list[Interval]
-
-
 @router.get("/usage/history")
 def history(context: Ctx, asked: Annotated[HistoryQuery, Query()]) -> UsageHistory:
     """Requests, hits, errors, cost, latency and queue of a source over time. The last step goes on."""
-    return UsageHistory.model_validate(context.fleet.history(asked.source, asked.span))
+    return context.fleet.history(asked.source, asked.span)

@@ -11,6 +11,7 @@ from tbcache.cache.sweep import SCAN_COUNT
 from tbcache.io import utc_now
 from tbcache.models.age import age, size
 from tbcache.models.error import nearest
+from tbcache.models.shape import Shape
 from tbcache.store import Store
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.envelope import open_envelope
@@ -23,13 +24,13 @@ MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
-    """A value that a clear would remove. ``age`` is that of an answer, in seconds; None of what a program
-    keeps."""
+class Matched(Shape):
+    """A cached value that a clear would remove."""
 
     key: str
     bytes: int
     age: float | None
+    """Of an answer, in seconds; null of what a program keeps."""
 
 
 @dataclass(frozen=True, slots=True)

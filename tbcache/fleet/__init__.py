@@ -6,11 +6,13 @@ method of :class:`Operator`, which `Fleet.as_operator` gives. Whatever is given 
 raises RedisUnreachable while Redis is away.
 """
 
+from tbcache.cache.preview import Matched
 from tbcache.fleet.answer import Held
 from tbcache.fleet.ask import Queued, fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.change import Change, ChangeKind, ChangeMark
 from tbcache.fleet.doctor import credentials_finding
+from tbcache.fleet.expense import Covered
 from tbcache.fleet.finding import Finding
 from tbcache.fleet.fleet import CacheUsage, Fleet
 from tbcache.fleet.hindrance import Hindrance, hindrances, put_off_by
@@ -20,6 +22,7 @@ from tbcache.fleet.limit import LimitsInForce
 from tbcache.fleet.model import (
     FleetStatus,
     LimitStatus,
+    Lost,
     QueueStatus,
     ServerStatus,
     SourceStatus,
@@ -60,3 +63,4 @@ from tbcache.queue import (
 )
 from tbcache.store.order import Bound, Order
 from tbcache.store.said import WHO
+from tbcache.store.state import Failing

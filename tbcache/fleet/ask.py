@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Literal, Self, cast
 
 from tbcache.models import FetchRequest, Lane
-from tbcache.models.job import EnqueueState
+from tbcache.models.shape import Shape
 from tbcache.queue import Handle, Queue
 from tbcache.queue.batch import drained
 from tbcache.settings import Settings, get_source, get_sources
@@ -17,20 +17,25 @@ from tbcache.store.state import read_states
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """What became of an ask for a job. A hit has none: its answer is in the cache."""
+class Queued(Shape):
+    """What became of an ask for a job."""
 
     source: str
     symbol: str
     hours: int
     job_id: str | None
-    state: EnqueueState
+    """Null of a hit: there is no job."""
+    state: Literal["queued", "joined", "hit"]
+    """`joined`: one for the same fetch was there; `hit`: the answer is in the cache."""
     starts_at: datetime | None
+    """As far as that is known; null of a hit."""
 
     @classmethod
     def of(cls, handle: Handle) -> Self:
         asked, job_id = handle.request, None if handle.state == "hit" else handle.job_id
-        return cls(asked.source, asked.symbol, asked.hours, job_id, handle.state, handle.starts_at)
+        # An ask of which anything else became was refused, and has no handle.
+        state = cast('Literal["queued", "joined", "hit"]', handle.state)
+        return cls(asked.source, asked.symbol, asked.hours, job_id, state, handle.starts_at)
 
 
 def fetches_of(settings: Settings, source: str, symbols: Sequence[str], hours: int) -> list[FetchRequest]:

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from tbcache.io import utc_now
 from tbcache.io.log import get_logger
 from tbcache.models.error import TbcacheError
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.store import Store, Unavailable
 
@@ -28,22 +30,18 @@ MOST_LINES = 10_000
 CHUNK = 500
 
 
-class AuditLine(msgspec.Struct, frozen=True):
-    """At the moment ``at`` (UTC) ``who`` did ``what`` to ``name``, a source, a queue, a job or a pattern.
-
-    ``detail`` is what was set, or of which it was; ``count`` is of how many jobs, keys or letters it was,
-    where it was of some; ``why`` is the reason that was given. (A release before had the reason in
-    ``detail``, behind what was set.)
-
-    While Redis is away it raises Unavailable.
-    """
+@dataclass(frozen=True, slots=True)
+class AuditLine(Shape):
+    """Who did what, and when, to a source, a queue, a job or a pattern."""
 
     at: datetime
     who: str
     what: str
     name: str
     detail: str = ""
+    """What was set, or of which it was; of a release before, the reason behind that."""
     count: int | None = None
+    """Of how many jobs, keys or letters it was."""
     why: str = ""
 
     @property

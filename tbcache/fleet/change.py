@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from tbcache.fleet.audit import AuditLine
 from tbcache.fleet.incident import Incident
 from tbcache.models.error import InvalidRequest
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import WorkerStatus
 from tbcache.monitoring.departure import Departure
@@ -19,21 +20,20 @@ from tbcache.monitoring.interval import intervals_of
 from tbcache.store.mark import Marks
 from tbcache.store.wire import MICROS, to_micros, to_time
 
-#: ``order``: an operator did something. ``began``, ``ended``: a trouble did. ``came``, ``left``, ``lost``: a
-#: process was started, has ended in order, or is not heard of any more. ``errors``: of a new kind, or of one
-#: of which nobody knows whether it is.
 ChangeKind = Literal["order", "began", "ended", "came", "left", "lost", "errors"]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """At the moment ``at`` (UTC) this happened, to a source or to none; ``who`` did it, or is it."""
+class Change(Shape):
+    """What happened: `order` of an operator; a trouble `began` or `ended`; a process `came`, `left` in order,
+    or is `lost`; `errors` of a kind that there were none of in as long before, as far as is known."""
 
     at: datetime
     kind: ChangeKind
     what: str
     source: str | None = None
     who: str | None = None
+    """The operator, or the process."""
 
 
 class ChangeMark(NamedTuple):

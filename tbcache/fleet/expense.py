@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from tbcache.fleet.answer import answer_in
 from tbcache.models import SymbolSentiment
+from tbcache.models.shape import Shape
 from tbcache.settings import Source
 from tbcache.settings.capacity import requests_of
 
@@ -18,8 +20,9 @@ def is_unbounded(source: Source) -> bool:
     return source.price.per_page > 0 and source.daily_budget is None
 
 
-class Covered(NamedTuple):
-    """The common symbol of which most items come, and how much of its hours is known."""
+@dataclass(frozen=True, slots=True)
+class Covered(Shape):
+    """Of how many of its hours a symbol's items are known."""
 
     symbol: str
     covered_hours: float

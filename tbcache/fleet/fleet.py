@@ -39,6 +39,7 @@ from tbcache.io import run, utc_now
 from tbcache.models import FetchRequest, Lane, Limit
 from tbcache.models.error import ConfigurationError, RedisUnreachable, UnknownJob, UnknownSource
 from tbcache.models.request import ticker
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import quoted
 from tbcache.monitoring import CallerMetrics, Counted, UsageMonitor
 from tbcache.monitoring.departure import read_departures
@@ -65,23 +66,24 @@ DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class CacheUsage:
-    """The cache that all processes share; what only Redis knows is None while it is away.
-
-    ``keys`` counts everything in the Redis database. The figures are those of today (UTC).
-    """
+class CacheUsage(Shape):
+    """The cache that all workers share; what only Redis knows is null while it is away."""
 
     is_available: bool
     address: str
+    """Where Redis is, without its password."""
     reason: str | None
+    """Why it is not available."""
     namespace: str
     server_version: str | None
     ping_ms: float | None
     keys: int | None
+    """Everything in the Redis database."""
     memory_bytes: int | None
     hits_today: int | None
     misses_today: int | None
     cache_hit_rate: float | None
+    """0..1, of all asks today; stale answers count as hits."""
 
 
 class Fleet:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from tbcache.io import utc_now
 from tbcache.models.error import ConfigurationError, RepositoryUnavailable
 from tbcache.models.extra import need
+from tbcache.models.shape import Shape
 from tbcache.monitoring import UsageMonitor
 from tbcache.monitoring.figure import day_metrics
 from tbcache.monitoring.interval import Interval, interval_of, intervals_of
@@ -45,12 +46,9 @@ DAY_BY_HOUR = Steps(60, 24)
 
 
 @dataclass(frozen=True, slots=True)
-class UsageHistory:
-    """What ``source`` was asked from ``start`` to ``end``, in steps of ``step_seconds``, the oldest first.
-
-    The last interval goes on. Of a time of which nothing is known there is none; what only the database has
-    comes in hours. ``reason`` says why something may be missing, None where nothing is.
-    """
+class UsageHistory(Shape):
+    """The steps from `start` to `end`, the oldest first; none of a time of which nothing is known. The last
+    goes on; what only the database has comes in hours."""
 
     source: str
     span: HistorySpan
@@ -59,6 +57,7 @@ class UsageHistory:
     end: datetime
     intervals: tuple[Interval, ...]
     reason: str | None = None
+    """Why something may be missing; null where nothing is."""
 
     @property
     def requests(self) -> int:

@@ -7,12 +7,14 @@ that has been followed by another would write is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from tbcache.models.decoder import Moment
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import LINE, NotJson, printable, read_json
 from tbcache.settings.alert import MOST_RULES
 from tbcache.store import Refused, Store
@@ -35,35 +37,36 @@ News = Literal["", "opened", "resolved"]
 IncidentKey = tuple[str, str | None]
 
 
-class Incident(msgspec.Struct, frozen=True):
-    """A trouble of ``kind``, of one source, of one ``queue`` of a user's own actors, or of neither.
-
-    Moments are UTC.
-
-    ``began_at`` is when it began, as far as that is known, and ``seen_at`` when it was first seen.
-    ``gone_at`` is since when it is not seen any more; ``ended_at`` is the same once that has lasted, so
-    that one that comes and goes is one incident, which was there ``times`` times. ``opened_at`` and
-    ``resolved_at`` are when somebody was to be told, by the rules; None where nobody was. ``sent`` is
-    what the webhook was sent last, with success or given up; ``tries`` says how often the next was sent,
-    and ``next_try_at`` when it is sent again.
-    """
+@dataclass(frozen=True, slots=True)
+class Incident(Shape):
+    """A trouble that was, or is: one that comes and goes is one, which was there `times` times."""
 
     id: str
     kind: str
     source: str | None
     what: str
+    """As it began, and, once somebody was told of it, as it was then."""
     todo: str
     began_at: Moment
+    """As far as that is known."""
     seen_at: Moment
+    """When it was first seen."""
     times: Count = 1
     gone_at: Moment | None = None
+    """Since when it is not seen; it has ended once that lasts."""
     ended_at: Moment | None = None
     opened_at: Moment | None = None
+    """When somebody was to be told of it, by the rules."""
     resolved_at: Moment | None = None
+    """And of its end."""
     sent: News = ""
+    """What the webhook was told last, or given up."""
     tries: Count = 0
+    """How often what it is to be told next was sent; of what was given up, how often that was."""
     next_try_at: Moment | None = None
+    """When that is sent again."""
     queue: str | None = None
+    """The queue that it is about, where that is no source's."""
 
     @property
     def name(self) -> str | None:
@@ -223,7 +226,7 @@ def read_incident(text: bytes) -> Incident | None:
         return None
     what, todo = printable(found.what, LINE), printable(found.todo, LINE)
     source, queue = (None if name is None else printable(name) for name in (found.source, found.queue))
-    return msgspec.structs.replace(
+    return replace(
         found,
         id=printable(found.id, 40),
         kind=printable(found.kind),

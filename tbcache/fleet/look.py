@@ -138,7 +138,8 @@ class Look:
         found += [
             Lost(one.beat_at, one.name, one.role, is_followed=False) for one in workers if one.is_missed
         ]
-        return sorted((one for one in found if at - one.at < LOST_SHOWN), reverse=True)
+        late = (one for one in found if at - one.at < LOST_SHOWN)
+        return sorted(late, key=lambda one: one.at, reverse=True)
 
     def _plain_queues(self, goes_by: Agreed, workers: Sequence[WorkerStatus]) -> Iterator[QueueStatus]:
         names = self._directory.plain_names(goes_by)

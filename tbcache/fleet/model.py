@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tbcache.fleet.answer import Kept
 from tbcache.fleet.expense import Covered
 from tbcache.fleet.scale import QueueLoad, Scale
 from tbcache.models import Charge
+from tbcache.models.shape import Shape
 from tbcache.models.trouble import HELD_UP, TroubleKind
 from tbcache.monitoring import RecentMetrics, SourceMetrics, Totals, WorkerStatus
 from tbcache.queue import QueueDepth
@@ -221,12 +222,8 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """One thing that somebody should know: what, since when, until when, and what to do about it.
-
-    ``kind`` is for programs. ``since`` and ``until`` are None where that is not known. ``queue`` is a queue
-    of a user's own actors, which is no ``source``'s.
-    """
+class Trouble(Shape):
+    """One thing that somebody should know; moments that are not known are null."""
 
     kind: TroubleKind
     what: str
@@ -235,6 +232,7 @@ class Trouble:
     since: datetime | None = None
     until: datetime | None = None
     queue: str | None = None
+    """The queue that it is about, where that is no source's."""
 
     @property
     def name(self) -> str | None:
@@ -254,14 +252,15 @@ class Trouble:
         return f"{self.what}{since}{until}{zone}: {self.todo}"
 
 
-class Lost(NamedTuple):
-    """A process that has not ended in order, and was last heard of at the moment ``at``. ``is_followed``:
-    another of its name is there since."""
+@dataclass(frozen=True, slots=True)
+class Lost(Shape):
+    """A process of the last hour that has not ended in order, and was last heard of at that moment."""
 
     at: datetime
     name: str
     role: str
     is_followed: bool
+    """Another of its name is there since."""
 
 
 @dataclass(frozen=True, slots=True)

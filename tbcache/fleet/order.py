@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tbcache.fleet.audit import AuditLine
+from tbcache.models.shape import Shape
 from tbcache.store.order import Order, What
 
 
 @dataclass(frozen=True, slots=True)
-class OrderGiven:
-    """The ``order`` that holds from now on, None where it goes on, and the one of ``before``; where that is
-    the same it stands, with who, why and since when.
-
-    ``is_done`` is False where what was said does not hold: what is paused stays so where a drain is said.
-    ``others`` are those who had paused or drained it as well, where it goes on.
-    """
+class OrderGiven(Shape):
+    """What holds of a source or a queue once an operator has said something."""
 
     name: str
     order: What | None
+    """What holds from now on; null: it goes on."""
     before: Order | None
+    """What was said until then. If it is the same, it stands, with who, why and since when."""
     is_done: bool = True
+    """False: what is paused stays so where a drain is said."""
     others: tuple[AuditLine, ...] = ()
+    """Where it goes on: who had paused or drained it as well, as the audit has it."""
 
     def __str__(self) -> str:
         if self.order is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from tbcache.models.shape import Shape
 from tbcache.monitoring import CallerMetrics, SourceMetrics, Totals, UsageMonitor, day_metrics
 
 #: What the rows of a report can be of.
@@ -19,15 +20,9 @@ NOBODY = "(nobody's)"
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRow:
-    """The figures of one source, worker, caller or UTC day. Latency in seconds, cost in US dollars.
-
-    ``failed`` are the asks that got no answer. What is not counted by caller (the requests that fetches took,
-    their errors and latency) is None there, and the cost is the most that it can have been, as ``cost_most``
-    says: see :class:`CallerMetrics`. What is in no caller's name, as older hours that are filled in
-    the background, is a row of its own then, NOBODY. ``prewarms`` are fetches for which nobody has asked,
-    beside the ``requests``.
-    """
+class UsageRow(Shape):
+    """The figures of one source, worker, caller or UTC day; what is not counted by caller is null there. What
+    is in no caller's name, as older hours that are filled in the background, is a row of its own."""
 
     name: str
     requests: int
@@ -35,27 +30,32 @@ class UsageRow:
     stale: int
     misses: int
     failed: int
+    """The asks that got no answer."""
     cache_hit_rate: float
     pages: int | None = None
+    """The requests that fetches took."""
     errors: int | None = None
     cost: float | None = None
+    """Of a caller at most: an item counts for each who has read it."""
     latency_p50: float | None = None
     latency_p95: float | None = None
     cost_most: float | None = None
+    """The same of a caller; null of all others, whose cost is known."""
     prewarms: int = 0
+    """Fetches for which nobody has asked, beside the requests."""
 
 
 @dataclass(frozen=True, slots=True)
-class UsageReport:
-    """The UTC days from ``first`` to ``last``, both included; the rows with the most asks come first, days in
-    their order. ``total`` is of all sources, or of the one that was asked for.
-    """
+class UsageReport(Shape):
+    """What was asked for in UTC days, from `first` to `last`, and what that cost; the most asks first, and
+    days in their order."""
 
     by: By
     first: date
     last: date
     rows: tuple[UsageRow, ...]
     total: Totals
+    """Of all sources, or of the one that was asked for."""
 
 
 def read_report(monitor: UsageMonitor, days: int, by: By, sources: Sequence[str]) -> UsageReport:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tbcache.models.shape import Shape
 from tbcache.monitoring import WorkerStatus
 
 #: The backlog is to be worked off within so many seconds.
@@ -23,22 +24,21 @@ JOB_SECONDS, THREADS = 1.0, 8
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLoad:
-    """What waits in a source's queue.
-
-    ``runnable`` of the ``waiting`` jobs may begin within the next minute by the limits.
-    ``oldest_seconds`` is how long ago the oldest that is next was queued; None where nothing waits. Jobs
-    have begun at ``begun_per_second`` of late, may begin at ``admissible_per_second`` (None for any rate),
-    and take ``job_seconds``.
-    """
+class QueueLoad(Shape):
+    """What waits in a source's queue, and how fast it may go."""
 
     waiting: int
     runnable: int
+    """How many of them may begin within a minute by the limits."""
     running: int
     oldest_seconds: float | None
+    """The age of the oldest of those that are next; null where nothing waits."""
     begun_per_second: float
+    """Of late."""
     admissible_per_second: float | None
+    """By the limits; null for any rate."""
     job_seconds: float
+    """How long a job takes, on average."""
 
     @property
     def threads_wanted(self) -> float:
@@ -49,8 +49,8 @@ class QueueLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """Of all sources: how many workers are wanted, how many jobs may run, and how old the oldest is."""
+class Scale(Shape):
+    """How many workers the fleet needs; a job that waits for its source's limit needs none."""
 
     workers_wanted: int
     runnable: int

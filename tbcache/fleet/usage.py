@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import TypeVar
 
 from tbcache.fleet.warm_set import request_of
+from tbcache.models.shape import Shape
 from tbcache.monitoring import CallerMetrics, RecentMetrics, SourceMetrics, Totals, UsageMonitor, WorkerStatus
 from tbcache.monitoring.caller_usage import OTHERS
 from tbcache.settings import Source
@@ -108,9 +109,9 @@ def read_asked(monitor: UsageMonitor, sources: Iterable[Source], most: int) -> d
 
 
 @dataclass(frozen=True, slots=True)
-class SymbolCost:
-    """What was paid for a symbol of a source at most (US dollars): an item that is billed once a day counts
-    for each process that has read it."""
+class SymbolCost(Shape):
+    """What was paid for a symbol at most, in US dollars: an item that is billed once a day counts for each
+    process that has read it."""
 
     source: str
     symbol: str

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.shape import Shape
 
 #: running: a worker has it. waiting: in a lane, for a thread and for its limit. delayed: put off until it is
 #: due. follows: it comes after a running job of the same fetch.
@@ -19,29 +20,29 @@ EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known of a job.
-
-    ``state`` is "waiting", "delayed", "running", "follows" (it comes after a running job of the same fetch),
-    "dead", or "over", as is what was never queued. Of one that waits, ``place`` counts from 1 in its ``lane``
-    ("interactive", "prewarm" or "suspects"), ``cause`` says in a few words what it waits for, and
-    ``starts_at`` when it will start, by what is known now: None where no worker takes the queue's jobs, or an
-    operator has paused it. Of one that is delayed they are why it was put off, and when it is due; of a
-    running one ``starts_at`` is when it began, where that is known.
-
-    ``workers`` take jobs of the queue; of their ``threads``, ``busy`` are at work on any queue's.
-    """
+class Explanation(Shape):
+    """Where a job stands, what it waits for, and when it will start."""
 
     queue: str
     job_id: str
     state: str
+    """`waiting`, `delayed`, `running`, `follows` a running job of the same fetch, `dead`, or `over`, as is
+    what was never queued."""
     lane: str | None
+    """`interactive`, `prewarm` or `suspects`."""
     place: int | None
+    """In its lane, from 1."""
     cause: str
+    """What it waits for, or why it was put off, in a few words."""
     starts_at: datetime | None
+    """By what is known now; of a delayed one when it is due, of a running one when it began. Null if nobody
+    knows: no worker takes the queue's jobs, or an operator has paused it."""
     workers: int
+    """How many take jobs of its queue."""
     threads: int
+    """Those of all of them."""
     busy: int
+    """How many of the threads have a job of any queue."""
 
     @property
     def is_there(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tbcache.models.shape import Shape
 from tbcache.store.state import Failing
 from tbcache.store.wire import MICROS
 
@@ -77,8 +78,8 @@ class SourceMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """The figures of several sources together. ``cost`` in US dollars."""
+class Totals(Shape):
+    """The figures of several sources together."""
 
     requests: int = 0
     served: int = 0
@@ -86,8 +87,9 @@ class Totals:
     errors: int = 0
     cost: float = 0.0
     prewarms: int = 0
-    #: 0..1; stale answers count as hits.
+    """Fetches for which nobody has asked, beside the requests."""
     cache_hit_rate: float = 0.0
+    """0..1; stale answers count as hits."""
 
     @classmethod
     def of(cls, metrics: Iterable[SourceMetrics]) -> Totals:
@@ -105,7 +107,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpanMetrics:
+class SpanMetrics(Shape):
     """What a source did in a span of time. Latency in seconds, cost in US dollars."""
 
     requests: int = 0

@@ -17,15 +17,13 @@ from tbcache.store.wire import MICROS, to_time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval(SpanMetrics):
-    """One source from ``start`` (UTC) on, for ``seconds``: latency in seconds, cost in US dollars.
-
-    ``waiting``, ``delayed``, ``running`` and ``dead`` are the most jobs that its queue had as one of the
-    minutes began; None where nobody has looked.
-    """
+    """What was counted from `start` on, for `seconds`: `pages` are the requests that fetches took, and the
+    jobs the most that its queue had as a minute began."""
 
     start: datetime
     seconds: float
     waiting: int | None = None
+    """Null where nobody has looked."""
     delayed: int | None = None
     running: int | None = None
     dead: int | None = None

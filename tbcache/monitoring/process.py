@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tbcache.io import utc_now
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.monitoring.heartbeat import PASSING, Heartbeat
 from tbcache.settings.profile import Profile, read_profile
@@ -27,13 +28,8 @@ MOST_FIRES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """A process of the fleet: its last heartbeat (``age`` in seconds) and what it does.
-
-    ``is_alive``: it was heard of a moment ago, or had no time for that since Redis was back.
-    ``layout`` is that of the keys it reads and writes in Redis. ``refused`` is what Redis refuses it of the
-    keys of a source, by the source's name.
-    """
+class WorkerStatus(Shape):
+    """A process of the fleet; `age` is the seconds since its last heartbeat."""
 
     name: str
     role: str
@@ -46,18 +42,20 @@ class WorkerStatus:
     beat_at: datetime
     age: float
     is_alive: bool
+    """It was heard of a moment ago, or had no time for that since Redis was back."""
     version: str = ""
     layout: int = LAYOUT
-    #: The settings that it was started with; None of a process that does not say.
+    """That of the keys which it reads and writes in Redis."""
     profile: Profile | None = None
+    """What it was started with; null where it does not say."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
-    #: Of each queue whose jobs it takes, for how many seconds one has a thread, on average; 0.0 where it
-    #: has run none yet.
+    """What Redis refuses it of the keys of a source, by the source's name."""
     pace: Mapping[str, float] = field(default_factory=dict)
-    #: What it has in memory (resident); 0 of one that does not say.
+    """For how many seconds a job of a queue has a thread, on average; 0 where it has run none yet."""
     memory_bytes: int = 0
-    #: When a scheduler does each of its works next (UTC).
+    """What it has in memory; 0 of a version that does not say."""
     fires: Mapping[str, datetime] = field(default_factory=dict)
+    """When a scheduler does each of its works next."""
 
     @property
     def is_missed(self) -> bool:

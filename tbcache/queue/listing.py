@@ -13,6 +13,7 @@ import msgspec
 from tbcache.io import run
 from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.filter import Filter
@@ -48,27 +49,27 @@ class JobFilter(Filter):
 
 
 @dataclass(frozen=True, slots=True)
-class ListedJob:
-    """A job of a queue. Moments in UTC.
-
-    ``place`` counts from 1 in its ``lane``, of one that waits. ``starts_at`` is when it will start, by what
-    is known now; of a delayed one when it is due, of a running one when it began; None where nobody knows.
-    ``cause`` says what one that waits waits for, and why a delayed one was put off. ``symbol`` is None of a
-    job that is no fetch, ``tries`` is how often it has failed.
-    """
+class ListedJob(Shape):
+    """A job that is neither over nor dead."""
 
     queue: str
     job_id: str
     state: JobState
+    """`follows`: it comes after a running job of the same fetch."""
     lane: str | None
     place: int | None
+    """In its lane, from 1, of one that waits."""
     actor: str
     symbol: str | None
+    """Null of a job that is no fetch."""
     caller: str | None
     queued_at: datetime | None
     starts_at: datetime | None
+    """As far as that is known; of a delayed one when it is due, of a running one when it began."""
     tries: int
+    """How often it has failed."""
     cause: str
+    """What it waits for, or why it was put off, in a few words."""
 
 
 class JobPage(NamedTuple):

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tbcache.models.shape import Shape
+
 #: What a reason is about changes from job to job: moments, durations, ids, and the symbol after its source.
 _VARIES = re.compile(r"\d+\.\d+|\b(?=[\w-]*\d)[\w-]{8,}\b")
 #: So do numbers and tickers, where reasons that differ in them alone have more than so many in one place:
@@ -18,11 +20,12 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class DeathCount:
-    """So many dead letters of a queue have a reason that ``error`` is, with ``*`` where reasons differ."""
+class DeathCount(Shape):
+    """So many dead letters of a queue have that error, with `*` where reasons differ."""
 
     queue: str
     error: str
+    """As a filter of dead letters takes it."""
     count: int
 
 

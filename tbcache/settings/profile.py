@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import msgspec
 
 from tbcache.models import Limit, ticker
 from tbcache.models.error import InvalidRequest
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.settings.declared import get_declared
 from tbcache.settings.model import Settings
@@ -27,43 +29,44 @@ MOST_VARIABLES = 10
 MOST_WORDS = 80
 
 
-class SourceProfile(msgspec.Struct, frozen=True):
-    """One source: its limits as in its variable; the settings without which it is off, and the variables
-    of those that it lacks.
-
-    ``is_served``: a worker takes its jobs. ``daily_budget`` is in US dollars, None where there is none;
-    ``query_filter`` is None where the source's own counts, ``subreddits`` where it has none. ``cache_ttl`` is
-    in seconds; an earlier version says none.
-    """
+@dataclass(frozen=True, slots=True)
+class SourceProfile(Shape):
+    """What a process was started with of a source."""
 
     limits: str
+    """As in its variable."""
     missing: tuple[str, ...] = ()
+    """The variables that it lacks."""
     credentials: tuple[str, ...] = ()
+    """The settings without which it is off."""
     max_hours: int = 168
     delay_hours: float = 0.0
     is_served: bool = True
+    """A worker takes the source's jobs."""
     daily_budget: float | None = None
     query_filter: str | None = None
+    """Null: the source's own counts."""
     cache_ttl: float | None = None
+    """For how many seconds an answer is fresh; null: not told."""
     subreddits: str | None = None
+    """Null where it has none."""
 
     @property
     def parsed(self) -> tuple[Limit, ...]:
         return Limit.parse_all(self.limits)
 
 
-class Profile(msgspec.Struct, frozen=True):
-    """The sources of a process by name, and the symbols that it would have warm.
-
-    ``declared`` are those that its code has declared: no worker takes jobs of them, and none is kept warm.
-    ``words`` stands for the names and the languages that it searches by; an earlier version says none.
-    """
+@dataclass(frozen=True, slots=True)
+class Profile(Shape):
+    """What a process was started with: its sources by name, and the symbols that it would have warm."""
 
     sources: dict[str, SourceProfile]
     common_symbols: tuple[str, ...]
     common_hours: int
-    declared: dict[str, SourceProfile] = {}
+    declared: dict[str, SourceProfile] = field(default_factory=dict)
+    """The sources that its code has declared: no worker takes jobs of them, and none is kept warm."""
     words: str = ""
+    """Stands for the names and the languages that it searches by; empty of a version that says none."""
 
 
 def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profile:
@@ -136,7 +139,7 @@ def _checked(source: SourceProfile) -> SourceProfile:
         tuple(printable(name, 80) for name in names[:MOST_VARIABLES])
         for names in (source.missing, source.credentials)
     )
-    return msgspec.structs.replace(
+    return replace(
         source,
         missing=missing,
         credentials=credentials,

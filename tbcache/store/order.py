@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, cast, get_args
 
 from tbcache.models import Limit
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import moment, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.said import ORDERED, TAKEN_BACK, Ordered, Said, read_said
@@ -27,7 +28,7 @@ ORDERS = (*get_args(What), RESUME)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Order(Shape):
     """A source or a queue is paused, or drained: since when (UTC), who said so, and why."""
 
     what: What
@@ -46,8 +47,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """Limits, like ``100/15m``, that an operator has set beside those that the processes were started
+class Bound(Shape):
+    """Limits, like `100/15m`, that an operator has set beside those that the processes were started
     with."""
 
     limits: tuple[str, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -15,6 +16,7 @@ from typing import Annotated
 import msgspec
 
 from tbcache.io import utc_now
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, printable, read_json
 from tbcache.settings import is_name
 
@@ -25,15 +27,15 @@ MOST_SOURCES = 100
 MOST_SAID = 200
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Since when, and in which words, behind the name of the script that met them.
-
-    ``is_bug``: the script is wrong, and the keys are as they should be.
-    """
+@dataclass(frozen=True, slots=True)
+class Refusal(Shape):
+    """What Redis refuses of a source's keys."""
 
     since: Annotated[datetime, msgspec.Meta(tz=True)]
     reason: str
+    """In its words, behind the name of the script that met them."""
     is_bug: bool = False
+    """The script is wrong, and the keys are as they should be."""
 
 
 class Refusals:
@@ -50,7 +52,7 @@ class Refusals:
             lasting = self._lasting()
             if source in lasting or len(lasting) < MOST_SOURCES:
                 first = lasting.get(source, refusal)
-                kept = msgspec.structs.replace(refusal, since=first.since)
+                kept = replace(refusal, since=first.since)
                 self._found[source] = kept, time.monotonic()
 
     def lasting(self) -> dict[str, Refusal]:

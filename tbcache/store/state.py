@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tbcache.models import Limit
+from tbcache.models.shape import Shape
 from tbcache.models.untrusted import moment, printable, whole_number
 from tbcache.store.connection import Store
 from tbcache.store.order import Bound, Order, read_bound, read_order
@@ -32,8 +33,8 @@ class Closure:
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
-    """The failures since a fetch last went well: since when, how many, and of which kinds."""
+class Failing(Shape):
+    """The failures since a fetch of a source last went well."""
 
     since: datetime
     count: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_all_that_alert_says_is_read_over_http(
         next_try_at=now + timedelta(minutes=5),
         gone_at=now,
     )
-    before = msgspec.structs.replace(one, id="earlier", began_at=now - timedelta(hours=2))
+    before = replace(one, id="earlier", began_at=now - timedelta(hours=2))
     for told in (one, before):
         store.client.hset(store.keys.incidents, told.id, msgspec.json.encode(told))
     store.client.expire(store.keys.incidents, 60)

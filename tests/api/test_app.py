@@ -68,7 +68,7 @@ def test_the_openapi_document_has_every_path_and_model(client: TestClient) -> No
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == PATHS
     models = set(document["components"]["schemas"])
-    assert {"CacheHealth", "RateLimits", "Usage", "Cleared", "ClearRequest", "Health", "Error"} <= models
+    assert {"CacheUsage", "RateLimits", "Usage", "Cleared", "ClearRequest", "Health", "Error"} <= models
     assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader", "Session"}
     clear = document["paths"]["/api/monitoring/cache/clear"]["post"]
     assert {"200", "401", "403", "415", "422", "503"} <= set(clear["responses"])

@@ -14,27 +14,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tbcache.api import job, usage
-from tbcache.api.cache import CacheHealth
+from tbcache.api import usage
 from tbcache.api.error import KINDS
 from tbcache.api.model import fleet as state
 from tbcache.api.model import usage as figure
 from tbcache.api.source import SourceDetail
-from tbcache.fleet import (
-    CacheUsage,
-    Explanation,
-    FleetStatus,
-    FleetUsage,
-    LimitStatus,
-    ListedJob,
-    QueueLoad,
-    ServerStatus,
-    SourceStatus,
-    Trouble,
-    UsageRow,
-    WorkerStatus,
-)
-from tbcache.monitoring.figure import Failing, RecentMetrics, SourceMetrics
+from tbcache.fleet import FleetStatus, FleetUsage, LimitStatus, ServerStatus, SourceStatus
+from tbcache.monitoring.figure import RecentMetrics, SourceMetrics
 from tests.contract import READ_TOKEN, ROOT, TOKEN, ask, fleet, serving
 
 
@@ -114,17 +100,9 @@ ELSEWHERE = {
         (SourceStatus, SourceDetail),
         (ServerStatus, state.Server),
         (FleetUsage, usage.Usage),
-        (WorkerStatus, state.Worker),
         (LimitStatus, state.LimitStatus),
-        (CacheUsage, CacheHealth),
-        (QueueLoad, state.QueueLoad),
-        (Trouble, state.Trouble),
-        (UsageRow, usage.UsageRow),
-        (Explanation, job.JobState),
-        (ListedJob, job.Job),
         (RecentMetrics, figure.RecentUsage),
         (SourceMetrics, figure.SourceUsage),
-        (Failing, figure.Failing),
     ],
 )
 def test_every_figure_of_the_read_model_is_told(figures: Any, told: type[BaseModel]) -> None:

@@ -6,21 +6,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from tbcache.api.model.schema import LimitTexts, Schema
+from tbcache.api.model.schema import Schema
 from tbcache.api.model.usage import RecentUsage
+from tbcache.fleet import Covered, Lost, Order, QueueLoad, Scale, Trouble, WorkerStatus
 from tbcache.models import Charge
-
-
-class Trouble(Schema):
-    """One thing that somebody should know; moments that are not known are null."""
-
-    kind: str
-    what: str
-    todo: str
-    source: str | None
-    queue: str | None = Field(description="The queue that it is about, where that is no source's.")
-    since: datetime | None
-    until: datetime | None
 
 
 class Server(Schema):
@@ -38,14 +27,6 @@ class Server(Schema):
     clients: int | None
 
 
-class Covered(Schema):
-    """Of how many of its hours a symbol's items are known."""
-
-    symbol: str
-    covered_hours: float
-    hours: int
-
-
 class QueueDepth(Schema):
     """How many jobs of a queue wait, run and died."""
 
@@ -55,44 +36,6 @@ class QueueDepth(Schema):
     delayed: int
     running: int
     dead: int
-
-
-class QueueLoad(Schema):
-    """What waits in a source's queue, and how fast it may go."""
-
-    waiting: int
-    runnable: int = Field(description="How many of them may begin within a minute by the limits.")
-    running: int
-    oldest_seconds: float | None = Field(description="The age of the oldest of those that are next.")
-    begun_per_second: float
-    admissible_per_second: float | None = Field(description="By the limits; null for any rate.")
-    job_seconds: float = Field(description="How long a job takes, on average.")
-
-
-class Scale(Schema):
-    """How many workers the fleet needs; a job that waits for its source's limit needs none."""
-
-    workers_wanted: int
-    runnable: int
-    oldest_seconds: float | None
-
-
-class Order(Schema):
-    """A source or a queue is paused, or drained."""
-
-    what: str
-    since: datetime
-    who: str
-    why: str
-
-
-class Bound(Schema):
-    """Limits that an operator has set."""
-
-    limits: LimitTexts
-    since: datetime
-    who: str
-    why: str
 
 
 class LimitStatus(Schema):
@@ -163,15 +106,6 @@ class PlainQueue(Schema):
     load: QueueLoad | None = Field(description="Null where no worker has run a job of it.")
 
 
-class Lost(Schema):
-    """A process of the last hour that has not ended in order, and was last heard of at that moment."""
-
-    at: datetime
-    name: str
-    role: str
-    is_followed: bool = Field(description="Another of its name is there since.")
-
-
 class FleetState(Schema):
     """The fleet, by the word of its own processes."""
 
@@ -189,60 +123,6 @@ class FleetState(Schema):
     sources: list[SourceState]
     queues: list[PlainQueue] = Field(description="Those that are no source's.")
     leader: str | None = Field(description="The scheduler that does the work, while one does.")
-    workers: list[Worker]
+    workers: list[WorkerStatus]
     lost: list[Lost] = Field(description="The last first; also those whose name another process has by now.")
     unwatched: str = Field(description="Why nobody is told of troubles; empty where somebody is.")
-
-
-class Refusal(Schema):
-    since: datetime
-    reason: str
-    is_bug: bool = Field(description="The script is wrong, and the keys are as they should be.")
-
-
-class SourceProfile(Schema):
-    """What a process was started with of a source."""
-
-    limits: str
-    missing: tuple[str, ...]
-    credentials: tuple[str, ...]
-    max_hours: int
-    delay_hours: float
-    is_served: bool = Field(description="It takes the source's jobs.")
-    daily_budget: float | None
-    query_filter: str | None
-    cache_ttl: float | None = Field(description="For how many seconds an answer is fresh; null: not told.")
-
-
-class Profile(Schema):
-    """What a process was started with."""
-
-    sources: dict[str, SourceProfile]
-    common_symbols: tuple[str, ...]
-    common_hours: int
-    declared: dict[str, SourceProfile] = Field(description="The sources that its code has declared.")
-
-
-class Worker(Schema):
-    """A process of the fleet; ``age`` is the seconds since its last heartbeat."""
-
-    name: str
-    role: str
-    pid: int
-    host: str
-    threads: int
-    busy: int
-    doing: tuple[str, ...]
-    started_at: datetime
-    beat_at: datetime
-    age: float
-    is_alive: bool
-    version: str
-    memory_bytes: int = Field(description="What it has in memory; 0 of a version that does not say.")
-    fires: dict[str, datetime] = Field(description="When a scheduler does each of its works next.")
-    layout: int = Field(description="That of the keys which it reads and writes in Redis.")
-    profile: Profile | None = Field(description="What it was started with; null where it does not say.")
-    refused: dict[str, Refusal] = Field(description="What Redis refuses it of the keys of a source.")
-    pace: dict[str, float] = Field(
-        description="For how many seconds a job of a queue has a thread, on average."
-    )

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from tbcache.api.model.schema import Schema
+from tbcache.fleet import Failing
 
 
 class SourceUsage(Schema):
@@ -26,14 +27,6 @@ class SourceUsage(Schema):
     latency_p50: float | None
     latency_p95: float | None
     latency_mean: float | None
-
-
-class Failing(Schema):
-    """The failures since a fetch of a source last went well."""
-
-    count: int
-    since: datetime
-    kinds: tuple[str, ...]
 
 
 class RecentUsage(Schema):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-
-from msgspec.structs import replace
 
 from tbcache.fleet.incident import Incident, IncidentKey
 from tbcache.fleet.model import Trouble
@@ -50,7 +48,7 @@ def _by_key(troubles: Iterable[Trouble]) -> dict[IncidentKey, Trouble]:
         key = one.kind, one.name
         if (first := found.get(key)) is not None:
             since = min((moment for moment in (first.since, one.since) if moment), default=None)
-            one = dataclasses.replace(first, what=f"{first.what}; {one.what}", since=since)
+            one = replace(first, what=f"{first.what}; {one.what}", since=since)
         found[key] = one
     return found
 

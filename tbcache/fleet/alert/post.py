@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-
-from msgspec.structs import replace
 
 from tbcache.fleet.alert.gone import Gone
 from tbcache.fleet.alert.message import Message, message_id, message_of
