@@ -9,7 +9,7 @@ import tbcache.io as io
 from tbcache.admission.ending import TIMELINE_SECONDS
 from tbcache.admission.script import CHANGED, MERGE, PUT_BACK, PutBack, StoreMerged
 from tbcache.admission.verdict import Ask, Merge, Merged
-from tbcache.store import Refused, Store
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_log
 from tbcache.store.clock import Jump
 from tbcache.store.envelope import (
@@ -28,7 +28,7 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS, to_micros
 MOST_BYTES = 128 * 1024
 #: To a larger timeline nothing is added, as an ask has to wait for that. It comes cut, so that it is none.
 MOST_TIMELINE_BYTES = 512 * 1024
-#: So often something is added to a timeline that others change at the same time.
+#: So often something is added to a timeline that others change at the same time, or as Redis goes away again.
 TRIES = 3
 
 
@@ -43,9 +43,9 @@ class _Fence(NamedTuple):
 
 
 class Stock:
-    """Each value, and what was bought of each timeline, is offered once, by the first ask for it, on the way
-    of that ask: nothing is put back in the background, and nothing waits for it. Whatever becomes of it, it
-    is at worst loaded again.
+    """Each value is offered once, and what was bought of each timeline a few times where that was in vain, by
+    the first ask for it, on the way of that ask: nothing is put back in the background, and nothing waits for
+    it. Whatever becomes of it, it is at worst loaded again.
     """
 
     def __init__(self, store: Store, memory: Memory) -> None:
@@ -79,14 +79,17 @@ class Stock:
         key = ask.timeline_key
         if not self._store.is_available or (bought := self._memory.bought(key)) is None:
             return None
-        merge = None
+        merge, is_again = None, False
         try:
             if not self._store.settings.redis_cluster:
                 with suppress(Refused):
                     merge = await self._read(ask.source.name, key, bought)
+        except Unavailable:
+            is_again = True
+            raise
         finally:
             if merge is None:
-                self._memory.offered(key, bought)
+                self._offered(key, bought, is_again=is_again)
         return merge
 
     async def store(self, ask: Ask, merge: Merge, merged: Merged | None) -> None:
@@ -95,14 +98,20 @@ class Stock:
         Raises:
           Unavailable: Redis is away again.
         """
-        reply = 0
+        is_again = False
         try:
             if merged is not None:
                 with suppress(Refused):
-                    reply = await self._store_merged(ask, merge, merged)
+                    is_again = await self._store_merged(ask, merge, merged) == CHANGED
+        except Unavailable:
+            # Where it was stored and the answer was lost, nothing is left to add the next time.
+            is_again = True
+            raise
         finally:
-            is_again = reply == CHANGED and merge.bought.tries < TRIES - 1
-            self._memory.offered(ask.timeline_key, merge.bought, is_again=is_again)
+            self._offered(ask.timeline_key, merge.bought, is_again=is_again)
+
+    def _offered(self, key: str, bought: Bought, *, is_again: bool) -> None:
+        self._memory.offered(key, bought, is_again=is_again and bought.tries < TRIES - 1)
 
     async def _put_back(self, name: str, key: str, due: Loaded) -> None:
         keys, clock = self._store.keys, self._store.clock

@@ -114,8 +114,7 @@ class Loaded(NamedTuple):
 class Bought(NamedTuple):
     """What was bought of a timeline without Redis: the JSON of what each load has read, the oldest first,
     when the first of them began, when the last was over, and until when that is fresh (monotonic seconds).
-    ``is_whole``: nothing was known before the first. ``tries`` is how often the timeline in Redis changed as
-    it was to be added there.
+    ``is_whole``: nothing was known before the first. ``tries`` is how often it was to be added there in vain.
     """
 
     parts: tuple[bytes, ...]

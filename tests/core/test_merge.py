@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ import pytest
 
 from tbcache.admission import Go, Join, Merge, Merged
 from tbcache.admission.script import MERGE, StoreMerged
+from tbcache.admission.stock import TRIES
 from tbcache.fetch import Pipeline
 from tbcache.fetch.reader import Fetched
 from tbcache.fetch.record import Extension, extended, merged_with
@@ -231,6 +232,54 @@ def test_what_another_adds_at_the_same_time_is_not_lost(bots: list[Bot]) -> None
         run(stock.store(ask(source=OPEN), merge, merged))
         assert other.entry == theirs
     assert mine.due is None, "it is given up after some tries"
+
+
+@pytest.mark.parametrize("where", ["look", "store", "answer"])
+def test_an_outage_as_it_is_added_takes_nothing_away(
+    bots: list[Bot], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A Redis that comes and goes, as one that restarts again and again, cost what was bought each time."""
+    mine = bots[0]
+    with mine.away():
+        mine.market.post("alone")
+        mine.ask()
+    store, asked = mine.store, mine.store.ask
+
+    async def goes_away(script: Any, call: Any) -> Any:
+        if where == "answer":
+            await asked(script, call)
+        raise Unavailable("there", "it is away")
+
+    for _ in range(TRIES - 1):
+        with monkeypatch.context() as patch:
+            if where == "look":
+                patch.setattr(store, "pipeline", lambda *commands: goes_away(None, None))
+            patch.setattr(store, "ask", goes_away)
+            with suppress(Unavailable):
+                mine.offer()
+    assert (mine.due is None) == (where == "answer"), "what is there is not added once more"
+    assert ids(decode_record(value_of(mine.offer()))) == {"old", "before", "alone"}
+    assert mine.due is None
+    assert store.client.xlen(store.keys.outbox("twitter")) == 2, "the past is told once"
+
+
+def test_what_redis_goes_by_again_and_again_is_given_up(
+    bots: list[Bot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be why it goes: each return would end with the first ask for the symbol."""
+    mine = bots[0]
+    with mine.away():
+        mine.ask()
+
+    async def goes_away(*commands: Any) -> Any:
+        raise Unavailable("there", "it is away")
+
+    monkeypatch.setattr(mine.store, "pipeline", goes_away)
+    for _ in range(TRIES):
+        assert mine.due is not None
+        with pytest.raises(Unavailable):
+            mine.offer()
+    assert mine.due is None
 
 
 def test_what_is_old_by_then_still_goes_before_what_is_older(bots: list[Bot]) -> None:
