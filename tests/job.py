@@ -15,5 +15,5 @@ from tbcache.queue.wants import Wants
 
 def message(request: FetchRequest, lane: Lane = "interactive", after: float = 0.0) -> dramatiq.Message[Any]:
     """The message that asks a worker for ``request``, in nobody's name."""
-    _, data = encoded(request, Wants(Account("", 0), lane, after=after), None, NOWHERE)
+    ((_, data),) = encoded([request], Wants(Account("", 0), lane, after=after), None, NOWHERE)
     return dramatiq.Message.decode(data)

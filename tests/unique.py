@@ -24,8 +24,18 @@ import redis
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
 from tbcache.queue.account import Account
-from tbcache.queue.batch import _call, ask_for
-from tbcache.queue.script import DEQUEUE, ENQUEUE, FINISH, Dequeue, Dequeued, FinishJobs, Queued, queue_keys
+from tbcache.queue.batch import _call, asks_for
+from tbcache.queue.script import (
+    DEQUEUE,
+    ENQUEUE,
+    FINISH,
+    Dequeue,
+    Dequeued,
+    FinishJobs,
+    Queued,
+    queue_keys,
+    queued_of,
+)
 from tbcache.queue.wants import Wants
 from tbcache.store import Keys
 from tbcache.store.envelope import seal
@@ -158,10 +168,11 @@ class Run:
         needed = chance.choice([0.0, 0.0, 4.0, 8.0])
         after = chance.choice([0.0, 0.0, self.now, self.now - 0.5, self.now + 5.0])
         wants = Wants(Account("x", 1_000_000), lane, delay, needed, after)
-        asks = [ask_for(FetchRequest(SOURCE, symbol), wants, "x") for symbol in symbols]
+        asks = asks_for([FetchRequest(SOURCE, symbol) for symbol in symbols], wants, "x")
         clock: Any = SimpleNamespace(today=datetime.fromtimestamp(self.now, UTC), day=int(self.now) // 86_400)
         store: Any = SimpleNamespace(keys=KEYS, clock=clock, today=Today(KEYS, clock))
-        queued = self._client.run(ENQUEUE, _call(store, SOURCE, asks, wants), self.now)
+        replied = self._client.run(ENQUEUE, _call(store, SOURCE, asks, wants), self.now)
+        queued = queued_of((ask.id for ask in asks), replied)
         for symbol, one in zip(symbols, queued, strict=True):
             self._say(
                 "ask",

@@ -5,7 +5,18 @@ the caller, :mod:`tbcache.io.loop` in an event loop, the simulation in virtual t
 """
 
 from tbcache.io.blocking import Blocking
-from tbcache.io.current import BLOCKING, clock, inside, now, random_id, run, uniform, utc_now, world
+from tbcache.io.current import (
+    BLOCKING,
+    clock,
+    inside,
+    now,
+    random_id,
+    random_ids,
+    run,
+    uniform,
+    utc_now,
+    world,
+)
 from tbcache.io.finish import finish, is_cancelled
 from tbcache.io.mutex import Mutex
 from tbcache.io.world import IO, Argument, Connections, Endpoint, Reply, Server

@@ -49,6 +49,12 @@ def random_id(size: int = 16) -> str:
     return _WORLD.get().random_id(size)
 
 
+def random_ids(count: int) -> list[str]:
+    """``count`` such names, of 16 bytes each, for one call of the system."""
+    digits = random_id(16 * count)
+    return [digits[at : at + 32] for at in range(0, len(digits), 32)]
+
+
 def uniform(low: float, high: float) -> float:
     """A random number between ``low`` and ``high``."""
     return _WORLD.get().uniform(low, high)

@@ -31,8 +31,9 @@
 --       is_requeued    they are dead letters: each that is still one is none any more, and waits again
 --       is_follow_up   a job that runs sends them, as part of what was accepted before
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
--- Replies  id, state, entry   of each ask: the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead
---                    letter) | "fenced", and the entry of a hit (see envelope.lua), why it is refused, or the later token
+-- Replies  place, id, state, entry   of each ask for which not simply a job of its id was queued: how many asks are before it,
+--                    the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead letter) | "fenced",
+--                    and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
@@ -45,8 +46,8 @@ local is_changed, is_moved, is_for_workers = false, false, false
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
 local is_drained = stop == 'drained'
 
--- Of each fetch what `pending` has: {its job, when that was handed out, the one after it}; and the ids of other jobs
--- that are taken.
+-- Of each fetch what `pending` has, where that is something: {its job, when that was handed out, the one after it}; and the
+-- ids of other jobs that are taken.
 local known, taken, is_accounted = {}, {}, {}
 -- False where none of the fetches has an entry in the cache, as mostly where many are queued at once.
 local is_any_cached = false
@@ -59,24 +60,34 @@ local function is_one_there(fetches)
     return entries[1] and redis.call('EXISTS', unpack(entries)) > 0
 end
 
+local function read_pending(fetches)
+    local found, parts = redis.call('HMGET', pending, unpack(fetches)), {}
+    for i, key in ipairs(fetches) do
+        if found[i] and not known[key] then
+            known[key] = {found[i]}
+            parts[#parts + 1] = '@' .. key
+            parts[#parts + 1] = '+' .. key
+        end
+    end
+    found = parts[1] and redis.call('HMGET', pending, unpack(parts)) or {}
+    for i = 1, #parts, 2 do
+        local job = known[string.sub(parts[i], 2)]
+        job[2], job[3] = found[i], found[i + 1]
+    end
+end
+
 local function read_known()
     local names, ids = {}, {}
     for at = 1, #asks, PARTS do
         local key = asks[at + 2]
         if key == '' then
             ids[#ids + 1] = asks[at]
-        elseif not known[key] then
-            known[key] = {}
+        else
             names[#names + 1] = key
         end
     end
-    local parts = {}
-    for i, key in ipairs(names) do
-        parts[3 * i - 2], parts[3 * i - 1], parts[3 * i] = key, '@' .. key, '+' .. key
-    end
-    local found = parts[1] and redis.call('HMGET', pending, unpack(parts)) or {}
-    for i, key in ipairs(names) do
-        known[key] = {found[3 * i - 2], found[3 * i - 1], found[3 * i]}
+    if names[1] and is_there[pending] then
+        read_pending(names)
     end
     is_any_cached = charge == 'fetch' and is_one_there(names)
     if ids[2] then
@@ -202,8 +213,8 @@ local function join_waiting(id, key, words, other)
 end
 
 -- Jobs are written together: of each hash the fields that it is to have, and who are to have places in the lane.
--- Nothing but what is written here is asked about them before.
-local hashes, fields, newcomers, is_new = {jobs, lanes, keys, pending}, {}, {}, {}
+-- Nothing but what is written here is asked about them before: their ids, and that of each fetch.
+local hashes, fields, newcomers, is_new, new_of = {jobs, lanes, keys, pending}, {}, {}, {}, {}
 for _, hash in ipairs(hashes) do
     fields[hash] = {}
 end
@@ -239,19 +250,27 @@ local function write(id, message, key, pending_as)
     is_changed = true
 end
 
+local place, replies = 0, {}
+local function reply(id, state, entry)
+    replies[#replies + 1] = reply_otherwise(place, id, state, entry)
+end
+
 -- is_first: it needs no slot.
 local function queue(id, message, key, is_first)
     if is_drained then
-        return reply_queued(id, 'refused', refusal)
+        return reply(id, 'refused', refusal)
     end
+    local own = id
     while key == '' and (is_new[id] or is_taken(id)) do
         id = id .. '+'
     end
-    is_new[id] = true
+    if id ~= own then
+        reply(id, 'queued', '')
+    end
+    is_new[id], new_of[key] = true, key ~= '' and id or nil
     write(id, message, key, key)
     if delay_us > 0 then
-        put_off(id, now + delay_us)
-        return reply_queued(id, 'queued', '')
+        return put_off(id, now + delay_us)
     end
     if is_first then
         write_all()
@@ -260,22 +279,23 @@ local function queue(id, message, key, is_first)
         newcomers[#newcomers + 1] = id
     end
     is_for_workers = true
-    return reply_queued(id, 'queued', '')
 end
 
--- Queues one more job, to run after the one that runs.
+-- Has one more job run after the one that runs: the one that is queued for that already, or a new one. Its id; nil where
+-- the queue takes none.
 local function follow(id, message, key, next_id)
     local words = next_id and redis.call('HGET', jobs, next_id)
     if words then
         strengthen(next_id, words, message)
-        return reply_queued(next_id, 'joined', '')
+        reply(next_id, 'joined', '')
+        return next_id
     end
     if is_drained then
-        return reply_queued(id, 'refused', refusal)
+        return reply(id, 'refused', refusal)
     end
     write(id, message, key, '+' .. key)
     write_all()
-    return reply_queued(id, 'queued', '')
+    return id
 end
 
 -- That of a leader that has followed the asker; 0 for none.
@@ -283,22 +303,22 @@ local later = token > 0 and later_token(fence, token) or 0
 
 local function ask(id, message, key)
     if later > 0 then
-        return reply_queued(id, 'fenced', int(later))
+        return reply(id, 'fenced', int(later))
     end
     if is_requeued then
         if is_drained then
-            return reply_queued(id, 'refused', refusal)
+            return reply(id, 'refused', refusal)
         end
         if not exhume(id) then
-            return reply_queued(id, 'gone', '')
+            return reply(id, 'gone', '')
         end
         -- Those who waited for it were told that it died. Those who wait from now on must not be told so.
         redis.call('DEL', result_of(id))
     end
-    local found = known[key] or {}
-    if is_new[found[1]] then
-        return reply_queued(found[1], 'joined', '')
+    if new_of[key] then
+        return reply(new_of[key], 'joined', '')
     end
+    local found = known[key] or {}
     local fresh_until_us, name = answer_of(key)
     local entry = name and not is_requeued and hit_of(fresh_until_us, name)
     local words = found[1] and redis.call('HGET', jobs, found[1])
@@ -310,29 +330,26 @@ local function ask(id, message, key)
         move(found[1], true)
     end
     if entry then
-        return reply_queued(words and found[1] or id, 'hit', entry)
+        return reply(words and found[1] or id, 'hit', entry)
     end
     if not words then
-        found[1] = not is_drained and id
         return queue(id, message, key, after == 0 and fresh_until_us > now + needed * 1000000)
     end
     if not found[2] then
-        return reply_queued(found[1], 'joined', '')
+        return reply(found[1], 'joined', '')
     end
     if is_served_by(words, moment(found[2])) then
         -- If the job is tried again, it has to serve this ask as well.
         strengthen(found[1], words, message)
-        return reply_queued(found[1], 'joined', '')
+        return reply(found[1], 'joined', '')
     end
-    local followed = follow(id, message, key, found[3])
-    found[3] = followed[1]
-    return followed
+    found[3] = follow(id, message, key, found[3])
 end
 
 read_known()
-local queued = {}
 for at = 1, #asks, PARTS do
-    queued[#queued + 1] = ask(asks[at], asks[at + 1], asks[at + 2])
+    ask(asks[at], asks[at + 1], asks[at + 2])
+    place = place + 1
 end
 write_all()
 if is_for_workers then
@@ -344,4 +361,4 @@ elseif is_changed then
     renew_ttls({jobs, lanes, delay_us > 0 and delayed or in_lane, tags_of(in_lane)})
     renew_ttls(is_there[keys] and {pending, keys} or {})
 end
-return queued
+return replies

@@ -10,10 +10,10 @@
 --                   how many wait in each lane, and how many are in workers' hands; the limits in force; the stamps of
 --                   the slots in the longest window, the oldest first, each standing for so many; when the next slot
 --                   may be had (us; 0: now), whether an operator has said that none may, and why. A job is {state,
---                   place, at, reason, tries}: "interactive", "prewarm", "suspects" with how many of that lane are before
---                   it; "delayed" with when it is due, why (see `reasons` in queue.lua), and how often it has failed;
---                   "running" with when it began, 0 where that is not known; "follows": it comes after a job that
---                   runs; "dead"; "over"
+--                   place, at, reason, tries, many}: "interactive", "prewarm", "suspects" with how many of that lane are
+--                   before it; "delayed" with when it is due, why (see `reasons` in queue.lua), and how often it has
+--                   failed; "running" with when it began, 0 where that is not known; "follows": it comes after a job
+--                   that runs; "dead"; "over". It stands for `many` of the ids in a row, which wait one behind the other
 local MOST_STAMPS, MOST_TRIES = 2000, 1000
 
 local now = server_time()
@@ -82,27 +82,35 @@ end
 -- Most wait in the first of them.
 local PLACES = {{'interactive', interactive}, {'prewarm', prewarm}, {'suspects', suspects}}
 
+-- Where a job stands, and in which lane it waits.
 local function stand(id)
     for _, lane in ipairs(PLACES) do
         local place = redis.call('ZRANK', lane[2], id)
         if place then
-            return {lane[1], place, 0, '', 0}
+            return {lane[1], place, 0, '', 0, 1}, lane[2]
         end
     end
     if redis.call('HEXISTS', jobs, id) == 0 then
-        return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0, '', 0}
+        return {redis.call('ZSCORE', dead, id) and 'dead' or 'over', 0, 0, '', 0, 1}
     end
     local due = redis.call('ZSCORE', delayed, id)
     if due then
         local failed = bounded(field(tries, id), 0, MOST_TRIES - 1, 0)
-        return {'delayed', 0, int(moment(due)), field(reasons, '@' .. id), failed}
+        return {'delayed', 0, int(moment(due)), field(reasons, '@' .. id), failed, 1}
     end
-    return is_claimed(id) and {'running', 0, int(begun_at(id)), '', 0} or {'follows', 0, 0, '', 0}
+    return is_claimed(id) and {'running', 0, int(begun_at(id)), '', 0, 1} or {'follows', 0, 0, '', 0, 1}
 end
 
-local stands, names = {}, {}
+-- Of many that are asked about, most wait behind the one before.
+local stands, names, last, lane, next_place = {}, {}, nil, nil, 0
 for _, id in ipairs(ids) do
-    stands[#stands + 1] = stand(id)
+    if lane and redis.call('ZRANK', lane, id) == next_place then
+        last[6] = last[6] + 1
+    else
+        last, lane = stand(id)
+        stands[#stands + 1], next_place = last, last[2]
+    end
+    next_place = next_place + 1
 end
 for _, limit in ipairs(in_force_now) do
     names[#names + 1] = limit_name(limit)

@@ -186,7 +186,7 @@ class PacingBroker(Broker):
         return message
 
     def enqueue_many(self, messages: Iterable[dramatiq.Message[Any]]) -> list[QueuedJob]:
-        """Queue messages as they are, 200 in one call of Redis; what became of each, in their order.
+        """Queue messages as they are, 520 in one call of Redis; what became of each, in their order.
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
@@ -225,25 +225,21 @@ class PacingBroker(Broker):
     ) -> list[QueuedJob]:
         """:meth:`enqueue_many`, in the world that it is awaited in."""
         self._emit_all("before_enqueue", self.emit_before, messages)
-        routes: dict[_Route, tuple[str, Wants]] = {}
         places: dict[_Route, list[int]] = {}
-        asks = []
         for place, message in enumerate(messages):
-            route = _route_of(message)
-            if route not in routes:
-                routes[route] = await self._wants(route)
-            # Whatever cannot be sent is known before anything is.
-            asks.append(self._ask(message, routes[route][0], NOWHERE))
-            places.setdefault(route, []).append(place)
-        found: dict[int, QueuedJob] = {}
+            places.setdefault(_route_of(message), []).append(place)
+        ready: list[tuple[_Route, list[int], Carrier, Wants, list[JobAsk]]] = []
         for route, some in places.items():
-            name, wants = routes[route]
+            added, wants = await self._wants(route)
+            # Whatever cannot be sent is known before anything is.
+            asks = [_ask(messages[place], added) for place in some]
+            ready.append((route, some, added, wants, asks))
+        found: dict[int, QueuedJob] = {}
+        for route, some, added, wants, asks in ready:
             with sending(route.queue) as sent:
-                carrier = sent.carrier()
-                if carrier:
-                    for place in some:
-                        asks[place] = self._ask(messages[place], name, carrier)
-                placed = await put_all(self.store, route.queue, [asks[place] for place in some], wants)
+                if carrier := sent.carrier():
+                    asks = [_ask(messages[place], {**added, **carrier}) for place in some]
+                placed = await put_all(self.store, route.queue, asks, wants)
                 record_sent(sent, placed)
             starts = (
                 await starts_of(self.store, route.queue, placed) if is_estimated else [None] * len(placed)
@@ -270,14 +266,14 @@ class PacingBroker(Broker):
 
     async def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
         route = _route_of(message)
-        name, wants = await self._wants(route, delay_ms / 1000)
+        added, wants = await self._wants(route, delay_ms / 1000)
         with sending(route.queue) as sent:
-            ask = self._ask(message, name, sent.carrier())
+            ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")
             record_sent(sent, await put_all(self.store, route.queue, [ask], wants))
 
-    async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[str, Wants]:
-        """The name of the caller, and what Redis is told of such messages."""
+    async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[Carrier, Wants]:
+        """What is added to the options of such messages, and what Redis is told of them."""
         name = caller_name(route.caller, self.settings)
         source = self.source_of(route.queue)
         names = self._declared if source.limits else self._queues
@@ -286,19 +282,10 @@ class PacingBroker(Broker):
             with contextlib.suppress(Unavailable):
                 await names.place(route.queue)
         account = await weights_of(self.store).account(name, self.settings)
-        return name, Wants(
-            account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up()
-        )
-
-    def _ask(self, message: dramatiq.Message[Any], name: str, carrier: Carrier) -> JobAsk:
-        options = dict(carrier)
+        wants = Wants(account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up())
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
-        if "caller" not in message.options and name != self.settings.own_caller:
-            options["caller"] = name
-        if options:
-            message = message.copy(options=options)
-        # The call of a fetcher joins the one that is queued.
-        return JobAsk(message.message_id, message.encode(), message.options.get("cache_key", ""))
+        is_own = route.caller is not None or name == self.settings.own_caller
+        return NOWHERE if is_own else {"caller": name}, wants
 
     def _put_off(self, job: HeldJob, delay_ms: int) -> None:
         if job.is_fetch:
@@ -309,6 +296,14 @@ class PacingBroker(Broker):
         else:
             seconds, reason = delay_ms / 1000, _why_again(job)
             job.finish = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)
+
+
+def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
+    """The ask for a message that has these options as well."""
+    if added:
+        message = message.copy(options=added)
+    # The call of a fetcher joins the one that is queued.
+    return JobAsk(message.message_id, message.encode(), message.options.get("cache_key", ""))
 
 
 def _why_again(job: HeldJob) -> str:

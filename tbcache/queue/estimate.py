@@ -52,16 +52,21 @@ class Starts:
         self._steps = _one_by_one(outlook) if outlook.threads > 0 else iter(())
         self._known: list[Start] = []
 
-    def of(self, ahead: int) -> Start | None:
-        """That of the job that has so many before it; None where no worker has a thread."""
-        missing = min(ahead + 1, MOST_STEPS) - len(self._known)
+    def of(self, ahead: int, many: int = 1) -> list[Start | None]:
+        """Those of jobs one behind the other, the first of which has so many before it; None where no worker
+        has a thread."""
+        missing = min(ahead + many, MOST_STEPS) - len(self._known)
         self._known += itertools.islice(self._steps, max(0, missing))
-        if ahead < len(self._known):
-            return self._known[ahead]
+        found: list[Start | None] = [*self._known[ahead : ahead + many]]
+        later = range(ahead + len(found), ahead + many)
+        return found + self._beyond(later) if later else found
+
+    def _beyond(self, places: range) -> list[Start | None]:
+        """Those of jobs behind all that are worked out."""
         if not self._known:
-            return None
-        last, later = self._known[-1], ahead + 1 - len(self._known)
-        return last._replace(at=last.at + _pace(self._outlook) * later)
+            return [None] * len(places)
+        last, pace = self._known[-1], _pace(self._outlook)
+        return [last._replace(at=last.at + pace * (ahead + 1 - len(self._known))) for ahead in places]
 
 
 def _one_by_one(outlook: Outlook) -> Iterator[Start]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -46,21 +46,25 @@ class Prospect:
         self.found, self.crew = found, crew
         self._source, self._settings = source, settings
 
+    @property
+    def stands(self) -> Iterator[Stand]:
+        """Where each of the jobs stands that were asked about, in their order."""
+        for stand in self.found.jobs:
+            for later in range(stand.many):
+                yield stand._replace(place=stand.place + later, many=1)
+
     def start_of(self, stand: Stand) -> Start | None:
         """When a job that waits will start; None where no worker takes it."""
-        ahead = stand.place + (self.found.suspects if stand.state != "suspects" else 0)
-        if stand.state == "prewarm":
-            return self._prewarm_starts.of(ahead + self.found.interactive)
-        return self._starts.of(ahead)
+        return self._starts_of(stand)[0]
 
     def moment_of(self, stand: Stand) -> datetime | None:
         """When a job starts, is due, or began; None where that is not known, as of one that no worker so far
         can run: it is put off again when it is due."""
+        if stand.state in WAITING:
+            return _moment_of(self.start_of(stand))
         if stand.state == "delayed" and UNKNOWN in stand.reason:
             return None
-        start = self.start_of(stand) if stand.state in WAITING else None
-        at = stand.at if start is None else start.at * MICROS
-        return to_time(at) if at and math.isfinite(at) else None
+        return to_time(stand.at) if stand.at else None
 
     def cause_of(self, stand: Stand) -> str:
         """What a job waits for, or why it was put off, in a few words; "" of any other."""
@@ -71,13 +75,25 @@ class Prospect:
             return _words(self.start_of(stand), self.found, stand)
         return ""
 
-    def start_after_queueing(self, stand: Stand) -> datetime | None:
-        """When a job that was just queued starts, if it has not by now; None where no worker takes it."""
-        if stand.state in WAITING or stand.at:
-            return self.moment_of(stand)
-        # It comes after a running job, which may have just begun.
-        seconds = self.crew.seconds if stand.state == "follows" else 0.0
-        return to_time(self.found.now + seconds * MICROS)
+    def starts_after_queueing(self) -> Iterator[datetime | None]:
+        """When each of the jobs starts, which were just queued, if it has not by now; None where no worker
+        takes it."""
+        for stand in self.found.jobs:
+            if stand.state in WAITING:
+                yield from map(_moment_of, self._starts_of(stand))
+            elif stand.at:
+                yield self.moment_of(stand)
+            else:
+                # It comes after a running job, which may have just begun.
+                seconds = self.crew.seconds if stand.state == "follows" else 0.0
+                yield to_time(self.found.now + seconds * MICROS)
+
+    def _starts_of(self, stand: Stand) -> Sequence[Start | None]:
+        """When the jobs will start that stand there and wait."""
+        ahead = stand.place + (self.found.suspects if stand.state != "suspects" else 0)
+        if stand.state == "prewarm":
+            return self._prewarm_starts.of(ahead + self.found.interactive, stand.many)
+        return self._starts.of(ahead, stand.many)
 
     @cached_property
     def _starts(self) -> Starts:
@@ -124,7 +140,7 @@ async def prospect_of(store: Store, settings: Settings, source: Source, ids: Seq
 async def explain(store: Store, settings: Settings, source: Source, job_id: str) -> Explanation:
     """What is known of one job."""
     prospect = await prospect_of(store, settings, source, [job_id])
-    (stand,), crew = prospect.found.jobs, prospect.crew
+    (stand,), crew = prospect.stands, prospect.crew
     is_waiting = stand.state in WAITING
     return Explanation(
         queue=source.name,
@@ -165,6 +181,10 @@ def crew_of(store: Store, queue: str) -> QueueWorkers:
         sum(worker.busy for worker in found),
         mean_pace(found, queue),
     )
+
+
+def _moment_of(start: Start | None) -> datetime | None:
+    return None if start is None or math.isinf(start.at) else to_time(start.at * MICROS)
 
 
 def _why_delayed(stand: Stand, now: int) -> str:

@@ -152,5 +152,5 @@ async def starts_of(store: Store, queue: str, queued: Sequence[Queued]) -> list[
     if not ids:
         return [None] * len(queued)
     prospect = await prospect_of(store, store.settings, pacing_source(queue, store.settings), ids)
-    moments = map(prospect.start_after_queueing, prospect.found.jobs)
+    moments = prospect.starts_after_queueing()
     return [None if one.state == "hit" else next(moments) for one in queued]

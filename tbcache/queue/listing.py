@@ -204,7 +204,7 @@ class Listing:
     def _jobs(self, meant: list[tuple[str, _Fields]]) -> Iterator[ListedJob]:
         source = pacing_source(self._queue, self._settings)
         prospect = run(prospect_of(self._store, self._settings, source, [job_id for job_id, _ in meant]))
-        for (job_id, known), stand in zip(meant, prospect.found.jobs, strict=True):
+        for (job_id, known), stand in zip(meant, prospect.stands, strict=True):
             if stand.state not in ("dead", "over"):
                 yield self._job(job_id, stand, known, prospect)
 

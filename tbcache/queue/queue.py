@@ -14,7 +14,7 @@ from tbcache.models.history import past
 from tbcache.models.job import Explanation
 from tbcache.models.untrusted import printable, whole_number
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import ask_for, put_all
+from tbcache.queue.batch import asks_for, put_all
 from tbcache.queue.dead import DeadLetters
 from tbcache.queue.explain import explain, pacing_source
 from tbcache.queue.handle import Handle, starts_of
@@ -123,7 +123,7 @@ class Queue:
     ) -> list[Handle]:
         with sending(source) as sent:
             carrier = sent.carrier()
-            asks = [ask_for(request, wants, name, carrier) for request in requests]
+            asks = asks_for(requests, wants, name, carrier)
             queued = await put_all(self._store, source, asks, wants)
             record_sent(sent, queued)
         outcomes = [self._outcome(*one) for one in zip(requests, queued, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple
 
 from tbcache.limiter import Given, SlotScript, WindowKeys
@@ -85,13 +86,31 @@ class JobAsk(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """The job in force of an ask, and the cache's entry of a hit, or why it is refused, or the token of a
-    later leader.
+    """What became of an ask: the job in force, and the cache's entry of a hit, or why it is refused, or the
+    token of a later leader.
     """
 
     id: str
+    state: EnqueueState = "queued"
+    entry: bytes = b""
+
+
+class Otherwise(NamedTuple):
+    """What became of an ask that has ``place`` others before it, where no job of its id was simply queued for
+    it: as :class:`Queued` has it."""
+
+    place: int
+    id: str
     state: Annotated[EnqueueState, lambda word: word.decode()]
     entry: bytes
+
+
+def queued_of(ids: Iterable[str], replied: Iterable[Otherwise]) -> list[Queued]:
+    """What became of the asks of one call, by the ids that they had for their jobs, and what was replied."""
+    found = [Queued(id) for id in ids]
+    for one in replied:
+        found[one.place] = Queued(one.id, one.state, one.entry)
+    return found
 
 
 class Send(NamedTuple):
@@ -216,13 +235,15 @@ class Explain(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """Where a job stands; explain.lua has the states. ``reason`` and ``tries`` are of one that is put off."""
+    """Where a job stands; explain.lua has the states. ``reason`` and ``tries`` are of one that is put off. It
+    stands for ``many`` jobs that wait one behind the other."""
 
     state: str
     place: int
     at: int
     reason: str
     tries: int
+    many: int
 
 
 class Explained(NamedTuple):
@@ -298,7 +319,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
 
 
 SEND: Script[Send, Sent] = Script("send", Send, record(Sent))
-ENQUEUE: Script[Enqueue, tuple[Queued, ...]] = Script("enqueue", Enqueue, records(Queued))
+ENQUEUE: Script[Enqueue, tuple[Otherwise, ...]] = Script("enqueue", Enqueue, records(Otherwise))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 EXPLAIN = Script("explain", Explain, record(Explained))
 LOOK = Script("look", LookForJobs, record(Looked))

@@ -155,7 +155,7 @@ def _named(fields: Sequence[_Field], table: str) -> Iterator[str]:
         if field.is_many:
             # A loop does it, as `unpack` takes less than 8,000 values.
             yield f"local {field.name} = {{}}"
-            yield f"for i = {len(names) + 1}, #{table} do {field.name}[#{field.name} + 1] = {table}[i] end"
+            yield f"for i = {len(names) + 1}, #{table} do {field.name}[i - {len(names)}] = {table}[i] end"
         elif field.kind in (int, float):
             # Half the price of tonumber(), and what is no number is an error.
             yield f"{field.name} = {field.name} + 0"

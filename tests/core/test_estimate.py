@@ -30,7 +30,7 @@ IDLE = Outlook(now=1000.0, limits=(), stamps=(), each=1, opens_at=0.0, threads=4
 def starts(outlook: Outlook, count: int) -> list[Start]:
     """The starts of the first jobs; none where nobody takes them."""
     known = Starts(outlook)
-    return [start for ahead in range(count) if (start := known.of(ahead)) is not None]
+    return [start for ahead in range(count) if (start := known.of(ahead)[0]) is not None]
 
 
 def moments(outlook: Outlook, count: int) -> list[float]:
@@ -103,7 +103,7 @@ def test_the_last_of_a_long_queue_costs_no_more_than_the_first_thousands(
             return super().__new__(cls, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(estimate, "Start", Counted)
-    start = Starts(replace(IDLE, limits=[Limit(100, 10.0)])).of(300_000)
+    (start,) = Starts(replace(IDLE, limits=[Limit(100, 10.0)])).of(300_000)
     assert start is not None
     assert start.at - IDLE.now == pytest.approx(30_000, rel=0.01)
     assert made <= MOST_STEPS + 1

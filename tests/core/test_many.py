@@ -19,7 +19,9 @@ from tbcache.models import FetchRequest
 from tbcache.models.error import InvalidRequest, TbcacheError, UnknownSource
 from tbcache.queue import PacingBroker, get_queue, many
 from tbcache.queue.batch import MOST_BYTES
+from tbcache.queue.explain import prospect_of
 from tbcache.queue.script import FINISH, FinishJobs, queue_keys
+from tbcache.settings import get_settings, get_source
 from tbcache.store import Store, get_store
 from tests.server import Server, wait_until
 
@@ -113,6 +115,48 @@ def test_big_messages_go_in_smaller_parts(
     tbcache.enqueue_many([actor.message("x" * (MOST_BYTES // 3)) for _ in range(8)])
     assert len(sizes) == 4
     assert max(sizes) <= MOST_BYTES + 1000
+
+
+def test_many_jobs_take_few_calls(
+    broker: PacingBroker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is the same of all is asked once, and not job by job."""
+    asked, calls = store.ask, []
+
+    async def ask(script: Any, call: Any) -> Any:
+        answer = await asked(script, call)
+        # What goes there and comes back of each job.
+        calls.append((script.name, len(answer if script.name == "enqueue" else answer.jobs)))
+        return answer
+
+    monkeypatch.setattr(store, "ask", ask)
+    placed = get_queue().enqueue_many(requests())
+    assert calls == [("enqueue", 0)] * 2 + [("explain", 1)] * 2
+    assert len({one.job_id for one in placed}) == len(placed)
+    assert [one.state for one in placed] == ["queued"] * len(placed)
+
+
+def test_the_same_message_twice_is_two_jobs(broker: PacingBroker) -> None:
+    """Whoever waits for one of them is told of that."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    message = actor.message("once")
+    placed = broker.enqueue_many([message, actor.message("other"), message])
+    assert [one.job_id for one in placed[::2]] == [message.message_id, f"{message.message_id}+"]
+    assert {one.state for one in placed} == {"queued"}
+
+
+def test_jobs_of_several_callers_stand_where_each_alone_does(broker: PacingBroker, store: Store) -> None:
+    """Those who were there before, and those who come in turn, are between them."""
+    settings, queue = get_settings(), get_queue()
+    source = get_source("news", settings)
+    symbols = {caller: [FetchRequest("news", f"{caller}{number}") for number in range(6)] for caller in "AB"}
+    placed = [one for caller, some in symbols.items() for one in queue.enqueue_many(some, caller=caller)]
+    placed += queue.enqueue_many([FetchRequest("news", f"P{number}") for number in range(3)], "prewarm")
+    ids = [one.job_id for one in placed]
+    together = run(prospect_of(store, settings, source, [*ids, "nobody", ids[0], ids[1]]))
+    alone = [run(prospect_of(store, settings, source, [one])).stands for one in [*ids, "nobody", *ids[:2]]]
+    assert [*together.stands] == [stand for (stand,) in alone]
+    assert [stand.place for stand in together.stands][:12] == [0, *range(2, 12, 2), 1, *range(3, 12, 2)]
 
 
 @pytest.mark.parametrize(

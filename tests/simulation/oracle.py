@@ -18,6 +18,7 @@ from tbcache.admission.script import GoReply, SettledReply, TurnedReply
 from tbcache.cache.script import LeasedReply
 from tbcache.limiter.script import LOSE, Taken
 from tbcache.models import Limit
+from tbcache.queue.script import JobAsk, queued_of
 from tbcache.store.codec import DecodeError, decode_sentiment
 from tbcache.store.glob import compile_glob
 from tbcache.store.key import Keys
@@ -318,7 +319,9 @@ class Oracle:
 
     # Jobs, and who leads
 
-    def _enqueue(self, who: str, call: Call, found: Any) -> None:
+    def _enqueue(self, who: str, call: Call, replied: Any) -> None:
+        ids = [id.decode() for id in call.arguments["asks"][:: len(JobAsk._fields)]]
+        found = queued_of(ids, replied)
         for queued in found:
             if queued.state == "queued":
                 self._check_drained(who, call, queued.id)
