@@ -77,10 +77,13 @@ class Up:
 
         def is_said() -> bool:
             if self.process.poll() is not None and text not in self.said:
-                raise AssertionError(f"it ended with {self.process.returncode}:\n{self.said}")
+                raise AssertionError(f"it ended with {self.process.returncode}")
             return text in self.said
 
-        wait_until(is_said, timeout, what=f"{text!r} in:\n{self.said}\n")
+        try:
+            wait_until(is_said, timeout, what=repr(text))
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.said}") from None
 
     def note(self) -> dict[str, Any]:
         note: dict[str, Any] = json.loads((self.folder / "up.json").read_text())
