@@ -195,6 +195,13 @@ _LOSS = (
         "if True:",
         "set the clock",
     ),
+    _bug(
+        "after a loss a source stays shut for longer than what was sent counts",
+        "epoch.lua",
+        "local latest = lost_at + span + hold",
+        "local latest = lost_at + 5 * span + hold",
+        _LOST,
+    ),
     replace(
         _bug(
             "a loss that is noted after the clock was set back is long made good",

@@ -275,7 +275,7 @@ class End:
         noted = self.server.keyspace.do("ZRANGE", [keys.fleet(source).encode(), b"-1", b"-1", b"WITHSCORES"])
         moments |= {"last heard": float(noted[1])} if noted else {}
         ahead = [name for name, at in moments.items() if at > now]
-        return ahead + [name for name in ("whole_at", "left_until") if float(state.get(name, 0)) > last]
+        return [*ahead, "left_until"] if float(state.get("left_until", 0)) > last else ahead
 
     def _check_idle(self) -> None:
         """Who does nothing loads nothing; a load goes on though nobody waits for it any more."""

@@ -82,6 +82,8 @@ class Oracle:
         self.has_lost = False
         #: From when on Redis knows again all that it has lost, at the latest (us of the world).
         self._mended_us = 0
+        #: The last loss that Redis has noted, and since when it is not made good (us of the world).
+        self._loss, self._shut_us = "", 0
         #: How many commands were carried out.
         self.count = 0
         #: Clears that are over: how many commands had been carried out before and after, the pattern, whose.
@@ -216,6 +218,7 @@ class Oracle:
         source = self.source.name
         fleet = self.keyspace.do("ZRANGE", [self.keys.fleet(source).encode(), b"0", b"-1", b"WITHSCORES"])
         state = self._hash(self.keys.state(source))
+        self._check_shut(found, state)
         heard = {name.decode(): float(at) for name, at in zip(fleet[::2], fleet[1::2], strict=True)}
         shares = {name: float(state.get(f"share:{name}", 0) or 0) for name in heard}
         # After a loss Redis may know larger ones than their processes go by, until these have told it.
@@ -245,6 +248,14 @@ class Oracle:
                     f"{who} may take {given[span]} alone of {limit.count}: {taken} are taken, {kept} kept "
                     f"for the absent, {others} for others",
                 )
+
+    def _check_shut(self, found: Any, state: dict[str, str]) -> None:
+        """A loss that is noticed is made good within a window and a hold: until then the source is shut."""
+        loss, now = state.get("lost_at", ""), self._elapsed_us()
+        if found.is_whole or loss != self._loss or self.is_step_unsaid:
+            self._loss, self._shut_us = loss, now
+        elif now > self._shut_us + self._mending_us:
+            self.broken("shut", f"for {(now - self._shut_us) / MICROS:.3f} s, since one loss: {state}")
 
     # Loads
 

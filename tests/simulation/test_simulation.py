@@ -32,7 +32,12 @@ from tests.simulation.world import Shape, World
 
 ROOT = Path(__file__).parents[2]
 #: Bugs that are found soon, each by another promise.
-QUICK = ("a settled load gives its slot back", "a share is what would be fair", "a look counts one too few")
+QUICK = (
+    "a settled load gives its slot back",
+    "a share is what would be fair",
+    "a look counts one too few",
+    "after a loss a source stays shut for longer than what was sent counts",
+)
 
 
 @pytest.fixture
