@@ -197,6 +197,8 @@ def test_what_others_liked_counts_more_where_it_is_asked_for() -> None:
     more, one = weigh([liked, plain], voice_rules(engagement=True)).shares
     assert one == 1.0
     assert 5.0 < more < 8.0
+    known = item("3", engagement=Engagement(followers=200_000))
+    assert weigh([known], voice_rules(engagement=True)).shares == (more,)
 
 
 def test_an_answer_says_what_each_rule_took_out() -> None:

@@ -18,6 +18,8 @@ from tbcache.scoring.voices.sketch import words_of
 _TOMBSTONES = frozenset(("[removed]", "[deleted]", "[removed by moderator]", "[deleted by user]"))
 #: Robots and moderators, who open threads and have no opinion.
 _ROBOTS = frozenset(("automoderator", "visualmod", "remindmebot", "wsbvotebot"))
+#: So many followers count as one like: about one in a thousand who may read a post likes it.
+_FOLLOWERS_A_LIKE = 1000
 
 
 def without_gone(voices: Sequence[Voice]) -> list[float]:
@@ -96,13 +98,14 @@ def by_tickers(voices: Sequence[Voice]) -> list[float]:
 
 
 def by_engagement(voices: Sequence[Voice]) -> list[float]:
-    """An item counts the more, the more others did with it, by the logarithm."""
+    """An item counts the more, the more others did with it and may have read it, by the logarithm."""
     return [1.0 + math.log1p(max(0, _reactions(voice.item))) for voice in voices]
 
 
-def _reactions(item: Item) -> int:
+def _reactions(item: Item) -> float:
     done = item.engagement
-    return (done.likes or 0) + 2 * (done.reposts or 0) + (done.replies or 0)
+    reactions = (done.likes or 0) + 2 * (done.reposts or 0) + (done.replies or 0)
+    return reactions + (done.followers or 0) / _FOLLOWERS_A_LIKE
 
 
 def _tickers(item: Item) -> frozenset[str]:
