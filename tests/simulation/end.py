@@ -256,6 +256,8 @@ class End:
         world, source = self.world, self.world.source.name
         # By then it is set no more, and each process has asked since.
         world.run(max(LASTING) + 2.0)
+        # A state from before the clock was set back is as far ahead of it.
+        world.run(max(0.0, (self._faults.loaded_us - self.server.now_us()) / MICROS))
         if not any(process.limiter.epochs.of(source) for process in world.active):
             return
         if world.oracle.is_step_unsaid and self._ahead():

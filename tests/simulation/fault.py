@@ -21,6 +21,8 @@ class Faults:
         #: What Redis held as it was saved, and when that was.
         self.saved: Any = None
         self.saved_us = self._saved_count = 0
+        #: And when the latest was that it has come back to.
+        self.loaded_us = 0
         self._to_load: Any = None
         #: Of so many commands Redis knows after a loss; None: of none, and has nothing of before.
         self._kept_count: int | None = None
@@ -103,6 +105,7 @@ class Faults:
         source, self.world.upstream.is_budget_lost = self.world.source.name, True
         self._lost_at = self.kernel.now_us
         self._kept_count = self._saved_count if saved is self.saved else None
+        self.loaded_us = max(self.loaded_us, saved_us)
         self._witnesses = {
             one.name
             for one in self.world.living
