@@ -1301,6 +1301,19 @@ def test_a_variable_that_is_nearly_a_declared_sources_is_told_once(monkeypatch: 
     tbcache.source("shard-2")
 
 
+def test_two_sources_that_differ_in_a_word_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each was told of as a misspelling of the other, and refused beside one that is configured."""
+    monkeypatch.setenv("TBCACHE_FEED_US__LIMITS", "1/1m")
+    monkeypatch.setenv("TBCACHE_FEED2__LIMITS", "1/1m")
+    monkeypatch.setenv("TBCACHE_SOURCES", "feed_jp=tests.test_custom_source:Bluesky")
+    for name in ("feed-eu", "feed-us", "feed3", "feed2"):
+        tbcache.source(name, limits="5/1m")
+    monkeypatch.setenv("TBCACHE_FEEDS_AU__LIMITS", "1/1m")
+    get_settings.cache_clear()
+    with pytest.warns(TbcacheWarning, match="did you mean TBCACHE_FEED_AU__LIMITS"):
+        tbcache.source("feed-au", limits="5/1m")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [("", "no REDIS_URL is set"), ("redis://127.0.0.1:1", "Redis was not reached at redis://127.0.0.1:1")],

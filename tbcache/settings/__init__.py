@@ -27,4 +27,4 @@ from tbcache.settings.source import (
 )
 from tbcache.settings.upstream import MOST_DOLLARS, SourceSettings
 from tbcache.settings.value import LONGEST_SECONDS
-from tbcache.settings.variable import NEAR, PREFIX, variable
+from tbcache.settings.variable import PREFIX, variable

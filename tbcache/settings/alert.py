@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from tbcache.models.error import nearest
 from tbcache.models.limit import UNIT_SECONDS
 from tbcache.models.trouble import KINDS
 from tbcache.settings.redis_url import has_sound_port
+from tbcache.settings.variable import misspelt
 
 #: Any kind of trouble.
 ANY = "*"
@@ -68,14 +68,13 @@ def rule_for(rules: Iterable[AlertRule], kind: str, source: str | None) -> Alert
     return max(fitting, key=lambda one: (one.kind == kind, one.source is not None), default=None)
 
 
-def check_rule_sources(rules: Iterable[AlertRule], known: Iterable[str], near: float) -> None:
+def check_rule_sources(rules: Iterable[AlertRule], known: Iterable[str]) -> None:
     """See that no rule names a source that is nearly a known one; any other may be one that code declares."""
     names = tuple(known)
     for one in rules:
-        if one.source and one.source not in names:
-            close = difflib.get_close_matches(one.source, names, n=1, cutoff=near)
-            if close:
-                raise ValueError(f"{one.source!r} is no source; did you mean {close[0]!r}?")
+        near = misspelt(one.source, names) if one.source and one.source not in names else None
+        if near is not None:
+            raise ValueError(f"{one.source!r} is no source; did you mean {near!r}?")
 
 
 def check_webhook_url(url: str, *, allow_http: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from tbcache.settings.source import (
     warn_of_near_miss,
 )
 from tbcache.settings.upstream import MOST_DOLLARS
-from tbcache.settings.variable import IN_CODE, NEAR, in_variables, variable
+from tbcache.settings.variable import IN_CODE, in_variables, misspelt, variable
 
 #: The names that code has for the figures.
 _WORDS = IN_CODE | {one: one for one in ("limits", "daily_budget", "cost_per_request")}
@@ -81,7 +80,7 @@ def _warn_of_near_variables(name: str, settings: Settings, stacklevel: int) -> N
     """
     known = {in_variables(one).lower() for one in (name, *source_names(settings), *get_declared())}
     unknown = [one for one in settings.custom if one not in known]
-    for near in difflib.get_close_matches(in_variables(name).lower(), unknown, n=1, cutoff=NEAR):
+    if (near := misspelt(in_variables(name).lower(), unknown)) is not None:
         for field in sorted(settings.custom[near].said - settings.declared(name).said):
             warnings.warn(
                 f"{variable(near, field)} changes nothing of source {name!r}; "

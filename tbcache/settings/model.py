@@ -41,7 +41,6 @@ from tbcache.settings.secret import address_of, hide, secrets_in
 from tbcache.settings.upstream import NOTHING_SAID, READERS, SourceSettings
 from tbcache.settings.value import LONGEST_SECONDS
 from tbcache.settings.variable import (
-    NEAR,
     Fields,
     in_variables,
     refusal,
@@ -260,7 +259,7 @@ def _check_read_token(settings: Settings) -> None:
 
 
 def _check_rules(settings: Settings) -> None:
-    check_rule_sources(settings.alerts, (*BUILT_IN_NAMES, *settings.sources), NEAR)
+    check_rule_sources(settings.alerts, (*BUILT_IN_NAMES, *settings.sources))
 
 
 def _check_webhook(settings: Settings) -> None:

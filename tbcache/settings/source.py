@@ -8,7 +8,6 @@ in the environment and goes before these.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import importlib
 import re
@@ -29,7 +28,7 @@ from tbcache.models.untrusted import printable
 from tbcache.settings.default import checked
 from tbcache.settings.model import Settings
 from tbcache.settings.upstream import READERS, SourceSettings
-from tbcache.settings.variable import NEAR, variable
+from tbcache.settings.variable import misspelt, variable
 
 FREE = Price()
 
@@ -220,7 +219,7 @@ def unconfigured(name: str) -> Source:
 
 def warn_of_near_miss(name: str, settings: Settings, stacklevel: int) -> None:
     """Say so when ``name``, which is no configured source, is likely to be a misspelling of one that is."""
-    for near in difflib.get_close_matches(name.lower(), source_names(settings), n=1, cutoff=NEAR):
+    if (near := misspelt(name.lower(), source_names(settings))) is not None:
         warnings.warn(
             f"{name!r} is no configured source, and goes by limits and figures of its own; "
             f"did you mean {near!r}?",

@@ -23,6 +23,7 @@ REDIS_VARIABLES = {
 IN_CODE = {"cache_ttl": "ttl", "stale_ttl": "stale"}
 #: How much (of 1) a name and that of a source have in common, to be taken for a misspelling.
 NEAR = 0.8
+_WORD = re.compile(r"[^\W\d_]+|\d+")
 #: The settings of the whole fleet that the runtime file may give: none that names code to run, and no secret
 #: but those of Redis and the database.
 FROM_RUNTIME_FILE = (
@@ -50,6 +51,23 @@ def variable_of(field: str) -> str:
 def in_variables(source: str) -> str:
     """The name of ``source`` as variables have it: no shell sets one with a dash or a dot."""
     return re.sub(r"[.\-]", "_", source)
+
+
+def misspelt(name: str, sources: Iterable[str]) -> str | None:
+    """The one of ``sources`` that ``name`` is likely to be a misspelling of; None where there is none.
+
+    Two that differ in a whole word are two sources, as feed_us and feed_eu.
+    """
+    words = _WORD.findall(name)
+    for near in difflib.get_close_matches(name, tuple(sources), cutoff=NEAR):
+        theirs = _WORD.findall(near)
+        if len(words) != len(theirs) or all(map(_is_near, words, theirs)):
+            return near
+    return None
+
+
+def _is_near(word: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, word, other).ratio() >= NEAR
 
 
 def refusal(variable: str, value: str, right: str) -> str:
@@ -116,7 +134,7 @@ class Fields(NamedTuple):
         """
         if not source.isidentifier() or source in (*self.settings, *self.built_in):
             return False
-        return not difflib.get_close_matches(source, (*self.built_in, *custom), n=1, cutoff=NEAR)
+        return misspelt(source, (*self.built_in, *custom)) is None
 
     def _unknown(self, name: str, sources: Sequence[str]) -> str:
         """``sources`` are those of which a setting may be meant."""
@@ -139,8 +157,7 @@ class Fields(NamedTuple):
         for field in self.source:
             if said == IN_CODE.get(field) or (not said and bare.endswith(f"_{field}")):
                 found = source if said else bare.removesuffix(f"_{field}")
-                (near,) = difflib.get_close_matches(found, sources, n=1, cutoff=NEAR) or [found]
-                return variable(near, field)
+                return variable(misspelt(found, sources) or found, field)
         return None
 
 
