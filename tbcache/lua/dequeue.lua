@@ -196,21 +196,26 @@ local function may_go(fraction)
     return has_space
 end
 
--- The first jobs of a lane; those that are over are dropped from it.
+-- The first jobs of a lane, as many as a reply has room for; those that are over are dropped from it. Messages may be
+-- long, so each is read alone: all at once may be more than can be read before the asker gives up.
 local function read_lane(lane, many)
     local found, ids = redis.call('ZRANGE', lane, 0, many - 1, 'WITHSCORES'), {}
     for i = 1, #found, 2 do
         ids[#ids + 1] = found[i]
     end
-    local messages = ids[1] and redis.call('HMGET', jobs, unpack(ids)) or {}
     local fetches = is_there[keys] and ids[1] and redis.call('HMGET', keys, unpack(ids)) or {}
-    local waiting = {}
+    local waiting, size = {}, 0
     for i, id in ipairs(ids) do
-        if messages[i] then
-            waiting[#waiting + 1] = {id = id, message = messages[i], key = fetches[i],
+        local message = redis.call('HGET', jobs, id)
+        if message then
+            waiting[#waiting + 1] = {id = id, message = message, key = fetches[i],
                 place = bounded(found[2 * i], -MOST_PLACE, MOST_PLACE, 0)}
+            size = size + #message
         else
             take_out(lane, id)
+        end
+        if size >= MOST_BYTES then
+            return waiting
         end
     end
     if ids[1] and not waiting[1] then

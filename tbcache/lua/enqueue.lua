@@ -30,10 +30,11 @@
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
 --       is_requeued    they are dead letters: each that is still one is none any more, and waits again
 --       is_follow_up   a job that runs sends them, as part of what was accepted before
+--       deadline_us    after this moment nothing is done; 0: it always is
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
 -- Replies  place, id, state, entry   of each ask for which not simply a job of its id was queued: how many asks are before it,
---                    the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead letter) | "fenced",
---                    and the entry of a hit (see envelope.lua), why it is refused, or the later token
+--                    the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead letter) | "fenced" |
+--                    "late", and the entry of a hit (see envelope.lua), why it is refused, or the later token
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
@@ -304,6 +305,9 @@ local later = token > 0 and later_token(fence, token) or 0
 local function ask(id, message, key)
     if later > 0 then
         return reply(id, 'fenced', int(later))
+    end
+    if deadline_us > 0 and now > deadline_us then
+        return reply(id, 'late', '')
     end
     if is_requeued then
         if is_drained then

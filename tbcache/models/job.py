@@ -16,7 +16,7 @@ JobState = Literal["running", "waiting", "delayed", "follows"]
 #: What becomes of an ask for a job: its answer is in the cache, its fetch was queued already, it is queued
 #: now, an operator drains the queue, the dead letter that it was is none any more, or its leader leads no
 #: more.
-EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced"]
+EnqueueState = Literal["hit", "joined", "queued", "refused", "gone", "fenced", "late"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
     """Queue jobs; what became of each ask, in their order. Hits are counted as those of the account's caller.
 
     Raises:
-      RedisUnreachable: there is no queue without Redis. The first of them may be queued by then.
+      RedisUnreachable: there is no queue without Redis, or it has come to them after the deadline. The first
+        of them may be queued by then.
       Paused: an operator drains the queue. What was there already is joined all the same.
     """
     queued: list[Queued] = []
@@ -57,12 +58,14 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
             raise Fenced(queue, int(one.entry))
         if one.state == "refused":
             raise drained(queue, printable(one.entry))
+        if one.state == "late":
+            raise store.breaker.overdue()
     return queued
 
 
 def _may_be_sent(ask: JobAsk, wants: Wants) -> bool:
     """Whether nothing is to be known of it but the job itself."""
-    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
+    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued or wants.deadline_us
     return wants.lane == "interactive" and not is_more
 
 
@@ -121,6 +124,7 @@ def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enq
         stride=wants.account.stride,
         is_requeued=wants.is_requeued,
         is_follow_up=wants.is_follow_up,
+        deadline_us=wants.deadline_us,
         asks=parts,
     )
 

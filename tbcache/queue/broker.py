@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from dramatiq.middleware import CurrentMessage, Middleware
 from tbcache.io import now, run, world
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
-from tbcache.models.error import UnknownSource
+from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import put_all
@@ -34,8 +35,18 @@ from tbcache.queue.wants import Wants, is_follow_up
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.name import Names
+
+#: A longer message cannot be handed out in the time for which a worker waits for Redis, and those behind it
+#: would wait for ever.
+MOST_MESSAGE_BYTES = 8_000_000
+
+
+#: How often Redis is asked whether it is back.
+AWAY_SECONDS = 0.1
+#: Whether a job of this thread has ended, and its middleware hears of that.
+_is_ending: ContextVar[bool] = ContextVar("is_ending", default=False)
 
 
 class _Route(NamedTuple):
@@ -100,6 +111,7 @@ class PacingBroker(Broker):
         #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
         self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
+        self.context.requeue = lambda message: run(self._put(message, 0))
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"before_{signal}")
@@ -111,7 +123,11 @@ class PacingBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"after_{signal}")
         if listeners.is_any:
-            super().emit_after(signal, *args, **options)
+            before = _is_ending.set(signal == "process_message")
+            try:
+                super().emit_after(signal, *args, **options)
+            finally:
+                _is_ending.reset(before)
         for method in reversed(listeners.built_in):
             method(self, *args, **options)
 
@@ -176,10 +192,13 @@ class PacingBroker(Broker):
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
+          InvalidRequest: the message has more than 8 MB.
         """
         self.emit_before("enqueue", message, delay)
         if isinstance(message, HeldJob):
             self._put_off(message, delay or 0)
+        elif _is_ending.get():
+            self._put_patiently(message, delay or 0)
         else:
             run(self._put(message, delay or 0))
         self.emit_after("enqueue", message, delay)
@@ -264,9 +283,33 @@ class PacingBroker(Broker):
             for one, moment in zip(queued, starts, strict=True)
         ]
 
-    async def _put(self, message: dramatiq.Message[Any], delay_ms: int, *, is_joining: bool = True) -> None:
+    def _put_patiently(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
+        """Queue what comes of a job that has ended, as the next step of a pipeline: nobody else would try
+        again where Redis is away. What Redis has not done in time it does not do later, so this is queued
+        twice only where an answer was lost.
+        """
+        while True:
+            try:
+                return run(self._put(message, delay_ms, has_deadline=True))
+            except Refused:
+                raise
+            except Unavailable:
+                if not self.threads.is_open and now() >= self.context.last_moment():
+                    raise
+            run(world().sleep(AWAY_SECONDS))
+
+    async def _put(
+        self,
+        message: dramatiq.Message[Any],
+        delay_ms: int,
+        *,
+        is_joining: bool = True,
+        has_deadline: bool = False,
+    ) -> None:
         route = _route_of(message)
         added, wants = await self._wants(route, delay_ms / 1000)
+        if has_deadline:
+            wants = wants._replace(deadline_us=await self.store.clock.deadline_us(route.queue))
         with sending(route.queue) as sent:
             ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")
@@ -299,11 +342,20 @@ class PacingBroker(Broker):
 
 
 def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
-    """The ask for a message that has these options as well."""
+    """The ask for a message that has these options as well.
+
+    Raises:
+      InvalidRequest: the message is too long.
+    """
     if added:
         message = message.copy(options=added)
+    data = message.encode()
+    if len(data) > MOST_MESSAGE_BYTES:
+        what = f"a message of {len(data) / 1e6:.1f} MB to {message.actor_name}, and the most is"
+        where = "keep what is so large elsewhere, and send where it is"
+        raise InvalidRequest(f"{what} {MOST_MESSAGE_BYTES / 1e6:.0f} MB: {where}")
     # The call of a fetcher joins the one that is queued.
-    return JobAsk(message.message_id, message.encode(), message.options.get("cache_key", ""))
+    return JobAsk(message.message_id, data, message.options.get("cache_key", ""))
 
 
 def _why_again(job: HeldJob) -> str:

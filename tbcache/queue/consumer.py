@@ -330,6 +330,8 @@ class PacingConsumer(Consumer):
             job = read_job(handed_out, self._source.name, self._shared.actors, is_paced=self._is_paced)
             if job.slot is not None:
                 self._hand.use(claim, self._source.cost)
+            if self._is_moved(job):
+                return None
             return self._due(job)
         except Unknown as error:
             self._warn_once(str(error))
@@ -341,6 +343,22 @@ class PacingConsumer(Consumer):
             log.warning("job.dead_lettered", source=self._source.name, reason=reason)
             self._end(claim, dead(reason, is_begun=False))
         return None
+
+    def _is_moved(self, job: HeldJob) -> bool:
+        """Whether the job went to the queue of the source that paces its actor: where it was queued before
+        that was said, it would run without a slot of that source."""
+        actor = self._shared.actors.get(job.actor_name)
+        home = None if actor is None else actor.options.get("source")
+        if job.is_fetch or home is None or home == self._source.name:
+            return False
+        end = Finish("done", is_begun=False)
+        try:
+            self._shared.requeue(job._message.copy(queue_name=home))
+            log.info("job.moved", source=self._source.name, actor=job.actor_name, to=home)
+        except Unavailable:
+            end = Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False)
+        self._end(job.claim, end)
+        return True
 
     def _due(self, job: HeldJob) -> HeldJob | None:
         """The job, if it is due by its own option; else it waits in Redis, not in this worker's memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ class WorkerContext:
     presence: PresenceChannel = field(init=False)
     jobs: JobsInHand = field(default_factory=JobsInHand)
     on_unanswered: OnUnanswered = lambda source, caller: None
+    #: Queues a message of a job that lies in another queue than its actor's.
+    requeue: Callable[[dramatiq.Message[Any]], object] = lambda message: None
     _last_moment: float = -math.inf
 
     def __post_init__(self) -> None:

@@ -74,6 +74,7 @@ class Enqueue(NamedTuple):
     stride: int
     is_requeued: bool
     is_follow_up: bool
+    deadline_us: int
     asks: tuple[Argument, ...]
 
 

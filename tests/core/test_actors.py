@@ -6,7 +6,7 @@ import asyncio
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -29,8 +29,12 @@ from dramatiq.results.backends import StubBackend
 import tbcache
 from tbcache.fleet import Fleet
 from tbcache.models import Limit
-from tbcache.models.error import ResultTimeout, TbcacheError, UnknownSource
+from tbcache.models.error import InvalidRequest, ResultTimeout, TbcacheError, UnknownSource
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
+from tbcache.queue.account import Account
+from tbcache.queue.batch import put_all
+from tbcache.queue.script import JobAsk
+from tbcache.queue.wants import Wants
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
 from tests.server import Server, wait_until
@@ -441,6 +445,103 @@ def test_an_actor_waits_in_the_queue_of_its_source(shop: Shop) -> None:
         shop.actor(actor_name="typo", source="redit")
     with pytest.raises(ValueError, match="leave out the queue 'mail'"):
         shop.actor(actor_name="both", source="reddit", queue_name="mail")
+
+
+def test_what_was_queued_before_its_actor_was_paced_waits_for_its_slot(shop: Shop, store: Store) -> None:
+    """The version before had a plain actor, or one of another source: 20 of its jobs were sent in 30 ms."""
+    shop.actor(actor_name="plain")
+    paced = shop.actor(source="reddit")
+    for number in range(3):
+        shop.broker.enqueue(paced.message(number).copy(queue_name="default"))
+    with shop.open():
+        shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
+        wait_until(lambda: len(shop.done) == 2)
+        wait_until(lambda: Queue(store, shop.broker.settings).depth("reddit").running == 0)
+    assert len(shop.done) == 2
+    assert Queue(store, shop.broker.settings).depth("reddit").waiting == 1
+
+
+def test_of_long_messages_no_more_are_read_than_are_handed_out(shop: Shop, store: Store) -> None:
+    """Sixteen of two megabytes were read for one; none was handed out within the time that a worker waits."""
+    note = shop.actor()
+    for _ in range(8):
+        note.send("x" * 300_000)
+    store.client.config_resetstat()
+    consumer = shop.broker.consume("default", prefetch=4, timeout=100)
+    shop.broker.threads.open(4)
+    try:
+        job = next(consumer)
+        assert job is not None
+        output = store.client.info("commandstats")
+        assert output["cmdstat_hget"]["calls"] <= 3
+        assert "cmdstat_hmget" not in output
+        consumer.ack(job)
+    finally:
+        consumer.close()
+    shop.work_off()
+    assert len(shop.done) == 7
+
+
+def test_a_message_that_could_not_be_handed_out_is_refused(shop: Shop) -> None:
+    """One of 60 MB was queued, and held up all behind it for ever."""
+    with pytest.raises(
+        InvalidRequest, match=r"a message of 9\.0 MB to note, and the most is 8 MB: keep what"
+    ):
+        shop.actor().send("x" * 9_000_000)
+    with pytest.raises(InvalidRequest):
+        shop.broker.enqueue_many([shop.actor(actor_name="many").message("x" * 9_000_000)])
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("follow", ["pipeline", "callback"])
+def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
+    private_server: Server,
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    follow: str,
+    is_known: bool,
+) -> None:
+    """The job was acknowledged, and its pipeline ended there: of eight none went on."""
+    settings = settings_for(private_server)
+    with closing(Store(settings)) as store:
+        shop = Shop(PacingBroker(store, settings, [REDDIT]))
+        may_end, asked = threading.Event(), list[Any]()
+        put = shop.broker._put
+        monkeypatch.setattr(
+            shop.broker, "_put", lambda *args, **more: asked.append(args) or put(*args, **more)
+        )
+
+        def first(what: Any) -> Any:
+            shop.done.append(f"begun {what}")
+            assert may_end.wait(30)
+            return what
+
+        second = shop.actor(lambda *args: shop.done.append("then"), actor_name="second")
+        one = shop.actor(first, actor_name="first")
+        if follow == "pipeline":
+            dramatiq.pipeline([one.message("it"), second.message()], broker=shop.broker).run()
+        else:
+            one.send_with_options(args=("it",), on_success=second)
+        with shop.open():
+            wait_until(lambda: shop.done == ["begun it"])
+            with private_server.frozen():
+                if is_known:
+                    wait_until(lambda: not store.is_available)
+                may_end.set()
+                # It has asked in vain, and asks again.
+                wait_until(lambda: len(asked) > 2)
+            wait_until(lambda: shop.done == ["begun it", "then"])
+            shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
+    # What was asked of a server that stood still is not done as it goes on.
+    assert shop.done == ["begun it", "then"]
+
+
+def test_what_is_asked_after_its_deadline_is_not_queued(shop: Shop, store: Store) -> None:
+    """A server that had stood still did it, and whoever had given up had asked once more by then."""
+    wants = Wants(Account("", 1000), deadline_us=1)
+    with pytest.raises(Unavailable):
+        tbcache.io.run(put_all(store, "default", [JobAsk("1", b"{}", "")], wants))
+    assert not store.client.exists(store.keys.queue("default", "jobs"))
 
 
 def test_a_retry_is_not_lost_where_redis_is_away(
