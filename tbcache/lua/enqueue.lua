@@ -261,11 +261,11 @@ local function queue(id, message, key, is_first)
     if is_drained then
         return reply(id, 'refused', refusal)
     end
-    local own = id
+    local asked = id
     while key == '' and (is_new[id] or is_taken(id)) do
         id = id .. '+'
     end
-    if id ~= own then
+    if id ~= asked then
         reply(id, 'queued', '')
     end
     is_new[id], new_of[key] = true, key ~= '' and id or nil
