@@ -22,7 +22,7 @@ from tbcache.settings import Settings, get_sources
 from tbcache.store import Store
 from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Kept, Upstream, item
-from tests.server import Server
+from tests.server import Server, sending, sent_here
 
 #: As NewsAPI is at its default.
 SOURCE = replace(TWITTER, name="news", delay_hours=24.0, pages=1, stale_ttl=0.0, max_hours=720)
@@ -229,3 +229,160 @@ def test_items_at_the_very_edge_of_the_delay_show_nothing(delay: Any) -> None:
     assert delay.reach(SOURCE, ask()) is not None
     delay.learn(SOURCE, ask(hours=48), [_aged(23.9, now), *(_aged(25.0 + n, now) for n in range(9))], now)
     assert delay.why_shut(SOURCE, ask())
+
+
+def test_a_symbol_that_nobody_asked_to_find_out_is_no_sign_of_none(delay: Any, store: Store) -> None:
+    """Symbols of which little is written are asked for three days all the time, on a paid plan as well."""
+    for number in range(2 * delay_module.MOST_ASKED):
+        learn(delay, f"NIL{number}", RARE)
+    assert store.client.get(store.keys.delay("news")) is None
+
+
+@pytest.mark.parametrize("ages", [tuple(30.0 + n for n in range(9)), LATE[: delay_module.ENOUGH - 1]])
+def test_what_may_be_an_accident_is_no_sign(delay: Any, ages: tuple[float, ...]) -> None:
+    """Neither a break of some hours before the delay, nor a few articles that end there."""
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        learn(delay, symbol, ages)
+    assert delay.why_shut(SOURCE, ask("AMD")) is None
+
+
+def test_two_symbols_of_as_many_articles_as_are_no_accident_settle_it(delay: Any, store: Store) -> None:
+    """And a further one does not bring it into doubt again."""
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        learn(delay, symbol, LATE[: delay_module.ENOUGH])
+    assert store.client.get(store.keys.delay("news")) == delay_module.LATE
+
+
+def test_what_quiet_symbols_seem_to_show_holds_for_an_hour(delay: Any, store: Store) -> None:
+    """For a day a paid plan would give nothing of today."""
+    for number in range(delay_module.MOST_ASKED):
+        assert delay.reach(SOURCE, ask(f"NIL{number}")) is not None
+        learn(delay, f"NIL{number}", ())
+    assert delay.why_shut(SOURCE, ask("AAPL")) == "plan_delay"
+    assert store.client.pttl(store.keys.delay("news")) <= delay_module.UNSURE_SECONDS * 1000
+
+
+def test_no_more_hours_are_asked_for_than_the_plan_has(delay: Any) -> None:
+    """Its upstream would refuse them."""
+    assert delay.reach(replace(SOURCE, max_hours=30), ask()).request.hours == 30
+
+
+def test_a_finding_is_used_for_some_seconds_and_then_read_again(
+    delay: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for with each request; and another process may know better by now."""
+    delay._record("news", delay_module.LATE, 60.0)
+    with sending() as sent:
+        assert delay.why_shut(SOURCE, ask()) == "plan_delay"
+    assert sent_here(sent) == []
+    monkeypatch.setattr(delay_module, "LOOK_SECONDS", 0.0)
+    delay._known.clear()
+    assert delay.why_shut(SOURCE, ask()) == "plan_delay"
+    store.client.set(store.keys.delay("news"), delay_module.PROMPT, px=60_000)
+    assert delay.why_shut(SOURCE, ask()) is None
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_doubt_is_read_again_each_time(delay: Any, store: Store, is_own: bool) -> None:
+    """Another may settle it at any moment."""
+    doubt = delay_module.DOUBT + b":AAPL"
+    if is_own:
+        delay._record("news", doubt, 60.0)
+    else:
+        store.client.set(store.keys.delay("news"), doubt, px=60_000)
+    assert delay.why_shut(SOURCE, ask()) == "plan_unknown"
+    store.client.set(store.keys.delay("news"), delay_module.PROMPT, px=60_000)
+    assert delay.why_shut(SOURCE, ask()) is None
+
+
+def test_what_is_no_finding_shuts_nothing(delay: Any, store: Store) -> None:
+    """As where something else was written there."""
+    store.client.set(store.keys.delay("news"), b"junk", px=60_000)
+    assert delay.why_shut(SOURCE, ask()) is None
+
+
+def test_a_finding_that_is_over_counts_no_more_without_redis(delay: Any, store: Store) -> None:
+    """Nobody could tell that the plan was changed; and one that still holds does so."""
+    delay._record("news", delay_module.DOUBT + b":AAPL", 60.0)
+    store.breaker.reason = "away"
+    assert delay.why_shut(SOURCE, ask()) == "plan_unknown"
+    delay._record("news", delay_module.DOUBT + b":MSFT", 0.0)
+    assert delay.why_shut(SOURCE, ask("MSFT")) is None
+
+
+def test_who_finds_out_without_redis_has_a_minute_for_it(
+    delay: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other threads ask nothing meanwhile; and where nothing came of it, one of them may."""
+    store.breaker.reason = "away"
+    assert delay.reach(SOURCE, ask("AAPL")) is not None
+    assert delay.reach(SOURCE, ask("MSFT")) is None
+    assert not delay._begin("news", None)
+    monkeypatch.setattr(delay_module, "ASKING_SECONDS", 0.0)
+    delay._known.clear()
+    assert delay.reach(SOURCE, ask("AAPL")) is not None
+    assert delay.reach(SOURCE, ask("MSFT")) is not None
+
+
+@pytest.mark.parametrize("settled", [delay_module.LATE, delay_module.PROMPT])
+def test_what_is_settled_as_another_begins_to_find_out_stays_so(
+    delay: Any, store: Store, settled: bytes
+) -> None:
+    """He has read the doubt before that."""
+    store.client.set(store.keys.delay("news"), settled, px=60_000)
+    assert not delay._begin("news", delay_module.DOUBT + b":AAPL")
+    assert store.client.get(store.keys.delay("news")) == settled
+
+
+def test_a_doubt_that_has_come_to_its_end_hinders_nobody(delay: Any) -> None:
+    """Right between the look at it and the ask."""
+    assert delay._begin("news", delay_module.DOUBT + b":AAPL")
+
+
+def test_only_who_finds_out_gives_up(delay: Any, store: Store) -> None:
+    """Where any other request fails, what is known stays known."""
+    delay._record("news", delay_module.LATE, 60.0)
+    delay.give_up(SOURCE)
+    assert store.client.get(store.keys.delay("news")) == delay_module.LATE
+
+
+def test_who_gives_up_leaves_what_others_have_found(delay: Any, store: Store) -> None:
+    """Or each failure would have the fleet begin anew, with a request that brings nothing."""
+    doubt = delay_module.DOUBT + b":MSFT!"
+    delay._record("news", doubt, 60.0)
+    assert delay.reach(SOURCE, ask("AAPL")) is not None
+    delay.give_up(SOURCE)
+    assert store.client.get(store.keys.delay("news")) == doubt
+    assert store.client.pttl(store.keys.delay("news")) <= delay_module.UNSURE_SECONDS * 1000
+
+
+def test_an_answer_of_the_delay_alone_shows_nothing(delay: Any, store: Store) -> None:
+    """It is empty on a late plan, and of a quiet symbol."""
+    assert delay.reach(SOURCE, ask("AAPL")) is not None
+    delay.learn(SOURCE, ask("MSFT", 24), [], datetime.now(UTC))
+    assert store.client.get(store.keys.delay("news")) == delay_module.ASKING
+
+
+def test_a_finding_that_stays_the_same_is_written_once_an_hour(
+    delay: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer shows it; and it must not come to its end meanwhile."""
+
+    def learned() -> int:
+        with sending() as sent:
+            learn(delay, "AAPL", PROMPT)
+        return sent_here(sent).count("SET")
+
+    assert (learned(), learned()) == (1, 0)
+    store.client.set(store.keys.delay("news"), delay_module.LATE, px=60_000)
+    delay._known.clear()
+    assert delay.why_shut(SOURCE, ask()) == "plan_delay"
+    assert learned() == 1
+    monkeypatch.setattr(delay_module, "RENEW_SECONDS", 0.0)
+    assert learned() == 1
+
+
+def learn(delay: Any, symbol: str, ages: tuple[float, ...]) -> None:
+    """From an answer that reaches back three days."""
+    now = datetime.now(UTC)
+    delay.learn(SOURCE, ask(symbol, 72), [_aged(age, now) for age in ages], now)
