@@ -8,9 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, ConfigDict, Field
 
 from tbcache.api.context import Ctx, Op
-from tbcache.api.model.schema import RequestBody, Schema
+from tbcache.api.model.schema import RequestBody
 from tbcache.api.security import routers
-from tbcache.fleet import CacheUsage, Matched
+from tbcache.fleet import CacheUsage, Cleared
 
 router, write_router = routers("/api/monitoring/cache", "monitoring")
 
@@ -34,18 +34,6 @@ class ClearRequest(RequestBody):
 
     pattern: Pattern = Field(description="A glob of cache keys; `*` clears everything.")
     dry_run: bool = Field(False, description="Only say what it would remove.")
-
-
-class Cleared(Schema):
-    pattern: str
-    count: int = Field(description="How many were removed, or would be.")
-    cleared: int = Field(description="How many were removed: none by a dry run.")
-    is_done: bool = Field(description="False for a dry run.")
-    would_clear: int | None = Field(default=None, description="How many a dry run has found.")
-    values: tuple[Matched, ...] | None = Field(
-        default=None, description="Those of them that it has read: 200 at most."
-    )
-    hint: str | None = Field(default=None, description="Which source may be meant, where nothing matches.")
 
 
 @router.get("/status")
@@ -73,16 +61,7 @@ def clear_cache(
                 }
             ]
         )
-    count = 0 if is_dry else operator.clear(chosen)
-    if count:
-        return Cleared(pattern=chosen, count=count, cleared=count, is_done=True)
-    found = context.fleet.preview(chosen)
-    return Cleared(
-        pattern=chosen,
-        count=found.count if is_dry else 0,
-        cleared=0,
-        is_done=not is_dry,
-        would_clear=found.count if is_dry else None,
-        values=found.values if is_dry else None,
-        hint=found.near.removeprefix("; ") or None,
-    )
+    if is_dry:
+        return Cleared.dry(chosen, context.fleet.preview(chosen))
+    count = operator.clear(chosen)
+    return Cleared.of(chosen, count, "" if count else context.fleet.preview(chosen).near)

@@ -68,6 +68,34 @@ class Preview:
         return words if len(self.values) == self.count else f"the first {len(self.values)}: {words}"
 
 
+@dataclass(frozen=True, slots=True)
+class Cleared(Shape):
+    """What a clear of a pattern has removed, or a dry run of one would."""
+
+    pattern: str
+    count: int
+    """How many were removed, or would be."""
+    cleared: int
+    """How many were removed: none by a dry run."""
+    is_done: bool
+    """False for a dry run."""
+    would_clear: int | None
+    """How many a dry run has found."""
+    values: tuple[Matched, ...] | None
+    """Those of them that it has read: 200 at most."""
+    hint: str | None
+    """Which source may be meant, where nothing matches."""
+
+    @classmethod
+    def of(cls, pattern: str, count: int, near: str = "") -> Cleared:
+        return cls(pattern, count, count, True, None, None, near.removeprefix("; ") or None)
+
+    @classmethod
+    def dry(cls, pattern: str, found: Preview) -> Cleared:
+        hint = found.near.removeprefix("; ") or None
+        return cls(pattern, found.count, 0, False, found.count, found.values, hint)
+
+
 async def preview(store: Store, pattern: str, sources: Collection[str] = ()) -> Preview:
     """What a clear of ``pattern`` would remove now; ``sources`` are the names of those that are known.
 

@@ -38,36 +38,23 @@ def clear(
     who: Who = None,
 ) -> None:
     """Remove every cached answer that matches a pattern."""
-    settings = quiet_settings()
-    found = require_redis(settings).preview(pattern)
-    none = {
-        **_done(pattern, 0),
-        "count": found.count,
-        "is_done": False,
-        "would_clear": found.count,
-        "values": found.values,
-        "hint": found.near.removeprefix("; ") or None,
-    }
+    from tbcache.fleet import Cleared
+
+    found = require_redis(quiet_settings()).preview(pattern)
     hint = f" ({found})" if found.count else found.near
     # Where nothing matches there is nothing to lose; what is being fetched is not kept then.
     if (found.count or dry_run) and not is_meant(
-        found.count, f"cleared by {pattern!r}", none, hint=hint, dry_run=dry_run, yes=yes
+        found.count,
+        f"cleared by {pattern!r}",
+        Cleared.dry(pattern, found),
+        hint=hint,
+        dry_run=dry_run,
+        yes=yes,
     ):
         return
     count = act_as(who).clear(pattern)
     said = f"{count} cleared" if count else f"nothing matches {pattern!r}{found.near}"
-    tell({**_done(pattern, count), "hint": found.near.removeprefix("; ") or None}, said)
-
-
-def _done(pattern: str, count: int) -> dict[str, object]:
-    return {
-        "pattern": pattern,
-        "count": count,
-        "cleared": count,
-        "is_done": True,
-        "would_clear": None,
-        "values": None,
-    }
+    tell(Cleared.of(pattern, count, found.near), said)
 
 
 def _table(found: CacheUsage) -> Table:

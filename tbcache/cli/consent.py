@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -16,7 +15,7 @@ from tbcache.cli.output import tell
 def is_meant(
     count: int,
     what: str,
-    done: Mapping[str, Any],
+    done: Any,
     *,
     hint: str = "",
     dry_run: bool,

@@ -24,8 +24,6 @@ from tbcache.models.job import JobState
 if TYPE_CHECKING:
     from tbcache.fleet import ListedJob
 
-#: The columns of `stats` that a narrow terminal leaves out; JSON has them.
-
 MOST_JOBS = 100
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]

@@ -6,7 +6,7 @@ method of :class:`Operator`, which `Fleet.as_operator` gives. Whatever is given 
 raises RedisUnreachable while Redis is away.
 """
 
-from tbcache.cache.preview import Matched
+from tbcache.cache.preview import Cleared
 from tbcache.fleet.answer import Held
 from tbcache.fleet.ask import Queued, fetches_of, warming_of
 from tbcache.fleet.audit import AuditLine
