@@ -52,25 +52,11 @@ def main() -> int:
     # It is imported here, because it comes with an extra: need() says in one line that it is missing.
     from apscheduler.schedulers.background import BackgroundScheduler
 
+    each_tick = {"seconds": TICK_SECONDS, "coalesce": True, "max_instances": 1}
     jobs = BackgroundScheduler(timezone="UTC")
-    jobs.add_job(
-        leader.work,
-        "interval",
-        id="pre-warm",
-        args=(prewarm.run, deepening.run),
-        seconds=TICK_SECONDS,
-        coalesce=True,
-        max_instances=1,
-        next_run_time=utc_now(),
-    )
-    jobs.add_job(
-        get_cache_manager().resume,
-        "interval",
-        id="sweep",
-        seconds=TICK_SECONDS,
-        coalesce=True,
-        max_instances=1,
-    )
+    work = prewarm.run, deepening.run
+    jobs.add_job(leader.work, "interval", work, id="pre-warm", next_run_time=utc_now(), **each_tick)
+    jobs.add_job(get_cache_manager().resume, "interval", id="sweep", **each_tick)
 
     def workload() -> Workload:
         return Workload(fires={job.id: job.next_run_time for job in jobs.get_jobs() if job.next_run_time})
