@@ -124,15 +124,15 @@ class PacingConsumer(Consumer):
         """Say what is unsaid, for as long as a worker that is stopped may wait for Redis: what is not said by
         then is done once more."""
         give_up_at = now() if self._threads.is_open else self._shared.last_moment()
-        while self._hand.unsaid:
+        while not self._hand.is_all_said:
             try:
                 self._ends.say()
             except Unavailable:
                 if now() >= give_up_at:
                     log.warning("queue.ends_unsaid", source=self._source.name, jobs=len(self._hand.unsaid))
                     return
-            if self._hand.unsaid:
-                # Redis is away, or another thread is saying it.
+            if not self._hand.is_all_said:
+                # Redis is away, or another thread is saying it: where it fails, nobody else says it.
                 run(world().sleep(PAUSE_SECONDS))
 
     def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:

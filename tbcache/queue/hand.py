@@ -105,6 +105,12 @@ class Hand:
         return len(self._taken)
 
     @property
+    def is_all_said(self) -> bool:
+        """True where Redis has been told of every end, and no thread is still telling it of some."""
+        # Who fails to say some has put them back before it lets go.
+        return not (self.unsaid or self.saying.locked() or self.unsaid)
+
+    @property
     def claims(self) -> list[bytes]:
         """The claims in hand."""
         with self._lock:

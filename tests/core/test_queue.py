@@ -1314,6 +1314,40 @@ def test_a_worker_that_ends_lets_another_thread_say_what_it_is_saying(
     assert (queue.depth("news").running, queue.depth("news").waiting) == (0, 0)
 
 
+@pytest.mark.one_server
+def test_a_worker_that_ends_says_what_another_thread_could_not(
+    queue: Queue, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call of that thread is under way as the worker ends, and fails: the job was done once more."""
+    ending = worker()
+    queue.enqueue(job("news", "AAPL"))
+    done = ending.await_job()
+    ends, say = ending.consumer._ends, ending.consumer._ends._say
+    is_saying, is_lost = threading.Event(), threading.Event()
+
+    def lose(some: Any) -> None:
+        monkeypatch.setattr(ends, "_say", say)
+        is_saying.set()
+        assert is_lost.wait(30)
+        raise Unavailable("there", "it is away")
+
+    async def pause(seconds: float) -> None:
+        is_lost.set()
+        other.join(30)
+
+    monkeypatch.setattr(ends, "_say", lose)
+    monkeypatch.setattr(BLOCKING, "sleep", pause)
+    other = threading.Thread(target=ending.consumer.ack, args=(done,))
+    other.start()
+    assert is_saying.wait(30)
+    try:
+        ending.consumer.close()
+    finally:
+        is_lost.set()
+        other.join(30)
+    assert (queue.depth("news").running, queue.depth("news").waiting) == (0, 0)
+
+
 def test_a_worker_whose_job_outlasts_a_call_for_a_suspect_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a job of an hour it would begin nothing for an hour, and the suspect would not run either."""
     threads, at = Threads(), [100.0]
