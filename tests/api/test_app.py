@@ -106,6 +106,13 @@ def test_the_openapi_document_is_whole(client: TestClient) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_the_openapi_document_has_the_text_behind_each_field(client: TestClient) -> None:
+    """It stands in the dataclass that the command line prints as well, which knows nothing of pydantic."""
+    row = client.get("/openapi.json").json()["components"]["schemas"]["UsageRow"]
+    assert row["properties"]["failed"]["description"] == "The asks that got no answer."
+    assert set(row["required"]) == set(row["properties"]), "a field that has a default is always there"
+
+
 def _references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):
