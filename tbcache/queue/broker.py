@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import dramatiq
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.message import get_encoder
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
@@ -349,7 +350,9 @@ def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
     """
     if added:
         message = message.copy(options=added)
-    data = message.encode()
+    # A message has its fields and nothing else: dramatiq's own way finds out anew which those are.
+    is_plain = type(message) is dramatiq.Message
+    data = get_encoder().encode({**vars(message)}) if is_plain else message.encode()
     if len(data) > MOST_MESSAGE_BYTES:
         what = f"a message of {len(data) / 1e6:.1f} MB to {message.actor_name}, and the most is"
         where = "keep what is so large elsewhere, and send where it is"

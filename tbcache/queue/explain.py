@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from tbcache.io import world
@@ -184,7 +184,13 @@ def crew_of(store: Store, queue: str) -> QueueWorkers:
 
 
 def _moment_of(start: Start | None) -> datetime | None:
-    return None if start is None or math.isinf(start.at) else to_time(start.at * MICROS)
+    return None if start is None or math.isinf(start.at) else _moment_at(start.at)
+
+
+# Many jobs start at once, or are told so.
+@lru_cache(maxsize=1)
+def _moment_at(at: float) -> datetime:
+    return to_time(at * MICROS)
 
 
 def _why_delayed(stand: Stand, now: int) -> str:

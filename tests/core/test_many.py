@@ -136,6 +136,30 @@ def test_many_jobs_take_few_calls(
     assert [one.state for one in placed] == ["queued"] * len(placed)
 
 
+class Dated(dramatiq.Message[Any]):
+    """A user's own kind of message, which says more of itself."""
+
+    def asdict(self) -> dict[str, Any]:
+        return {**super().asdict(), "message_timestamp": 1}
+
+
+def test_messages_are_queued_as_dramatiq_writes_them(broker: PacingBroker, store: Store) -> None:
+    """By whatever encoder is set, and by their own class where that has a say."""
+    actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
+    messages = [actor.message("ä", at=1.5), Dated("default", "note", (1,), {}, {})]
+    broker.enqueue_many(messages)
+    before = dramatiq.get_encoder()
+    dramatiq.set_encoder(dramatiq.PickleEncoder())
+    try:
+        broker.enqueue(last := actor.message("last"))
+        wanted = {last.message_id: last.encode()}
+    finally:
+        dramatiq.set_encoder(before)
+    wanted |= {one.message_id: one.encode() for one in messages}
+    found = store.client.hgetall(store.keys.queue("default", "jobs"))
+    assert {id.decode(): message for id, message in found.items()} == wanted
+
+
 def test_the_same_message_twice_is_two_jobs(broker: PacingBroker) -> None:
     """Whoever waits for one of them is told of that."""
     actor: Any = dramatiq.actor(broker=broker, actor_name="note")(note)
