@@ -81,6 +81,19 @@ def test_what_begins_too_late_for_the_program_says_so(monkeypatch: pytest.Monkey
             pass
 
 
+def test_whoever_begins_a_second_server_is_told_to_share_the_first(
+    monkeypatch: pytest.MonkeyPatch, running: RunningServer
+) -> None:
+    """The program would not see it, and the line spoke of a Redis that nobody knew."""
+    monkeypatch.setenv("REDIS_URL", running.url)
+    get_settings()
+    with (
+        pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:\d+/0, which other tests.*share that one"),
+        server(),
+    ):
+        pass
+
+
 def test_a_server_is_away_for_a_block_and_keeps_what_it_had(running: RunningServer) -> None:
     """An outage in a test must not be a loss of data as well, which is another thing to test."""
     store = Store(Settings.load(running.variables))

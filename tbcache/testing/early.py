@@ -5,6 +5,9 @@ from __future__ import annotations
 from tbcache.models.error import ConfigurationError
 from tbcache.settings import get_settings
 
+#: The address, with its password, of each server that this process has begun for tests.
+SERVERS: set[str] = set()
+
 
 def check_early() -> None:
     """
@@ -13,7 +16,10 @@ def check_early() -> None:
         might use the Redis of production.
     """
     if get_settings.cache_info().currsize:
+        settings = get_settings()
+        is_of_tests = settings.redis in SERVERS
         raise ConfigurationError(
-            f"this process has read its settings, and goes by the Redis {get_settings().redis_address}: "
+            f"this process has read its settings, and goes by the Redis {settings.redis_address}"
+            f"{', which other tests of it have begun: share that one, and' if is_of_tests else ':'} "
             "begin before your program is imported, as the conftest.py in docs/testing.md does"
         )

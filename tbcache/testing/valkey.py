@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tbcache.embedded import EmbeddedServer, ProcessGroup, Supervisor
-from tbcache.testing.early import check_early
+from tbcache.testing.early import SERVERS, check_early
 
 #: A machine that runs tests is busy: a slow answer must not count as none.
 _TIMEOUT_SECONDS = "5"
@@ -69,6 +69,7 @@ def server() -> Iterator[RunningServer]:
             running = RunningServer(embedded, supervisor, fd)
             try:
                 running.start()
+                SERVERS.add(running.url)
                 yield running
             finally:
                 supervisor.stop()
