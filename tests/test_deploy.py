@@ -197,6 +197,7 @@ OF_ONE = {
     "CLIENT_SECRET": {"reddit"},
     "AUTH_URL": {"reddit"},
     "SUBREDDITS": {"reddit"},
+    "DOMAINS": {"news"},
     "API_KEY": {"news", "options"},
     "ACCESS_TOKEN": {"stocktwits"},
 }

@@ -85,8 +85,8 @@ def _other_subreddits(name: str, subreddits: Mapping[str, str | None]) -> Iterat
 
 def _other_words(fetching: Iterable[WorkerStatus]) -> Iterator[Trouble]:
     texts = {one.name: one.profile.words for one in fetching if one.profile and one.profile.words}
-    variables = "TBCACHE_NAMES and TBCACHE_LANGUAGES"
-    yield from _other(None, "names or languages", texts, LOADED_ANEW, variables)
+    variables = f"TBCACHE_NAMES, TBCACHE_LANGUAGES and {variable('news', 'domains')}"
+    yield from _other(None, "names, languages or sites", texts, LOADED_ANEW, variables)
 
 
 def _other_symbols(schedulers: Iterable[WorkerStatus]) -> Iterator[Trouble]:

@@ -59,7 +59,7 @@ class NewsProvider(Provider):
     """Articles in one language, newest first: the first of the settings' that NewsAPI has."""
 
     def search_words(self, symbol: str) -> str:
-        return f"{self._query(symbol)} in {self._language}"
+        return f"{self._query(symbol)} in {self._language}, {self.settings.domains or 'all sites'}"
 
     def _query(self, symbol: str) -> str:
         return named(symbol, get_settings().names).query
@@ -76,6 +76,8 @@ class NewsProvider(Provider):
             "sortBy": "publishedAt",
             "pageSize": str(LIMIT),
         }
+        if self.settings.domains is not None:
+            params["domains"] = self.settings.domains
         # The next page is asked for by time: plans answer 426 past result 100, and new articles shift pages.
         if cursor is not None:
             params["to"] = cursor

@@ -66,7 +66,7 @@ class Profile(Shape):
     declared: dict[str, SourceProfile] = field(default_factory=dict)
     """The sources that its code has declared: no worker takes jobs of them, and none is kept warm."""
     words: str = ""
-    """Stands for the names and the languages that it searches by; empty of a version that says none."""
+    """Stands for the names, languages and sites that it searches by; empty of a version that says none."""
 
 
 def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profile:
@@ -105,10 +105,11 @@ def profile_of(settings: Settings, serves: Iterable[str] | None = None) -> Profi
 
 
 def _words(settings: Settings) -> str:
-    """The languages, and what stands for the names, which may be many."""
+    """The languages, what stands for the names, which may be many, and the sites of news."""
     named = repr(sorted(settings.names.items())).encode("utf-8", "replace")
     names = f", names {hashlib.sha256(named).hexdigest()[:8]}" if settings.names else ""
-    return f"{','.join(settings.languages)}{names}"
+    sites = f", sites {found}" if (found := settings.source("news").domains) else ""
+    return f"{','.join(settings.languages)}{names}{sites}"
 
 
 def _text(source: Source) -> str:

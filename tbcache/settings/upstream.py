@@ -45,6 +45,7 @@ class SourceSettings:
     user_agent: str = setting(value.user_agent, "python:tbcache:v0.1 (by /u/tbcache)")
     auth_url: str = setting(value.http_url, "https://www.reddit.com")
     subreddits: str = setting(value.subreddits, "wallstreetbets+stocks+investing+options")
+    domains: str | None = setting(value.domains)
     query_filter: str | None = setting(check_query_filter)
     counts_budget: float | None = setting(number(LEAST_DOLLARS, MOST_DOLLARS))
     api_key: SecretStr | None = setting(secret())

@@ -172,3 +172,7 @@ user_agent = matching(
 subreddits = matching(
     r"[A-Za-z0-9_\-]+(\+[A-Za-z0-9_\-]+)*", "it should be names joined by +, like stocks+investing"
 )
+domains = matching(
+    r"[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+(,[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+)*",
+    "it should be the domains of sites joined by commas, like reuters.com,ft.com",
+)

@@ -122,6 +122,7 @@ SETTINGS = [
     ("TBCACHE_TWITTER__USER_AGENT", "a\nb", "it should be 1-512 printable ASCII characters"),
     ("TBCACHE_REDDIT__SUBREDDITS", " ", "it should be names joined by +"),
     ("TBCACHE_REDDIT__SUBREDDITS", "../../x", "it should be names joined by +"),
+    ("TBCACHE_NEWS__DOMAINS", "reuters", "it should be the domains of sites joined by commas"),
     ("TBCACHE_REDDIT__PAGES", "100000000000000000000", "it should be at most 1000"),
     ("TBCACHE_COMMON_HOURS", "8761", "it should be at most 8760"),
     ("TBCACHE_TWITTER__BASE_URL", "api.x.com", "it should be https://HOST or http://HOST:PORT"),

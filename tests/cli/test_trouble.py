@@ -479,6 +479,7 @@ def test_other_budgets_filters_delays_and_symbols_are_told(
     )
     other = {"TBCACHE_NEWS__DELAY_HOURS": "12", "TBCACHE_TWITTER__QUERY_FILTER": "none"}
     other |= {"TBCACHE_NAMES": "SQ=Block", "TBCACHE_REDDIT__SUBREDDITS": "stocks"}
+    other["TBCACHE_NEWS__DOMAINS"] = "ft.com"
     say(store, settings_for(server, **TOKEN, **news, **other), "worker", "worker-2")
     # Who has no credentials spends nothing, and asks nothing.
     say(store, settings_for(server, TBCACHE_TWITTER__DAILY_BUDGET="7"), "client", "bot")
@@ -493,11 +494,12 @@ def test_other_budgets_filters_delays_and_symbols_are_told(
             "NEWS__DELAY_HOURS",
             "COMMON_SYMBOLS",
             "REDDIT__SUBREDDITS",
-            "NAMES and TBCACHE_LANGUAGES",
+            "NAMES, TBCACHE_LANGUAGES and TBCACHE_NEWS__DOMAINS",
         )
     }
     words = next(one for one in seen.troubles if "LANGUAGES" in one.todo)
-    assert "other names or languages (worker-1 en, worker-2 en, names " in words.what
+    assert "other names, languages or sites (worker-1 en, worker-2 en, names " in words.what
+    assert ", sites ft.com)" in words.what
     budget = next(one for one in seen.troubles if one.todo.endswith("BUDGET"))
     assert "daily budgets (worker-1 $1.2, worker-2 none)" in budget.what
 

@@ -24,6 +24,7 @@ def started_with(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
     [
         ("news", {}, {"NAMES": "AAPL=Cupertino"}),
         ("news", {}, {"LANGUAGES": "de"}),
+        ("news", {"domains": "reuters.com,ft.com"}, {}),
         ("reddit", {}, {"NAMES": "AAPL=Cupertino"}),
         ("reddit", {"subreddits": "stocks"}, {}),
         ("twitter", {}, {"LANGUAGES": "en,de"}),
