@@ -30,7 +30,17 @@ def for_timelines(pattern: str) -> tuple[str, ...]:
     if "*" in last:
         # The asterisk may stand for any number of parts.
         found.append(f"{symbol}{colon}{last[: last.rindex('*')]}*")
+    if (shorter := _without_rules(pattern)) != pattern:
+        found.extend(for_timelines(shorter))
     return tuple(found)
+
+
+def _without_rules(pattern: str) -> str:
+    """A pattern without the part that an answer by other rules than those of the settings has behind its
+    hours, where it may have one.
+    """
+    rest, _, last = pattern.rpartition(":")
+    return rest if last.startswith("rules-") or rest.count(":") > 1 else pattern
 
 
 def is_timeline(key: str) -> bool:
@@ -280,7 +290,7 @@ class Keys:
         meta = _GLOB.search(head)
         if ":" in rest:
             # The timeline of what matches is called by another last part.
-            pattern = f"{pattern.rpartition(':')[0]}:*"
+            pattern = f"{_without_rules(pattern).rpartition(':')[0]}:*"
         if meta or not colon:
             prefix = head[: meta.start()] if meta else head
             return f"{self.namespace}:{kind}:{{{prefix}*"

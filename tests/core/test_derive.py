@@ -200,6 +200,21 @@ def test_a_clear_takes_the_timeline_that_an_answer_was_made_of(
     assert pipeline.run(upstream, AAPL).origin == "live"
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["twitter:AAPL:24:rules-1a2b3c4d", "twitter:AAPL:24:*", "twitter:AAPL:*:rules-*", "*:24:rules-*"],
+)
+def test_a_clear_of_answers_by_other_rules_takes_the_timeline_as_well(
+    pipeline: Pipeline, store: Store, pattern: str
+) -> None:
+    """They are made of the same one as those by the rules of the settings."""
+    upstream, request = Upstream(answer=lambda cursor: posts(0.5)), replace(AAPL, rules="rules-1a2b3c4d")
+    pipeline.run(upstream, request)
+    assert CacheManager(store, pipeline.admission.memory).clear_pattern(pattern) == 1
+    assert store.client.exists(store.keys.entry(LINE)) == 0
+    assert pipeline.run(upstream, request).origin == "live"
+
+
 def test_deleting_an_answer_takes_its_timeline(pipeline: Pipeline, store: Store) -> None:
     """Whoever deletes it wants it to be fetched."""
     upstream = Upstream(answer=lambda cursor: posts(0.5))
