@@ -27,7 +27,7 @@ import tbcache
 from tbcache.fetch import get_pipeline
 from tbcache.io import trace
 from tbcache.models import HttpRequest, Limit
-from tbcache.models.error import UpstreamError
+from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.providers.client import HttpClient
 from tbcache.queue import PacingBroker
 from tbcache.settings import BUILT_IN, Settings
@@ -326,6 +326,32 @@ def test_a_failed_request_says_how_it_failed(
     exchanged("https://api.test/", answer)
     sent = spans.one("GET")
     assert (sent.facts["error.type"], sent.is_error) == (kind, True)
+
+
+def test_an_ask_says_what_it_waits_for_and_why_it_is_not_sent(spans: Memory, quotes: Quotes) -> None:
+    """Whoever looks into a trace wants to know why it took so long, or why nothing was asked."""
+    for _ in range(2):
+        with pytest.raises((ValueError, UpstreamError)):
+            quotes.fails("AAPL")
+    settled, refused = spans.one("settle traced").facts, spans.named("admit traced")[1].facts
+    assert (settled["tbcache.ending"], settled["tbcache.failure"], settled["tbcache.pages"]) == (
+        "failure",
+        "error",
+        1,
+    )
+    assert (refused["tbcache.verdict"], refused["tbcache.failure"]) == ("failed", "error")
+    assert {settled["tbcache.lane"], refused["tbcache.lane"]} == {"interactive"}
+
+    @tbcache.source("traced-few", limits="1/1m").fetcher(patience=0)
+    def few(symbol: str) -> str:
+        return symbol
+
+    few("AAPL")
+    with pytest.raises(RateLimited):
+        few("MSFT")
+    _, waiting = spans.named("admit traced-few")
+    assert (waiting.facts["tbcache.verdict"], waiting.facts["tbcache.wait_for"]) == ("wait", "limit")
+    assert 0 < waiting.facts["tbcache.wait_seconds"] <= 60
 
 
 def test_the_words_of_a_foreign_error_are_not_told(spans: Memory, quotes: Quotes) -> None:
