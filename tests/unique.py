@@ -261,7 +261,7 @@ class Run:
             job.found = Answer(job.begun or 0.0, self.now + TTL)
             self._cache(job.key, job.found)
         ends = (job.claim, what, '{"message":"x"}', 1_000_000, 0, 0, "why", 0, "")
-        (said,) = self._client.run(FINISH, FinishJobs(QUEUE, WINDOW.slots, 9, ends), self.now)
+        (said,) = self._client.run(FINISH, FinishJobs(QUEUE, WINDOW.slots, 9, 0, ends), self.now)
         if said == "gone":
             return
         if what in ("later", "back"):
@@ -318,6 +318,7 @@ class Run:
             present="",
             suffix=f"{self._takes}.",
             most_deaths=1000,
+            asked_us=0,
             deadline_us=0,
             process="p",
             cost=1,

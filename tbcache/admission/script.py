@@ -35,6 +35,7 @@ class Admit(NamedTuple):
     needed_us: int
     ttl_us: int
     stand_in_us: int
+    asked_us: int
     deadline_us: int
     worker: str
     id: str
@@ -132,6 +133,7 @@ class Turn(NamedTuple):
     id: str
     next_id: str
     cost: int
+    asked_us: int
     deadline_us: int
     token: str
     worker: str
@@ -183,6 +185,7 @@ class Settle(NamedTuple):
     token: str
     hints: str
     limits: str
+    asked_us: int
     deadline_us: int
     budget: int
     has_timeline: bool

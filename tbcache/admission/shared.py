@@ -110,6 +110,7 @@ class SharedAdmission:
                 to_micros(ask.needed),
                 constants.ttl_us,
                 constants.ttl_us if ask.may_wait else 0,
+                terms.asked_us,
                 terms.deadline_us,
                 self._monitor.worker if ask.is_asked else "",
                 token,
@@ -127,7 +128,7 @@ class SharedAdmission:
             )
 
         want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.can_fall_back)
-        return await self._limiter.take(script.ADMIT, want, call, tries=2)
+        return await self._limiter.take(script.ADMIT, want, call)
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now
@@ -184,6 +185,7 @@ class SharedAdmission:
                 id=grant.slot,
                 next_id=slot,
                 cost=source.cost,
+                asked_us=terms.asked_us,
                 deadline_us=terms.deadline_us,
                 token=grant.token,
                 worker=self._monitor.worker,
@@ -252,6 +254,7 @@ class SharedAdmission:
                 token=grant.token,
                 hints=pack_hints(settlement.hints, window.limits, self._server_us),
                 limits=constants.limits,
+                asked_us=terms.asked_us,
                 deadline_us=terms.deadline_us,
                 budget=constants.budget,
                 has_timeline=bool(grant.ask.timeline_key),

@@ -258,6 +258,7 @@ class SlidingWindow:
                 id=ask.slot,
                 cost=ask.cost,
                 held_us=to_micros(ask.held_seconds),
+                asked_us=terms.asked_us,
                 deadline_us=terms.deadline_us,
                 seen_before=terms.seen_before,
                 patience_us=to_micros(ask.patience),

@@ -22,7 +22,7 @@ class WindowKeys(NamedTuple):
 
 
 class Late(NamedTuple):
-    """The ask's deadline has passed, and nothing was done."""
+    """The ask's deadline has passed, or the server's clock was set, and nothing was done."""
 
     now: int
 
@@ -44,13 +44,12 @@ class Want(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The part of a call that says who asks, and until when the answer is of use.
-
-    ``deadline_us`` is in the server's time. ``seen_before`` is what Redis last replied to the process as
-    ``seen``.
+    """The part of a call that says who asks, and between which moments of the server's time it is carried
+    out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``.
     """
 
     window: WindowKeys
+    asked_us: int
     deadline_us: int
     seen_before: str
     process: str

@@ -54,7 +54,8 @@ class Leaving:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
         keys, member_key = self._store.keys, (source, self._limiter.epochs.of(source), member)
         hold_us = to_micros(self._limiter.windows.hold_seconds)
-        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us)
+        asked_us = self._store.clock.asked_us(source)
+        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us, asked_us)
         reserved_until = await self._store.ask(LEAVE, ask)
         if reserved_until:
             self._reserved_until[member_key] = reserved_until

@@ -28,6 +28,9 @@ from tbcache.store import Store, Unavailable
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, UNSEEN
 
+#: How often an ask is made that is not carried out in time.
+TRIES = 2
+
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")
 
@@ -84,14 +87,12 @@ class Limiter:
         call: Callable[[Terms], C],
         *,
         on_reply: Callable[[R], object] = lambda reply: None,
-        tries: int = 1,
     ) -> Replied[R]:
         """Take slots. ``call`` makes the call of the script.
 
         What the reply grants is recorded here. ``on_reply`` is called with the reply right after that, before
-        a window that Redis has lost is restored. An ask that comes too late is made again, ``tries`` times in
-        all."""
-        for _ in range(tries):
+        a window that Redis has lost is restored. An ask that is not carried out in time is made again."""
+        for _ in range(TRIES):
             replied = await self.try_to_take(script, want, call, on_reply)
             if replied is not None:
                 return replied
@@ -111,12 +112,12 @@ class Limiter:
             await self.join.before(want, window)
         # This comes first, because an ask that is not sent must not be recorded below.
         self.windows.broken.check(source)
-        deadline_us = await self.store.clock.deadline_us(source)
+        terms = await self._terms(source)
         # By the ask, the server learns that this process is there. After its deadline the script does
         # nothing. No other place records that Redis has heard of this process.
         window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
         try:
-            return await self._answer(script, want, window, call, deadline_us, on_reply, asked_at)
+            return await self._answer(script, want, window, call, terms, on_reply, asked_at)
         finally:
             window.returned(want.slot)
 
@@ -126,13 +127,13 @@ class Limiter:
         want: Want,
         window: ProcessWindow,
         call: Callable[[Terms], C],
-        deadline_us: int,
+        terms: Terms,
         on_reply: Callable[[R], object],
         asked_at: float,
     ) -> Replied[R] | None:
         source = want.source
         try:
-            asked = call(self._terms(source, deadline_us))
+            asked = call(terms)
             reply = await self.windows.run(script, source, asked)
             if not isinstance(reply, Late):
                 starts_at = self._record_given(want, window, script.given(asked, reply), asked_at)
@@ -153,22 +154,26 @@ class Limiter:
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script that takes nothing, and that must do nothing once its caller has given up."""
-        asked_at = now()
-        reply = await self.windows.run(
-            script, source, call(self._terms(source, await self.store.clock.deadline_us(source)))
-        )
-        if isinstance(reply, Late):
+        for _ in range(TRIES):
+            asked_at = now()
+            reply = await self.windows.run(script, source, call(await self._terms(source)))
+            if not isinstance(reply, Late):
+                return reply
             await self.store.clock.learn(reply.now, asked_at, source)
-            raise self.store.breaker.overdue()
-        return reply
+        raise self.store.breaker.overdue()
 
     async def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script so that it only looks. It has no deadline, as it takes nothing."""
-        found: R = await self.windows.run(script, source, call(self._terms(source, deadline_us=0)))
+        terms = Terms(self.windows.keys(source), 0, 0, self.epochs.known(source), self.member)
+        found: R = await self.windows.run(script, source, call(terms))
         return found
 
-    def _terms(self, source: str, deadline_us: int) -> Terms:
-        return Terms(self.windows.keys(source), deadline_us, self.epochs.known(source), self.member)
+    async def _terms(self, source: str) -> Terms:
+        # The epoch is read first: another thread may just learn the next one, and the time of then. Who knew
+        # that epoch with the time of before would not notice that the clock is put right again.
+        known = self.epochs.known(source)
+        bounds = await self.store.clock.bounds_us(source)
+        return Terms(self.windows.keys(source), *bounds, known, self.member)
 
     def _record_lost(self, want: Want, error: BaseException) -> None:
         """Record that an ask has no answer, so that nobody knows whether it took slots."""

@@ -132,6 +132,7 @@ class Membership:
                 limits=pack_limits(window.configured),
                 process=terms.process,
                 going_by=f"{going_by:.9f}",
+                asked_us=terms.asked_us,
                 deadline_us=terms.deadline_us,
                 forget_us=to_micros(FORGET_SECONDS),
                 allowances=allowances,

@@ -85,6 +85,7 @@ class WindowRepair:
             id="",
             cost=1,
             held_us=0,
+            asked_us=0,
             deadline_us=0,
             seen_before="",
             patience_us=0,

@@ -111,6 +111,7 @@ class Restoration:
             members=census.members,
             left_us=to_micros(max(0.0, census.left_until - at) * SLOWEST),
             census_age_us=to_micros(at - census.told_at),
+            asked_us=terms.asked_us,
             deadline_us=terms.deadline_us,
             # A process that has left the fleet does not come back into it.
             is_member=window.is_member and self._join.is_possible,

@@ -30,6 +30,7 @@ class Take(NamedTuple):
     id: str
     cost: int
     held_us: int
+    asked_us: int
     deadline_us: int
     seen_before: str
     patience_us: int
@@ -60,6 +61,7 @@ class Beat(NamedTuple):
     limits: str
     process: str
     going_by: str
+    asked_us: int
     deadline_us: int
     forget_us: int
     allowances: str
@@ -115,6 +117,7 @@ class Leave(NamedTuple):
     is_clean: bool
     hold_us: int
     gone_in_us: int
+    asked_us: int
 
 
 class Restore(NamedTuple):
@@ -132,6 +135,7 @@ class Restore(NamedTuple):
     members: int
     left_us: int
     census_age_us: int
+    asked_us: int
     deadline_us: int
     is_member: bool
     going_by: str
@@ -173,8 +177,17 @@ class Fill(NamedTuple):
     going_by: int
 
 
-class End(NamedTuple):
-    """End a slot: commit it or release it, as the script says."""
+class Commit(NamedTuple):
+    """The answer to what was sent with a held slot has come."""
+
+    slots: Key
+    id: str
+    cost: int
+    asked_us: int
+
+
+class Release(NamedTuple):
+    """Give a slot back with which nothing was sent."""
 
     slots: Key
     id: str
@@ -201,6 +214,6 @@ SUMMARY = Script("summary", Summarize, record(Summed))
 LEAVE = Script("leave", Leave, number)
 LOSE = Script("lose", Lose, flag)
 FILL = Script("purse", Fill, number)
-COMMIT = Script("commit", End, nothing)
-RELEASE = Script("release", End, nothing)
+COMMIT = Script("commit", Commit, nothing)
+RELEASE = Script("release", Release, nothing)
 REOPEN = Script("reopen", Reopen, flag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from tbcache.limiter.script import COMMIT, RELEASE, End
+from tbcache.limiter.script import COMMIT, RELEASE, Commit, Release
 from tbcache.limiter.window import Windows
 from tbcache.store import Store, Unavailable
 
@@ -41,5 +41,9 @@ class SlotEnds:
         """Tell Redis of the slots that are over."""
         window, slots = self._windows.of(source), self._store.keys.slots(source)
         for slot, cost, is_unused in window.unreported:
-            await self._windows.run(RELEASE if is_unused else COMMIT, source, End(slots, slot, cost))
+            if is_unused:
+                await self._windows.run(RELEASE, source, Release(slots, slot, cost))
+            else:
+                asked_us = self._store.clock.asked_us(source)
+                await self._windows.run(COMMIT, source, Commit(slots, slot, cost, asked_us))
             window.reported(slot)

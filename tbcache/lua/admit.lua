@@ -1,3 +1,4 @@
+--@include late
 -- admit: answers the one question that begins every request: is there a value, does another load it, is there a slot?
 --
 -- KEYS  window       (see state.lua)
@@ -21,7 +22,7 @@
 --       needed_us    for how long the value must stay fresh; 0 for an ordinary ask
 --       ttl_us       for so long a value is fresh at most
 --       stand_in_us  a value that has been old for so long is no answer but for one who need not wait; 0: each is one
---       deadline_us  of the ask, by the server's time; 0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       worker       "" where nobody has asked: no figure counts it
 --       id           of the slot, also the lease's token
 --       cost         in slots
@@ -45,12 +46,12 @@
 --       wait: now, retry_at, code, reason, seen, entry   there is no slot before retry_at; window.lua has
 --                                                   the codes; seen: what check_in replies
 --       failed: now, failure                        the last load failed, and it is too early for another
---       late: now                                   the deadline has passed, and nothing was done
+--       late: now                                   it is late, and nothing was done
 --       cleared: now, log                           the asker does not know this log, and nothing was done
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- A server that was frozen must not act for askers that have given up by now.
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 

@@ -4,6 +4,7 @@
 --@include fleet
 --@include step
 --@include stop
+--@include late
 -- beat: a process says that it is there, and learns the limits in force and its part of them
 -- while Redis is away from it: its share, and its allowances, which are what it may take of that at
 -- once. The shares never add up to more than 1, nor the allowances to more than what is free.
@@ -12,7 +13,7 @@
 -- ARGV  limits       its own
 --       process
 --       going_by     the share that it goes by until it has read this reply
---       deadline_us  0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       forget_us    forget who was absent for longer
 --       allowances        it goes by, "count:span=allowance,..."
 --       can_fall_back   it can go on without Redis, and does not only do what Redis gives it
@@ -28,11 +29,11 @@
 --                    nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet; the limits that an operator
 --                    has set, "" for none; within what time (us) of its grant a request of any process arrives
---       late: now    past the deadline: nothing was done
+--       late: now    it is late: nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 
 local now = server_time()
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 local seen = check_in(window, now, seen_before, epoch, true)

@@ -4,6 +4,7 @@
 --@include wake
 --@include envelope
 --@include queue
+--@include late
 -- dequeue: gives a worker as many jobs as it has idle threads and the source has slots. Jobs whose answer is in the
 -- cache need no slot. A queue without limits has no window: its jobs come without slots, and of the keys of a window
 -- only what an operator has said is read.
@@ -21,7 +22,7 @@
 --                    where that tells nothing
 --       suffix       of new claims, which begin with the job's id, a slash, the process's name and a hyphen
 --       most_deaths  how often a job's worker may die
---       deadline_us  0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       process
 --       cost         of a job in slots
 --       readiness    "" when the worker takes no suspect, "may" when it can make itself free for one,
@@ -49,7 +50,7 @@ local MOST_AT_ONCE = 16
 local SOON_US = 100000
 
 local now = server_time()
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_dequeued(now, now + SOON_US, false, false, '', {}, {})
 end
 local is_paced = limits ~= ''

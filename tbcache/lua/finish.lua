@@ -6,6 +6,7 @@
 --
 -- KEYS  queue, slots   (see queue.lua, state.lua)
 -- ARGV  most_tries
+--       asked_us     the time is later, unless the clock was set back
 --       ends   of each job 9:
 --              claim   "done" | "later" | "back" | "dead"   result (JSON), "" for none of a job that is not over
 --              delay for "later" (us)   1 when "later" is a try that failed, else 0
@@ -30,7 +31,7 @@ local function finish(is_claimed, is_revoked, claim, what, result, delay, is_try
     over[#over + 1] = claim
     -- The slots have the name of the claim, so they are nobody else's, whatever has become of the job.
     release(slots, claim, tonumber(unused))
-    commit(slots, now, claim, tonumber(used))
+    commit(slots, math.max(now, asked_us), claim, tonumber(used))
     if is_revoked then
         over[#over + 1] = claim .. REVOKED
     end

@@ -7,8 +7,9 @@
 --       is_clean    Redis knows all that it has sent; else it was found dead, and may have sent more without Redis
 --       hold_us
 --       gone_in_us  for how long one of its slots may stay in a window; -1 where that is unknown
+--       asked_us     the time is later, unless the clock was set back
 -- Replies 0 where the process is forgotten now, or until when (us) its share is reserved.
-local now, hold = server_time(), longest_hold(state, hold_us)
+local now, hold = math.max(server_time(), asked_us), longest_hold(state, hold_us)
 local gone_at = gone_in_us >= 0 and now + gone_in_us or clear_at(state, now, hold)
 -- A process without a share sends nothing while Redis is away, so nothing of it can be unknown.
 if not is_clean and redis.call('HEXISTS', state, 'share:' .. process) == 1 then

@@ -1,6 +1,7 @@
 --@include epoch
 --@include member
 --@include slot
+--@include late
 -- restore: puts back the slots that a process took while Redis was away, and those that Redis has lost.
 --
 -- A slot whose request was answered gets the process's stamp, which is no earlier than its arrival. The stamp that
@@ -20,14 +21,14 @@
 --       members      how many the fleet had then
 --       left_us      for how long a slot of those that had left by then may be in a window yet
 --       census_age_us  how long ago it was told so
---       deadline_us  0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       is_member    it is to be in the fleet from now on, as after a beat
 --       going_by     the share that it goes by, "" for none
 --       allowances        it goes by, "count:span=allowance,..."
 --       taken        slot id, age (us; negative while it is held; "": it was perhaps granted, and is not used), ...
 -- Replies
 --       restored: now, seen   seen: what check_in replies
---       late: now             past the deadline: nothing was done
+--       late: now             it is late: nothing was done
 -- Records the share ("" for none) and the allowances that the process goes by, or the larger ones that are known.
 local function write_parts(window, share, allowances)
     local state, process = window.state, window.process
@@ -42,7 +43,7 @@ local function write_parts(window, share, allowances)
 end
 
 local now = server_time()
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 local is_first = seen_before == '' and redis.call('HEXISTS', state, 'epoch') == 0

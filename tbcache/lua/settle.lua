@@ -6,6 +6,7 @@
 --@include wake
 --@include envelope
 --@include outbox
+--@include late
 -- settle: ends a load, whether it has succeeded or failed.
 --
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
@@ -33,7 +34,7 @@
 --       token         of the lease
 --       hints         what the upstream says is left of each limit, "span_us:left:until_us,..."
 --       limits        "count:span_us,..."
---       deadline_us   0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       budget        of the day (millionths of a dollar; 0: none)
 --       has_timeline   the answer is made from a timeline
 --       timeline_payload   the JSON of the timeline's value, which may be there without an answer; "" for none
@@ -42,7 +43,7 @@
 --       once          the items that are billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       settled: now, is_stored, is_ours   whether the value was stored, and whether the asker still had the lease
---       late: now                          the deadline has passed: only the slot was ended, as the asker has
+--       late: now                          it is late: only the slot was ended, as the asker has
 --                                          kept and counted everything else itself
 local FIRST_STRIKE_US, LAST_STRIKE_US = 1000000, 300000000
 local MOST_STRIKES = 100
@@ -54,9 +55,9 @@ local now = server_time()
 if kind == 'abandon' then
     release(slots, id, cost)
 elseif kind ~= 'interrupted' then
-    commit(slots, now, id, cost)
+    commit(slots, math.max(now, asked_us), id, cost)
 end
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 

@@ -1,4 +1,5 @@
 --@include window
+--@include late
 -- take: takes a slot for the rate limiter on its own, without a cache, or looks whether there is one.
 --
 -- KEYS  window       (see state.lua)
@@ -7,7 +8,7 @@
 --       id           of the slot
 --       cost         in slots
 --       held_us      for how long the slot is held; 0: it is stamped with the present time
---       deadline_us  0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
 --       patience_us  a slot that comes free within this time is promised at once
 --       process
@@ -18,11 +19,11 @@
 --                    with the same key; retry_at (us) is when the oldest
 --                    slot leaves its window (now, if there is none), or when the ask can be granted;
 --                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
---       late: now    the deadline has passed, and nothing was done
+--       late: now    it is late, and nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
 local now = server_time()
-if deadline_us > 0 and now > deadline_us then
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 -- An ask that only looks writes nothing.

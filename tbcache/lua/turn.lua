@@ -1,6 +1,7 @@
 --@include window
 --@include budget
 --@include lease
+--@include late
 -- turn: between two pages of one answer, commits the slot of the page that has come and takes one for the next, in one
 -- round trip. Whichever lane the answer belongs to, its pages may fill the limit, so that an answer that was begun is
 -- finished. Only where older hours are filled in the background, for which nobody waits, something is left for the
@@ -13,7 +14,7 @@
 --       id           of the slot of the page that has come
 --       next_id      of the slot of the next page
 --       cost         in slots
---       deadline_us  0: none
+--       asked_us, deadline_us   between these the asker expects to be heard (see late.lua); 0: at any time
 --       token        the lease's
 --       worker
 --       budget       of the day
@@ -30,8 +31,8 @@
 local window = {slots = slots, state = state, fleet = fleet, process = process}
 
 local now = server_time()
-commit(slots, now, id, cost)
-if deadline_us > 0 and now > deadline_us then
+commit(slots, math.max(now, asked_us), id, cost)
+if is_late(now, asked_us, deadline_us) then
     return reply_late(now)
 end
 local seen = enter(window, now, limits, seen_before, next_id)

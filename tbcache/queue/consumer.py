@@ -78,8 +78,8 @@ class PacingConsumer(Consumer):
         # Claims say whose they are (see dequeue.lua).
         self._token, self._asks = f"{self._presence.name}-{uuid.uuid4().hex[:8]}", itertools.count()
         self._renew_at = -math.inf
-        #: Past it, the last ask did nothing.
-        self._deadline_us = 0
+        #: Outside of the two, the last ask did nothing.
+        self._asked_us = self._deadline_us = 0
         #: Jobs in hand that were not asked for yet: priority, number, job.
         self._buffer: list[tuple[int, int, HeldJob]] = []
         self._numbers = itertools.count()
@@ -217,7 +217,7 @@ class PacingConsumer(Consumer):
         handed_out: list[HandedOut] = []
 
         def on_reply(found: Dequeued) -> None:
-            if found.now <= self._deadline_us:
+            if self._asked_us <= found.now <= self._deadline_us:
                 self._hand.holds_until = asked_at + self._shared.claim_seconds
             for job in found.jobs:
                 self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
@@ -258,7 +258,7 @@ class PacingConsumer(Consumer):
         settings, source = self._shared.settings, self._source
 
         def call(terms: Terms) -> Dequeue:
-            self._deadline_us = terms.deadline_us
+            self._asked_us, self._deadline_us = terms.asked_us, terms.deadline_us
             return Dequeue(
                 queue=self._keys,
                 window=terms.window,
@@ -272,6 +272,7 @@ class PacingConsumer(Consumer):
                 present=self._presence.prefix,
                 suffix=suffix,
                 most_deaths=MOST_TRIES,
+                asked_us=terms.asked_us,
                 deadline_us=terms.deadline_us,
                 process=terms.process,
                 cost=source.cost,

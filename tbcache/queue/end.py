@@ -70,8 +70,9 @@ class Ends:
 
     def _say(self, ends: Sequence[EndedJob]) -> None:
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
-        slots = self._store.keys.slots(self._name)
-        became = self._store.run(FINISH, FinishJobs(self._keys, slots, MOST_TRIES, arguments))
+        slots, asked_us = self._store.keys.slots(self._name), self._store.clock.asked_us(self._name)
+        finish_jobs = FinishJobs(self._keys, slots, MOST_TRIES, asked_us, arguments)
+        became = self._store.run(FINISH, finish_jobs)
         for (claim, finish, _, caller, has_failed), what in zip(ends, became, strict=True):
             if has_failed and what == "dead":
                 self._on_unanswered(self._name, caller)

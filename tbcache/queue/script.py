@@ -152,6 +152,7 @@ class Dequeue(NamedTuple):
     present: str
     suffix: str
     most_deaths: int
+    asked_us: int
     deadline_us: int
     process: str
     cost: int
@@ -187,6 +188,7 @@ class FinishJobs(NamedTuple):
     queue: QueueKeys
     slots: Key
     most_tries: int
+    asked_us: int
     ends: tuple[Argument, ...]
 
 

@@ -56,6 +56,14 @@ def _range(now_us: int, asked_at: float) -> _Range:
     return _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
 
 
+class Bounds(NamedTuple):
+    """When an ask is made, at the earliest, and when it is past: by the server's time (us), unless its clock
+    is set."""
+
+    asked_us: int
+    deadline_us: int
+
+
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
     set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic). It is
@@ -139,12 +147,24 @@ class ServerClock:
         return self._day
 
     async def deadline_us(self, source: str) -> int:
-        """When an ask made now is past, in the server's time: early enough that its answer is read.
+        """When an ask made now is past, in the server's time: early enough that its answer is read."""
+        return (await self.bounds_us(source)).deadline_us
+
+    async def bounds_us(self, source: str) -> Bounds:
+        """Between which moments of the server's time an ask that is made now is to be carried out.
 
         A source's first costs a round trip: a server that is frozen must not act on it when it thaws."""
         known = self._ranges.get(source if self._is_cluster else "") or await self._ask_first(source)
-        # The lower end of the range counts, so that it is not later than the ask's part of the timeout.
-        return round((now() + known.low + self.answered_seconds) * MICROS)
+        # The lower end of the range counts, so that the deadline is not later than the ask's part of the
+        # timeout.
+        at = now()
+        least = at + known.low
+        asked = least - CLOCK_DRIFT * (at - known.seen_at)
+        return Bounds(round(asked * MICROS), round((least + self.answered_seconds) * MICROS))
+
+    def asked_us(self, source: str) -> int:
+        """The server's time (us), at the earliest, unless its clock was set back; 0 before it is known."""
+        return self.moment_us(now(), source) if self._name(source) in self._ranges else 0
 
     def moment_us(self, moment: float, source: str) -> int:
         """The server's time (us) at a ``moment`` of our clock, at the earliest; it has to be known."""

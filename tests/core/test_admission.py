@@ -35,6 +35,7 @@ from tbcache.models.price import Bill, Price
 from tbcache.monitoring import UsageMonitor, latency_bucket
 from tbcache.settings import Settings, Source
 from tbcache.store import Store
+from tbcache.store.clock import Bounds
 from tbcache.store.envelope import UNCLEARED, fresh_until
 from tbcache.store.wire import MICROS
 from tests.blocking import Admission, Membership, core
@@ -615,6 +616,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         needed_us=0,
         ttl_us=60_000_000,
         stand_in_us=0,
+        asked_us=0,
         deadline_us=1,
         worker="w",
         id="zombie",
@@ -1050,7 +1052,8 @@ def hold_for_a_job(store: Store, slot: str = "job.1", cost: int = 1) -> str:
     """What the queue does when it hands a job to a worker."""
     window, limits = limiter_of(store).window_keys("twitter"), "10:60000000"
     store.run(
-        TAKE, Take(window, limits, True, slot, cost, 15_000_000, 0, "", 0, limiter_of(store).member, "fleet")
+        TAKE,
+        Take(window, limits, True, slot, cost, 15_000_000, 0, 0, "", 0, limiter_of(store).member, "fleet"),
     )
     return slot
 
@@ -1185,6 +1188,7 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
         id=grant.slot,
         next_id="next",
         cost=1,
+        asked_us=0,
         deadline_us=1,
         token=grant.token,
         worker="w",
@@ -1205,7 +1209,7 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     """Its asker has given up and kept the answer himself: a thawed server must not count it again."""
     grant = go(admission)
     with monkeypatch.context() as patch:
-        patch.setattr(store.clock, "deadline_us", long_past)
+        patch.setattr(store.clock, "bounds_us", long_past)
         assert admission.settle(grant, VALUE) == "fallback"
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
     [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
@@ -1307,6 +1311,7 @@ def returning(store: Store, process: str, fleet: int, *slots_: str | int, deadli
         members=fleet,
         left_us=0,
         census_age_us=0,
+        asked_us=0,
         deadline_us=deadline_us,
         is_member=False,
         going_by="",
@@ -1374,6 +1379,6 @@ def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
     assert not store.client.exists(*ask.window, ask.back)
 
 
-async def long_past(source: str) -> int:
+async def long_past(source: str) -> Bounds:
     """A deadline that nobody keeps."""
-    return 1
+    return Bounds(0, 1)

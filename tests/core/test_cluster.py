@@ -127,7 +127,7 @@ def test_the_tasks_of_a_loop_ask_every_node(cluster: ClusterServer, store_for: S
         await cache.set(key, number)
         ttls = await drive(store.pipeline(("PTTL", store.keys.entry(key)), ("GET", store.keys.entry("no:x"))))
         keys = limiter.window_keys(f"s{number}")
-        said = Take(keys, "5:60000000", False, "", 1, 0, 0, "", 0, limiter.member, "bound")
+        said = Take(keys, "5:60000000", False, "", 1, 0, 0, 0, "", 0, limiter.member, "bound")
         return await cache.get(key), ttls, (await drive(store.ask(TAKE, said))).limit
 
     async def main() -> list[tuple[Any, Any, Any]]:
@@ -258,7 +258,7 @@ def test_a_hash_slot_that_moved_is_followed(frail: ClusterServer, store_for: Sto
     """By commands, pipelines, scripts and those who wait for a list."""
     store = store_for(frail)
     keys = limiter_of(store).window_keys("moved")
-    ask = Take(keys, "5:60000000", True, "id", 1, 0, 0, "", 0, "me", "fleet")
+    ask = Take(keys, "5:60000000", True, "id", 1, 0, 0, 0, "", 0, "me", "fleet")
     assert store.call("GET", "{moved}") is None
     for use in (
         lambda: store.call("SET", "{moved}", "1", "EX", 60),

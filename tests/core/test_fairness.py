@@ -85,7 +85,7 @@ class Line:
 
     def finish(self, job: HandedOut, what: str) -> Sequence[str]:
         ends = (job.claim, what, "", 0, 0, 0, "", 0, "")
-        return self.store.run(FINISH, FinishJobs(self.keys, self.store.keys.slots("news"), 4, ends))
+        return self.store.run(FINISH, FinishJobs(self.keys, self.store.keys.slots("news"), 4, 0, ends))
 
 
 @pytest.fixture

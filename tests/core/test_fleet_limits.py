@@ -311,7 +311,7 @@ def test_a_slot_of_the_queue_that_is_not_needed_is_nobodys(join: Callable[..., P
         limiter_of(process.store).window_keys("twitter"),
         limiter_of(process.store).member,
     )
-    process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, "", 0, me, "fleet"))
+    process.store.run(TAKE, Take(window, "60:60000000", True, slot, 1, 15_000_000, 0, 0, "", 0, me, "fleet"))
     limiter_of(process.store).process_window("twitter").grant(slot, 1, WIDE.limits, 15.0)
     assert isinstance(process.admission.admit(ask("A", WIDE, slot=slot)), Join)
     run(limiter_of(process.store).restoration.restore("twitter"))

@@ -59,7 +59,7 @@ def refuse(admission: Admission, symbol: str) -> None:
 def used(admission: Admission, store: Store, limit: Limit = SOURCE.limits[0]) -> int:
     """How much of a window counts as used; of the shortest one, where nothing else is said."""
     limits = pack_limits((limit,))
-    look = Take(limiter_of(store).window_keys("twitter"), limits, False, "", 1, 0, 0, "", 0, "", "bound")
+    look = Take(limiter_of(store).window_keys("twitter"), limits, False, "", 1, 0, 0, 0, "", 0, "", "bound")
     found = store.run(TAKE, look)
     assert isinstance(found, Taken)
     return found.used

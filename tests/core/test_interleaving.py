@@ -12,7 +12,7 @@ from typing import NamedTuple
 import fakeredis
 import pytest
 
-from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
+from tbcache.limiter.script import COMMIT, TAKE, Commit, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
 from tests.fake import fake_redis
@@ -140,16 +140,16 @@ def _compare(redis: fakeredis.FakeRedis, stamps: tuple[int, ...], limit: int) ->
     if stamps:
         redis.zadd(slots, {f"s{n}": (START + stamp) * MICROS for n, stamp in enumerate(stamps)})
     limits = pack_limits([Limit(limit, WINDOW)])
-    ask = Take(WindowKeys(*keys), limits, True, "new", 1, LEASE * MICROS, 0, "", 0, "me", "fleet")
+    ask = Take(WindowKeys(*keys), limits, True, "new", 1, LEASE * MICROS, 0, 0, "", 0, "me", "fleet")
     answer = run(redis, TAKE, ask)
     assert isinstance(answer, Taken)
     granted = take(State(settled=stamps), limit)
     assert answer.is_allowed == (granted is not None), stamps
     if granted is not None:
         assert redis.zscore(slots, "new") == (START + LEASE) * MICROS
-        run(redis, COMMIT, End(slots, "new", 1))
+        run(redis, COMMIT, Commit(slots, "new", 1, 0))
         assert redis.zscore(slots, "new") == START * MICROS
     for n, stamp in enumerate(stamps):
-        run(redis, COMMIT, End(slots, f"s{n}", 1))
+        run(redis, COMMIT, Commit(slots, f"s{n}", 1, 0))
         lowered = redis.zscore(slots, f"s{n}")
         assert lowered == ((START + min(stamp, 0)) * MICROS if stamp > -WINDOW else lowered)

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from tbcache.io import run
+from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.limiter.script import LOSE, RESTORE
+from tbcache.store.clock import Bounds
 from tbcache.store.script import Script
-from tbcache.store.wire import CLOCK_DRIFT, MICROS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen
 from tests.core.test_loss import LONG, beat, begin, give_up_allowances
 from tests.core.world import LEASE, LIMIT, TIMEOUT, Clock, Killed, Process, World, moved_clock
 
@@ -609,6 +612,72 @@ def test_a_mend_of_a_step_that_comes_after_its_correction_changes_nothing(clock:
     beat(missing)
     assert ask_around(world, first, second) == 0
     assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("way", ["take", "admit"])
+def test_no_slot_is_taken_by_a_time_that_is_put_right_before_its_answer(
+    clock: ServersClock, way: str
+) -> None:
+    """By the time that is right its stamp would be so much too early, and nobody would put it back."""
+    world, (asker, other) = begin(clock, 1, 1)
+    ways = {"take": asker.take, "admit": lambda: asker.admit("A")}
+    clock.ahead -= 30.0
+    before(LOSE, asker, lambda: setattr(clock, "ahead", 0.0))
+    ways[way]()
+    assert clock.ahead == 0.0
+    ask_around(world, other, asker)
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("way", ["end", "settle", "turn"])
+def test_no_slot_ends_by_a_time_that_is_put_right_before_anyone_asks(clock: ServersClock, way: str) -> None:
+    """It would leave the window by so much too soon, whatever was sent with it."""
+    world, (sender, other) = begin(clock, 0, 0)
+    if way == "end":
+        slot, _ = run(sender.limiter.core.begin())
+        world.arrivals.append(clock.now)
+    else:
+        sender.admit("A")
+    ways = {"end": lambda: run(sender.limiter.core.end(slot)), "settle": sender.settle, "turn": sender.turn}
+    clock.now += 0.1
+    before(LOSE, sender, lambda: setattr(clock, "ahead", 0.0))
+    clock.ahead -= 30.0
+    ways[way]()
+    clock.ahead = 0.0
+    ask_around(world, other, sender)
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("way", ["take", "admit", "turn", "settle"])
+def test_who_asks_first_after_a_clock_was_set_back_need_not_go_on_without_redis(
+    clock: ServersClock, way: str
+) -> None:
+    """Redis is there, and is asked again by the new time."""
+    world, (asker,) = begin(clock, 1)
+    asker.admit("A")
+    ways = {"take": asker.take, "admit": lambda: asker.admit("B"), "turn": asker.turn}
+    clock.ahead -= 30.0
+    ways.get(way, asker.settle)()
+    assert asker.store.is_available
+    assert not asker.process_window.has_fallback_slots
+    assert len(world.arrivals) == (2 if way == "settle" else 3)
+
+
+def test_who_knows_the_next_epoch_asks_by_the_time_of_then(clock: ServersClock) -> None:
+    """Another thread learns both as this one is about to ask."""
+    world, (asker,) = begin(clock, 1)
+    known, source = limiter_of(asker.store).epochs, world.source.name
+    before_it, bounds = known.of(source), asker.store.clock.bounds_us
+
+    async def learn_meanwhile(name: str) -> Bounds:
+        found = await bounds(name)
+        known.set(source, Seen("the-next", 1), clock.now)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asker.store.clock, "bounds_us", learn_meanwhile)
+        terms = run(limiter_of(asker.store)._terms(source))
+    assert terms.seen_before.startswith(before_it)
 
 
 def test_another_thread_notices_a_correction_as_soon_as_it_knows_the_epoch(clock: ServersClock) -> None:

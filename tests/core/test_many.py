@@ -303,7 +303,7 @@ def finish(store: Store, handles: list[tbcache.Handle]) -> None:
             (claim, "done", '{"message":"over"}', 0, 0, 0, "", 0, "") for claim in [*claims][at : at + 50]
         ]
         ends = tuple(part for several in parts for part in several)
-        store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, ends))
+        store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, 0, ends))
 
 
 def requests() -> list[FetchRequest]:

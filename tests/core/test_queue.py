@@ -60,6 +60,7 @@ from tbcache.queue.wants import Wants
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings, Source
 from tbcache.store import Refused, Store, Unavailable
+from tbcache.store.clock import Bounds
 from tbcache.store.envelope import UNCLEARED
 from tests.core.conftest import Upstream
 from tests.job import message as queue_message
@@ -382,8 +383,20 @@ def finish(
 ) -> str:
     """Say what became of a job of the news queue; what was made of it."""
     keys, ends = queue_keys(store.keys, "news"), (claim, what, result, delay_us, is_try, 1, "why", 0, "")
-    (answer,) = store.run(FINISH, FinishJobs(keys, store.keys.slots("news"), most_tries, ends))
+    (answer,) = store.run(FINISH, FinishJobs(keys, store.keys.slots("news"), most_tries, 0, ends))
     return answer
+
+
+def test_the_slot_of_a_job_ends_by_the_time_that_its_worker_knows(queue: Queue, store: Store) -> None:
+    """Where the clock was set back, and is put right, it would leave the window by so much too soon."""
+    claim, slots = claimed(store, queue.enqueue(job("news", "AAPL"))), store.keys.slots("news")
+    seconds, _ = store.client.time()
+    asked_us = (seconds + 30) * 1_000_000
+    store.client.zadd(slots, {claim: asked_us + 15_000_000})
+    ends = (claim, "done", "", 0, 0, 0, "", 1, "")
+    store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), slots, 4, asked_us, ends))
+    assert store.client.zscore(slots, claim) == asked_us
+    store.client.expire(slots, 60)
 
 
 def test_nothing_of_a_job_that_is_done_is_left(fleet: Fleet, queue: Queue, store: Store) -> None:
@@ -1503,7 +1516,7 @@ def test_a_dequeue_past_its_deadline_gives_nothing(
 ) -> None:
     """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(store.clock, "deadline_us", long_past)
+    monkeypatch.setattr(store.clock, "bounds_us", long_past)
     retry_in, ids = dequeue(store, settings, FAST, 1)
     assert (retry_in < 1.0, ids) == (True, [])
     assert queue.depth("news").waiting == 1
@@ -2170,6 +2183,6 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     assert finish(store, claim, "done") == "done"
 
 
-async def long_past(source: str) -> int:
+async def long_past(source: str) -> Bounds:
     """A deadline that nobody keeps."""
-    return 1
+    return Bounds(0, 1)

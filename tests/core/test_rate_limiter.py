@@ -203,7 +203,18 @@ def test_a_look_alone_leaves_nothing_that_stays(limiter: RateLimiter, store: Sto
 def test_an_ask_past_its_deadline_takes_nothing(limiter: RateLimiter, store: Store) -> None:
     """A server that thaws must not spend slots on those who have gone; one who is there asks again."""
     ask = Take(
-        limiter_of(store).window_keys("twitter"), "3:60000000", True, "zombie", 1, 0, 1, "", 0, "me", "fleet"
+        limiter_of(store).window_keys("twitter"),
+        "3:60000000",
+        True,
+        "zombie",
+        1,
+        0,
+        0,
+        1,
+        "",
+        0,
+        "me",
+        "fleet",
     )
     assert isinstance(store.run(TAKE, ask), Late)
     assert store.client.keys("*twitter*") == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tbcache.limiter.script import COMMIT, TAKE, End, Take, Taken, WindowKeys
+from tbcache.limiter.script import COMMIT, TAKE, Commit, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
 from tests.fake import fake_redis
@@ -47,13 +47,13 @@ class Model:
     def start_of(self, name: str, cost: int = 1) -> int | None:
         """When the slot begins; None when there is none to be had."""
         window, limits = WindowKeys(SLOTS, STATE, FLEET), pack_limits(self.limits)
-        ask = Take(window, limits, True, name, cost, self.lease, 0, "", self.patience, "me", "fleet")
+        ask = Take(window, limits, True, name, cost, self.lease, 0, 0, "", self.patience, "me", "fleet")
         answer = run(self.redis, TAKE, ask)
         assert isinstance(answer, Taken)
         return answer.start if answer.is_allowed else None
 
     def commit(self, name: str, cost: int = 1) -> None:
-        run(self.redis, COMMIT, End(SLOTS, name, cost))
+        run(self.redis, COMMIT, Commit(SLOTS, name, cost, 0))
 
     def arrive(self, cost: int = 1) -> None:
         self.arrivals.extend([self.clock.now] * cost)

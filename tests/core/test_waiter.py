@@ -107,7 +107,7 @@ def test_who_waits_for_a_job_is_told_at_once(
     wait = pool.submit(handle.result, 20.0)
     wait_until(lambda: awaited(store) == 1)
     ends = (claim, what, '{"message": "over"}', 0, 0, 0, "why", 0, "")
-    store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, ends))
+    store.run(FINISH, FinishJobs(queue_keys(store.keys, "news"), store.keys.slots("news"), 4, 0, ends))
     with pytest.raises(TbcacheError, match="over"):
         wait.result(30)
 
