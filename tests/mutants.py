@@ -105,6 +105,7 @@ SUITES = {
     "borrow": ["core/test_admission.py", *LIMITER, *QUEUE],
     "call": [*DAMAGE, *ADMISSION],
     "lane": [*DAMAGE, "core/test_admission.py", *LIMITER, *QUEUE],
+    "late": ["core/test_jump.py", "core/test_rate_limiter.py"],
     "lease": [*DAMAGE, "core/test_admission.py", *LOAD],
     "limit": [*DAMAGE, "core/test_fleet_limits.py", *LIMITER, "core/test_headroom.py"],
     "member": [*DAMAGE, "core/test_member.py", "core/test_headroom.py", *LOSS],

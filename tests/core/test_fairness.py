@@ -67,8 +67,8 @@ class Line:
         keys, suffix = self.store.keys, f"{next(self._names)}."
         window = WindowKeys(keys.slots(self.name), keys.state(self.name), keys.fleet(self.name))
         ask = Dequeue(
-            self.keys, window, keys.clears(self.name), most, "", 0.7, 1, 10**12, 0, "", suffix, 4, 0, "p", 1,
-            "", "fetch", "", (),
+            self.keys, window, keys.clears(self.name), most, "", 0.7, 1, 10**12, 0, "", suffix, 4, 0, 0, "p",
+            1, "", "fetch", "", (),
         )  # fmt: skip
         return self.store.run(DEQUEUE, ask).jobs
 

@@ -83,7 +83,7 @@ _WINDOW = (
     _bug(
         "a settled load gives its slot back",
         "settle.lua",
-        "    commit(slots, now, id, cost)",
+        "    commit(slots, math.max(now, asked_us), id, cost)",
         "    release(slots, id, cost)",
     ),
     _bug(
@@ -219,6 +219,16 @@ _LOSS = (
             "stepped_at >= now - ago_us and stepped_at <= now",
             "stepped_at >= now - ago_us",
             "set the clock for a while",
+        ),
+        kind="clock",
+    ),
+    replace(
+        _bug(
+            "what a clock that was set back has stamped is granted",
+            "late.lua",
+            " or now < 2 * asked_us - deadline_us",
+            "",
+            "set the clock back for a moment",
         ),
         kind="clock",
     ),

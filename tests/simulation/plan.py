@@ -228,6 +228,14 @@ def clock_plan_of(seed: int) -> Plan:
     chance = Chance(seed, "clock")
     shape = _shape(chance)
     steps = _steps_of(chance, shape, CLOCK_ACTS, CLOCK_FAULTS, 0.3, 25 + chance.below(30))
+    chance = Chance(seed, "moment")
+    if chance.happens(0.3):
+        # When all else is over, and no slot is in a window.
+        at = steps[-1].at + 3.0 + shape.limits[-1].window_seconds + shape.lease
+        # What is old leaves the window with the first slot.
+        first, seconds = Step(at - 0.2, "take", 0, 0, 0.0), chance.uniform(0.0005, 0.005)
+        moment = Step(at, "set the clock back for a moment", 0, chance.below(12), seconds)
+        steps = (*steps, first, moment, Step(at + 2.0, "take", 0, 0, 0.0))
     return Plan(seed, shape, steps, "clock")
 
 

@@ -387,6 +387,16 @@ def _come_back_with_another_clock(faults: Faults, process: Process, step: Step) 
     faults.kernel.after(0.3, lambda: faults.step_clock(CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]))
 
 
+def _step_back_for_a_moment(faults: Faults, process: Process, step: Step) -> None:
+    """The clock is wrong for as long as an answer takes, while all take what they can."""
+    for one in faults.world.active:
+        one.do("act saturate", lambda one=one: one.saturate(1.0))
+        one.do("act hold", lambda one=one: one.hold(0.0))
+    seconds = CLOCK_STEPS[3 + step.odd % 2]
+    faults.step_clock(seconds)
+    faults.kernel.after(step.seconds, lambda: faults.step_clock(-seconds))
+
+
 def _leave(faults: Faults, process: Process, step: Step) -> None:
     if len(faults.world.active) > 1:
         faults.kernel.spawn(process, "stop", process.stop)
@@ -506,6 +516,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     ),
     "clear values": _clear_values,
     "set the clock for a while": _step_for_a_while,
+    "set the clock back for a moment": _step_back_for_a_moment,
     "come back with another clock": _come_back_with_another_clock,
     "set the clock at any time": lambda faults, process, step: faults.step_clock(
         CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
