@@ -139,7 +139,7 @@ class Refresher(Reader):
         for symbol in symbols:
             items = tuple(item for item in fetched.items if self._provider.is_of(item, symbol))
             part, before = replace(fetched, items=items), self._known.get(symbol)
-            self._known[symbol] = extended(before, part, requests[symbol], _Flat(), at).record
+            self._known[symbol] = extended(before, part, requests[symbol], _Flat(), lambda: at).record
 
     def _read(self, request: FetchRequest, at: datetime, parts: Any) -> Fetched:
         grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)

@@ -215,7 +215,7 @@ class Days:
         known = None if packed is None else decode_record(packed)
         fetched = self._fetched(request, known, posts, now)
         read_at = now + timedelta(seconds=self._dice.random() * 3)
-        found = extended(known, fetched, request, self.upstream.analyzer, read_at)
+        found = extended(known, fetched, request, self.upstream.analyzer, lambda: read_at)
         answer = sentiment_of(found.record, request, VOICES)
         self.loads += 1
         self._kept = Kept(answer.as_of, found.packed, request.hours, encode_sentiment(answer))

@@ -109,7 +109,7 @@ class Timelines(Way):
         )
         fetched = run(reader.read())
         self._known[symbol] = extended(
-            self._known.get(symbol), fetched, request, get_scorer(), self._later(symbol, now)
+            self._known.get(symbol), fetched, request, get_scorer(), lambda: self._later(symbol, now)
         ).record
 
     def _later(self, symbol: str, now: datetime) -> datetime:

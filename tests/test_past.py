@@ -130,7 +130,7 @@ def loaded(
 ) -> Record:
     """The record after a load at ``at`` that brought ``item``; the database has it as well."""
     fetched = Fetched((item,), (item,), 1, (Span(at - timedelta(hours=1), at),), None, None, (), at)
-    found = extended(known, fetched, request, (upstream or MadeUp()).analyzer, at)
+    found = extended(known, fetched, request, (upstream or MadeUp()).analyzer, lambda: at)
     answer = sentiment_of(found.record, request, VOICES)
     repository.save([Answer(answer, found.news, found.reads, found.load)])
     return found.record

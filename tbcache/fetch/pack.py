@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import NamedTuple, cast
 
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement, traced
@@ -88,13 +87,12 @@ class Pack:
         """The time to ask for, so that it serves the leader, who asks for ``news``, and all members."""
         return joined([news, *(member.news for member in self.members)])
 
-    async def settle(self, fetched: Fetched, read_at: datetime) -> None:
+    async def settle(self, fetched: Fetched) -> None:
         """End the load of each member with those items of ``fetched`` that are about its symbol."""
         for member in self.members:
             part = self._part(fetched, member.request.symbol, member.known)
-            found = await world().offload(
-                functools.partial(load_result, self._upstream, member.request, member.known, part, read_at)
-            )
+            about = self._upstream, member.request, member.known, part, lambda: self._admission.now
+            found = await world().offload(functools.partial(load_result, *about))
             await self._settle(member, found)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -101,16 +101,18 @@ def extended(
     fetched: Fetched,
     request: FetchRequest,
     scorer: Scorer,
-    read_at: datetime,
+    clock: Callable[[], datetime],
     search: str = "",
 ) -> Extension:
     """``known`` with what was ``fetched`` for ``request`` by ``search`` added, all of it scored by
-    ``scorer``."""
-    read_at = _not_before(max(read_at, fetched.asked_at), known)
+    ``scorer``. It was read when ``clock`` says, which is asked once all is scored."""
     before = None if known is None else rescored(known, scorer, request.symbol)
     timeline = Timeline() if before is None else before.timeline
-    items = timeline.news([*fetched.items, *timeline.without(fetched.gone)], read_at)
-    news = tuple(_scored(items, scorer, request.symbol))
+    found = timeline.news([*fetched.items, *timeline.without(fetched.gone)], fetched.asked_at)
+    scores = score_items(found, scorer, request.symbol)
+    # A scorer may take seconds, in which nobody is told of the pages: the past must not tell of them either.
+    read_at = _not_before(max(clock(), fetched.asked_at), known)
+    news = tuple(map(Scored, timeline.news(found, read_at), scores))
     reads = tuple(Read(span, read_at) for span in fetched.spans if span.start < span.end)
     read = {item.identity for item in fetched.items}
     again = (version for identity, version in timeline.latest().items() if identity in read)
@@ -232,15 +234,20 @@ class LoadResult(NamedTuple):
 
 
 def load_result(
-    upstream: Upstream, request: FetchRequest, known: Record | None, fetched: Fetched, read_at: datetime
+    upstream: Upstream,
+    request: FetchRequest,
+    known: Record | None,
+    fetched: Fetched,
+    clock: Callable[[], datetime],
 ) -> LoadResult:
-    """The answer to ``request`` from what was ``known`` before and what was ``fetched``."""
+    """The answer to ``request`` from what was ``known`` before and what was ``fetched``, as of when ``clock``
+    says that all is scored."""
     error, search = None, search_of(upstream, request.symbol)
     try:
-        found = extended(known, fetched, request, upstream.analyzer, read_at, search)
+        found = extended(known, fetched, request, upstream.analyzer, clock, search)
     except ConfigurationError as raised:
         # The pages are paid for: what they brought is kept, and rated when it is asked for again.
-        error, found = raised, extended(known, fetched, request, UNRATED, read_at, search)
+        error, found = raised, extended(known, fetched, request, UNRATED, clock, search)
     sentiment = nothing(request, found.record.read_at, "no_score", found.record.scorer)
     try:
         sentiment = sentiment if error else sentiment_of(found.record, request, upstream.voices)

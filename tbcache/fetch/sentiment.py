@@ -104,10 +104,12 @@ class SentimentJob:
         self, attempt: Attempt, reach: Reach, known: Record | None, pack: Pack
     ) -> Loaded[SymbolSentiment]:
         fetched = await self._read(attempt, reach, known, pack)
-        read_at = self._admission.now
         part = fetched if known is None else pack.part_of(fetched, self.request, known)
-        found = await world().offload(lambda: load_result(self._upstream, self.request, known, part, read_at))
-        await pack.settle(fetched, read_at)
+        # The members first: this load counts from when it is scored, and nobody is told of it before it ends.
+        await pack.settle(fetched)
+        found = await world().offload(
+            lambda: load_result(self._upstream, self.request, known, part, lambda: self._admission.now)
+        )
         answer, self._naive = found.answer, found.naive
         self._answer = answer
         settlement = replace(

@@ -42,10 +42,10 @@ class Corrupt(ValueError):
 class Record:
     """A timeline, and what else an answer needs.
 
-    The upstream was asked last at ``asked_at``, and its answer was read by ``read_at``. ``hours`` is the most
-    that was asked for since the record began, and ``reason`` is why less is covered. ``scorer`` gave the
-    scores. ``tally`` counts the items, for longer than the items themselves are kept. ``search`` stands for
-    what the items were found by: "" for the symbol alone, or where that is not known.
+    The upstream was asked last at ``asked_at``, and its answer was read and scored by ``read_at``. ``hours``
+    is the most that was asked for since the record began, and ``reason`` is why less is covered. ``scorer``
+    gave the scores. ``tally`` counts the items, for longer than the items themselves are kept. ``search``
+    stands for what the items were found by: "" for the symbol alone, or where that is not known.
     """
 
     timeline: Timeline

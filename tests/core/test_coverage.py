@@ -50,7 +50,7 @@ def read(*pages: Page) -> Fetched:
 def run(upstream: Upstream, hours: int = HOURS) -> Outcome:
     """The outcome of a fetch that nobody has made before."""
     request = FetchRequest("twitter", "AAPL", hours)
-    sentiment = load_result(upstream, request, None, fetch(upstream, hours), utc_now()).answer.sentiment
+    sentiment = load_result(upstream, request, None, fetch(upstream, hours), utc_now).answer.sentiment
     return Outcome(request, sentiment, "live", 0.0)
 
 

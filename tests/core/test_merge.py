@@ -420,8 +420,8 @@ def test_what_a_load_has_read_is_whole_by_itself() -> None:
         return Fetched(read, read, 1, (Span(start - timedelta(hours=1), asked_at),), None, None, (), asked_at)
 
     scorer = Upstream().analyzer
-    known = extended(None, fetched(0, 2, 0), AAPL, scorer, start).record
-    found = extended(known, fetched(1, 3, 1), AAPL, scorer, start)
+    known = extended(None, fetched(0, 2, 0), AAPL, scorer, lambda: start).record
+    found = extended(known, fetched(1, 3, 1), AAPL, scorer, lambda: start)
     assert ids(found.record) == {"a", "b", "c"}
     assert ids(found.brought) == {"b", "c"}
 
@@ -436,7 +436,7 @@ def test_what_was_bought_by_other_words_is_not_merged(words: str, is_merged: boo
         read = (Item(name, asked_at, name),)
         spans = (Span(start - timedelta(hours=1), asked_at),)
         fetched = Fetched(read, read, 1, spans, None, None, (), asked_at)
-        return extended(None, fetched, AAPL, Upstream().analyzer, asked_at, search)
+        return extended(None, fetched, AAPL, Upstream().analyzer, lambda: asked_at, search)
 
     there, bought = loaded("a", 1, "stocks").packed, encode_record(loaded("b", 2, words).brought)
     found = merged_with(Upstream(), AAPL, there, [bought])

@@ -113,6 +113,30 @@ def test_one_request_refreshes_all_and_each_gets_its_own(
     assert counts(pipeline, upstream) == {"AAPL": 2, "TSLA": 2, "NVDA": 2}
 
 
+def test_each_counts_from_when_all_of_it_is_scored(pipeline: Pipeline, upstream: Packing) -> None:
+    """By the past, a backtest knew what a slow scorer was still reading, seconds before any bot could."""
+    scored: list[datetime] = []
+
+    class Slow:
+        name, version = "slow", "1"
+
+        def score(self, texts: list[str]) -> list[float]:
+            before = pipeline.admission.now
+            wait_until(lambda: pipeline.admission.now - before > timedelta(milliseconds=50))
+            scored.append(pipeline.admission.now)
+            return [0.1] * len(texts)
+
+    slow = type("Slowly", (Packing,), {"analyzer": property(lambda self: Slow())})()
+    slow.pages = lambda symbols: Page((post("new", 0.2, *ALL),), exhausted=True)
+    refresh(pipeline, slow, *ALL)
+    as_of = [pipeline.run(slow, request(symbol)).sentiment.as_of for symbol in ALL]
+    # What is known of each is scored anew and then the news; whoever leads is told last.
+    assert slow.asked == [ALL]
+    assert len(scored) == 6
+    assert min(as_of) >= scored[1]
+    assert as_of[0] >= scored[5]
+
+
 def test_what_is_known_of_a_symbol_stays_its_own_when_its_text_is_gone(
     pipeline: Pipeline, upstream: Packing
 ) -> None:

@@ -55,7 +55,7 @@ class Loader(StocktwitsProvider):
         grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
         most = DEEP_PAGES if is_deep else None
         reader = PageReader(self, Attempt(grant), go_on, lambda _: True, self.now, None, parts, most)
-        self.known = extended(self.known, run(reader.read()), request, Flat(), self.now).record
+        self.known = extended(self.known, run(reader.read()), request, Flat(), lambda: self.now).record
         return self.pages - before
 
     @property
