@@ -3,6 +3,7 @@
 --@include envelope
 --@include queue
 --@include stop
+--@include late
 --@include token
 -- enqueue: queues jobs, or joins those that are queued for the same fetches. An answer that is in the cache is replied,
 -- and nothing is queued for it. One that is too big for a reply is left to a worker; that job needs no slot, and goes
@@ -30,11 +31,13 @@
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
 --       is_requeued    they are dead letters: each that is still one is none any more, and waits again
 --       is_follow_up   a job that runs sends them, as part of what was accepted before
---       deadline_us    after this moment nothing is done; 0: it always is
+--       asked_us       when it was asked, at the earliest, by the server's time
+--       deadline_us    0: none (see late.lua)
 --       asks       of each job 3: its id, its message, and the key of its fetch; "" to queue it whatever is there
 -- Replies  place, id, state, entry   of each ask for which not simply a job of its id was queued: how many asks are before it,
 --                    the job in force, "hit" | "joined" | "queued" | "refused" | "gone" (it was no dead letter) | "fenced" |
---                    "late", and the entry of a hit (see envelope.lua), why it is refused, or the later token
+--                    "late", and the entry of a hit (see envelope.lua), why it is refused, the later token, or the
+--                    server's time where it is late
 local PARTS = 3
 local MOST_ENTRY_BYTES = 16384
 
@@ -306,8 +309,8 @@ local function ask(id, message, key)
     if later > 0 then
         return reply(id, 'fenced', int(later))
     end
-    if deadline_us > 0 and now > deadline_us then
-        return reply(id, 'late', '')
+    if is_late(now, asked_us, deadline_us) then
+        return reply(id, 'late', int(now))
     end
     if is_requeued then
         if is_drained then

@@ -2,6 +2,7 @@
 --@include place
 --@include bell
 --@include stop
+--@include late
 -- send: queues one job that is no fetch, and may go at once. enqueue.lua does the same of any jobs; this one takes a
 -- quarter of its time, as it knows of a few parts of the queue alone.
 --
@@ -11,9 +12,15 @@
 --       caller     on whose account the job is; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
 --       is_follow_up   a job that runs sends it, as part of what was accepted before
--- Replies  state, word    "queued" and the id in force, or "refused" and why; or "left" to enqueue.lua, as the queue is of
---                    an earlier layout, which that takes over
+--       asked_us       when it was asked, at the earliest, by the server's time
+--       deadline_us    0: none (see late.lua)
+-- Replies  state, word    "queued" and the id in force, "refused" and why, or "late" and the server's time; or "left" to
+--                    enqueue.lua, as the queue is of an earlier layout, which that takes over
 
+local now = server_time()
+if is_late(now, asked_us, deadline_us) then
+    return reply_sent('late', int(now))
+end
 local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
 if stop == 'drained' then
     return reply_sent('refused', refusal)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
-from tbcache.io import utc_now
+from tbcache.io import now, utc_now
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import FetchRequest
@@ -18,6 +18,7 @@ from tbcache.queue.job import encoded
 from tbcache.queue.script import ENQUEUE, SEND, Enqueue, JobAsk, Queued, Send, queue_keys, queued_of
 from tbcache.queue.wants import Wants
 from tbcache.store import Store
+from tbcache.store.clock import Bounds
 from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
 
@@ -25,6 +26,10 @@ from tbcache.store.wire import to_micros
 #: more than 512 fields at once is none of the small ones from the first, which Redis searches field by field.
 MOST_ASKS = 520
 MOST_BYTES = 262_144
+#: How often an ask is made that Redis does not carry out in time.
+TRIES = 2
+#: An ask with these is carried out whenever it comes.
+ALWAYS = Bounds(0, 0)
 
 
 def asks_for(
@@ -39,38 +44,59 @@ async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants
     """Queue jobs; what became of each ask, in their order. Hits are counted as those of the account's caller.
 
     Raises:
-      RedisUnreachable: there is no queue without Redis, or it has come to them after the deadline. The first
-        of them may be queued by then.
+      RedisUnreachable: there is no queue without Redis. What was not done in time is not done later: only
+        where the answer was lost, as the connection broke, may it be queued; so may the first of many.
       Paused: an operator drains the queue. What was there already is joined all the same.
     """
     queued: list[Queued] = []
-    if len(asks) == 1 and _may_be_sent(asks[0], wants):
-        queued = await _send(store, queue, asks[0], wants)
-        if queued:
-            return queued
     for chunk in _chunks(asks):
-        replied = await store.ask(ENQUEUE, _call(store, queue, chunk, wants))
-        some = queued_of((ask.id for ask in chunk), replied)
-        queued.extend(some)
-        _count(store, queue, chunk, some, wants)
+        queued.extend(await _put_in_time(store, queue, chunk, wants))
     for one in queued:
         if one.state == "fenced":
             raise Fenced(queue, int(one.entry))
         if one.state == "refused":
             raise drained(queue, printable(one.entry))
-        if one.state == "late":
-            raise store.breaker.overdue()
+    return queued
+
+
+async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants) -> list[Queued]:
+    """Queue so many as go in one call; once more where that was not in time by what is known of the server's
+    clock."""
+    clock = store.clock
+    for _ in range(TRIES):
+        asked_us = (await clock.bounds_us(queue)).asked_us
+        # Who only sends may have heard of that clock long ago: the earliest moment of the ask counts.
+        bounds = Bounds(asked_us, asked_us + to_micros(clock.answered_seconds))
+        asked_at = now()
+        queued = await _put(store, queue, asks, wants, bounds)
+        if queued[0].state != "late":
+            return queued
+        await clock.learn(int(queued[0].entry), asked_at, queue)
+    raise store.breaker.overdue()
+
+
+async def _put(
+    store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants, bounds: Bounds
+) -> list[Queued]:
+    if len(asks) == 1 and _may_be_sent(asks[0], wants):
+        sent = await _send(store, queue, asks[0], wants, bounds)
+        if sent:
+            return [sent]
+    replied = await store.ask(ENQUEUE, _call(store, queue, asks, wants, bounds))
+    queued = queued_of((ask.id for ask in asks), replied)
+    if queued[0].state != "late":
+        _count(store, queue, asks, queued, wants)
     return queued
 
 
 def _may_be_sent(ask: JobAsk, wants: Wants) -> bool:
     """Whether nothing is to be known of it but the job itself."""
-    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued or wants.deadline_us
+    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
     return wants.lane == "interactive" and not is_more
 
 
-async def _send(store: Store, queue: str, ask: JobAsk, wants: Wants) -> list[Queued]:
-    """:func:`put_all` of a job that may be sent; nothing where it is for ENQUEUE after all."""
+async def _send(store: Store, queue: str, ask: JobAsk, wants: Wants, bounds: Bounds) -> Queued | None:
+    """:func:`_put` of a job that may be sent; None where it is for ENQUEUE after all."""
     parts, state = queue_keys(store.keys, queue), store.keys.state(queue)
     sent = await store.ask(
         SEND,
@@ -86,11 +112,12 @@ async def _send(store: Store, queue: str, ask: JobAsk, wants: Wants) -> list[Que
             wants.account.caller,
             wants.account.stride,
             wants.is_follow_up,
+            *bounds,
         ),
     )
-    if sent.state == "refused":
-        raise drained(queue, printable(sent.word))
-    return [Queued(sent.word.decode())] if sent.state == "queued" else []
+    if sent.state == "queued":
+        return Queued(sent.word.decode())
+    return None if sent.state == "left" else Queued(ask.id, sent.state, sent.word)
 
 
 def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Queued], wants: Wants) -> None:
@@ -107,7 +134,7 @@ def drained(queue: str, order: str) -> Paused:
     return Paused(queue, utc_now() + timedelta(seconds=PAUSE_SECONDS), order)
 
 
-def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enqueue:
+def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants, bounds: Bounds = ALWAYS) -> Enqueue:
     parts: tuple[Argument, ...] = tuple(itertools.chain.from_iterable(asks))
     return Enqueue(
         queue=queue_keys(store.keys, queue),
@@ -124,7 +151,8 @@ def _call(store: Store, queue: str, asks: Iterable[JobAsk], wants: Wants) -> Enq
         stride=wants.account.stride,
         is_requeued=wants.is_requeued,
         is_follow_up=wants.is_follow_up,
-        deadline_us=wants.deadline_us,
+        asked_us=bounds.asked_us,
+        deadline_us=bounds.deadline_us,
         asks=parts,
     )
 

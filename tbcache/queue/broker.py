@@ -291,7 +291,7 @@ class PacingBroker(Broker):
         """
         while True:
             try:
-                return run(self._put(message, delay_ms, has_deadline=True))
+                return run(self._put(message, delay_ms))
             except Refused:
                 raise
             except Unavailable:
@@ -305,12 +305,9 @@ class PacingBroker(Broker):
         delay_ms: int,
         *,
         is_joining: bool = True,
-        has_deadline: bool = False,
     ) -> None:
         route = _route_of(message)
         added, wants = await self._wants(route, delay_ms / 1000)
-        if has_deadline:
-            wants = wants._replace(deadline_us=await self.store.clock.deadline_us(route.queue))
         with sending(route.queue) as sent:
             ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")

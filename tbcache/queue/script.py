@@ -74,6 +74,7 @@ class Enqueue(NamedTuple):
     stride: int
     is_requeued: bool
     is_follow_up: bool
+    asked_us: int
     deadline_us: int
     asks: tuple[Argument, ...]
 
@@ -87,8 +88,8 @@ class JobAsk(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """What became of an ask: the job in force, and the cache's entry of a hit, or why it is refused, or the
-    token of a later leader.
+    """What became of an ask: the job in force, and the cache's entry of a hit, why it is refused, the token
+    of a later leader, or the server's time (us) where it is too late.
     """
 
     id: str
@@ -128,12 +129,15 @@ class Send(NamedTuple):
     caller: str
     stride: int
     is_follow_up: bool
+    asked_us: int
+    deadline_us: int
 
 
 class Sent(NamedTuple):
-    """The id of the job in force, or why it is refused; or it is left to :data:`ENQUEUE`."""
+    """The id of the job in force, why it is refused, or the server's time (us) where it is too late; or it
+    is left to :data:`ENQUEUE`."""
 
-    state: Annotated[Literal["queued", "refused", "left"], lambda word: word.decode()]
+    state: Annotated[Literal["queued", "refused", "left", "late"], lambda word: word.decode()]
     word: bytes
 
 

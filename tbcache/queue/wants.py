@@ -37,8 +37,7 @@ class Wants(NamedTuple):
     ``charge`` is the source's. ``is_follow_up``: a job that runs sends them, as part of what was accepted.
     ``is_requeued``: they are dead letters, by the same ids. ``token`` is that of a leader who asks, 0 for
     anybody else. After ``valid_until`` (as ``after``; 0: never) a pre-warm is not run any more.
-    ``is_new`` is that of an :class:`tbcache.admission.Ask`: these count as asked for. After ``deadline_us``
-    (the server's time; 0: never) nothing is done.
+    ``is_new`` is that of an :class:`tbcache.admission.Ask`: these count as asked for.
     """
 
     account: Account
@@ -52,7 +51,6 @@ class Wants(NamedTuple):
     token: int = 0
     valid_until: float = 0.0
     is_new: bool = False
-    deadline_us: int = 0
 
 
 def is_follow_up() -> bool:

@@ -37,6 +37,7 @@ from tbcache.queue.script import JobAsk
 from tbcache.queue.wants import Wants
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, Unavailable
+from tbcache.store.clock import Bounds, _Range
 from tests.server import Server, wait_until
 
 REDDIT = replace(BUILT_IN["reddit"], limits=(Limit(2, 600.0),), missing=())
@@ -536,12 +537,52 @@ def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
     assert shop.done == ["begun it", "then"]
 
 
-def test_what_is_asked_after_its_deadline_is_not_queued(shop: Shop, store: Store) -> None:
+@pytest.mark.parametrize("key", ["", "a fetch"])
+def test_what_is_asked_after_its_deadline_is_not_queued(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
     """A server that had stood still did it, and whoever had given up had asked once more by then."""
-    wants = Wants(Account("", 1000), deadline_us=1)
+
+    async def long_past(_: str) -> Bounds:
+        return Bounds(1, 1)
+
+    monkeypatch.setattr(store.clock, "bounds_us", long_past)
     with pytest.raises(Unavailable):
-        tbcache.io.run(put_all(store, "default", [JobAsk("1", b"{}", "")], wants))
+        tbcache.io.run(put_all(store, "default", [JobAsk("1", b"{}", key)], Wants(Account("", 1000))))
     assert not store.client.exists(store.keys.queue("default", "jobs"))
+
+
+@pytest.mark.parametrize("many", [1, 2])
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_who_sends_after_the_servers_clock_was_set_asks_once_more(
+    shop: Shop, store: Store, seconds: float, many: int
+) -> None:
+    """Nothing is wrong with the server, and nobody but a sender may have asked it for long."""
+    store.clock._ranges = {
+        name: _Range(one.low + seconds, one.high + seconds, one.seen_at)
+        for name, one in store.clock._ranges.items()
+    }
+    note = shop.actor()
+    shop.broker.enqueue_many([note.message(place) for place in range(many)])
+    shop.work_off()
+    assert len(shop.done) == many
+
+
+def test_a_send_that_raises_is_not_done_later(
+    private_server: Server, settings_for: Callable[..., Settings]
+) -> None:
+    """Who sends the same message again, as one must not lose it, had it done twice."""
+    settings = settings_for(private_server)
+    with closing(Store(settings)) as store:
+        shop = Shop(PacingBroker(store, settings, [REDDIT]))
+        note = shop.actor()
+        note.send("before")
+        with private_server.frozen(), pytest.raises(Unavailable):
+            note.send("it")
+        wait_until(lambda: store.is_available)
+        note.send("it")
+        shop.work_off()
+    assert sorted(shop.done) == ["before", "it"]
 
 
 def test_a_retry_is_not_lost_where_redis_is_away(
