@@ -57,5 +57,8 @@ def test_a_configured_source_takes_up_no_room_for_names(
     monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
     get_rate_limiter("reddit").check_rate_limit()
     assert not get_usage_monitor().names.is_registered("reddit")
-    assert not get_store().client.exists(get_store().keys.names)
+    client, keys = get_store().client, get_store().keys
+    assert not client.exists(keys.names)
+    # What is counted from now on is told by the minute.
+    assert client.hlen(keys.minutes("reddit")) == 1
     get_usage_monitor().leave()
