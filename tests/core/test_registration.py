@@ -57,8 +57,17 @@ def test_a_configured_source_takes_up_no_room_for_names(
     monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
     get_rate_limiter("reddit").check_rate_limit()
     assert not get_usage_monitor().names.is_registered("reddit")
-    client, keys = get_store().client, get_store().keys
-    assert not client.exists(keys.names)
-    # What is counted from now on is told by the minute.
-    assert client.hlen(keys.minutes("reddit")) == 1
+    assert not get_store().client.exists(get_store().keys.names)
     get_usage_monitor().leave()
+
+
+def test_a_source_is_marked_by_the_minute_before_anything_is_counted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures of the last minutes are differences: what comes before the first mark is in none."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    # A beat would do so as well, some time later.
+    monkeypatch.setattr(get_usage_monitor(), "keep_beating", lambda role: None)
+    registration.registering("reddit")()
+    assert get_store().client.hlen(get_store().keys.minutes("reddit")) == 1
