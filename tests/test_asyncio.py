@@ -213,6 +213,31 @@ def test_rules_of_ones_own_make_answers_of_their_own(sources: RunningSimulator, 
     assert run(get_provider("reddit").get_sentiment("GME", hours=6)) is not None
 
 
+def test_a_scorer_of_ones_own_makes_answers_of_its_own(sources: RunningSimulator) -> None:
+    """One bot's experiment was the answer of all bots, and theirs was its."""
+
+    class Mine:
+        name, version = "mine", "1"
+
+        def score(self, texts: list[str]) -> list[float]:
+            return [1.0] * len(texts)
+
+    plain = tbcache.get_provider("reddit")
+    mine, same = (type(plain)(plain.source, plain.settings) for _ in range(2))
+    mine.analyzer, same.analyzer = Mine(), type(plain.analyzer)()  # type: ignore[call-arg]
+    found = {provider: provider.fetch("GME", hours=6) for provider in (mine, plain, same)}
+    assert [outcome.origin for outcome in found.values()] == ["live", "cache", "cache"]
+    assert found[mine].sentiment.score == 1.0
+    assert found[plain].sentiment.scorer == found[same].sentiment.scorer != "mine/1"
+    assert found[plain].sentiment == found[same].sentiment
+    for provider in (plain, mine):
+        assert provider.get_sentiment("GME", hours=6) == found[provider].sentiment
+    # A worker that has one answers jobs as everybody asks for them.
+    request = plain.source.request("GME", 6)
+    job = mine.run(request, lane="prewarm", slot="", needed=1000.0)
+    assert job.sentiment.scorer == plain.fetch("GME", hours=6).sentiment.scorer == "mine/1"
+
+
 def test_a_symbol_is_asked_of_all_sources_that_are_on(sources: RunningSimulator, run: Run) -> None:
     """One figure for a bot, and what it is made of for its owner."""
     found = tbcache.get_symbol("AAPL")

@@ -11,7 +11,7 @@ from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.fetch.outbox import get_repository
 from tbcache.fetch.pipeline import Pipeline, get_pipeline
 from tbcache.monitoring import UsageMonitor, get_usage_monitor
-from tbcache.scoring import Scorer, VoiceRule, get_scorer, voice_rules
+from tbcache.scoring import Scorer, VoiceRule, get_scorer, name_of, voice_rules
 from tbcache.scoring.voices import name_of_rules
 from tbcache.settings import Source, get_settings
 
@@ -30,7 +30,7 @@ class Tools:
 
     @cached_property
     def analyzer(self) -> Scorer:
-        return get_scorer(get_settings().classifier)
+        return self._scorer_of_settings
 
     @cached_property
     def voices(self) -> Sequence[VoiceRule]:
@@ -39,9 +39,18 @@ class Tools:
 
     @property
     def rules(self) -> str:
-        """The name of :attr:`voices`; "" for those of the settings, which all processes have."""
+        """The name of :attr:`voices`, and of an :attr:`analyzer` that was set; "" for those of the settings,
+        which all processes have."""
         voices = self.voices
-        return "" if voices is self._rules_of_settings else name_of_rules(voices)
+        # One that is not made yet is that of the settings, and takes a second to make.
+        scorer = self.__dict__.get("analyzer")
+        if scorer is None or name_of(scorer) == name_of(self._scorer_of_settings):
+            return "" if voices is self._rules_of_settings else name_of_rules(voices)
+        return name_of_rules(voices, name_of(scorer))
+
+    @cached_property
+    def _scorer_of_settings(self) -> Scorer:
+        return get_scorer(get_settings().classifier)
 
     @cached_property
     def _rules_of_settings(self) -> tuple[VoiceRule, ...]:

@@ -85,8 +85,8 @@ class FetchRequest:
 
     ``stretch`` is what of it a provider is to ask for, None for all of it, and ``asked_at`` when. ``others``
     are symbols that may be asked for in the same request. ``is_deep``: what is missing of the hours is asked
-    for as well, however far back it is. ``rules`` names the voice rules by which the items are weighed, where
-    they are not those of the settings: such an answer is not the one that everybody gets.
+    for as well, however far back it is. ``rules`` names the voice rules by which the items are weighed, and
+    their scorer, where they are not those of the settings: such an answer is not the one that everybody gets.
     """
 
     source: str

@@ -243,7 +243,7 @@ class Provider(Tools, ABC):
         return self.pipeline.recall(self.source, self._by_rules(request))
 
     def _by_rules(self, request: FetchRequest) -> FetchRequest:
-        """``request`` for an answer by the rules of this provider."""
+        """``request`` for an answer by the rules and the scorer of this provider."""
         rules = self.rules
         return replace(request, rules=rules) if rules else request
 
@@ -306,9 +306,9 @@ class Provider(Tools, ABC):
         """:meth:`run`, in the world that it is awaited in."""
         self.source.require()
         self.usage_monitor.keep_beating("client")
-        return await self.pipeline.answer(
-            self, self._by_rules(request), lane=lane, patience=patience, needed=needed, slot=slot
-        )
+        # A job is for all who have asked for it, by whatever rules and scorer its worker has.
+        asked = self._by_rules(request) if slot is None else request
+        return await self.pipeline.answer(self, asked, lane=lane, patience=patience, needed=needed, slot=slot)
 
     def send(self, request: HttpRequest) -> RawResponse:
         """Send one request upstream.

@@ -47,9 +47,10 @@ class VoiceRule:
     looks_back: bool = False
 
 
-def name_of_rules(rules: Sequence[VoiceRule]) -> str:
-    """What a list of rules is called in the key of the answers that it makes: a digest of their names."""
-    names = "\n".join(rule.name for rule in rules)
+def name_of_rules(rules: Sequence[VoiceRule], *scorer: str) -> str:
+    """What a list of rules is called in the key of the answers that it makes: a digest of their names, and of
+    that of a ``scorer`` of somebody's own."""
+    names = "\n".join((*(rule.name for rule in rules), *scorer))
     return f"rules-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
