@@ -61,7 +61,8 @@ class Deepening:
         if source.delay_hours or not may_spend(source, spent):
             return None
         candidates = list(self._candidates(source))
-        found = next_of(self._hopeful(source, candidates)) or self._unchecked(source, candidates)
+        hopeful = self._hopeful(source, candidates)
+        found = next_of(hopeful, self._settings.common_hours) or self._unchecked(source, candidates)
         if found is None or self._queue.depth(source.name).waiting:
             return None
         status = get_rate_limiter(source.name).get_status()

@@ -33,20 +33,27 @@ class Candidate(NamedTuple):
         """True where the same may stop the next load as well."""
         return self.answer.reason not in PASSING
 
+    def lacks(self, hours: int) -> bool:
+        """Whether it covers less than the last ``hours``, as far as they were asked for."""
+        return self.answer.covered_hours < min(hours, self.request.hours)
+
     @property
     def per_hour(self) -> float:
         """The mean number of items in a covered hour."""
         return self.answer.count / max(self.answer.covered_hours, 1 / 60)
 
 
-def next_of(candidates: Iterable[Candidate]) -> Candidate | None:
+def next_of(candidates: Iterable[Candidate], first_hours: int) -> Candidate | None:
     """The candidate that is asked for most and, of several, has most items; None where none lacks anything.
+
+    Those that lack some of their last ``first_hours`` come before the others: a week of a busy symbol takes
+    as many loads as the last day of several.
 
     Taking the one that covers least would move on to another symbol after each load, as busy symbols cover
     little at first. All would be begun before any is complete.
     """
     able = (one for one in candidates if one.is_fillable)
-    return max(able, key=lambda one: (one.asks, one.per_hour), default=None)
+    return max(able, key=lambda one: (one.lacks(first_hours), one.asks, one.per_hour), default=None)
 
 
 def may_spend(source: Source, spent: float) -> bool:

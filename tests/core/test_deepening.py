@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def candidate(symbol: str, covered: float, asks: int = 0, **more: object) -> Can
 
 
 def chosen(*candidates: Candidate) -> str | None:
-    found = next_of(candidates)
+    found = next_of(candidates, 24)
     return None if found is None else found.request.symbol
 
 
@@ -70,6 +70,17 @@ def test_what_is_asked_for_most_is_filled_first_and_of_these_the_busiest() -> No
     # Until it is done: what is known of it grows meanwhile.
     assert chosen(quiet, candidate("NVDA", 20, count=800)) == "NVDA"
     assert chosen(quiet, candidate("NVDA", 24, asks=9)) == "AAPL"
+
+
+def test_the_last_day_of_all_comes_before_anybodys_seventh() -> None:
+    """One ask over a week of a busy symbol held up the first day of all others."""
+    week = candidate("SPY", 4, asks=9, count=9000)
+    week = week._replace(request=FetchRequest("stocktwits", "SPY", 168))
+    others = candidate("AAPL", 20), candidate("NVDA", 24)
+    assert chosen(week, *others) == "SPY"
+    week = week._replace(answer=replace(week.answer, since=NOON - timedelta(hours=30), reason="page_budget"))
+    assert chosen(week, *others) == "AAPL"
+    assert chosen(week, others[1]) == "SPY"
 
 
 def test_what_no_further_page_would_bring_is_left() -> None:
