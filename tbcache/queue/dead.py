@@ -219,7 +219,7 @@ class DeadLetters:
             for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
                 if stamp is None:
                     continue
-                letter = DeadLetter(queue, _text(job_id), to_time(float(stamp)), _text(reason), _text(text))
+                letter = DeadLetter(queue, _text(job_id), to_time(float(stamp)), _text(reason), text or b"")
                 if where.matches(letter):
                     yield letter
 

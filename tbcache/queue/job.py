@@ -55,6 +55,22 @@ class Deaths:
     reason: str
 
 
+def read_message_of(data: bytes) -> Any:
+    """What a message says, as a worker of this process would read it: dramatiq's JSON knows NaN and lone
+    surrogates, and a user's own encoder reads its own.
+
+    Raises:
+      NotJson: it cannot be read so.
+    """
+    try:
+        return read_json(data)
+    except NotJson:
+        try:
+            return get_encoder().decode(data)
+        except Exception as error:
+            raise NotJson(printable(str(error))) from None
+
+
 class _Wanted(msgspec.Struct):
     """The arguments in a message from which its fetch follows."""
 
@@ -75,59 +91,63 @@ _OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until")
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that is dead: since when (UTC), why, and its message as it was queued."""
+    """A job that is dead: since when (UTC), why, and the bytes of its message as it was queued."""
 
     queue: str
     job_id: str
     died_at: datetime
     reason: str
-    message: str
+    data: bytes
+
+    @property
+    def message(self) -> str:
+        """The message as text."""
+        return self.data.decode(errors="replace")
 
     @property
     def symbol(self) -> str:
         """What it was to fetch, as far as its message can be read."""
-        try:
-            return str(read_json(self.message)["kwargs"]["symbol"])
-        except (NotJson, TypeError, LookupError):
-            return "?"
+        return self._said("kwargs", "symbol") or "?"
 
     @property
     def what(self) -> str:
         """What died: the symbol of a fetch, the actor of any other job; as far as its message can be read."""
-        try:
-            return self.symbol if self.symbol != "?" else str(read_json(self.message)["actor_name"])
-        except (NotJson, TypeError, LookupError):
-            return "?"
+        return self._said("kwargs", "symbol") or self._said("actor_name") or "?"
 
     @property
     def caller(self) -> str | None:
         """In whose name it was queued; None where its message does not say."""
-        try:
-            return str(read_json(self.message)["options"]["caller"])
-        except (NotJson, TypeError, LookupError):
-            return None
+        return self._said("options", "caller")
 
     @property
     def is_fetch(self) -> bool:
         """True for a source's own job, and no user's."""
+        return self._said("actor_name") == actor_name(self.queue)
+
+    def _said(self, *path: str) -> str | None:
+        """What stands in the message at a path; None where nothing does."""
         try:
-            return str(read_json(self.message)["actor_name"]) == actor_name(self.queue)
-        except (NotJson, TypeError, LookupError):
-            return False
+            found = read_message_of(self.data)
+            for name in path:
+                found = found[name]
+            return str(found).encode(errors="replace").decode()
+        except (ValueError, TypeError, LookupError):
+            return None
 
     def anew(self) -> bytes | None:
         """The message as it is queued again, with all its tries before it; None where it cannot be read."""
         try:
-            found = read_json(self.message)
+            found = read_message_of(self.data)
             options = {name: value for name, value in found["options"].items() if name not in _OF_TRIES}
-            return msgspec.json.encode({**found, "options": options})
-        except (NotJson, TypeError, LookupError, AttributeError):
+            return get_encoder().encode({**found, "options": options})
+        except Exception:
+            # An encoder of a user's own may raise anything.
             return None
 
     def asked(self) -> tuple[FetchRequest, Lane, float] | None:
         """The fetch, its lane, and how fresh the answer was to be; None where the message asks for none."""
         try:
-            found = read_json(self.message, _Message)
+            found = read_json(self.data, _Message)
             asked = found.kwargs
             request = FetchRequest(self.queue, asked.symbol, asked.hours)
         except (NotJson, InvalidRequest):

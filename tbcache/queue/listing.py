@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tbcache.io import run
+from tbcache.models.decoder import convert
 from tbcache.models.error import InvalidRequest
 from tbcache.models.job import JobState as JobState
 from tbcache.models.shape import Shape
 from tbcache.models.untrusted import NotJson, printable, quoted, read_json, whole_number
 from tbcache.queue.explain import WAITING, Prospect, pacing_source, prospect_of
 from tbcache.queue.filter import Filter
+from tbcache.queue.job import read_message_of
 from tbcache.queue.script import REVOKED, Stand, job_of
 from tbcache.settings import Settings
 from tbcache.store import Store
@@ -243,8 +245,8 @@ def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
 def _summary(known: _Fields) -> _Summary:
     """What a job says of itself; less, where it cannot be read."""
     try:
-        message = read_json(known.message, _Message)
-    except (NotJson, TypeError):
+        message = _message_in(known.message)
+    except (NotJson, TypeError, msgspec.ValidationError):
         message = _Message()
     # "<lane> <stride> <caller>": see queue.lua.
     words = known.lane if isinstance(known.lane, bytes) else b""
@@ -257,6 +259,13 @@ def _summary(known: _Fields) -> _Summary:
         lane or None,
         _moment(message.message_timestamp),
     )
+
+
+def _message_in(data: Any) -> _Message:
+    try:
+        return read_json(data, _Message)
+    except NotJson:
+        return convert(read_message_of(data), _Message)
 
 
 def _moment(millis: int) -> datetime | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.encoder import PickleEncoder
+from dramatiq.message import get_encoder
 from dramatiq.middleware import CurrentMessage
 from dramatiq.middleware.threading import raise_thread_exception
 
@@ -34,6 +38,8 @@ from tbcache.queue import (
 from tbcache.queue.end import _arguments
 from tbcache.queue.hand import EndedJob
 from tbcache.queue.job import DeadLetter, Result, dead
+from tbcache.queue.listing import JobFilter, Listing
+from tbcache.queue.reader import read_message
 from tbcache.queue.reason import count_reasons
 from tbcache.queue.script import JobAsk, Queued
 from tbcache.queue.wants import Wants
@@ -106,7 +112,9 @@ def test_what_died_is_a_symbol_or_an_actor() -> None:
         "nightly": {"actor_name": "nightly", "kwargs": {}},
         "?": {"kwargs": {}},
     }
-    letters = {what: DeadLetter("any", "1", utc_now(), "", json.dumps(one)) for what, one in told.items()}
+    letters = {
+        what: DeadLetter("any", "1", utc_now(), "", json.dumps(one).encode()) for what, one in told.items()
+    }
     assert {what: letter.what for what, letter in letters.items()} == {what: what for what in told}
 
 
@@ -114,8 +122,35 @@ def test_a_dead_job_begins_anew_with_all_its_tries() -> None:
     """One that has used them up would die at its next failure."""
     tried = {"retries": 3, "traceback": "...", "requeue_timestamp": 1, "valid_until": 1.0}
     fields = {"actor_name": "nightly", "options": {**tried, "caller": "desk"}}
-    again = DeadLetter("any", "1", utc_now(), "", json.dumps(fields)).anew()
+    again = DeadLetter("any", "1", utc_now(), "", json.dumps(fields).encode()).anew()
     assert json.loads(again or b"") == {"actor_name": "nightly", "options": {"caller": "desk"}}
+
+
+@pytest.mark.parametrize("what", [math.nan, math.inf, "\ud800", Decimal("1.5")])
+def test_a_job_that_its_worker_could_read_can_be_queued_again(
+    store: Store, queue: Queue, settings: Settings, what: Any
+) -> None:
+    """The prices of a bad day are NaN: none of its dead letters could be, and each was listed as "?"."""
+    encoder = get_encoder()
+    if isinstance(what, Decimal):
+        dramatiq.set_encoder(PickleEncoder())
+    try:
+        message = dramatiq.Message("prices", "price", (what,), {}, {"caller": "desk", "retries": 3})
+        keys = [store.keys.queue("prices", part) for part in ("dead", "dead-jobs", "reasons")]
+        store.client.zadd(keys[0], {"job-1": 1_700_000_000_000_000})
+        store.client.hset(keys[1], "job-1", message.encode())
+        store.client.hset(keys[2], "job-1", "KeyError")
+        for key in keys:
+            store.client.expire(key, 600)
+        (letter,) = queue.dead.search("prices")
+        assert (letter.what, letter.caller) == ("price", "desk")
+        assert queue.dead.requeue("prices") == (1, 0)
+        (job,) = Listing(store, settings, "prices").search(JobFilter(), 10)
+        assert (job.actor, job.caller) == ("price", "desk")
+        (data,) = store.client.hvals(store.keys.queue("prices", "jobs"))
+        assert repr(read_message(data, "prices").args) == repr((what,))
+    finally:
+        dramatiq.set_encoder(encoder)
 
 
 def test_a_caller_is_meant_with_all_below_it() -> None:
