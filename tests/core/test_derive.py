@@ -12,7 +12,9 @@ import pytest
 
 from scheduler.missing import Candidate
 from tbcache.cache import CacheManager
+from tbcache.cache.sweep import Sweeper
 from tbcache.fetch import Pipeline
+from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamUnavailable
 from tbcache.models.request import Stretch
@@ -198,6 +200,17 @@ def test_a_clear_takes_the_timeline_that_an_answer_was_made_of(
     assert CacheManager(store, pipeline.admission.memory).clear_pattern(pattern) == 1
     assert store.client.exists(store.keys.entry(LINE)) == 0
     assert pipeline.run(upstream, AAPL).origin == "live"
+
+
+@pytest.mark.parametrize(("pattern", "hours"), [("twitter:AAPL:24", 1), ("twitter?AAPL?24", 24)])
+def test_what_is_cleared_and_not_removed_yet_is_made_into_no_answer(
+    pipeline: Pipeline, store: Store, pattern: str, hours: int
+) -> None:
+    """Its removal may take seconds; a pattern may match the answer alone."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, AAPL)
+    run(Sweeper(store).hide(pattern))
+    assert pipeline.run(upstream, over(hours)).origin == "live"
 
 
 @pytest.mark.parametrize(
