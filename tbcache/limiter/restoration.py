@@ -56,20 +56,22 @@ class Restoration:
         """Put the slots of ``source`` back; False where another thread was granted one meanwhile that is not
         among them: Redis may have lost that as well.
         """
-        window, asked_at = self._windows.of(source), now()
+        window, asked_at, granted = self._windows.of(source), now(), 0
         ages: list[tuple[str, float]] = []
-        granted: list[int] = []
+        is_all = False
 
         def call(terms: Terms) -> Restore:
-            granted.append(window.granted)
-            ages.extend(window.ages())
+            # What is asked again, as it came too late, is asked anew.
+            nonlocal asked_at, granted, ages
+            asked_at, granted, ages = now(), window.granted, window.ages()
             seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
             return self._call(window, source, terms, ages, seen_ago_us)
 
         jumps: list[Jump | None] = []
 
         def on_reply(found: Restored) -> None:
-            granted.append(window.granted)
+            nonlocal is_all
+            is_all = window.granted == granted
             jumps.append(self._store.clock.go_back(found.now, asked_at, source))
             self._epochs.set(source, found.seen, asked_at)
             window.restored(ages)
@@ -78,7 +80,7 @@ class Restoration:
         for jump in jumps:
             await self._store.clock.mend(source, jump)
         await self._ends.report(source)
-        return granted[0] == granted[1]
+        return is_all
 
     def _call(
         self,

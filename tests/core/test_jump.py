@@ -740,3 +740,30 @@ def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clo
     }
     beat(laptop, old)
     assert ask_around(world, old, laptop) == 2
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_is_granted_beside_a_restoration_that_is_asked_twice_is_put_back_as_well(
+    clock: ServersClock, is_late: bool
+) -> None:
+    """It was compared with what was known at the first of two asks, and was in neither: another took its
+    place."""
+    world, (one, _) = begin(clock, 0, 0)
+    world.redis.flushall()
+    restore, asks = one.store._run, list[int]()
+
+    async def run_late(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
+        if script is not RESTORE:
+            return await restore(script, packed)
+        asks.append(1)
+        if is_late and len(asks) == 1:
+            clock.now += TIMEOUT
+        answer = await restore(script, packed)
+        if len(asks) == (2 if is_late else 1):
+            # Its answer, of before the loss, comes to another thread only now.
+            one.process_window.grant("beside", 1, (LIMIT,), 1.0)
+        return answer
+
+    one.store._run = run_late  # type: ignore[method-assign]
+    run(limiter_of(one.store).restoration.restore(world.source.name))
+    assert world.redis.zscore(world.slots_key, "beside") is not None
