@@ -574,6 +574,20 @@ def test_beyond_half_of_a_limit_the_prewarm_lane_goes_at_its_pace(admission: Adm
         go(admission, f"J{number}", source=FIFTY, lane="prewarm")
 
 
+def test_a_request_is_sent_within_its_hold_counted_from_the_ask(admission: Admission) -> None:
+    """One who stood still before he read the answer would send when the slot is held no more. Of a slot that
+    is promised for later the time counts from its begin."""
+    grants = [go(admission, symbol) for symbol in "ABCD"]
+    further = admission.turn(grants[0])
+    assert isinstance(further, Grant)
+    for grant in (*grants, further):
+        assert grant.send_by == pytest.approx(grant.granted_at + admission.send_seconds, abs=1e-6)
+        admission.settle(grant, VALUE)
+    later = go(admission, "F", patience=100.0)
+    assert later.starts_at > later.granted_at + 30
+    assert later.send_by == pytest.approx(later.starts_at + admission.send_seconds, abs=1.0)
+
+
 def test_a_slot_held_by_the_queue_is_not_taken_twice(admission: Admission, store: Store) -> None:
     """The consumer took it when it popped the job."""
     hold_for_a_job(store)
