@@ -169,6 +169,10 @@ BROKEN: dict[str, tuple[str, type[Provider]]] = {
         "cursor ends",
         reading(lambda self, response: replace(Chirps.parse(self, response), exhausted=False)),
     ),
+    "an end on each page": (
+        "cursor ends",
+        reading(lambda self, response: replace(Chirps.parse(self, response), exhausted=True)),
+    ),
     "a wait that is not heard": (
         "retry",
         variant(read_json=lambda self, response: Provider.read_json(self, replace(response, headers={}))),
@@ -195,6 +199,12 @@ def test_a_broken_source_is_found(rule: str, kind: type[Provider]) -> None:
         ("newest first", (recording("up", {"chirps": [row(n) for n in (9, 8, 7, 6, 5)]}),), {}),
         ("cursor moves", (FIRST, recording("again", {"chirps": [row(4)], "cursor": "older"}, "older")), {}),
         ("stable ids", (FIRST, recording("moved", {"chirps": [row(2) | {"id": "c99"}]}, "older")), {}),
+        (
+            "stable ids",
+            (FIRST, recording("places", {"chirps": [row(n + 3) | {"id": f"c{n}"} for n in (1, 2)]}, "older")),
+            {},
+        ),
+        ("since", (FIRST, recording("late", {"chirps": []}, since=NOW - timedelta(minutes=3))), {}),
         ("since", (FIRST, recording("all", {"chirps": [row(1), row(2), row(3)]}, since=NOW)), {}),
         ("cost", GOOD, {"price": Price(per_item=0.01, page_items=2)}),
         ("rechecks", GOOD, {"recheck_seconds": 60.0}),

@@ -56,6 +56,7 @@ def ids_are_stable(checked: Checked) -> Iterator[Finding]:
             right = "an id may hang on nothing but the item: hash() and uuid4() differ in each process"
             yield Finding(read.name, what, right)
     yield from _same_items(checked)
+    yield from _other_items(checked)
 
 
 def _same_items(checked: Checked) -> Iterator[Finding]:
@@ -73,6 +74,24 @@ def _same_items(checked: Checked) -> Iterator[Finding]:
                 return
             here.setdefault(what, (item.id, read.name))
         seen |= here
+
+
+def _other_items(checked: Checked) -> Iterator[Finding]:
+    """One id is of one item, whose time stays, whatever becomes of its text."""
+    seen: dict[str, tuple[Item, str]] = {}
+    for read in checked.read:
+        again = [(item, *seen[item.id]) for item in read.page.items if item.id in seen]
+        others = [(item, name) for item, known, name in again if _is_other(item, known)]
+        if len(others) * 2 > len(again) and len(others) > 1:
+            item, name = others[0]
+            what = f"{len(others)} ids are of other items than in {name}, like {item.id!r:.60}"
+            yield Finding(read.name, what, "take the upstream's own id, and not the place on the page")
+            return
+        seen |= {item.id: (item, read.name) for item in read.page.items}
+
+
+def _is_other(item: Item, known: Item) -> bool:
+    return item.at is not None and item.at != known.at and item.text != known.text
 
 
 def times_are_right(checked: Checked) -> Iterator[Finding]:

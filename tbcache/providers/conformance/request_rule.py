@@ -41,6 +41,10 @@ def cursor_ends(checked: Checked) -> Iterator[Finding]:
                 "set Page.exhausted where the upstream states it: without, no answer that ends so is complete"
             )
             yield Finding(read.name, what, right)
+    for read in checked.read:
+        if read.page.exhausted and read.page.next is not None:
+            what = f"it says that this was all, and that {read.page.next!r:.60} follows"
+            yield Finding(read.name, what, "set Page.exhausted on the last page alone")
 
 
 def _reaches(read: ReadPage, since: datetime | None) -> bool:
@@ -59,6 +63,11 @@ def since_is_used(checked: Checked) -> Iterator[Finding]:
         if is_all and checked.source.price.per_item:
             what = f"{len(older)} of {len(read.times)} items are older than since, and each is billed again"
             yield Finding(read.name, what, "ask for what is newer than since")
+        # One that is gone since may be any; a page that another follows may not have come to them.
+        newer = {item.id for item in first.page.items if item.at is not None and item.at > since}
+        if read.page.next is None and len(newer - again) * 2 > len(newer) > 1:
+            what = f"{len(newer - again)} of {len(newer)} items that are newer than since are not there"
+            yield Finding(read.name, what, "is since asked for in the upstream's zone and unit?")
         earlier = Stretch(first.recording.since)
         asked = fetch.stretch or Stretch(since), earlier
         both = [checked.request(replace(fetch, stretch=one), None, one.since) for one in asked]
