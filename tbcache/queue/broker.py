@@ -15,6 +15,7 @@ from dramatiq.message import get_encoder
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
+from tbcache.io.log import get_logger
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UnknownSource
@@ -38,6 +39,8 @@ from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.name import Names
+
+log = get_logger("tbcache.store")
 
 #: A longer message cannot be handed out in the time for which a worker waits for Redis, and those behind it
 #: would wait for ever.
@@ -385,6 +388,9 @@ class _Boot(Middleware):
         self._broker = broker
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        if not self._broker.store.is_shared:
+            # Dramatiq says that the worker is ready for action.
+            log.warning("redis.none", hint="no REDIS_URL is set: this worker gets no jobs")
         declare_work(broker)
         threads = self._broker.threads
         for name in worker.consumer_whitelist or self._broker.queues:

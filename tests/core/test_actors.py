@@ -586,6 +586,17 @@ def test_a_send_that_raises_is_not_done_later(
     assert sorted(shop.done) == ["before", "it"]
 
 
+def test_a_worker_without_redis_says_that_it_gets_no_jobs(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It said that it was ready for action, and did nothing."""
+    with (
+        closing(Store(replace(settings, redis_url=""))) as store,
+        Shop(PacingBroker(store, settings, [])).open(),
+    ):
+        assert "this worker gets no jobs" in caplog.text
+
+
 def test_a_retry_is_not_lost_where_redis_is_away(
     shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
