@@ -217,12 +217,11 @@ class SharedAdmission:
         source, keys, today = grant.ask.source, self._store.keys, self._store.clock.today
         name, key, constants = source.name, grant.ask.request.key, self.preparation.constants_of(source)
         timeline = grant.ask.timeline_key or key
-        window, (closed_until, reason) = (
-            self._limiter.process_window(name),
-            closure_by(settlement.closed_by, self._server_us),
-        )
+        window = self._limiter.process_window(name)
 
         def call(terms: Terms) -> script.Settle:
+            # By the time of this ask: the one before may have told that the server's clock was set.
+            closed_until, reason = closure_by(settlement.closed_by, self._server_us)
             return script.Settle(
                 slots=terms.window.slots,
                 state=terms.window.state,

@@ -37,7 +37,7 @@ from tbcache.queue.wants import Wants, is_follow_up
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
-from tbcache.store import Refused, Store, Unavailable
+from tbcache.store import Store, Unavailable
 from tbcache.store.name import Names
 
 log = get_logger("tbcache.store")
@@ -47,10 +47,8 @@ log = get_logger("tbcache.store")
 MOST_MESSAGE_BYTES = 8_000_000
 
 
-#: How often Redis is asked whether it is back.
-AWAY_SECONDS = 0.1
-#: Whether a job of this thread has ended, and its middleware hears of that.
-_is_ending: ContextVar[bool] = ContextVar("is_ending", default=False)
+#: The job of this thread that has ended, while its middleware hears of that.
+_ending: ContextVar[MessageProxy | None] = ContextVar("ending", default=None)
 
 
 class _Route(NamedTuple):
@@ -115,7 +113,7 @@ class PacingBroker(Broker):
         #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
         self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
-        self.context.requeue = lambda message: run(self._put(message, 0))
+        self.context.resend = lambda message, delay_ms: run(self._put(message, delay_ms, is_accepted=True))
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"before_{signal}")
@@ -127,11 +125,11 @@ class PacingBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"after_{signal}")
         if listeners.is_any:
-            before = _is_ending.set(signal == "process_message")
+            before = _ending.set(args[0] if signal == "process_message" else None)
             try:
                 super().emit_after(signal, *args, **options)
             finally:
-                _is_ending.reset(before)
+                _ending.reset(before)
         for method in reversed(listeners.built_in):
             method(self, *args, **options)
 
@@ -201,8 +199,9 @@ class PacingBroker(Broker):
         self.emit_before("enqueue", message, delay)
         if isinstance(message, HeldJob):
             self._put_off(message, delay or 0)
-        elif _is_ending.get():
-            self._put_patiently(message, delay or 0)
+        elif isinstance(job := _ending.get(), HeldJob):
+            # Where Redis is away, its consumer waits for it, which no middleware interrupts.
+            job.following.append((message, delay or 0))
         else:
             run(self._put(message, delay or 0))
         self.emit_after("enqueue", message, delay)
@@ -287,30 +286,17 @@ class PacingBroker(Broker):
             for one, moment in zip(queued, starts, strict=True)
         ]
 
-    def _put_patiently(self, message: dramatiq.Message[Any], delay_ms: int) -> None:
-        """Queue what comes of a job that has ended, as the next step of a pipeline: nobody else would try
-        again where Redis is away. What Redis has not done in time it does not do later, so this is queued
-        twice only where an answer was lost.
-        """
-        while True:
-            try:
-                return run(self._put(message, delay_ms))
-            except Refused:
-                raise
-            except Unavailable:
-                if not self.threads.is_open and now() >= self.context.last_moment():
-                    raise
-            run(world().sleep(AWAY_SECONDS))
-
     async def _put(
         self,
         message: dramatiq.Message[Any],
         delay_ms: int,
         *,
         is_joining: bool = True,
+        is_accepted: bool = False,
     ) -> None:
         route = _route_of(message)
         added, wants = await self._wants(route, delay_ms / 1000)
+        wants = wants._replace(is_follow_up=True) if is_accepted else wants
         with sending(route.queue) as sent:
             ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")

@@ -9,8 +9,9 @@ import math
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
+import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.io import now, run, utc_now, world
@@ -28,7 +29,8 @@ from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, 
 from tbcache.queue.thread import Reservation
 from tbcache.settings import Source
 from tbcache.settings.declared import get_work
-from tbcache.store import Unavailable
+from tbcache.store import Refused, Unavailable
+from tbcache.store.clock import Bounds
 from tbcache.store.wire import MICROS, pack_limits, to_micros
 
 log = get_logger("tbcache.queue")
@@ -79,7 +81,7 @@ class PacingConsumer(Consumer):
         self._token, self._asks = f"{self._presence.name}-{uuid.uuid4().hex[:8]}", itertools.count()
         self._renew_at = -math.inf
         #: Outside of the two, the last ask did nothing.
-        self._asked_us = self._deadline_us = 0
+        self._bounds = Bounds(0, 0)
         #: Jobs in hand that were not asked for yet: priority, number, job.
         self._buffer: list[tuple[int, int, HeldJob]] = []
         self._numbers = itertools.count()
@@ -138,6 +140,7 @@ class PacingConsumer(Consumer):
     def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that. ``has_failed``: see
         :class:`EndedJob`; a fetch whose try has failed may have been tried for the last time."""
+        self._send_following(job)
         finish = Finish("done") if job.is_cancelled else job.finish or otherwise
         is_known = job.is_fetch and not job.is_cancelled
         finish = finish if is_known else replace(finish, is_begun=job.is_begun)
@@ -146,6 +149,43 @@ class PacingConsumer(Consumer):
         self._ends.end(job.claim, finish, caller=caller_in(job.options), has_failed=has_failed)
         if job.is_begun:
             say_end(job, finish, self._source.name)
+
+    def _send_following(self, job: HeldJob) -> None:
+        """Queue what the job's end sends, once Redis is there: nobody else would try again. What Redis has
+        not done in time it does not do later, so it is queued twice only where an answer was lost.
+
+        Raises:
+          Unavailable: Redis is away as the worker is stopped. The job is not said to be done, and is done
+            once more.
+        """
+        tries = 0
+        while job.following:
+            message, delay_ms = job.following[0]
+            facts = {"source": self._source.name, "actor": job.actor_name, "to": message.actor_name}
+            was_available = self._store.is_available
+            try:
+                if not tries or not self._is_there(message):
+                    self._shared.resend(message, delay_ms)
+            except Unavailable as error:
+                # While Redis is known to be away, it is not asked.
+                tries += was_available
+                if not isinstance(error, Refused) and tries < MOST_TRIES:
+                    if not self._threads.is_open and now() >= self._shared.last_moment():
+                        raise
+                    if tries == 1 and was_available:
+                        log.warning("job.follow_waits", **facts)
+                    run(world().sleep(PAUSE_SECONDS))
+                    continue
+                log.error("job.follow_lost", **facts, reason=str(error))
+            except Exception as error:
+                log.error("job.follow_lost", **facts, reason=f"{type(error).__name__}: {error}")
+            job.following.pop(0)
+            tries = 0
+
+    def _is_there(self, message: dramatiq.Message[Any]) -> bool:
+        """Whether a try whose answer came too late has queued the message."""
+        keys = queue_keys(self._store.keys, message.queue_name)
+        return bool(self._store.call("HEXISTS", keys.jobs, message.message_id))
 
     def _end(self, claim: bytes, finish: Finish) -> None:
         self._shared.jobs.drop(claim)
@@ -217,7 +257,7 @@ class PacingConsumer(Consumer):
         handed_out: list[HandedOut] = []
 
         def on_reply(found: Dequeued) -> None:
-            if self._asked_us <= found.now <= self._deadline_us:
+            if self._bounds.have(found.now):
                 self._hand.holds_until = asked_at + self._shared.claim_seconds
             for job in found.jobs:
                 self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
@@ -258,7 +298,7 @@ class PacingConsumer(Consumer):
         settings, source = self._shared.settings, self._source
 
         def call(terms: Terms) -> Dequeue:
-            self._asked_us, self._deadline_us = terms.asked_us, terms.deadline_us
+            self._bounds = Bounds(terms.asked_us, terms.deadline_us)
             return Dequeue(
                 queue=self._keys,
                 window=terms.window,
@@ -354,7 +394,7 @@ class PacingConsumer(Consumer):
             return False
         end = Finish("done", is_begun=False)
         try:
-            self._shared.requeue(job._message.copy(queue_name=home))
+            self._shared.resend(job._message.copy(queue_name=home), 0)
             log.info("job.moved", source=self._source.name, actor=job.actor_name, to=home)
         except Unavailable:
             end = Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False)

@@ -38,8 +38,8 @@ class WorkerContext:
     presence: PresenceChannel = field(init=False)
     jobs: JobsInHand = field(default_factory=JobsInHand)
     on_unanswered: OnUnanswered = lambda source, caller: None
-    #: Queues a message of a job that lies in another queue than its actor's.
-    requeue: Callable[[dramatiq.Message[Any]], object] = lambda message: None
+    #: Queues a message that was accepted before, or with another.
+    resend: Callable[[dramatiq.Message[Any], int], object] = lambda message, delay_ms: None
     _last_moment: float = -math.inf
 
     def __post_init__(self) -> None:

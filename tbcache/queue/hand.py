@@ -51,6 +51,9 @@ class HeldJob(MessageProxy):
         #: The fields by which the log names it.
         self.names: dict[str, str] = {}
         self.finish: Finish | None = None
+        #: What its end sends, as the next step of a pipeline, and after how many milliseconds each: queued
+        #: before it is said to be done.
+        self.following: list[tuple[dramatiq.Message[Any], int]] = []
         #: The one in which it is processed.
         self.span: Span | None = None
 

@@ -63,6 +63,10 @@ class Bounds(NamedTuple):
     asked_us: int
     deadline_us: int
 
+    def have(self, now_us: int) -> bool:
+        """Whether an ask is carried out that comes at this moment (see late.lua)."""
+        return 2 * self.asked_us - self.deadline_us <= now_us <= self.deadline_us
+
 
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+import tbcache.io as io
+from tbcache.admission import Settlement
 from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.limiter.script import LOSE, RESTORE
+from tbcache.models import Failure
 from tbcache.store.clock import Bounds
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen
@@ -767,3 +771,33 @@ def test_what_is_granted_beside_a_restoration_that_is_asked_twice_is_put_back_as
     one.store._run = run_late  # type: ignore[method-assign]
     run(limiter_of(one.store).restoration.restore(world.source.name))
     assert world.redis.zscore(world.slots_key, "beside") is not None
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.0005, -0.05, 0.05])
+def test_a_worker_keeps_its_jobs_while_the_clock_is_corrected_step_by_step(
+    clock: ServersClock, rate: float
+) -> None:
+    """A clock that is slewed back was always a little behind what a worker expects: it took the claims that
+    it renewed for lapsed, and gave back each job."""
+    _, (one,) = begin(clock, 0)
+    one.ask_for_job()
+    for _ in range(14):
+        clock.now += 0.5
+        clock.ahead += 0.5 * rate
+        one.ask_for_job()
+        assert one.consumer._hand.holds_until > clock.now
+
+
+@pytest.mark.parametrize("ahead", [400.0, 0.0])
+def test_a_refusal_that_is_told_first_after_a_step_closes_its_source_as_long_as_it_says(
+    clock: ServersClock, ahead: float
+) -> None:
+    """Asked again by the next time, it named a moment of the one before: it closed for a second."""
+    world, (one, _) = begin(clock, 0, 0)
+    one.admit("A")
+    clock.now += 0.1
+    clock.ahead += ahead
+    failure = Failure("throttled", "slow down", 429, io.utc_now() + timedelta(seconds=60))
+    one.admission.settle(one.loads.pop(0), Settlement(failure=failure, closed_by=failure, pages=1))
+    until = int(world.redis.hget("ns:{reddit}:state", "closed_until") or 0) / MICROS
+    assert 50 < until - clock.time() < 70
