@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -153,3 +156,15 @@ def test_what_is_missing_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch)
         pass
     with pytest.raises(MissingExtra, match=r"tbcache\[embedded\]"), server():
         pass
+
+
+def test_a_simulator_begins_in_a_process_that_has_many_files_open() -> None:
+    """``select`` takes no descriptor beyond 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    with contextlib.ExitStack() as files:
+        while files.enter_context(Path(os.devnull).open()).fileno() < 1024:
+            pass
+        with simulator() as found:
+            assert found.url.startswith("http://127.0.0.1:")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

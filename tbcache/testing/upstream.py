@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -117,9 +117,10 @@ def _url(process: subprocess.Popen[bytes]) -> str:
     if (out := process.stdout) is None:
         return ""
     # A simulator that hangs must not hang the test.
-    ready, _, _ = select.select([out], [], [], START_SECONDS)
-    if not ready:
-        process.kill()
+    with selectors.DefaultSelector() as selector:
+        selector.register(out, selectors.EVENT_READ)
+        if not selector.select(START_SECONDS):
+            process.kill()
     return out.readline().decode().strip()
 
 
