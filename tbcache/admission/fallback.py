@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import tbcache.io as io
 from tbcache.admission.ending import backoff_seconds
+from tbcache.admission.preparation import deep_part
 from tbcache.admission.verdict import (
     Ask,
     Failed,
@@ -27,7 +28,6 @@ from tbcache.io.fork import renew_in_child
 from tbcache.limiter import ProcessWindow, limiter_of
 from tbcache.models import Failure
 from tbcache.models.bounded import Bounded
-from tbcache.settings import Source
 from tbcache.store import Store
 from tbcache.store.change import Matches
 from tbcache.store.memory import Memory
@@ -104,7 +104,7 @@ class FallbackAdmission:
                 if answer is not None:
                     return Stale(answer)
                 return Join(load.token, load.lease_until - now, held, is_fallback=True)
-            wait = self._take(ask.source, token)
+            wait = self._take(ask, token)
             if wait is not None:
                 return Stale(answer) if answer is not None else replace(wait, stale=held)
             load.token, load.lease_until = token, now + self._hold_seconds
@@ -115,7 +115,7 @@ class FallbackAdmission:
         source = grant.ask.source
         await self._limiter.ends.commit(source.name, grant.slot, source.cost)
         with self._lock:
-            wait = self._take(source, slot)
+            wait = self._take(grant.ask, slot)
         if wait is not None:
             return wait
         now = io.now()
@@ -180,11 +180,11 @@ class FallbackAdmission:
         load = self._loads[key] = self._loads.get(key) or FallbackLoad()
         return load
 
-    def _take(self, source: Source, slot: str) -> Wait | None:
+    def _take(self, ask: Ask, slot: str) -> Wait | None:
         """Take a slot. The caller holds the lock: two threads that look at the budget at once would both find
         the money for one page.
         """
-        limiter, name = self._limiter, source.name
+        limiter, source, name = self._limiter, ask.source, ask.source.name
         window = limiter.process_window(name)
         window.configure(source.limits)
         budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
@@ -192,18 +192,19 @@ class FallbackAdmission:
         # Another command without Redis could find the money for the same page as well.
         with window.together():
             shortage = limiter.fallback.closed(name)
-            if shortage is None and (lack := self._lack(source, window)) is not None:
+            if shortage is None and (lack := self._lack(ask, window)) is not None:
                 return lack
             shortage = shortage or limiter.fallback.take(
                 name, slot, source.cost, window.limits, self._hold_seconds
             )
         return None if shortage is None else _wait(*shortage)
 
-    def _lack(self, source: Source, window: ProcessWindow) -> Wait | None:
+    def _lack(self, ask: Ask, window: ProcessWindow) -> Wait | None:
         """How long to wait for the money for a page; None where it is there, or none is needed.
 
         A page is sent only if its full price is left beside the prices of all pages that are under way.
         """
+        source = ask.source
         budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
         if not budget or not page_price:
             return None
@@ -214,15 +215,18 @@ class FallbackAdmission:
         if left is None:
             lack = f"{why_alone}, and what is left of the day's budget is not known to this process"
             return _wait(BUDGET_SECONDS, "budget", lack)
+        if ask.is_deep:
+            left -= budget - deep_part(source, budget)
         if left >= page_price * (1 + window.held / source.cost):
             return None
         lack = f"the day's budget has no room for a page (${page_price / MICROS:g})"
         if self._store.is_shared:
             return _wait(BUDGET_SECONDS, "budget", f"{why_alone}, and this process's part of {lack}")
-        # Nobody else has a part of the budget: what is spent comes back at midnight, not before.
-        is_spent = left < page_price
+        if left >= page_price:
+            return _wait(BUDGET_SECONDS, "budget", lack)
+        # Nobody else has a part of the budget: what is spent comes back at midnight, and not with Redis.
         tomorrow = midnight_of(day + 1) - self._store.clock.today
-        return _wait(tomorrow.total_seconds() if is_spent else BUDGET_SECONDS, "budget", lack)
+        return Wait(tomorrow.total_seconds(), io.utc_now() + tomorrow, "budget", lack)
 
 
 def _wait(seconds: float, why: Why, reason: str) -> Wait:

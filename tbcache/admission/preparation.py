@@ -24,6 +24,12 @@ class Constants(NamedTuple):
     ttl_us: int
 
 
+def deep_part(source: Source, budget: int) -> int:
+    """The part of the day's ``budget`` that may be spent on what nobody waits for."""
+    # The scripts read a budget of 0 as no budget.
+    return max(1, int(budget * source.deepening_share)) if budget else 0
+
+
 class Preparation:
     """The constants of each source."""
 
@@ -42,9 +48,8 @@ class Preparation:
             window = self._limiter.process_window(source.name)
             window.configure(source.limits)
             window.purse.configure(budget, page_price // source.cost)
-            # The scripts read a budget of 0 as no budget.
-            deep = max(1, int(budget * source.deepening_share)) if budget else 0
+            deep, ttl_us = deep_part(source, budget), to_micros(source.cache_ttl)
             constants = self._constants[id(source)] = Constants(
-                source, limits, budget, deep, page_price, to_micros(source.cache_ttl)
+                source, limits, budget, deep, page_price, ttl_us
             )
         return constants

@@ -23,7 +23,8 @@ class Ask(NamedTuple):
     ``patience`` is how long (seconds) the asker would wait for a slot. ``can_fall_back``: without Redis
     the process goes by its own part of the limit; False for whatever is asked for a job of the queue.
     ``caller`` is in whose name it is asked; None where it is the process's own. ``is_invited``: nobody has
-    asked, it would be loaded along with what somebody asks for, and no figure counts it.
+    asked, it would be loaded along with what somebody asks for, and no figure counts it. ``is_backfill``: it
+    is for older items of the database.
     """
 
     source: Source
@@ -35,6 +36,7 @@ class Ask(NamedTuple):
     can_fall_back: bool = True
     caller: str | None = None
     is_invited: bool = False
+    is_backfill: bool = False
 
     @property
     def timeline_key(self) -> str:
@@ -72,8 +74,8 @@ class Ask(NamedTuple):
 
     @property
     def is_deep(self) -> bool:
-        """True where the request fills older hours of the timeline, for which nobody waits."""
-        return isinstance(self.request, FetchRequest) and self.request.is_deep
+        """True where the request fills older hours, for which nobody waits."""
+        return self.is_backfill or (isinstance(self.request, FetchRequest) and self.request.is_deep)
 
     @property
     def hours(self) -> int:

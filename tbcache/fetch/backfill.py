@@ -23,7 +23,7 @@ from tbcache.fetch.upstream import Upstream
 from tbcache.io import now as clock
 from tbcache.io import utc_now, world
 from tbcache.models import FetchRequest, Item
-from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited
+from tbcache.models.error import BudgetExhausted, ConfigurationError, InvalidRequest, RateLimited
 from tbcache.models.request import Stretch
 from tbcache.scoring import name_of, score_items
 from tbcache.settings import Source, variable
@@ -117,20 +117,29 @@ async def fill(
     """Fetch the newest page of ``hole``, once there are a slot and money for it, and store it.
 
     Raises:
-      RateLimited: no slot within ``patience`` seconds. BudgetExhausted: no money left today.
+      RateLimited: no slot within ``patience`` seconds. BudgetExhausted: today's part of the budget is spent.
       UpstreamError: the upstream's refusal. RepositoryUnavailable: the database does not answer.
     """
     give_up = clock() + patience
     while True:
         job = BackfillJob(pipeline.admission, upstream, request, hole)
         left = max(0.0, give_up - clock())
-        ask = Ask(job.source, job.request, lane="prewarm", needed=ALWAYS, patience=left)
-        filled = (await pipeline.travel(job, ask)).value
+        ask = Ask(job.source, job.request, "prewarm", ALWAYS, patience=left, is_backfill=True)
+        try:
+            filled = (await pipeline.travel(job, ask)).value
+        except BudgetExhausted as error:
+            reason = f"{error.reason}; {_part(job.source)}"
+            raise BudgetExhausted(error.source, error.retry_at, reason) from None
         if filled is not _OTHERS:
             return filled
         if left < _LOOK_SECONDS:
             raise RateLimited(upstream.source.name, utc_now(), "another process fetches the same")
         await world().sleep(_LOOK_SECONDS)
+
+
+def _part(source: Source) -> str:
+    share = variable(source.name, "deepening_share")
+    return f"a backfill may take {source.deepening_share:.0%} of a day's budget ({share})"
 
 
 class BackfillJob(UnansweredJob[Filled]):

@@ -15,8 +15,12 @@ from tbcache.io import run
 from tbcache.models import FetchRequest, Page
 from tbcache.models.error import BudgetExhausted, InvalidRequest, UpstreamNotEntitled
 from tbcache.models.price import Price
+from tbcache.monitoring import UsageMonitor
 from tbcache.repository import SentimentRepository
+from tbcache.settings import Settings
+from tbcache.store import Store
 from tbcache.timeline import Span
+from tests.blocking import Admission, core
 from tests.core.conftest import TWITTER, Upstream, item
 
 NOW = datetime(2026, 7, 28, 12, tzinfo=UTC)
@@ -79,11 +83,40 @@ def test_a_page_before_does_not_stand_in_for_one_that_is_refused(
     pipeline: Pipeline, repository: SentimentRepository
 ) -> None:
     """A backfill whose budget was spent waited for an hour without a word."""
-    upstream = Kept(replace(TWITTER, price=Price(per_request=1.0), daily_budget=1.0), repository=repository)
+    upstream = Kept(replace(TWITTER, price=Price(per_request=1.0), daily_budget=2.0), repository=repository)
     request, hole = FetchRequest("twitter", "AAPL", 72), Span(ago(3), ago(1))
     run(fill(pipeline, upstream, request, hole, PATIENCE))
     with pytest.raises(BudgetExhausted):
         run(fill(pipeline, upstream, request, hole, PATIENCE))
+
+
+def test_a_backfill_leaves_the_other_half_of_the_budget_to_bots(
+    pipeline: Pipeline, repository: SentimentRepository
+) -> None:
+    """One on X spent all of it, and live bots were refused until midnight."""
+    leaves_half(pipeline, repository)
+
+
+def test_a_backfill_leaves_half_of_the_budget_without_redis_too(repository: SentimentRepository) -> None:
+    """A bot beside it goes by the same sum of what the day has cost."""
+    settings = Settings.load({})
+    store = Store(settings)
+    pipeline = Pipeline(core(Admission(store, settings, UsageMonitor(store, settings))), lambda: None)  # type: ignore[arg-type, return-value]
+    leaves_half(pipeline, repository)
+    pipeline.close()
+    store.close()
+
+
+def leaves_half(pipeline: Pipeline, repository: SentimentRepository) -> None:
+    upstream = Kept(replace(TWITTER, price=Price(per_request=1.0), daily_budget=4.0), repository=repository)
+    request = FetchRequest("twitter", "AAPL", 72)
+    for days in (1, 2):
+        run(fill(pipeline, upstream, request, Span(ago(days + 1), ago(days)), PATIENCE))
+    half = r"may take 50% of a day's budget \(TBCACHE_TWITTER__DEEPENING_SHARE"
+    with pytest.raises(BudgetExhausted, match=half):
+        run(fill(pipeline, upstream, request, Span(ago(4), ago(3)), PATIENCE))
+    for symbol in ("TSLA", "NVDA"):
+        assert pipeline.run(upstream, FetchRequest("twitter", symbol)).origin == "live"
 
 
 def test_a_refusal_of_the_upstream_after_a_page_is_said(

@@ -267,6 +267,7 @@ def test_without_redis_the_whole_budget_is_ones_own_and_is_spent_for_the_day(
     assert isinstance(refused, Wait)
     assert refused.reason == "the day's budget has no room for a page ($0.01)"
     assert refused.retry_at - utc_now() > timedelta(hours=5)
+    assert refused.seconds > 5 * 3600
     spender.end()
 
 
