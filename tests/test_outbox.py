@@ -19,6 +19,7 @@ from tbcache.repository import Answer, SentimentRepository, Writer, encode_answe
 from tbcache.repository.prune import Pruner
 from tbcache.repository.reject import Rejects
 from tbcache.store import Store
+from tbcache.timeline import Load
 from tests.row import count_items
 from tests.server import wait_until
 from tests.test_repository import LONG_AGO, NOW, answer, item, sentiment
@@ -123,6 +124,22 @@ def test_an_answer_that_no_database_takes_stops_no_other(
     assert kept(spill, "hours")
     assert all(rejected(spill))
     assert any(reason.startswith("CorruptAnswer") for reason in rejected(spill))
+
+
+def test_what_an_overtaken_load_has_read_is_kept_and_the_load_is_none_of_the_past(
+    outbox: Outbox, repository: SentimentRepository, store: Store
+) -> None:
+    """It is paid for; but no bot was told what that load has made of it."""
+    for name, fields in (("told", {}), ("lost", {"overtaken": 1})):
+        read_at = NOW + timedelta(seconds=len(fields))
+        load = Load(read_at, read_at, NOW, 24, "any/1", tally={1983600: 4})
+        data = encode_answer(replace(answer(item(name)), load=load))
+        store.client.xadd(store.keys.outbox(SOURCE), {"answer": data} | fields)
+    store.client.expire(store.keys.outbox(SOURCE), 60)
+    assert outbox.drain() == 2
+    assert names(repository) == {"told", "lost"}
+    found = repository.loads(SOURCE, answer().sentiment.symbol, NOW, NOW + timedelta(seconds=2))
+    assert [load.read_at for load in found] == [NOW]
 
 
 def test_answers_wait_for_a_database_that_is_merely_away(

@@ -8,7 +8,8 @@ changes nothing.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from tbcache.fetch.hour import HourWriter
@@ -38,8 +39,8 @@ POLL_SECONDS = 0.5
 IDLE_POLLS = 10
 BATCH = 100
 
-#: The id of an entry of the outbox, and the answer in it as bytes.
-Entry = tuple[bytes, bytes]
+#: The id of an entry of the outbox, and its fields by name.
+Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
 class Outbox:
@@ -113,9 +114,12 @@ class Outbox:
     def _write(self, entries: Sequence[Entry]) -> list[bytes]:
         """Write a batch; the ids of what is in the database now, or put aside."""
         answers, kept = {}, set()
-        for entry, data in entries:
+        for entry, fields in entries:
+            data = fields.get(b"answer", b"")
             try:
-                answers[entry] = decode_answer(data)
+                answer = decode_answer(data)
+                # What was overtaken was never told to the fleet: the past does not tell of it either.
+                answers[entry] = replace(answer, load=None) if b"overtaken" in fields else answer
             except CorruptAnswer as error:
                 if not self._rejects.put(data, error):
                     kept.add(entry)
@@ -152,7 +156,7 @@ class Outbox:
 
     def _read(self, key: str, start: str) -> list[Entry]:
         entries = self._store.call("XRANGE", key, start, "+", "COUNT", BATCH)
-        return [(entry, dict(pairs(fields)).get(b"answer", b"")) for entry, fields in entries]
+        return [(entry, dict(pairs(fields))) for entry, fields in entries]
 
 
 @singleton

@@ -11,7 +11,8 @@
 --
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
 --       woken         LIST    which has one element once the load is over; those who joined wait for it
---       outbox        STREAM  of answers for the database: field "answer"
+--       outbox        STREAM  of answers for the database: field "answer", and "overtaken" (1) where another load had
+--                             the lease by then
 --       billed        SET     of the ids that were billed today, of items that are billed once a day
 --       timeline, timeline_lease   the symbol's timeline and its lease; any keys where the answer is made from none
 --       others        the entries of the symbol over other hours
@@ -148,13 +149,17 @@ end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 
--- Before the value is stored and the bill is paid: where the server refuses it, the asker keeps and counts all itself.
-if answer ~= '' then
-    keep_answer(outbox, answer)
-end
-
 local load = redis.call('HMGET', lease, 'token', 'waiters', 'failures', 'since')
 local is_ours = load[1] == token
+-- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
+local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
+local has_timeline_lease = timeline_load[1] == token
+
+-- Before the value is stored and the bill is paid: where the server refuses it, the asker keeps and counts all itself.
+if answer ~= '' then
+    keep_answer(outbox, answer, not is_ours and not has_timeline_lease)
+end
+
 local is_stored = false
 if is_ours then
     if kind == 'value' then
@@ -178,9 +183,7 @@ if is_ours then
     end
 end
 
--- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
-local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
-if timeline_load[1] == token then
+if has_timeline_lease then
     if timeline_payload ~= '' then
         local value = seal(int(now + fresh_us), timeline_load[3] or UNCLEARED, timeline_payload)
         redis.call('SET', timeline, value, 'PX', int(timeline_us / 1000))

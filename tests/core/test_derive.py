@@ -259,6 +259,23 @@ def test_a_timeline_whose_load_lost_its_lease_is_not_kept(pipeline: Pipeline, st
     assert store.client.exists(store.keys.entry(LINE)) == 0
 
 
+def test_a_load_that_another_overtook_is_no_part_of_the_past(pipeline: Pipeline, store: Store) -> None:
+    """A scorer outlived the lease: every bot was told what one load found, a backtest the other."""
+    other = Upstream(answer=lambda cursor: posts(0.5, 0.6), persist_to_db=True)
+
+    def overtaken(cursor: str | None) -> Page:
+        for key in (AAPL.key, LINE):
+            store.client.delete(store.keys.lease(key))
+        assert pipeline.run(other, AAPL).sentiment.count == 2
+        return posts(0.7)
+
+    assert pipeline.run(Upstream(answer=overtaken, persist_to_db=True), AAPL).sentiment.count == 1
+    assert pipeline.run(other, AAPL).sentiment.count == 2
+    told, lost = [fields for _, fields in store.client.xrange(store.keys.outbox("twitter"))]
+    assert b"overtaken" not in told
+    assert lost[b"overtaken"] == b"1"
+
+
 def test_a_failed_fetch_leaves_the_timeline_and_no_lease(pipeline: Pipeline, store: Store) -> None:
     """What was paid for stays known."""
     upstream = Upstream(answer=lambda cursor: posts(0.5))
