@@ -146,10 +146,8 @@ class Limiter:
         if isinstance(reply, Late):
             await self.store.clock.learn(reply.now, asked_at, source)
             return None
-        jump = None if self.epochs.of(source) else self.store.clock.go_back(reply.now, asked_at, source)
         await self.restoration.learn(source, getattr(reply, "seen", UNSEEN), asked_at)
         await self.store.clock.learn(reply.now, asked_at, source)
-        await self.store.clock.mend(source, jump)
         return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:

@@ -16,7 +16,6 @@ from tbcache.limiter.script import Restore, Restored
 from tbcache.limiter.slot_end import SlotEnds
 from tbcache.limiter.window import Windows
 from tbcache.store import Store, Unavailable
-from tbcache.store.clock import Jump
 from tbcache.store.wire import Seen, to_micros
 
 #: Asks for a source by RESTORE: the source, how the call is made, and what is called with the reply.
@@ -67,18 +66,13 @@ class Restoration:
             seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
             return self._call(window, source, terms, ages, seen_ago_us)
 
-        jumps: list[Jump | None] = []
-
         def on_reply(found: Restored) -> None:
             nonlocal is_all
             is_all = window.granted == granted
-            jumps.append(self._store.clock.go_back(found.now, asked_at, source))
             self._epochs.set(source, found.seen, asked_at)
             window.restored(ages)
 
         await self._take(source, call, on_reply)
-        for jump in jumps:
-            await self._store.clock.mend(source, jump)
         await self._ends.report(source)
         return is_all
 

@@ -59,7 +59,7 @@ local pacing = {}
 if is_paced then
 --@include window
     pacing = {enter = enter, look = look, hold_all = hold_all, still_held = still_held, extend = extend,
-        expire_after = expire_after}
+        keep_slots = keep_slots}
 end
 local seen = is_paced and pacing.enter(window, now, limits, seen_before, suffix) or ''
 local is_extended, revoked = false, {}
@@ -78,7 +78,7 @@ for i = 1, #in_hand, 2 do
     end
 end
 if is_extended then
-    pacing.expire_after(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
+    pacing.keep_slots(slots, math.ceil((window.horizon + hold_us) / 1000) + 1000)
 end
 
 local ready_at, is_called, handed_out = 0, false, {}

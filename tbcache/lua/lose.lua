@@ -18,14 +18,16 @@ local now, later = server_time(), math.max(0, step_us)
 if now < earliest_us or now > latest_us then
     return 0
 end
-local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease', 'stepped')
+local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'whole_at', 'lease', 'stepped', 'stepped_by')
 -- Another process has mended this step already if the last mend (`stepped_at`) lies between the moment of the step and now.
 -- That moment alone is no proof: a clock that is set back and put right shows the same times twice. So it is another step
 -- if this process knew, before it, the epoch in force, or the one that the last mend began. A mend in the future was
--- noted before the clock was set back, and so was of an earlier step.
+-- noted before the clock was set back, and so was of an earlier step. Nor has all of the step been mended if it is more than
+-- the last mend was of: who had that mended began after a part of it. (By `slack` two may take one step for another.)
 local is_another = known == stored[1] or known == stored[6]
-local stepped_at = moment(stored[2])
-if not stored[1] or (not is_another and stepped_at >= now - ago_us and stepped_at <= now) then
+local stepped_at, slack = moment(stored[2]), latest_us - earliest_us
+local is_all = step_us - bounded(stored[7], -LAST_MOMENT, LAST_MOMENT, step_us) <= slack
+if not stored[1] or (not is_another and is_all and stepped_at >= now - ago_us and stepped_at <= now) then
     return 1
 end
 
@@ -62,7 +64,7 @@ local was_whole = by_then >= whole_at
 if was_whole and (redis.call('EXISTS', slots) == 1 or step_us < 0) then
     redis.call('HDEL', state, 'lost_at', 'whole_at')
     redis.call('HSET', state, 'past', stored[1])
-    expire_after(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
+    keep_slots(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
 else
     lose(state, now, stored[1])
 end

@@ -78,7 +78,7 @@ if horizon > known_horizon then
     redis.call('HSET', state, 'horizon', int(horizon))
 end
 local ttl_ms = math.ceil((known_horizon + longest_hold(state, hold_us)) / 1000) + 60000
-expire_after(slots, ttl_ms)
+keep_slots(slots, ttl_ms)
 
 -- The window is whole again once all processes have put their slots back, and the slots of those that had left by then
 -- are old. A process that joined after the loss has nothing to put back, and counts for none.

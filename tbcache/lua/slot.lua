@@ -35,3 +35,10 @@ local function expire_after(key, ms)
         redis.call('PEXPIRE', key, int(ms + KEPT_MS))
     end
 end
+
+-- Has the slots live for as long as they count (`ms`), and for longer after that than the record of the fleet does, which is
+-- a day. So where the server's clock is set forward until they come to their end, that has come to its own, and is missed.
+local SPARE_MS = 25 * HOUR_US / 1000
+local function keep_slots(slots_key, ms)
+    expire_after(slots_key, ms + SPARE_MS)
+end

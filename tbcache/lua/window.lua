@@ -239,7 +239,7 @@ local function hold_all(window, now, ids, cost, held, start, status)
     end
     -- There are more stamps now than were counted.
     window.stamps = nil
-    expire_after(window.slots, math.ceil((start - now + window.horizon + held) / 1000) + 1000)
+    keep_slots(window.slots, math.ceil((start - now + window.horizon + held) / 1000) + 1000)
     spend(window, #ids * cost)
 end
 

@@ -196,33 +196,6 @@ class ServerClock:
             for _, after in self._jumped:
                 await after(source)
 
-    def go_back(self, now_us: int, asked_at: float, source: str) -> Jump | None:
-        """Go by the time of an answer at once where the server's clock was set back; None where it was not.
-
-        So it must be before this process takes over an epoch that the answer names: another thread that knew
-        the epoch with the time of before would not notice that the clock is put right again. :meth:`mend`
-        must be called after that.
-        """
-        seen = _range(now_us, asked_at)
-        with self._lock:
-            known = self._ranges.get(self._name(source))
-            if known is None or known.at(seen.seen_at).low - seen.high <= self.timeout:
-                return None
-            self._ranges[self._name(source)] = self._ranges[""] = seen
-        seconds = seen.high - known.at(seen.seen_at).low
-        return Jump(seconds, known.seen_at, seen.low, seen.high)
-
-    async def mend(self, source: str, jump: Jump | None) -> None:
-        """Tell of a jump that :meth:`go_back` has found; None for none."""
-        if jump is None:
-            return
-        log.warning("redis.clock_jumped", seconds=round(jump.seconds, 3))
-        with contextlib.suppress(Unavailable):
-            for before, _ in self._jumped:
-                await before(source, jump)
-            for _, after in self._jumped:
-                await after(source)
-
     def on_jump(self, before: BeforeJump, after: AfterJump) -> None:
         """Call both when the clock of a server has jumped: ``before`` while this process goes by the old
         time, and ``after`` once it goes by the new one. Should ``before`` find the server away, or its clock

@@ -79,7 +79,7 @@ def ask_around(world: World, *processes: Process) -> int:
 @pytest.mark.parametrize("seconds", [-0.5, -30.0])
 def test_a_slot_counts_from_when_its_taker_is_told_of_it(clock: ServersClock, seconds: float) -> None:
     """The answer that granted it shows the step, and the taker waits while the window is mended."""
-    world, (taker, other) = begin(clock, 1, 1)
+    world, (taker, other) = begin(clock, 0, 0)
     # By then nobody wants allowances any more.
     clock.now += 10.0
     beat(taker, other, taker, other)
@@ -730,6 +730,40 @@ def test_a_damaged_note_has_nobody_put_its_slots_back_once_more(clock: ServersCl
     world.redis.hset(state, noted, "-1e300")
     asleep.take()
     assert world.redis.hget(state, "epoch") == epoch
+
+
+@pytest.mark.parametrize("then", [30.0, -10.0])
+def test_a_step_is_mended_by_who_was_there_though_who_began_after_it_has_the_next_mended(
+    clock: ServersClock, then: float
+) -> None:
+    """What the dead have sent is put back by nobody, and looked older by what only the other has seen."""
+    world, (dead, old) = begin(clock, 5, 1)
+    world.kill(dead)
+    clock.ahead += 30.0
+    new = world.start()
+    world.fleet.append(new)
+    beat(new)
+    clock.ahead += then
+    beat(new, old)
+    ask_around(world, old, new)
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("seconds", [100.0, 1e6, 1e7])
+def test_a_clock_that_is_ahead_for_a_moment_has_redis_forget_no_slot_that_is_not_missed(
+    clock: ServersClock, seconds: float
+) -> None:
+    """Keys come to their end by that clock, though nobody has asked by it: those of the slots alone would not
+    be missed."""
+    world, (one, other) = begin(clock, 3, 3)
+    clock.ahead += seconds
+    world.redis.keys()
+    clock.ahead -= seconds
+    assert ask_around(world, one, other) == 0
+    clock.now += LIMIT.window_seconds + LEASE
+    beat(one, other)
+    assert ask_around(world, one, other) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
 
 
 def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clock: ServersClock) -> None:

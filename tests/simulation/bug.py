@@ -232,16 +232,6 @@ _LOSS = (
         ),
         kind="clock",
     ),
-    replace(
-        _bug(
-            "a thread knows an epoch, and goes by the time of before",
-            "tbcache.limiter.restoration:Restoration._put_back",
-            "self._store.clock.go_back(found.now, asked_at, source)",
-            "None",
-            "set the clock at any time",
-        ),
-        kind="clock",
-    ),
 )
 _LOADS = (
     _bug(
