@@ -24,11 +24,28 @@ local function next_place(tags, caller)
     return math.max(time + STEP, caller ~= '' and bounded(found[2], 0, MOST_PLACE, 0) or 0), time
 end
 
+-- Records in the tags of a lane that the places of a caller reach up to `finish`, and where the virtual time does not stand
+-- still, what it was `before` and that it is `time`.
+local function note_places(tags, caller, finish, before, time)
+    if not before then
+        redis.call('ZADD', tags, int(finish), caller)
+        return
+    end
+    if caller ~= '' then
+        redis.call('ZADD', tags, int(time), '', int(finish), caller)
+    else
+        redis.call('ZADD', tags, int(time), '')
+    end
+    -- A caller that has used nothing beyond that time may be forgotten: it would begin there as a new one does. Tags
+    -- that were emptied first would be made anew, without their TTL.
+    redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(before))
+end
+
 -- Gives jobs their places in a lane on a caller's account, one after the other. This is start-time fair queueing: the
 -- places of a caller lie its stride apart, the least is handed out first, and so callers get their parts whatever each
 -- has queued.
 local function give_places(lane, tags, ids, stride, caller)
-    local placed, before, finish, ends = {}, nil, 0, {}
+    local placed, before, finish = {}, nil, 0
     local place, time = next_place(tags, caller)
     for i, id in ipairs(ids) do
         if place == time + STEP then
@@ -38,20 +55,6 @@ local function give_places(lane, tags, ids, stride, caller)
         finish = place + stride
         place = math.max(time + STEP, caller ~= '' and finish or 0)
     end
-    if caller ~= '' then
-        ends = {int(finish), caller}
-    end
-    if before then
-        ends[#ends + 1] = int(time)
-        ends[#ends + 1] = ''
-    end
-    if ends[1] then
-        redis.call('ZADD', tags, unpack(ends))
-    end
-    if before then
-        -- A caller that has used nothing beyond that time may be forgotten: it would begin there as a new one does. Tags
-        -- that were emptied first would be made anew, without their TTL.
-        redis.call('ZREMRANGEBYSCORE', tags, '-inf', '(' .. int(before))
-    end
+    note_places(tags, caller, finish, before, time)
     redis.call('ZADD', lane, unpack(placed))
 end

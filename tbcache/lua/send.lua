@@ -25,21 +25,23 @@ local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_foll
 if stop == 'drained' then
     return reply_sent('refused', refusal)
 end
--- Of an earlier layout, or damaged: nothing is changed yet.
-if type(redis.pcall('ZCARD', interactive)) ~= 'number' then
-    return reply_sent('left', '')
-end
--- A key of another type ends it here, before anything is changed.
-local tags, known = redis.call('ZCARD', interactive_tags), redis.call('HLEN', jobs)
-
+-- A key of another type ends it in one of these, before anything is changed.
+local place, time = next_place(interactive_tags, caller)
 while redis.call('HSETNX', lanes, id, account_in('interactive', stride, caller)) == 0 do
     -- A message that is sent again while it runs.
     id = id .. '+'
 end
-give_places(interactive, interactive_tags, {id}, stride, caller)
-redis.call('HSET', jobs, id, message)
+local placed, kept = redis.pcall('ZADD', interactive, int(place), id), redis.pcall('HSET', jobs, id, message)
+if type(placed) ~= 'number' or type(kept) ~= 'number' then
+    -- Of an earlier layout, or damaged: nothing is changed after all.
+    redis.call('HDEL', lanes, id)
+    redis.pcall('ZREM', interactive, id)
+    redis.pcall('HDEL', jobs, id)
+    return reply_sent('left', '')
+end
+note_places(interactive_tags, caller, place + stride, place == time + STEP and time, place)
 -- What was not there is made anew, without its TTL.
-if tags == 0 or known == 0 or redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 then
+if time == 0 or redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 then
     for _, part in ipairs({interactive, interactive_tags, jobs, lanes}) do
         redis.call('EXPIRE', part, QUEUE_TTL_S)
     end

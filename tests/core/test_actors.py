@@ -34,10 +34,10 @@ from tbcache.models.error import InvalidRequest, ResultTimeout, TbcacheError, Un
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
-from tbcache.queue.script import JobAsk
+from tbcache.queue.script import JobAsk, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.settings import BUILT_IN, Settings
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Bounds, _Range
 from tests.server import Server, wait_until
 
@@ -105,6 +105,30 @@ def test_a_queue_lives_for_a_week_after_a_message_whatever_it_had_left(shop: Sho
         for key in (keys[0], keys[2]):
             store.client.expire(key, 5 * days)
         note.send("what")
+
+
+def test_what_a_message_makes_anew_beside_what_is_there_has_its_ttl(shop: Shop, store: Store) -> None:
+    """A job that was given back stands in front of a lane that has no virtual time."""
+    note, keys = shop.actor(), queue_keys(store.keys, "default")
+    note.send("what")
+    store.client.delete(keys.interactive_tags)
+    note.send("what")
+    assert store.client.ttl(keys.interactive_tags) > 0
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("part", ["interactive", "interactive_tags", "jobs", "lanes", "bell"])
+def test_a_message_changes_nothing_where_a_part_of_the_queue_is_of_another_type(
+    shop: Shop, store: Store, part: str
+) -> None:
+    keys, client = queue_keys(store.keys, "default"), store.client
+    others = [key for key in keys if key != getattr(keys, part)]
+    shop.actor().send("what")
+    client.set(getattr(keys, part), "junk", ex=60)
+    before = [client.dump(key) for key in others]
+    with pytest.raises(Refused):
+        shop.actor(actor_name="other").send("what")
+    assert [client.dump(key) for key in others] == before
 
 
 def test_a_message_that_is_sent_again_while_it_waits_is_one_more_job(shop: Shop, store: Store) -> None:
