@@ -63,6 +63,9 @@ def test_what_was_told_on_friday_is_no_voice_on_monday_live_nor_in_the_past(
     (hindsight,) = looked_back(repository, upstream, request, [live.as_of])
     assert hindsight is not None
     assert (hindsight.count, hindsight.voices) == (1, voices)
+    (longer,) = looked_back(repository, upstream, replace(request, hours=24), [live.as_of])
+    assert longer is not None
+    assert longer.reason == "not_asked"
 
 
 def test_a_text_is_looked_at_once_in_a_history(

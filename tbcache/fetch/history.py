@@ -114,7 +114,7 @@ def looked_back(
         covered = timeline.coverage.within(window).spans
         items = _of_time(latest, Span(window.start - RETOLD, moment))
         known = Timeline.of(items, (Read(span, moment) for span in covered))
-        record = Record(known, moment, moment, request.hours, all_versions.present, None, tally)
+        record = Record(known, moment, moment, request.hours, all_versions.present, "not_asked", tally)
         is_known = bool(covered or _of_time(items, window))
         return sentiment_of(record, request, upstream.voices) if is_known else None
 

@@ -29,9 +29,10 @@ QUOTA_SECONDS = 3600.0
 #: For these reasons there is no further page of items. The known ones may be asked for all the same.
 ENDS = frozenset(get_args(PagingEnd)) - {"complete"}
 #: An upstream's clock that seems to be behind by less may be right: it tells whole seconds, and the answer is
-#: under way for a while. None is believed to be behind by more than an hour.
+#: under way for a while.
 _LEAST_BEHIND = timedelta(seconds=2)
-_MOST_BEHIND = timedelta(hours=1)
+#: What an answer is short of by no more than this counts as answered: a load takes its time as well.
+MOST_BEHIND = timedelta(minutes=5)
 #: One request asks for at most so many known items again: as many as X and reddit take.
 RECHECK_SIZE = 100
 
@@ -164,8 +165,9 @@ class PageReader:
 
     @property
     def _asked_at(self) -> datetime:
-        """When the upstream was asked, by its own clock where that is behind."""
-        return self._now - self._behind
+        """When the upstream was asked, by its own clock where that is behind. What it has not reached yet is
+        never known, whichever of the two clocks is wrong."""
+        return max(self._now - self._behind, self._start)
 
     async def _read_pages(self, stretch: Stretch, judge: PageCoverage, *, is_first: bool) -> _End:
         cursor: str | None = None
@@ -253,7 +255,7 @@ class PageReader:
         stated = told_now(response)
         behind = timedelta() if stated is None else response.received_at + self._ahead - stated
         if behind > _LEAST_BEHIND:
-            self._behind = max(self._behind, min(behind, _MOST_BEHIND))
+            self._behind = max(self._behind, behind)
 
     def _ended(self, ending: PagingEnd) -> _End:
         """The end by ``ending``, with a warning where the upstream repeats itself."""
@@ -265,6 +267,9 @@ class PageReader:
     def _fetched(self, spans: Sequence[Span], end: _End) -> Fetched:
         items = tuple(item for item in self._kept.values() if item.at is None or item.at >= self._start)
         reason = end.reason
+        if self._behind > MOST_BEHIND:
+            seconds = round(self._behind.total_seconds())
+            log.warning("clock.differs", source=self._request.source, seconds=seconds)
         if self._is_delayed(items):
             last = self._now - timedelta(hours=self._delay)
             spans = [Span(span.start, min(span.end, last)) for span in spans if span.start < last]

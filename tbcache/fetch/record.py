@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tbcache.admission import Merged, Settlement
 from tbcache.fetch.naive import naive_figures
-from tbcache.fetch.reader import Fetched
+from tbcache.fetch.reader import MOST_BEHIND, Fetched
 from tbcache.fetch.upstream import Upstream, search_of
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
@@ -19,6 +19,7 @@ from tbcache.repository import Answer, encode_answer
 from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
 from tbcache.store.codec import encode_sentiment
 from tbcache.timeline import (
+    NOT_YET,
     RETOLD,
     Corrupt,
     Load,
@@ -168,9 +169,11 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
     known = timeline.since(start - RETOLD)
     versions = [version for version in known if version.at >= start]
     span = timeline.coverage.last(Span(start, _FAR))
-    until = None if span is None or span.end >= record.asked_at else span.end
     asked = Span(start, record.asked_at)
-    is_complete = span is not None and span.start <= start and until is None
+    is_behind = record.read_at - asked.end > MOST_BEHIND
+    until = None if span is None or (span.end >= asked.end and not is_behind) else span.end
+    is_all = asked.end <= start if span is None else span.start <= start and span.end >= asked.end
+    is_complete = is_all and not is_behind
     return aggregate(
         request,
         [version.item for version in versions],
@@ -178,7 +181,7 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
         as_of=record.read_at,
         complete=is_complete,
         since=None if span is None else span.start,
-        reason=None if is_complete else record.reason or _why_short(record, request),
+        reason=None if is_complete else _why_short(record, request, is_all=is_all),
         until=until,
         scorer=record.scorer,
         voices=voices,
@@ -188,9 +191,11 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
     )
 
 
-def _why_short(record: Record, request: FetchRequest) -> str:
-    """Why a record that names no reason does not reach back to the start of the hours."""
-    return "not_asked" if record.hours < request.hours else "page_budget"
+def _why_short(record: Record, request: FetchRequest, *, is_all: bool) -> str:
+    """Why ``record`` does not cover the hours; ``is_all``: it does up to its ``asked_at``."""
+    if is_all:
+        return NOT_YET
+    return record.reason or ("not_asked" if record.hours < request.hours else "page_budget")
 
 
 def _is_article(version: Scored) -> bool:

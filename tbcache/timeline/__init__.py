@@ -6,7 +6,16 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
 from tbcache.timeline.load import AHEAD, Load, Past
 from tbcache.timeline.merge import covers_less, merged
-from tbcache.timeline.record import FINAL, RETOLD, Corrupt, Record, decode_record, encode_record, pack_record
+from tbcache.timeline.record import (
+    FINAL,
+    NOT_YET,
+    RETOLD,
+    Corrupt,
+    Record,
+    decode_record,
+    encode_record,
+    pack_record,
+)
 from tbcache.timeline.tally import (
     Tally,
     changed,

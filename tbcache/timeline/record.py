@@ -60,8 +60,10 @@ class Record:
 
 #: The reason of a record that has no room for more of its hours.
 FULL = "full"
+#: The reason of an answer that has all up to when the upstream was asked, which was long before.
+NOT_YET = "not_yet"
 #: For these reasons there are hours that no load can bring: there are no more items, or none more is kept.
-FINAL = frozenset((FULL, "search_depth", "no_next_page", "no_times", "plan_delay"))
+FINAL = frozenset((FULL, NOT_YET, "search_depth", "no_next_page", "no_times", "plan_delay"))
 
 
 class Packed(NamedTuple):

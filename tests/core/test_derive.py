@@ -369,23 +369,32 @@ def test_a_refresh_asks_for_what_is_new_alone(pipeline: Pipeline, store: Store) 
     assert (second.since_id, second.until) == ("18", None)
 
 
-def test_nothing_is_missed_where_the_upstreams_clock_is_behind(pipeline: Pipeline, store: Store) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "covered"), [(200, 24), (600, 23.833), (2 * 3600, 22), (25 * 3600, 0), (2e9, 0)]
+)
+def test_nothing_is_missed_where_the_upstreams_clock_is_behind(
+    pipeline: Pipeline, store: Store, seconds: float, covered: float
+) -> None:
     """Its posts seemed older than what had been read by then, were never asked for, and the hours whole."""
 
     class Behind(Asked):
         def send(self, request: HttpRequest) -> RawResponse:
-            date = format_datetime(hours_ago(600 / 3600), usegmt=True)
-            return replace(super().send(request), headers={"date": date})
+            # A machine that does not know the time says 1970.
+            date = max(hours_ago(seconds / 3600), datetime(1970, 1, 1, tzinfo=UTC))
+            return replace(super().send(request), headers={"date": format_datetime(date, usegmt=True)})
 
-    upstream = Behind(answer=lambda cursor: posts(0.5))
-    assert figures(pipeline.run(upstream, AAPL)) == (1, 24, True)
-    age(store, AAPL.key, LINE)
-    posted = hours_ago(600 / 3600)
-    found = pipeline.run(upstream, AAPL, needed=1)
+    upstream = Behind(answer=lambda cursor: posts(23))
+    is_near = covered == 24
+    for _ in range(2):
+        posted = hours_ago(seconds / 3600)
+        found = pipeline.run(upstream, AAPL, needed=1)
+        assert found.covered_hours == pytest.approx(covered, abs=0.01)
+        assert (found.complete, found.sentiment.reason) == (is_near, None if is_near else "not_yet")
+        assert not Candidate(AAPL, found.sentiment, asks=1).is_fillable
+        age(store, AAPL.key, LINE)
     second = upstream.stretches[-1]
     assert second is not None
-    assert second.since < posted
-    assert figures(found) == (1, 24, True)
+    assert second.since < max(posted, hours_ago(23.99))
 
 
 def test_a_refresh_ends_where_it_meets_what_is_known(pipeline: Pipeline, store: Store) -> None:

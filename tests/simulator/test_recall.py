@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
+
+import pytest
 
 from tbcache.admission import Ask, Grant
 from tbcache.embedded.simulator.app import create_app
@@ -32,6 +35,8 @@ class Loader(StocktwitsProvider):
     def __init__(self) -> None:
         super().__init__(SOURCE, SourceSettings())
         self.now, self.pages = BEGIN, 0
+        #: By how much the clock of this side is ahead of the simulator's.
+        self.ahead = timedelta()
         self.known: Record | None = None
         limits = {"stocktwits": [Limit(1000, 60.0)]}
         app = create_app(limits=limits, latency=(0.0, 0.0), clock=self._clock, now=self._clock)
@@ -45,17 +50,18 @@ class Loader(StocktwitsProvider):
         call = Call(request.method, request.url.removeprefix(SOURCE.base_url), dict(request.params), {})
         found = self._simulated.answer(call, self._simulated.arrive(call, self._clock()))
         assert found is not None
-        return RawResponse(found.status, found.headers, found.body)
+        headers = {**found.headers, "date": format_datetime(self.now, usegmt=True)}
+        return RawResponse(found.status, headers, found.body)
 
     def load(self, *, is_deep: bool) -> int:
         """One load; how many pages it took."""
-        before = self.pages
+        before, now = self.pages, self.now + self.ahead
         request = FetchRequest("stocktwits", "NVDA", is_deep=is_deep)
-        parts = stretches(self.known, request, SOURCE, self.now)
+        parts = stretches(self.known, request, SOURCE, now)
         grant = Grant(Ask(SOURCE, request), "token", "slot", 0.0, 0.0, time.monotonic() + 60)
         most = DEEP_PAGES if is_deep else None
-        reader = PageReader(self, Attempt(grant), go_on, lambda _: True, self.now, None, parts, most)
-        self.known = extended(self.known, run(reader.read()), request, Flat(), lambda: self.now).record
+        reader = PageReader(self, Attempt(grant), go_on, lambda _: True, now, None, parts, most)
+        self.known = extended(self.known, run(reader.read()), request, Flat(), lambda: now).record
         return self.pages - before
 
     @property
@@ -64,19 +70,23 @@ class Loader(StocktwitsProvider):
             Span(self.now - DAY, self.now)
         )
 
+    def claimed(self, start: datetime, end: datetime) -> tuple[Span, ...]:
+        assert self.known is not None
+        return self.known.timeline.coverage.within(Span(start, end)).spans
+
     def found(self) -> set[str]:
         assert self.known is not None
         return {version.item.id for version in self.known.timeline.since(self.now - DAY)}
 
-    def there(self) -> set[str]:
-        """What whoever reads every page finds."""
-        request, ids, cursor = FetchRequest("stocktwits", "NVDA"), set[str](), None
+    def there(self) -> dict[str, datetime]:
+        """What whoever reads every page finds, with its times."""
+        request, found, cursor = FetchRequest("stocktwits", "NVDA"), dict[str, datetime](), None
         while True:
             page = self.parse(self.send(self.request(request, cursor, request.start(self.now))))
-            ids |= {item.id for item in page.items if item.at is not None and item.at >= self.now - DAY}
+            found |= {item.id: item.at for item in page.items if item.at and item.at >= self.now - DAY}
             cursor = page.next
             if cursor is None or page.items[-1].at < self.now - DAY:  # type: ignore[operator]
-                return ids
+                return found
 
 
 class Flat:
@@ -100,7 +110,7 @@ def test_a_busy_day_is_whole_after_a_few_loads_and_stays_so_with_a_page_each() -
     there = loader.there()
     needed = -(-len(there) // 30)
     assert needed > 40
-    assert loader.found() == there
+    assert loader.found() == there.keys()
     # Each load begins with a page of news; where one page ends, the next begins with the same message.
     assert loads <= 6
     assert read <= needed + loads + needed // 15
@@ -108,4 +118,20 @@ def test_a_busy_day_is_whole_after_a_few_loads_and_stays_so_with_a_page_each() -
         loader.now += timedelta(seconds=300)
         assert loader.load(is_deep=False) == 1
         assert loader.is_whole
-    assert loader.found() == loader.there()
+    assert loader.found() == loader.there().keys()
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=3), timedelta(hours=1), timedelta(hours=25)])
+def test_nothing_is_missed_where_our_clock_was_ahead(ahead: timedelta) -> None:
+    """Without Redis the time is this machine's. All up to an hour before it counted as known, whatever the
+    upstream had reached, and what was posted then was never asked for."""
+    loader = Loader()
+    loader.ahead = ahead
+    loader.load(is_deep=False)
+    assert loader.claimed(loader.now, loader.now + DAY * 2) == ()
+    loader.ahead, loader.now = timedelta(), BEGIN + timedelta(minutes=2)
+    loader.load(is_deep=False)
+    claimed = loader.claimed(BEGIN - DAY, loader.now)
+    there = {post for post, at in loader.there().items() if any(start <= at < end for start, end in claimed)}
+    assert len(there) > 60
+    assert there <= loader.found()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 #: Why an answer reaches no further back. What is not listed is the kind of an error.
 _REASONS = {
     "not_asked": "so many hours were not asked for by then",
+    "not_yet": "by its clock the upstream had not come to these hours yet",
     "page_budget": "there are more pages than are read at once",
     "rate_limit": "no slot of the limit was left for the next page",
     "budget": "no money was left today for the next page",
