@@ -55,7 +55,7 @@ SUITES = {
     "lose": ["core/test_jump.py", *DAMAGE],
     "summary": ["core/test_rest.py"],
     "beat": [*DAMAGE, *MEMBER, "core/test_admission.py"],
-    "leave": [*DAMAGE, "core/test_machine.py", "core/test_fleet_limits.py", *MEMBER],
+    "leave": [*DAMAGE, "core/test_jump.py", "core/test_machine.py", "core/test_fleet_limits.py", *MEMBER],
     "take": LIMITER,
     "commit": LIMITER,
     "release": LIMITER,

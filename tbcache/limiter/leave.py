@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tbcache.limiter.allotment import Census
+from tbcache.limiter.ask import Terms
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.script import LEAVE, Leave
 from tbcache.store import Store
@@ -54,9 +55,13 @@ class Leaving:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""
         keys, member_key = self._store.keys, (source, self._limiter.epochs.of(source), member)
         hold_us = to_micros(self._limiter.windows.hold_seconds)
-        asked_us = self._store.clock.asked_us(source)
-        ask = Leave(keys.state(source), keys.fleet(source), member, is_clean, hold_us, gone_in_us, asked_us)
-        reserved_until = await self._store.ask(LEAVE, ask)
+        state, fleet = keys.state(source), keys.fleet(source)
+
+        def call(terms: Terms) -> Leave:
+            bounds = terms.asked_us, terms.deadline_us
+            return Leave(state, fleet, member, is_clean, hold_us, gone_in_us, *bounds)
+
+        reserved_until = (await self._limiter.settle(LEAVE, source, call)).reserved_until
         if reserved_until:
             self._reserved_until[member_key] = reserved_until
         else:

@@ -109,7 +109,7 @@ class Summed(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """A process has ended. Replies until when its share is reserved; 0 where the process is forgotten."""
+    """A process has ended."""
 
     state: Key
     fleet: Key
@@ -118,6 +118,13 @@ class Leave(NamedTuple):
     hold_us: int
     gone_in_us: int
     asked_us: int
+    deadline_us: int
+
+
+class Left(NamedTuple):
+    """Its share is reserved until then (us); 0 where the process is forgotten."""
+
+    reserved_until: int
 
 
 class Restore(NamedTuple):
@@ -211,7 +218,7 @@ TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _t
 BEAT: SlotScript[Beat, Allotted] = SlotScript("beat", Beat, one_of(Allotted, Late))
 RESTORE: SlotScript[Restore, Restored] = SlotScript("restore", Restore, one_of(Restored, Late))
 SUMMARY = Script("summary", Summarize, record(Summed))
-LEAVE = Script("leave", Leave, number)
+LEAVE: Script[Leave, Left | Late] = Script("leave", Leave, one_of(Left, Late))
 LOSE = Script("lose", Lose, flag)
 FILL = Script("purse", Fill, number)
 COMMIT = Script("commit", Commit, nothing)

@@ -451,7 +451,7 @@ def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     for name in "ab":
         redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
         redis.zadd(FLEET, {name: round(moved.now * MICROS)})
-    run(redis, LEAVE, Leave(STATE, FLEET, "a", True, MICROS, 0, 0))
+    run(redis, LEAVE, Leave(STATE, FLEET, "a", True, MICROS, 0, 0, 0))
     moved.now += 301.0
     beat(redis, "c", 0.0)
     assert not redis.hexists(STATE, "rooms:a")

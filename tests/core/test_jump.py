@@ -652,6 +652,23 @@ def test_no_slot_ends_by_a_time_that_is_put_right_before_anyone_asks(clock: Serv
     assert world.most_in_a_window() == LIMIT.count
 
 
+@pytest.mark.parametrize("is_put_right", [True, False])
+def test_who_leaves_before_it_has_noticed_a_step_does_so_by_the_time_that_is_right(
+    clock: ServersClock, is_put_right: bool
+) -> None:
+    """What it has sent would be missed for as much longer, or be given away by so much too soon."""
+    world, (gone, other) = begin(clock, 3, 0)
+    if is_put_right:
+        before(LOSE, gone, lambda: setattr(clock, "ahead", 0.0))
+    clock.ahead -= 30.0
+    world.leave(gone)
+    clock.ahead *= not is_put_right
+    left_until = float(world.redis.hget("ns:{reddit}:state", "left_until")) / MICROS
+    # The last of its slots ended a moment ago.
+    assert left_until - clock.time() == pytest.approx(LIMIT.window_seconds - 0.1, abs=0.05)
+    assert other.name.encode() in world.redis.zrange("ns:{reddit}:fleet", 0, -1)
+
+
 @pytest.mark.parametrize("way", ["take", "admit", "turn", "settle"])
 def test_who_asks_first_after_a_clock_was_set_back_need_not_go_on_without_redis(
     clock: ServersClock, way: str

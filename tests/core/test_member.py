@@ -25,7 +25,19 @@ from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
 from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
-from tbcache.limiter.script import BEAT, LEAVE, REOPEN, TAKE, Allotted, Beat, Late, Leave, Reopen, WindowKeys
+from tbcache.limiter.script import (
+    BEAT,
+    LEAVE,
+    REOPEN,
+    TAKE,
+    Allotted,
+    Beat,
+    Late,
+    Leave,
+    Left,
+    Reopen,
+    WindowKeys,
+)
 from tbcache.limiter.slot_record import SWEEP_FROM
 from tbcache.models import Failure, Limit
 from tbcache.monitoring import UsageMonitor
@@ -70,11 +82,13 @@ def saying(window: WindowKeys, process: str, going_by: float = 0.0, *, can_fall_
     )
 
 
-def leave(store: Store, process: str, *, is_clean: bool, gone_in_us: int = -1, asked_us: int = 0) -> int:
+def leave(store: Store, process: str, *, is_clean: bool, gone_in_us: int = -1) -> int:
     """Until when (us) the share of ``process`` is kept."""
     window = limiter_of(store).window_keys("twitter")
-    ask = Leave(window.state, window.fleet, process, is_clean, 15_000_000, gone_in_us, asked_us)
-    return store.run(LEAVE, ask)
+    ask = Leave(window.state, window.fleet, process, is_clean, 15_000_000, gone_in_us, 0, 0)
+    left = store.run(LEAVE, ask)
+    assert isinstance(left, Left)
+    return left.reserved_until
 
 
 def silence(store: Store, process: str, seconds: float = ABSENT_SECONDS + 0.1) -> None:
@@ -206,18 +220,6 @@ def test_the_share_of_one_found_dead_is_kept_for_a_hold_and_a_window_whatever_is
     assert 75.0 <= kept_until / MICROS - seconds < 95.0
     store.client.zadd(store.keys.fleet("twitter"), {"a": "inf"})
     assert leave(store, "a", is_clean=False) == kept_until
-
-
-def test_who_ends_while_the_clock_is_set_back_is_missed_by_the_time_that_is_right(store: Store) -> None:
-    """What it may have sent would be given away by so much too soon, as would what it has."""
-    beat(store, "a")
-    beat(store, "b")
-    seconds, _ = store.client.time()
-    asked_us = (seconds + 30) * 1_000_000
-    assert leave(store, "a", is_clean=False, asked_us=asked_us) == asked_us + 15_000_000 + 60_000_000
-    leave(store, "b", is_clean=True, gone_in_us=5_000_000, asked_us=asked_us)
-    left_until = store.client.hget(store.keys.state("twitter"), "left_until")
-    assert int(left_until or 0) == asked_us + 5_000_000
 
 
 def test_a_beat_past_its_deadline_does_nothing(store: Store) -> None:
