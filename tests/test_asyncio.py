@@ -29,7 +29,7 @@ from tbcache.fetch import get_pipeline
 from tbcache.io import http_loop, loop
 from tbcache.io.command import pack
 from tbcache.io.loop import Asyncio
-from tbcache.models.error import InvalidRequest, RateLimited, ResultTimeout, UnknownSource
+from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, ResultTimeout, UnknownSource
 from tbcache.providers.client import HttpClient
 from tbcache.scoring import VoiceRule
 from tbcache.store import get_store
@@ -213,6 +213,15 @@ def test_rules_of_ones_own_make_answers_of_their_own(sources: RunningSimulator, 
     assert run(get_provider("reddit").get_sentiment("GME", hours=6)) is not None
 
 
+def test_a_rule_without_a_name_is_named(sources: RunningSimulator) -> None:
+    """A function in the place of a rule ended in an AttributeError that said nothing of rules."""
+    plain = tbcache.get_provider("reddit")
+    mine = type(plain)(plain.source, plain.settings)
+    mine.voices = (*plain.voices, len)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="<built-in function len> is no voice rule: give it a name"):
+        mine.fetch("GME", hours=6)
+
+
 def test_a_scorer_of_ones_own_makes_answers_of_its_own(sources: RunningSimulator) -> None:
     """One bot's experiment was the answer of all bots, and theirs was its."""
 
@@ -281,6 +290,14 @@ def test_what_was_answered_is_answered_for_its_moment(sources: RunningSimulator,
 
     async def main() -> None:
         assert await get_provider("stocktwits").get_sentiment("AAPL", as_of=day.as_of) == day
+        together = await get_symbol("AAPL", sources=["stocktwits", "twitter"], as_of=day.as_of)
+        assert together == tbcache.get_symbol("AAPL", sources=["stocktwits", "twitter"], as_of=day.as_of)
+        assert (together.score, together.as_of) == (day.score, day.as_of)
+        assert [part.sentiment for part in together.parts] == [day, None]
+        assert together.parts[1].missing == "nothing was known then"
+        later = day.as_of + timedelta(seconds=1)
+        thin = await get_symbol("AAPL", sources=["stocktwits"], min_coverage=1, as_of=later)
+        assert "of 24 hours are known" in (thin.parts[0].missing or "")
         found = await history("AAPL", "stocktwits", day.as_of - timedelta(hours=1), day.as_of, 3600)
         assert [point.sentiment for point in found] == [None, day]
         with pytest.raises(InvalidRequest, match="needs a zone"):
@@ -289,6 +306,24 @@ def test_what_was_answered_is_answered_for_its_moment(sources: RunningSimulator,
     run(main())
     found = tbcache.history("AAPL", "stocktwits", day.as_of, day.as_of + timedelta(minutes=1), 60, hours=24)
     assert found[0].sentiment == day
+
+
+def test_a_backfill_is_awaited(sources: RunningSimulator, run: Run) -> None:
+    """It was there behind `.blocking` alone, and all tasks stood still for as long as it took."""
+    since, pages = datetime.now(UTC) - timedelta(hours=2), list[int]()
+
+    async def main() -> None:
+        def on_page(items: int, since: datetime | None) -> None:
+            pages.append(items)
+
+        filling = asyncio.create_task(get_provider("reddit").backfill("NVDA", since, on_page=on_page))
+        await asyncio.sleep(0)
+        assert not filling.done()
+        assert await filling is None
+
+    run(main())
+    assert pages
+    assert tbcache.get_provider("reddit").backfill("NVDA", since) is None
 
 
 def test_an_unknown_source_is_named() -> None:

@@ -40,6 +40,13 @@ def test_a_transformer_rates_texts_of_any_length_in_any_order(folder: Path) -> N
     assert scorer.score([]) == []
 
 
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"tokens": 0}])
+def test_a_batch_of_nothing_is_refused_at_once(folder: Path, wrong: dict[str, int]) -> None:
+    """It was a ValueError of range() in the first fetch."""
+    with pytest.raises(ConfigurationError, match="must be at least 1"):
+        OnnxScorer(folder, **wrong)  # type: ignore[arg-type]
+
+
 def test_a_classifier_is_asked_for_each_ticker_by_its_own_clause(folder: Path) -> None:
     """It sees one text at a time, and knows of no symbol."""
     scorer = OnnxScorer(folder)

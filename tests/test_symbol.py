@@ -136,3 +136,26 @@ def test_a_part_says_why_it_is_an_older_answer() -> None:
 
 def found(symbol: str, as_of: datetime, hours: int) -> SymbolSentiment:
     return SymbolSentiment("stocktwits", symbol, hours, 0.5, 3, 2, 1, 0, as_of, True, None, "any/1")
+
+
+class Whole:
+    """As a whole number of numpy is one."""
+
+    def __index__(self) -> int:
+        return 6
+
+
+@pytest.mark.parametrize("hours", [6.0, Whole()])
+def test_hours_of_an_array_are_hours(hours: Any) -> None:
+    """A column of a frame has numbers of its own type: 24.0 and np.int64(24) were refused."""
+    request = FetchRequest("news", "AAPL", hours)
+    assert (request.hours, request.key) == (6, "news:AAPL:6")
+    assert type(request.hours) is int
+    assert get_provider("news").source.request("AAPL", hours) == request
+
+
+@pytest.mark.parametrize("hours", [0, 0.5, float("nan"), float("inf"), True, "6", None])
+def test_what_is_no_number_of_hours_is_refused(hours: Any) -> None:
+    """It would be part of a key."""
+    with pytest.raises(InvalidRequest, match="must be a whole number of at least 1"):
+        FetchRequest("news", "AAPL", hours)

@@ -40,6 +40,7 @@ class Provider:
 
     run = driven(BlockingProvider.answer, BlockingProvider.run)
     history = driven(BlockingProvider.sentiments_then, BlockingProvider.history)
+    backfill = driven(BlockingProvider.backfilled, BlockingProvider.backfill)
 
     @property
     def _core(self) -> BlockingProvider:
@@ -79,9 +80,10 @@ async def get_symbol(
     sources: Sequence[str] | None = None,
     min_coverage: float = 0.0,
     patience: float = PATIENCE_SECONDS,
+    as_of: datetime | None = None,
 ) -> CombinedSentiment:
     """See :func:`tbcache.get_symbol`."""
-    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
+    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience, as_of)
     found = await asyncio.gather(*(drive(asked.find(provider)) for provider in asked.providers))
     return asked.combined(found)
 

@@ -7,7 +7,7 @@ backfill that was killed continues where it stopped.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -192,12 +192,12 @@ def _unkept(source: Source) -> Source:
     return replace(source, cache_ttl=0.001, stale_ttl=0.0)
 
 
-def fill_all(
+async def fill_all(
     upstream: Backfilled,
     request: FetchRequest,
     since: datetime,
     now: datetime,
-    fill_next: Callable[[Span], Filled],
+    fill_next: Callable[[Span], Awaitable[Filled]],
 ) -> str | None:
     """Fill the holes since ``since`` with ``fill_next``, the newest first; return why one stays, or None.
 
@@ -205,13 +205,17 @@ def fill_all(
     """
     if since > now - RECENT:
         return "recent"
-    found = holes(upstream, request, since, now)
+
+    def look() -> tuple[Span, ...]:
+        return holes(upstream, request, since, now)
+
+    found = await world().offload(look)
     while found:
         hole = found[0]
-        filled = fill_next(hole)
+        filled = await fill_next(hole)
         if filled.reason is not None:
             return filled.reason
-        found = holes(upstream, request, since, now)
+        found = await world().offload(look)
         if found and found[0] == hole:
             return "nothing_older"
     return None

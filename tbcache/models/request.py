@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, SupportsIndex
 
 from tbcache.models.error import InvalidRequest
 
@@ -102,10 +103,12 @@ class FetchRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", ticker(self.symbol))
+        if type(self.hours) is not int:
+            object.__setattr__(self, "hours", _whole(self.hours))
         key = f"{self.source}:{self.symbol}:{self.hours}"
         object.__setattr__(self, "key", f"{key}:{self.rules}" if self.rules else key)
-        if not isinstance(self.hours, int) or isinstance(self.hours, bool) or self.hours < 1:
-            raise InvalidRequest(f"hours {self.hours!r} must be a whole number of at least 1")
+        if self.hours < 1:
+            raise _not_whole(self.hours)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -129,6 +132,19 @@ class FetchRequest:
     def timeline_key(self) -> str:
         """The cache key of the symbol's timeline, e.g. ``twitter:AAPL:timeline``: one for any hours."""
         return f"{self.source}:{self.symbol}:{TIMELINE}"
+
+
+def _whole(hours: object) -> int:
+    """``hours`` as an int: arrays and frames have whole numbers of other types."""
+    if isinstance(hours, float) and hours.is_integer():
+        return int(hours)
+    if not isinstance(hours, SupportsIndex) or isinstance(hours, bool):
+        raise _not_whole(hours)
+    return operator.index(hours)
+
+
+def _not_whole(hours: object) -> InvalidRequest:
+    return InvalidRequest(f"hours {hours!r} must be a whole number of at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,17 @@ class Provider(Tools, ABC):
           UpstreamError: the upstream's refusal.
           MissingExtra, RepositoryUnavailable: there is no database to be written, or it does not answer.
         """
+        return run(self.backfilled(symbol, since, patience=patience, on_page=on_page))
+
+    async def backfilled(
+        self,
+        symbol: str,
+        since: datetime,
+        *,
+        patience: float = 3600.0,
+        on_page: Callable[[int, datetime | None], None] | None = None,
+    ) -> str | None:
+        """:meth:`backfill`, in the world that it is awaited in."""
         self.source.require()
         require_budget(self.source)
         now = self.pipeline.admission.now
@@ -230,13 +241,13 @@ class Provider(Tools, ABC):
         request = self.source.request(symbol, max(1, math.ceil((now - start) / timedelta(hours=1))))
         now -= timedelta(hours=self.source.delay_hours)
 
-        def fill_next(hole: Hole) -> Filled:
-            filled = run(fill(self.pipeline, self, request, hole, patience))
+        async def fill_next(hole: Hole) -> Filled:
+            filled = await fill(self.pipeline, self, request, hole, patience)
             if on_page is not None:
                 on_page(filled.items, filled.since)
             return filled
 
-        return fill_all(self, request, start, now, fill_next)
+        return await fill_all(self, request, start, now, fill_next)
 
     def recall(self, request: FetchRequest) -> SymbolSentiment | None:
         """The answer that this process has in memory, while it is known to be fresh."""

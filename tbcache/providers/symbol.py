@@ -12,6 +12,7 @@ from tbcache.io import run
 from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Outcome, SymbolSentiment
 from tbcache.models.combined import CombinedSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
+from tbcache.models.history import aware
 from tbcache.models.request import fraction
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
@@ -32,18 +33,22 @@ def get_symbol(
     sources: Sequence[str] | None = None,
     min_coverage: float = 0.0,
     patience: float = PATIENCE_SECONDS,
+    as_of: datetime | None = None,
 ) -> CombinedSentiment:
     """The sentiment of ``symbol`` over the last ``hours``, from several sources, each by its confidence.
 
     ``sources`` are all that are on, where none are named. Each is asked at the same time, from the cache or
     its upstream, and waits at most ``patience`` seconds for a slot. One that has no answer, or covers less
-    than the share ``min_coverage`` (0..1) of the hours, does not count, and its part says why.
+    than the share ``min_coverage`` (0..1) of the hours, does not count, and its part says why. With
+    ``as_of``, an aware moment of the past, it is made of what each would have answered then: nothing is asked
+    upstream, and a source that is named may be off.
 
     Raises:
       InvalidRequest: no ticker, or hours that are none.
       UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
+      MissingExtra, RepositoryUnavailable: with ``as_of``, there is no database to be read, or none answers.
     """
-    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience)
+    asked = SymbolRequest(symbol, hours, sources, min_coverage, patience, as_of)
     with ThreadPoolExecutor(len(asked.providers), "tbcache-symbol") as pool:
         found = pool.map(lambda provider: run(asked.find(provider)), asked.providers)
         return asked.combined(list(found))
@@ -53,25 +58,39 @@ class SymbolRequest:
     """A symbol that is asked for of several providers."""
 
     def __init__(
-        self, symbol: str, hours: int, sources: Sequence[str] | None, min_coverage: float, patience: float
+        self,
+        symbol: str,
+        hours: int,
+        sources: Sequence[str] | None,
+        min_coverage: float,
+        patience: float,
+        as_of: datetime | None,
     ) -> None:
         self._least = fraction("min_coverage", min_coverage)
         self._patience = patience
-        self.providers = [get_provider(name) for name in _named(sources)]
+        self._as_of = None if as_of is None else aware("as_of", as_of)
+        self.providers = [get_provider(name) for name in _named(sources, is_asked=as_of is None)]
         self._request = FetchRequest("any", symbol, hours)
 
     async def find(self, provider: Provider) -> Found:
         """What ``provider`` has, in the world that this is awaited in."""
         try:
             request = provider.source.request(self._request.symbol, self._request.hours)
+            if self._as_of is not None:
+                return self._then(provider, await provider.sentiment(request, self._as_of))
             outcome = await provider.answer(request, patience=self._patience)
         except (UpstreamError, RateLimited, InvalidRequest, ConfigurationError) as error:
             return Found(str(error))
         sentiment = outcome.sentiment
         if provider.covering(sentiment, self._least) is None:
-            known = round(provider.known_hours(sentiment), 3)
-            return Found(f"{known:g} of {sentiment.hours} hours are known{_old(outcome)}")
+            return Found(f"{_known(provider, sentiment)}{_old(outcome)}")
         return Found(sentiment, None if outcome.error is None else outcome.error.message)
+
+    def _then(self, provider: Provider, sentiment: SymbolSentiment | None) -> Found:
+        if sentiment is None:
+            return Found("nothing was known then")
+        enough = provider.covering(sentiment, self._least, self._as_of)
+        return Found(enough or _known(provider, sentiment, self._as_of))
 
     def combined(self, found: Sequence[Found]) -> CombinedSentiment:
         names = [provider.source.name for provider in self.providers]
@@ -80,12 +99,16 @@ class SymbolRequest:
         return combine(self._request.symbol, self._request.hours, answers, errors)
 
 
+def _known(provider: Provider, found: SymbolSentiment, at: datetime | None = None) -> str:
+    return f"{round(provider.known_hours(found, at), 3):g} of {found.hours} hours are known"
+
+
 def _old(outcome: Outcome) -> str:
     return f", as of {outcome.age:.0f} s ago" if outcome.origin == "stale" else ""
 
 
-def _named(sources: Sequence[str] | None) -> list[str]:
-    """The sources that are named, each once; else all that are on.
+def _named(sources: Sequence[str] | None, *, is_asked: bool) -> list[str]:
+    """The sources that are named, each once; else all that are on. One that ``is_asked`` has to be on.
 
     Raises:
       UnknownSource, ConfigurationError: as :func:`get_symbol`.
@@ -99,7 +122,9 @@ def _named(sources: Sequence[str] | None) -> list[str]:
     if not names:
         raise ConfigurationError("no source is on: `tbcache status` says what each of them needs")
     for name in names:
-        get_source(name, settings).require()
+        found = get_source(name, settings)
+        if is_asked:
+            found.require()
     return names
 
 

@@ -43,7 +43,8 @@ class OnnxScorer:
 
     Raises:
       MissingExtra: the extra ``onnx`` is not installed.
-      ConfigurationError: there is no model in ``path``, or nobody says what its classes are.
+      ConfigurationError: there is no model in ``path``, or nobody says what its classes are; or no text would
+        be rated.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class OnnxScorer:
         threads: int = 1,
     ) -> None:
         need("a classifier", "onnxruntime", "tokenizers", "numpy")
+        if min(batch, tokens) < 1:
+            raise ConfigurationError(f"batch {batch!r} and tokens {tokens!r} must be at least 1")
         path = Path(path)
         self._model = path if path.is_file() else path / "model.onnx"
         if not self._model.is_file():

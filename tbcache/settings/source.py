@@ -118,8 +118,9 @@ def why_off(name: str, missing: Sequence[str]) -> str | None:
 @functools.lru_cache(maxsize=4096, typed=True)
 def _request(source: str, symbol: str, hours: int, max_hours: int) -> FetchRequest:
     request = FetchRequest(source, symbol, hours)
-    if hours > max_hours:
-        raise InvalidRequest(f"hours {hours} is more than {source} can answer; the most is {max_hours}")
+    if request.hours > max_hours:
+        asked = f"hours {request.hours}"
+        raise InvalidRequest(f"{asked} is more than {source} can answer; the most is {max_hours}")
     return request
 
 

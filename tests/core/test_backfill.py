@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tbcache.fetch import Pipeline
-from tbcache.fetch.backfill import fill, fill_all, reachable
+from tbcache.fetch.backfill import Filled, fill, fill_all, reachable
 from tbcache.io import run
 from tbcache.models import FetchRequest, Page
 from tbcache.models.error import BudgetExhausted, InvalidRequest, UpstreamNotEntitled
@@ -42,6 +42,10 @@ class Kept(Upstream):
     repository: SentimentRepository = None  # type: ignore[assignment]
 
 
+async def unasked(hole: Span) -> Filled:
+    pytest.fail("nothing is missing")
+
+
 def ago(days: float) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
@@ -66,9 +70,7 @@ def test_what_a_late_plan_gave_is_in_the_database(
     request, hole = FetchRequest("twitter", "AAPL", 72), Span(ago(3), ago(1))
     run(fill(pipeline, upstream, request, hole, PATIENCE))
     assert len(repository.oldest("twitter", "AAPL", ago(4), 10)) == 2
-    assert (
-        fill_all(upstream, request, ago(2.95), ago(1), lambda hole: pytest.fail("nothing is missing")) is None
-    )
+    assert run(fill_all(upstream, request, ago(2.95), ago(1), unasked)) is None
 
 
 def test_what_came_of_late_is_not_called_known(repository: SentimentRepository) -> None:
@@ -76,7 +78,7 @@ def test_what_came_of_late_is_not_called_known(repository: SentimentRepository) 
     now, upstream = datetime.now(UTC), Kept(repository=repository)
     since = now - timedelta(minutes=30)
     request = FetchRequest("twitter", "AAPL", 1)
-    assert fill_all(upstream, request, since, now, lambda hole: pytest.fail("nothing to ask for")) == "recent"
+    assert run(fill_all(upstream, request, since, now, unasked)) == "recent"
 
 
 def test_a_page_before_does_not_stand_in_for_one_that_is_refused(

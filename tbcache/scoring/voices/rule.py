@@ -49,7 +49,14 @@ class VoiceRule:
 
 def name_of_rules(rules: Sequence[VoiceRule], *scorer: str) -> str:
     """What a list of rules is called in the key of the answers that it makes: a digest of their names, and of
-    that of a ``scorer`` of somebody's own."""
+    that of a ``scorer`` of somebody's own.
+
+    Raises:
+      ConfigurationError: one of them is no rule.
+    """
+    for rule in rules:
+        if not isinstance(rule, VoiceRule):
+            raise ConfigurationError(f"{rule!r} is no voice rule: give it a name, as VoiceRule('mine', it)")
     names = "\n".join((*(rule.name for rule in rules), *scorer))
     return f"rules-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
