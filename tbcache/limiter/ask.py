@@ -9,6 +9,10 @@ from tbcache.models import Limit
 from tbcache.store.reply import Reply
 from tbcache.store.script import Key, Script
 
+#: How often an ask is made that is not carried out in time. The first may teach nothing of a clock that was
+#: set, where another that was made later has its answer of before; the second does.
+TRIES = 3
+
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tbcache.io import Mutex
-from tbcache.limiter.ask import Want
+from tbcache.limiter.ask import TRIES, Want
 from tbcache.limiter.broken import Unheard
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.process_window import ProcessWindow
@@ -42,9 +42,14 @@ class Joining:
         if not window.must_announce(want.can_fall_back) or self._beat is None:
             return
         async with self._joining:
-            # Where many asks come first at the same time, one of them does it for all.
-            if window.must_announce(want.can_fall_back):
+            for _ in range(TRIES):
+                # Where many asks come first at the same time, one of them does it for all.
+                if not window.must_announce(want.can_fall_back) or self._beat is None:
+                    return
                 await self.now(want.source)
+        if window.must_announce(want.can_fall_back) and self._beat is not None:
+            # No beat was carried out in time.
+            raise self._store.breaker.overdue()
 
     def await_others(self, source: str) -> None:
         """See that Redis knows what the other processes of this machine have sent, before it first hears of

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tbcache.io import now, random_id
 from tbcache.io.fork import renew_in_child
-from tbcache.limiter.ask import Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
+from tbcache.limiter.ask import TRIES, Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
 from tbcache.limiter.closure import Closures
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.fallback import FallbackSlots
@@ -27,9 +27,6 @@ from tbcache.limiter.window import Windows
 from tbcache.store import Store, Unavailable
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, UNSEEN
-
-#: How often an ask is made that is not carried out in time.
-TRIES = 2
 
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")

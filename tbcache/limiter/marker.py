@@ -98,7 +98,7 @@ class Marker:
     def use(self, source: str) -> None:
         """Write that the process uses ``source``, once. Whether it is clean stays as it was."""
         with self._lock:
-            if source not in self._used:
+            if source not in self._used or self._held is None:
                 self._used.add(source)
                 self._write(self._status)
 

@@ -15,7 +15,7 @@ from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
-from tbcache.limiter.script import LOSE, RESTORE
+from tbcache.limiter.script import BEAT, LOSE, RESTORE, TAKE
 from tbcache.models import Failure
 from tbcache.store.clock import Bounds
 from tbcache.store.script import Script
@@ -682,6 +682,56 @@ def test_who_asks_first_after_a_clock_was_set_back_need_not_go_on_without_redis(
     assert asker.store.is_available
     assert not asker.process_window.has_fallback_slots
     assert len(world.arrivals) == (2 if way == "settle" else 3)
+
+
+@pytest.mark.parametrize("seconds", [-30.0, 30.0])
+def test_a_step_beside_the_answer_to_another_thread_is_no_sign_that_redis_is_away(
+    clock: ServersClock, seconds: float
+) -> None:
+    """What was asked first is carried out last, and teaches nothing: it may be that it was only late."""
+    _, (asker, _) = begin(clock, 0, 0)
+
+    def be_answered_and_step() -> None:
+        clock.now += 0.001
+        asker.beat()
+        clock.now += 0.001
+        clock.ahead += seconds
+
+    before(TAKE, asker, be_answered_and_step)
+    asker.take()
+    assert asker.store.is_available
+    assert not asker.process_window.has_fallback_slots
+
+
+@pytest.mark.parametrize("seconds", [-30.0, 30.0])
+def test_who_begins_as_the_clock_is_set_joins_before_it_takes_a_slot(
+    clock: ServersClock, seconds: float
+) -> None:
+    """Its first beat does nothing: nobody would wait for it after a loss of data."""
+    world, _ = begin(clock, 0, 0)
+    new = world.start()
+    world.fleet.append(new)
+    before(BEAT, new, lambda: setattr(clock, "ahead", seconds))
+    new.take()
+    assert new.process_window.is_member
+    assert new.name.encode() in world.redis.zrange("ns:{reddit}:fleet", 0, -1)
+
+
+def test_who_cannot_join_in_time_takes_no_slot_of_redis(clock: ServersClock) -> None:
+    """The server is slow with beats alone, as a script of many members may be."""
+    world, _ = begin(clock, 0, 0)
+    new = world.start()
+    world.fleet.append(new)
+    ask = new.store._run
+
+    async def ask_late(script: Script[Any, Any], packed: Sequence[Any]) -> Any:
+        clock.now += 0.9 * TIMEOUT if script is BEAT else 0.0
+        return await ask(script, packed)
+
+    new.store._run = ask_late  # type: ignore[method-assign]
+    new.take()
+    assert not new.process_window.is_member
+    assert world.redis.zcard(world.slots_key) == 0
 
 
 def test_who_knows_the_next_epoch_asks_by_the_time_of_then(clock: ServersClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -77,6 +78,10 @@ os.kill(os.getpid(), signal.SIGKILL)
     return leave
 
 
+def refuse(*_: object, **__: object) -> int:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def folder_of(root: Path) -> Path:
     """The folder of the one fleet that is there."""
     (folder,) = root.iterdir()
@@ -119,6 +124,17 @@ def test_only_others_of_the_same_fleet_are_company(root: Path) -> None:
     assert foreign.is_alone("reddit", 0.0)
     other.remove()
     assert one.is_alone("reddit", 0.0)
+
+
+def test_a_source_is_named_again_where_it_could_not_be_written(root: Path) -> None:
+    """No descriptor was free for a moment: nobody would ever see this process."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.open", refuse)
+        one.use("reddit")
+    assert other.is_alone("reddit", 0.0)
+    one.use("reddit")
+    assert not other.is_alone("reddit", 0.0)
 
 
 def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:
