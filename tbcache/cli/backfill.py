@@ -38,7 +38,11 @@ def backfill(
     since: Annotated[str, typer.Option(help="Go back to then: 7d is so long ago; or a date and time.")],
     timeout: Patience = 3600.0,
 ) -> None:
-    """Fetch older items into the database; run it again, and it goes on where it was."""
+    """Fetch older items into the database; run it again, and it goes on where it was.
+
+    What costs money takes up to the part __DEEPENING_SHARE of the day's budget (half); the rest is left for
+    what is asked for.
+    """
     from tbcache.settings import get_source
 
     settings = quiet_settings()
