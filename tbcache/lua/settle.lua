@@ -12,7 +12,7 @@
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
 --       woken         LIST    which has one element once the load is over; those who joined wait for it
 --       outbox        STREAM  of answers for the database: field "answer", and "overtaken" (1) where another load had
---                             the lease by then
+--                             the lease by then, or had ended
 --       billed        SET     of the ids that were billed today, of items that are billed once a day
 --       timeline, timeline_lease   the symbol's timeline and its lease; any keys where the answer is made from none
 --       others        the entries of the symbol over other hours
@@ -154,10 +154,17 @@ local is_ours = load[1] == token
 -- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
 local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
 local has_timeline_lease = timeline_load[1] == token
+-- All answers of a symbol are of the last load of its timeline. Where another has ended since this one began, and what it has
+-- stored is still fresh, what this one has made is older than that, and is told to nobody.
+local is_overtaken = not is_ours and not has_timeline_lease
+if is_ours and has_timeline and not timeline_load[1] then
+    local head = redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
+    is_overtaken = type(head) == 'string' and fresh_until(head) > now
+end
 
 -- Before the value is stored and the bill is paid: where the server refuses it, the asker keeps and counts all itself.
 if answer ~= '' then
-    keep_answer(outbox, answer, not is_ours and not has_timeline_lease)
+    keep_answer(outbox, answer, is_overtaken)
 end
 
 local is_stored = false
@@ -165,10 +172,12 @@ if is_ours then
     if kind == 'value' then
         -- Where a clear has come since the load began, the birth of the value hides it. A clear whose sweep is over
         -- has removed the lease, so that nothing is stored here.
-        local value = seal(int(now + fresh_us), load[4] or UNCLEARED, payload)
-        redis.call('SET', entry, value, 'PX', int((fresh_us + stale_us) / 1000))
+        if not is_overtaken then
+            local value = seal(int(now + fresh_us), load[4] or UNCLEARED, payload)
+            redis.call('SET', entry, value, 'PX', int((fresh_us + stale_us) / 1000))
+            is_stored = true
+        end
         redis.call('DEL', lease)
-        is_stored = true
     elseif kind == 'failure' and backoff_us > 0 then
         local failures = bounded(load[3], 0, MOST_STRIKES, 0) + 1
         local wait = math.max(backoff_us, math.min(backoff_us * 2 ^ (failures - 1), MOST_BACKOFF_US))

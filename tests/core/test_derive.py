@@ -271,9 +271,42 @@ def test_a_load_that_another_overtook_is_no_part_of_the_past(pipeline: Pipeline,
 
     assert pipeline.run(Upstream(answer=overtaken, persist_to_db=True), AAPL).sentiment.count == 1
     assert pipeline.run(other, AAPL).sentiment.count == 2
-    told, lost = [fields for _, fields in store.client.xrange(store.keys.outbox("twitter"))]
-    assert b"overtaken" not in told
-    assert lost[b"overtaken"] == b"1"
+    assert who_was_overtaken(store) == [False, True]
+
+
+def test_all_answers_are_of_the_load_that_ended_last(pipeline: Pipeline, store: Store) -> None:
+    """The slower of two loads put its answer over that of the timeline, which knew more; so did the past."""
+    other = Upstream(answer=lambda cursor: posts(0.5, 0.6, 30.0), persist_to_db=True)
+
+    def overtaken(cursor: str | None) -> Page:
+        assert pipeline.run(other, over(72)).sentiment.count == 3
+        return posts(0.7)
+
+    assert pipeline.run(Upstream(answer=overtaken, persist_to_db=True), AAPL).sentiment.count == 1
+    outcomes = [pipeline.run(other, over(hours)) for hours in (72, 24, 6)]
+    assert [outcome.sentiment.count for outcome in outcomes] == [3, 2, 2]
+    assert len({outcome.sentiment.as_of for outcome in outcomes}) == 1
+    assert who_was_overtaken(store) == [False, True, False, False]
+
+
+def test_what_one_load_found_is_told_where_the_other_has_failed(pipeline: Pipeline, store: Store) -> None:
+    def failing(cursor: str | None) -> Page:
+        raise UpstreamUnavailable("twitter", "down")
+
+    def slow(cursor: str | None) -> Page:
+        with pytest.raises(UpstreamUnavailable):
+            pipeline.run(Upstream(answer=failing), over(72))
+        return posts(0.7)
+
+    upstream = Upstream(answer=slow, persist_to_db=True)
+    pipeline.run(upstream, AAPL)
+    assert pipeline.run(upstream, AAPL).origin == "cache"
+    assert who_was_overtaken(store) == [False]
+
+
+def who_was_overtaken(store: Store) -> list[bool]:
+    entries = store.client.xrange(store.keys.outbox("twitter"))
+    return [fields.get(b"overtaken") == b"1" for _, fields in entries]
 
 
 def test_a_failed_fetch_leaves_the_timeline_and_no_lease(pipeline: Pipeline, store: Store) -> None:
