@@ -26,7 +26,7 @@ end
 
 -- Records in the tags of a lane that the places of a caller reach up to `finish`, and where the virtual time does not stand
 -- still, what it was `before` and that it is `time`.
-local function note_places(tags, caller, finish, before, time)
+local function set_places(tags, caller, finish, before, time)
     if not before then
         redis.call('ZADD', tags, int(finish), caller)
         return
@@ -55,6 +55,6 @@ local function give_places(lane, tags, ids, stride, caller)
         finish = place + stride
         place = math.max(time + STEP, caller ~= '' and finish or 0)
     end
-    note_places(tags, caller, finish, before, time)
+    set_places(tags, caller, finish, before, time)
     redis.call('ZADD', lane, unpack(placed))
 end

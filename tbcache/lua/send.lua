@@ -39,7 +39,7 @@ if type(placed) ~= 'number' or type(kept) ~= 'number' then
     redis.pcall('HDEL', jobs, id)
     return reply_sent('left', '')
 end
-note_places(interactive_tags, caller, place + stride, place == time + STEP and time, place)
+set_places(interactive_tags, caller, place + stride, place == time + STEP and time, place)
 -- What was not there is made anew, without its TTL.
 if time == 0 or redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 then
     for _, part in ipairs({interactive, interactive_tags, jobs, lanes}) do
