@@ -6,8 +6,8 @@
 -- send: queues one job that is no fetch, and may go at once. enqueue.lua does the same of any jobs; this one takes a
 -- quarter of its time, as it knows of a few parts of the queue alone.
 --
--- KEYS  interactive, interactive_tags, jobs, lanes, bell     parts of the queue (see queue.lua)
---       state      of the source or the queue (see state.lua)
+-- KEYS  parts      of the queue: interactive, interactive_tags, jobs, lanes, bell (see queue.lua); and the state of the
+--                  source or the queue (see state.lua)
 -- ARGV  id, message
 --       caller     on whose account the job is; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)

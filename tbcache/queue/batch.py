@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -15,9 +16,9 @@ from tbcache.models.untrusted import printable
 from tbcache.monitoring import monitor_of
 from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
-from tbcache.queue.script import ENQUEUE, SEND, Enqueue, JobAsk, Queued, Send, queue_keys, queued_of
+from tbcache.queue.script import ENQUEUE, SEND, Enqueue, JobAsk, Queued, Send, SendKeys, queue_keys, queued_of
 from tbcache.queue.wants import Wants
-from tbcache.store import Store
+from tbcache.store import Keys, Store
 from tbcache.store.clock import Bounds
 from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
@@ -68,56 +69,48 @@ async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: 
         # Who only sends may have heard of that clock long ago: the earliest moment of the ask counts.
         bounds = Bounds(asked_us, asked_us + to_micros(clock.answered_seconds))
         asked_at = now()
-        queued = await _put(store, queue, asks, wants, bounds)
+        replied = await store.ask(ENQUEUE, _call(store, queue, asks, wants, bounds))
+        queued = queued_of((ask.id for ask in asks), replied)
         if queued[0].state != "late":
+            _count(store, queue, asks, queued, wants)
             return queued
         await clock.learn(int(queued[0].entry), asked_at, queue)
     raise store.breaker.overdue()
 
 
-async def _put(
-    store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants, bounds: Bounds
-) -> list[Queued]:
-    if len(asks) == 1 and _may_be_sent(asks[0], wants):
-        sent = await _send(store, queue, asks[0], wants, bounds)
-        if sent:
-            return [sent]
-    replied = await store.ask(ENQUEUE, _call(store, queue, asks, wants, bounds))
-    queued = queued_of((ask.id for ask in asks), replied)
-    if queued[0].state != "late":
-        _count(store, queue, asks, queued, wants)
+async def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
+    """:func:`put_all` of one ask. Where nothing is to be known of it but the job itself, the shortest way is
+    tried first: whatever is in that one's way is for ENQUEUE."""
+    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
+    if wants.lane == "interactive" and not is_more:
+        asked_us = store.clock.asked_us(queue) or (await store.clock.bounds_us(queue)).asked_us
+        sent = await store.ask(
+            SEND,
+            Send(
+                _send_keys(store.keys.namespace, queue),
+                ask.id,
+                ask.message,
+                wants.account.caller,
+                wants.account.stride,
+                wants.is_follow_up,
+                asked_us,
+                asked_us + to_micros(store.clock.answered_seconds),
+            ),
+        )
+        if sent.state == "queued":
+            return Queued(sent.word.decode())
+    (queued,) = await put_all(store, queue, [ask], wants)
     return queued
 
 
-def _may_be_sent(ask: JobAsk, wants: Wants) -> bool:
-    """Whether nothing is to be known of it but the job itself."""
-    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
-    return wants.lane == "interactive" and not is_more
-
-
-async def _send(store: Store, queue: str, ask: JobAsk, wants: Wants, bounds: Bounds) -> Queued | None:
-    """:func:`_put` of a job that may be sent; None where it is for ENQUEUE after all."""
-    parts, state = queue_keys(store.keys, queue), store.keys.state(queue)
-    sent = await store.ask(
-        SEND,
-        Send(
-            parts.interactive,
-            parts.interactive_tags,
-            parts.jobs,
-            parts.lanes,
-            parts.bell,
-            state,
-            ask.id,
-            ask.message,
-            wants.account.caller,
-            wants.account.stride,
-            wants.is_follow_up,
-            *bounds,
-        ),
+# Each job that is sent asks for them.
+@functools.lru_cache(maxsize=256)
+def _send_keys(namespace: str, queue: str) -> SendKeys:
+    keys = Keys(namespace)
+    parts = queue_keys(keys, queue)
+    return SendKeys(
+        parts.interactive, parts.interactive_tags, parts.jobs, parts.lanes, parts.bell, keys.state(queue)
     )
-    if sent.state == "queued":
-        return Queued(sent.word.decode())
-    return None if sent.state == "left" else Queued(ask.id, sent.state, sent.word)
 
 
 def _count(store: Store, queue: str, asks: Iterable[JobAsk], queued: Sequence[Queued], wants: Wants) -> None:

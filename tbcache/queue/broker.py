@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -11,20 +12,21 @@ from typing import Any, NamedTuple
 import dramatiq
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
-from dramatiq.message import get_encoder
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
 from tbcache.io.log import get_logger
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
+from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
-from tbcache.queue.batch import put_all
+from tbcache.queue.batch import put, put_all
 from tbcache.queue.cancel import interruptible
 from tbcache.queue.consumer import PacingConsumer
 from tbcache.queue.context import CLAIM_SECONDS, WorkerContext
+from tbcache.queue.encode import encode
 from tbcache.queue.hand import Hand, HeldJob
 from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name
@@ -110,6 +112,10 @@ class PacingBroker(Broker):
         self.threads = Threads()
         self.hands: dict[str, Hand] = {}
         self.queues: dict[str, None] = {}
+        #: What each job that is sent would else find out, by its route and in whose name its thread asks.
+        self._known: dict[tuple[_Route, str | None], tuple[Carrier, Wants]] = {}
+        #: Until when that holds (monotonic).
+        self._known_until = -math.inf
         #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
         self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
@@ -300,10 +306,18 @@ class PacingBroker(Broker):
         with sending(route.queue) as sent:
             ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")
-            record_sent(sent, await put_all(self.store, route.queue, [ask], wants))
+            record_sent(sent, [await put(self.store, route.queue, ask, wants)])
 
     async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[Carrier, Wants]:
         """What is added to the options of such messages, and what Redis is told of them."""
+        here = current_caller.get()
+        known = self._known.get((route, here)) if now() < self._known_until else None
+        added, wants = known or await self._find_out(route)
+        if delay_seconds or is_follow_up():
+            wants = wants._replace(delay_seconds=delay_seconds, is_follow_up=is_follow_up())
+        return added, wants
+
+    async def _find_out(self, route: _Route) -> tuple[Carrier, Wants]:
         name = caller_name(route.caller, self.settings)
         source = self.source_of(route.queue)
         names = self._declared if source.limits else self._queues
@@ -311,11 +325,15 @@ class PacingBroker(Broker):
             # It is for views alone: no job waits for that.
             with contextlib.suppress(Unavailable):
                 await names.place(route.queue)
-        account = await weights_of(self.store).account(name, self.settings)
-        wants = Wants(account, route.lane, delay_seconds, charge=source.charge, is_follow_up=is_follow_up())
+        weights = weights_of(self.store)
+        account = await weights.account(name, self.settings)
         # Who carries it out learns in whose name, where that is not the name of the process that queued it.
         is_own = route.caller is not None or name == self.settings.own_caller
-        return NOWHERE if is_own else {"caller": name}, wants
+        found = NOWHERE if is_own else {"caller": name}, Wants(account, route.lane, charge=source.charge)
+        if self._known_until < weights.hold_until:
+            self._known, self._known_until = {}, weights.hold_until
+        self._known[route, current_caller.get()] = found
+        return found
 
     def _put_off(self, job: HeldJob, delay_ms: int) -> None:
         if job.is_fetch:
@@ -336,9 +354,7 @@ def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
     """
     if added:
         message = message.copy(options=added)
-    # A message has its fields and nothing else: dramatiq's own way finds out anew which those are.
-    is_plain = type(message) is dramatiq.Message
-    data = get_encoder().encode({**vars(message)}) if is_plain else message.encode()
+    data = encode(message)
     if len(data) > MOST_MESSAGE_BYTES:
         what = f"a message of {len(data) / 1e6:.1f} MB to {message.actor_name}, and the most is"
         where = "keep what is so large elsewhere, and send where it is"

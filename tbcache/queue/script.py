@@ -115,8 +115,8 @@ def queued_of(ids: Iterable[str], replied: Iterable[Otherwise]) -> list[Queued]:
     return found
 
 
-class Send(NamedTuple):
-    """Queue one job that is no fetch, and may go at once."""
+class SendKeys(NamedTuple):
+    """The keys that a job needs which may go at once."""
 
     interactive: Key
     interactive_tags: Key
@@ -124,6 +124,12 @@ class Send(NamedTuple):
     lanes: Key
     bell: Key
     state: Key
+
+
+class Send(NamedTuple):
+    """Queue one job that is no fetch, and may go at once."""
+
+    parts: SendKeys
     id: str
     message: bytes
     caller: str

@@ -50,9 +50,14 @@ class Weights:
         #: By what was read last: each job that is sent asks for one.
         self._accounts: dict[str, Account] = {}
 
+    @property
+    def hold_until(self) -> float:
+        """Until when accounts are by what is known (monotonic)."""
+        return self._read_at + READ_SECONDS
+
     async def account(self, name: str, settings: Settings) -> Account:
         """The account of the caller ``name``. Where Redis is away, by what was read before."""
-        if now() - self._read_at >= READ_SECONDS:
+        if now() >= self.hold_until:
             self._read_at = now()
             with contextlib.suppress(Unavailable):
                 self._set = await self.read()

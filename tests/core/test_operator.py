@@ -389,6 +389,22 @@ def test_a_weight_that_is_set_counts_for_all_who_queue(
         operator.set_weight("a desk", 1.0)
 
 
+def test_a_weight_that_is_set_counts_for_who_sends_messages(
+    settings: Settings, store: Store, operator: Operator
+) -> None:
+    """What is known of a caller is kept from one message to the next, and not for long."""
+    note: Any = dramatiq.actor(actor_name="note", broker=PacingBroker(store, settings, []))(print)
+
+    def stride() -> bytes:
+        sent = note.send_with_options(caller="desk/vip")
+        account: Any = store.client.hget(store.keys.queue("default", "lanes"), sent.message_id)
+        return account
+
+    assert stride() == b"interactive 1000000 desk"
+    operator.set_weight("desk/vip", 4.0, "earnings")
+    wait_until(lambda: stride() == b"interactive 250000 desk/vip")
+
+
 # Who, what, when
 
 
