@@ -23,9 +23,10 @@ local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'who
 -- That moment alone is no proof: a clock that is set back and put right shows the same times twice. So it is another step
 -- if this process knew, before it, the epoch in force, or the one that the last mend began. A mend in the future was
 -- noted before the clock was set back, and so was of an earlier step. Nor has all of the step been mended if it is more than
--- the last mend was of: who had that mended began after a part of it. (By `slack` two may take one step for another.)
+-- the last mend was of: who had that mended began after a part of it. By `slack` two may find one step more than the other:
+-- as long as an answer takes, and by how far their clocks may have drifted from the server's meanwhile.
 local is_another = known == stored[1] or known == stored[6]
-local stepped_at, slack = moment(stored[2]), latest_us - earliest_us
+local stepped_at, slack = moment(stored[2]), latest_us - earliest_us + ago_us / 500
 local is_all = step_us - bounded(stored[7], -LAST_MOMENT, LAST_MOMENT, step_us) <= slack
 if not stored[1] or (not is_another and is_all and stepped_at >= now - ago_us and stepped_at <= now) then
     return 1

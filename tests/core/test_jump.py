@@ -203,6 +203,19 @@ def test_a_server_that_comes_back_empty_with_another_clock_is_shut_until_all_are
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_a_step_back_beyond_a_step_that_was_mended_is_mended_by_who_knows_of_neither(
+    clock: ServersClock,
+) -> None:
+    """By the time of now that mend is yet to come; who had it mended is gone, and tells nobody."""
+    world, (first, second) = begin(clock, 0, 0)
+    clock.ahead += 30.0
+    beat(first)
+    world.kill(first)
+    clock.ahead -= 60.0
+    beat(second)
+    assert float(world.redis.hget("ns:{reddit}:state", "stepped_at")) <= clock.time() * MICROS
+
+
 @pytest.mark.parametrize("seconds", [-300.0, -4000.0])
 def test_a_loss_that_was_made_good_is_not_waited_for_again_after_the_clock_was_set_back(
     clock: ServersClock, seconds: float
@@ -769,7 +782,10 @@ def test_another_thread_notices_a_correction_as_soon_as_it_knows_the_epoch(clock
 
 
 @pytest.mark.parametrize("seconds", [-30.0, -3.0, 30.0])
-def test_who_slept_through_one_step_alone_finds_nothing_missing(clock: ServersClock, seconds: float) -> None:
+@pytest.mark.parametrize("asleep_for", [40.0, 290.0])
+def test_who_slept_through_one_step_alone_finds_nothing_missing(
+    clock: ServersClock, asleep_for: float, seconds: float
+) -> None:
     """It puts back its slots by its own clock, however long after the step: nobody is to wait for that."""
     world, (awake, asleep, gone) = begin(clock, 1, 1, 2, source=LONG)
     world.leave(gone)
@@ -777,7 +793,7 @@ def test_who_slept_through_one_step_alone_finds_nothing_missing(clock: ServersCl
     clock.now += 5.0
     clock.ahead += seconds
     beat(awake)
-    clock.now += 40.0
+    clock.now += asleep_for
     beat(asleep)
     assert world.redis.hget("ns:{reddit}:state", "lost_at") is None
     assert ask_around(world, awake, asleep) == 2
