@@ -22,30 +22,45 @@ local stored = redis.call('HMGET', state, 'epoch', 'stepped_at', 'lost_at', 'who
 -- Another process has mended this step already if the last mend (`stepped_at`) lies between the moment of the step and now.
 -- That moment alone is no proof: a clock that is set back and put right shows the same times twice. So it is another step
 -- if this process knew, before it, the epoch in force, or the one that the last mend began. A mend in the future was
--- noted before the clock was set back, and so was of an earlier step. Nor has all of the step been mended if it is more than
--- the last mend was of: who had that mended began after a part of it. By `slack` two may find one step more than the other:
--- as long as an answer takes, and by how far their clocks may have drifted from the server's meanwhile.
+-- noted before the clock was set back, and so was of an earlier step.
 local is_another = known == stored[1] or known == stored[6]
-local stepped_at, slack = moment(stored[2]), latest_us - earliest_us + ago_us / 500
-local is_all = step_us - bounded(stored[7], -LAST_MOMENT, LAST_MOMENT, step_us) <= slack
-if not stored[1] or (not is_another and is_all and stepped_at >= now - ago_us and stepped_at <= now) then
-    return 1
-end
+local stepped_at = moment(stored[2])
+local is_mended = not is_another and stepped_at >= now - ago_us and stepped_at <= now
 
 local hold = bounded(stored[5], 0, HOUR_US, 0)
 -- No slot is held beyond that.
 local latest = clear_at(state, now, hold)
 
+-- A closure lasts for as long as it would have without the step, unless it was noted after that.
+local function move_closure(by)
+    local closed = redis.call('HMGET', state, 'closed_at', 'closed_until')
+    local closed_at, closed_until = moment(closed[1]), moment(closed[2])
+    if closed_until > 0 and (closed_at < now - ago_us or closed_at > now) then
+        redis.call('HSET', state, 'closed_at', int(math.max(0, closed_at + by)))
+        redis.call('HSET', state, 'closed_until', int(math.max(0, closed_until + by)))
+    end
+end
+
+if not stored[1] then
+    return 1
+end
+if is_mended then
+    -- Whoever had it mended may have begun after a part of it: then what was noted before that looks too old by the rest.
+    -- No epoch begins for that, as nobody misses anything: what was put back since counts for longer.
+    local slack = latest_us - earliest_us
+    local mended_by = bounded(stored[7], -LAST_MOMENT, LAST_MOMENT, step_us)
+    if step_us - mended_by > slack then
+        put_right(state, slots, now, math.max(0, later - math.max(0, mended_by)), latest)
+        move_closure(step_us - mended_by)
+        keep_slots(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
+        redis.call('HSET', state, 'stepped_by', int(step_us))
+    end
+    return 1
+end
+
 put_right(state, slots, now, later, latest)
 redis.call('HDEL', state, 'wanted_until')
-
--- A closure lasts for as long as it would have without the step, unless it was noted after that.
-local closed = redis.call('HMGET', state, 'closed_at', 'closed_until')
-local closed_at, closed_until = moment(closed[1]), moment(closed[2])
-if closed_until > 0 and (closed_at < now - ago_us or closed_at > now) then
-    redis.call('HSET', state, 'closed_at', int(math.max(0, closed_at + step_us)))
-    redis.call('HSET', state, 'closed_until', int(math.max(0, closed_until + step_us)))
-end
+move_closure(step_us)
 
 -- No process has been heard of in the new time, so each counts as absent until it is. The absence of one that was absent
 -- before stays as long as it was, because it may have sent something in all of that time. What was noted of each process

@@ -832,6 +832,65 @@ def test_a_step_is_mended_by_who_was_there_though_who_began_after_it_has_the_nex
     assert world.most_in_a_window() == LIMIT.count
 
 
+@pytest.mark.parametrize("then", [30.0, -10.0])
+def test_a_step_that_is_mended_in_two_parts_shuts_nothing(clock: ServersClock, then: float) -> None:
+    """It was taken for a loss of data: then a limit of a day is shut for a day where somebody has left."""
+    world, (gone, old) = begin(clock, 1, 1, source=LONG)
+    world.leave(gone)
+    beat(old)
+    clock.ahead += 30.0
+    new = world.start()
+    world.fleet.append(new)
+    beat(new)
+    clock.ahead += then
+    beat(new, old)
+    clock.now += 1.0
+    beat(new, old)
+    assert ask_around(world, old, new) > 0
+
+
+@pytest.mark.parametrize("step", [-30.0, 2.0])
+def test_who_was_cut_off_for_long_as_the_clock_was_set_shuts_nothing(
+    clock: ServersClock, step: float
+) -> None:
+    """By then it knows the time so roughly that the step may have been more than was mended."""
+    world, (here, cut, gone) = begin(clock, 1, 1, 1, source=LONG)
+    world.leave(gone)
+    beat(here, cut)
+    cut.store.is_down = True
+    clock.ahead += step
+    for _ in range(600):
+        clock.now += 1.0
+        here.beat()
+    cut.store.is_down = False
+    beat(cut, here, cut, here)
+    clock.now += 1.0
+    beat(cut, here)
+    assert ask_around(world, here, cut) > 0
+
+
+@pytest.mark.parametrize(("first", "then"), [(5.0, -30.0), (30.0, -10.0), (30.0, 10.0)])
+def test_a_closure_lasts_through_a_step_that_is_mended_in_two_parts(
+    clock: ServersClock, first: float, then: float
+) -> None:
+    world, (dead, old, other) = begin(clock, 0, 1, 1)
+    state = "ns:{reddit}:state"
+    until, at = (round((clock.time() + seconds) * MICROS) for seconds in (1800.0, 0.0))
+    world.redis.hset(state, mapping={"closed_until": until, "closed_at": at, "closed_reason": "quota"})
+    end = clock.now + 1800.0
+    clock.now += 1.0
+    beat(dead, old, other)
+    world.kill(dead)
+    clock.ahead += first
+    new = world.start()
+    world.fleet.append(new)
+    beat(new)
+    clock.ahead += then
+    beat(new, old, other)
+    left = int(world.redis.hget(state, "closed_until")) / MICROS - clock.time()
+    assert left == pytest.approx(end - clock.now, abs=0.1)
+
+
 @pytest.mark.parametrize("seconds", [100.0, 1e6, 1e7])
 def test_a_clock_that_is_ahead_for_a_moment_has_redis_forget_no_slot_that_is_not_missed(
     clock: ServersClock, seconds: float
