@@ -6,6 +6,7 @@
 --       lease        HASH    token, until (us), length (us): who loads the key, until when,
 --                            and for how long from when that was written (see lease.lua);
 --                            since: the last clear when the load began, its value's birth;
+--                            timeline: until when the timeline was fresh then (us), 0 for none;
 --                            waiters: how many wait for the load;
 --                            failure, retry_at (us), failures: how the last load failed, until
 --                            when that is the answer, and how many loads failed in a row
@@ -244,7 +245,7 @@ local start = math.max(now, retry_at)
 hold(window, now, id, cost, hold_us, start, status)
 local since = #log_head == 16 and string.match(log_head, '^[1-8]%d+$') or UNCLEARED
 local ends_at, length = int(start + hold_us), int(start + hold_us - now)
-renew_lease(lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since)
+renew_lease(lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since, 'timeline', int(fresh_until(timeline_head)))
 if load[6] then
     redis.call('HDEL', lease, 'generation')
 end

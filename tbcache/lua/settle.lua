@@ -149,7 +149,7 @@ end
 
 redis.call('PEXPIRE', state, STATE_TTL_MS)
 
-local load = redis.call('HMGET', lease, 'token', 'waiters', 'failures', 'since')
+local load = redis.call('HMGET', lease, 'token', 'waiters', 'failures', 'since', 'timeline')
 local is_ours = load[1] == token
 -- Where two loads of one timeline are under way, the one that was granted last, for more hours, has the lease.
 local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'token', 'waiters', 'since') or {}
@@ -159,7 +159,8 @@ local has_timeline_lease = timeline_load[1] == token
 local is_overtaken = not is_ours and not has_timeline_lease
 if is_ours and has_timeline and not timeline_load[1] then
     local head = redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
-    is_overtaken = type(head) == 'string' and fresh_until(head) > now
+    local before, after = tonumber(load[5]), type(head) == 'string' and fresh_until(head) or 0
+    is_overtaken = before ~= nil and after ~= before and after > now
 end
 
 -- Before the value is stored and the bill is paid: where the server refuses it, the asker keeps and counts all itself.

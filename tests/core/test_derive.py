@@ -289,7 +289,12 @@ def test_all_answers_are_of_the_load_that_ended_last(pipeline: Pipeline, store: 
     assert who_was_overtaken(store) == [False, True, False, False]
 
 
-def test_what_one_load_found_is_told_where_the_other_has_failed(pipeline: Pipeline, store: Store) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_one_load_found_is_told_where_the_other_has_failed(
+    pipeline: Pipeline, store: Store, is_known: bool
+) -> None:
+    """Also where there is a fresh timeline of fewer hours, from before both."""
+
     def failing(cursor: str | None) -> Page:
         raise UpstreamUnavailable("twitter", "down")
 
@@ -298,6 +303,8 @@ def test_what_one_load_found_is_told_where_the_other_has_failed(pipeline: Pipeli
             pipeline.run(Upstream(answer=failing), over(72))
         return posts(0.7)
 
+    if is_known:
+        pipeline.run(Upstream(answer=lambda cursor: posts(0.8)), over(6))
     upstream = Upstream(answer=slow, persist_to_db=True)
     pipeline.run(upstream, AAPL)
     assert pipeline.run(upstream, AAPL).origin == "cache"
