@@ -117,17 +117,7 @@ class Store:
         """
         if not self._is_ready():
             await self.ready()
-        packed = script.pack(call)
-        try:
-            try:
-                answer = await world().call(self._server, ("EVALSHA", script.sha, *packed))
-            except NoScriptError:
-                answer = await world().call(self._server, ("EVAL", script.text, *packed))
-        except AskError:
-            raise in_cluster(self.address) from None
-        except AWAY as error:
-            raise self._failed(error, script, _source(packed[1])) from None
-        return script.read(answer)
+        return script.read(await self._run(script, script.pack(call)))
 
     def command(self, *command: Argument) -> Coroutine[Any, Any, Any]:
         """The answer to one command. Bytes stay bytes.
@@ -213,6 +203,17 @@ class Store:
     def refused(self, answer: Exception) -> Unavailable:
         """What to raise for an error in place of an answer, as :meth:`pipeline` gives it."""
         return self._failed(answer)
+
+    async def _run(self, script: Script[Any, Any], packed: Sequence[Argument]) -> Any:
+        try:
+            try:
+                return await world().call(self._server, ("EVALSHA", script.sha, *packed))
+            except NoScriptError:
+                return await world().call(self._server, ("EVAL", script.text, *packed))
+        except AskError:
+            raise in_cluster(self.address) from None
+        except AWAY as error:
+            raise self._failed(error, script, _source(packed[1])) from None
 
     def pop_list(self, keys: Sequence[str], seconds: float) -> str | None:
         """Take an element off the first of some lists that has one, which is named; None after ``seconds``
