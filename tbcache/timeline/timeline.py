@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
 from tbcache.models import Item
@@ -16,6 +16,7 @@ from tbcache.timeline.coverage import Coverage, Span
 
 #: The smallest step between two different moments.
 _RESOLUTION = timedelta(microseconds=1)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class Scored(NamedTuple):
@@ -89,11 +90,15 @@ class Timeline:
     def news(self, items: Iterable[Item], read_at: datetime) -> list[Item]:
         """Those of ``items`` that are new, or differ from their known version, as seen at ``read_at``.
 
-        A new version is always seen later than the one that it replaces, even if the clock was set back.
+        A new version is always seen later than the one that it replaces, even if the clock was set back. Of
+        several versions of one item the last counts: a page may still have those before an edit.
         """
         known = self.latest()
         found = []
+        last: dict[str, Item] = {}
         for item in items:
+            last[item.identity] = max(last.get(item.identity, item), item, key=_version)
+        for item in last.values():
             before = known.get(item.identity)
             if before is None:
                 found.append(replace(item, seen_at=read_at))
@@ -153,6 +158,11 @@ def _latest(versions: Iterable[Scored]) -> dict[str, Scored]:
 
 def _place(version: Scored) -> tuple[datetime, str, datetime]:
     return version.at, version.item.identity, version.seen_at
+
+
+def _version(item: Item) -> tuple[bool, datetime, int, str]:
+    """By what the versions of an item are told apart: each later one has a greater id."""
+    return item.is_gone, item.at or _EARLIEST, len(item.id), item.id
 
 
 def _says_the_same(item: Item, known: Scored) -> bool:

@@ -108,6 +108,16 @@ def test_what_says_the_same_again_is_no_news() -> None:
     assert found == [replace(each, seen_at=moment(9)) for each in (edited, new)]
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_of_a_page_with_both_versions_of_an_edited_post_the_later_counts(is_known: bool) -> None:
+    """With each refresh the one that was not known replaced the other, and the score changed its sign."""
+    before, after = Item("9", moment(1), "up"), Item("10", moment(1), "down", first_id="9")
+    known = Timeline.of([Scored(replace(after, seen_at=moment(2)), -1.0)] if is_known else [])
+    for page in ([before, after], [after, before]):
+        found = known.news(page, moment(3))
+        assert found == ([] if is_known else [replace(after, seen_at=moment(3))])
+
+
 def test_a_version_that_is_read_by_a_clock_that_was_set_back_still_counts() -> None:
     """It would be hidden by the one that it replaces until the clock has caught up."""
     known = Timeline.of([seen("a", 1, 8, "up")])
