@@ -14,16 +14,14 @@
 --       is_follow_up   a job that runs sends it, as part of what was accepted before
 --       asked_us       when it was asked, at the earliest, by the server's time
 --       deadline_us    0: none (see late.lua)
--- Replies  state, word    "queued" and the id in force, "refused" and why, or "late" and the server's time; or "left" to
---                    enqueue.lua, as the queue is of an earlier layout, which that takes over
+-- Replies the id in force; "" where nothing is changed and it is for enqueue.lua, which says why it is late or refused, and
+-- takes over a queue of an earlier layout
 
-local now = server_time()
-if is_late(now, asked_us, deadline_us) then
-    return reply_sent('late', int(now))
+if is_late(server_time(), asked_us, deadline_us) then
+    return ''
 end
-local stop, refusal = stopped_by(redis.call('HGET', state, 'order'), not is_follow_up)
-if stop == 'drained' then
-    return reply_sent('refused', refusal)
+if stopped_by(redis.call('HGET', state, 'order'), not is_follow_up) == 'drained' then
+    return ''
 end
 -- A key of another type ends it in one of these, before anything is changed.
 local place, time = next_place(interactive_tags, caller)
@@ -37,7 +35,7 @@ if type(placed) ~= 'number' or type(kept) ~= 'number' then
     redis.call('HDEL', lanes, id)
     redis.pcall('ZREM', interactive, id)
     redis.pcall('HDEL', jobs, id)
-    return reply_sent('left', '')
+    return ''
 end
 set_places(interactive_tags, caller, place + stride, place == time + STEP and time, place)
 -- What was not there is made anew, without its TTL.
@@ -47,4 +45,4 @@ if time == 0 or redis.call('PTTL', interactive) < (QUEUE_TTL_S - 3600) * 1000 th
     end
 end
 notify_worker()
-return reply_sent('queued', id)
+return id

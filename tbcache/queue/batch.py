@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
-from tbcache.io import now, utc_now
+from tbcache.io import now, run, utc_now
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import FetchRequest
@@ -78,13 +78,13 @@ async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: 
     raise store.breaker.overdue()
 
 
-async def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
-    """:func:`put_all` of one ask. Where nothing is to be known of it but the job itself, the shortest way is
-    tried first: whatever is in that one's way is for ENQUEUE."""
+def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
+    """:func:`put_all` of one ask, for threads. Where nothing is to be known of it but the job itself, the
+    shortest way is tried first: whatever is in that one's way is for ENQUEUE."""
     is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
     if wants.lane == "interactive" and not is_more:
-        asked_us = store.clock.asked_us(queue) or (await store.clock.bounds_us(queue)).asked_us
-        sent = await store.ask(
+        asked_us = store.clock.asked_us(queue) or run(store.clock.bounds_us(queue)).asked_us
+        sent = store.run_directly(
             SEND,
             Send(
                 _send_keys(store.keys.namespace, queue),
@@ -97,9 +97,9 @@ async def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
                 asked_us + to_micros(store.clock.answered_seconds),
             ),
         )
-        if sent.state == "queued":
-            return Queued(sent.word.decode())
-    (queued,) = await put_all(store, queue, [ask], wants)
+        if sent:
+            return Queued(sent.decode())
+    (queued,) = run(put_all(store, queue, [ask], wants))
     return queued
 
 

@@ -119,7 +119,7 @@ class PacingBroker(Broker):
         #: By these an operator knows of a queue, or of a source of the code's own, that has no worker.
         self._queues, self._declared = Names(store, store.keys.queues), Names(store)
         self.context = WorkerContext(store, settings, self.threads, self.actors, claim_seconds)
-        self.context.resend = lambda message, delay_ms: run(self._put(message, delay_ms, is_accepted=True))
+        self.context.resend = lambda message, delay_ms: self._put(message, delay_ms, is_accepted=True)
 
     def emit_before(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"before_{signal}")
@@ -209,7 +209,7 @@ class PacingBroker(Broker):
             # Where Redis is away, its consumer waits for it, which no middleware interrupts.
             job.following.append((message, delay or 0))
         else:
-            run(self._put(message, delay or 0))
+            self._put(message, delay or 0)
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -258,7 +258,8 @@ class PacingBroker(Broker):
             places.setdefault(_route_of(message), []).append(place)
         ready: list[tuple[_Route, list[int], Carrier, Wants, list[JobAsk]]] = []
         for route, some in places.items():
-            added, wants = await self._wants(route)
+            added, wants = self._known_of(route) or await self._find_out(route)
+            wants = wants._replace(is_follow_up=is_follow_up())
             # Whatever cannot be sent is known before anything is.
             asks = [_ask(messages[place], added) for place in some]
             ready.append((route, some, added, wants, asks))
@@ -292,7 +293,7 @@ class PacingBroker(Broker):
             for one, moment in zip(queued, starts, strict=True)
         ]
 
-    async def _put(
+    def _put(
         self,
         message: dramatiq.Message[Any],
         delay_ms: int,
@@ -301,21 +302,18 @@ class PacingBroker(Broker):
         is_accepted: bool = False,
     ) -> None:
         route = _route_of(message)
-        added, wants = await self._wants(route, delay_ms / 1000)
-        wants = wants._replace(is_follow_up=True) if is_accepted else wants
+        added, wants = self._known_of(route) or run(self._find_out(route))
+        if delay_ms or is_accepted or is_follow_up():
+            is_accepted = is_accepted or is_follow_up()
+            wants = wants._replace(delay_seconds=delay_ms / 1000, is_follow_up=is_accepted)
         with sending(route.queue) as sent:
             ask = _ask(message, {**added, **sent.carrier()})
             ask = ask if is_joining else ask._replace(key="")
-            record_sent(sent, [await put(self.store, route.queue, ask, wants)])
+            record_sent(sent, [put(self.store, route.queue, ask, wants)])
 
-    async def _wants(self, route: _Route, delay_seconds: float = 0.0) -> tuple[Carrier, Wants]:
-        """What is added to the options of such messages, and what Redis is told of them."""
-        here = current_caller.get()
-        known = self._known.get((route, here)) if now() < self._known_until else None
-        added, wants = known or await self._find_out(route)
-        if delay_seconds or is_follow_up():
-            wants = wants._replace(delay_seconds=delay_seconds, is_follow_up=is_follow_up())
-        return added, wants
+    def _known_of(self, route: _Route) -> tuple[Carrier, Wants] | None:
+        """What is added to the options of such messages, and what Redis is told of them, if it is known."""
+        return self._known.get((route, current_caller.get())) if now() < self._known_until else None
 
     async def _find_out(self, route: _Route) -> tuple[Carrier, Wants]:
         name = caller_name(route.caller, self.settings)
@@ -340,7 +338,7 @@ class PacingBroker(Broker):
             return  # What becomes of it was decided with its outcome.
         if job.finish is not None:
             # It is put off already: this is one more.
-            run(self._put(job._message, delay_ms, is_joining=False))
+            self._put(job._message, delay_ms, is_joining=False)
         else:
             seconds, reason = delay_ms / 1000, _why_again(job)
             job.finish = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)

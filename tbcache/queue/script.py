@@ -11,7 +11,7 @@ from tbcache.limiter.script import SeenReply
 from tbcache.models import Lane
 from tbcache.models.job import EnqueueState
 from tbcache.store import Keys
-from tbcache.store.reply import number, record, records, texts
+from tbcache.store.reply import number, record, records, text, texts
 from tbcache.store.script import Argument, Key, Script
 from tbcache.store.wire import MICROS
 
@@ -137,14 +137,6 @@ class Send(NamedTuple):
     is_follow_up: bool
     asked_us: int
     deadline_us: int
-
-
-class Sent(NamedTuple):
-    """The id of the job in force, why it is refused, or the server's time (us) where it is too late; or it
-    is left to :data:`ENQUEUE`."""
-
-    state: Annotated[Literal["queued", "refused", "left", "late"], lambda word: word.decode()]
-    word: bytes
 
 
 class Dequeue(NamedTuple):
@@ -331,7 +323,7 @@ def _given(ask: Dequeue, reply: Dequeued) -> Given:
     return Given(slots, held_seconds=ask.hold_us / MICROS, cost=ask.cost)
 
 
-SEND: Script[Send, Sent] = Script("send", Send, record(Sent))
+SEND = Script("send", Send, text)
 ENQUEUE: Script[Enqueue, tuple[Otherwise, ...]] = Script("enqueue", Enqueue, records(Otherwise))
 DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(Dequeued), _given)
 EXPLAIN = Script("explain", Explain, record(Explained))

@@ -180,6 +180,21 @@ class Store:
         """:meth:`ask`, for threads."""
         return run(self.ask(script, call))
 
+    def run_directly(self, script: Script[C, R], call: C) -> R:
+        """The same where each microsecond counts: nothing is awaited, which costs as much as the rest."""
+        self.check()
+        packed = script.pack(call)
+        try:
+            try:
+                answer = self._server.call("EVALSHA", script.sha, *packed)
+            except NoScriptError:
+                answer = self._server.call("EVAL", script.text, *packed)
+        except AskError:
+            raise in_cluster(self.address) from None
+        except AWAY as error:
+            raise self._failed(error, script, _source(packed[1])) from None
+        return script.read(answer)
+
     def call(self, *command: Argument) -> Any:
         """:meth:`command`, for threads."""
         return run(self.command(*command))

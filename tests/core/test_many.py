@@ -95,7 +95,7 @@ def test_the_call_of_a_fetcher_that_is_queued_is_not_queued_again(broker: Pacing
 def test_a_job_that_sends_itself_again_is_queued(broker: PacingBroker) -> None:
     """It does not join itself, which would end with it."""
     quote = tbcache.source("quotes", limits="2/10m", ttl=60).fetcher(name="quote")(lower)
-    run(broker._put(quote.enqueue("A").message, 0, is_joining=False))
+    broker._put(quote.enqueue("A").message, 0, is_joining=False)
     assert depth("quotes") == 2
 
 

@@ -714,8 +714,8 @@ _BOUNDS = (
     _operated(
         "a queue that is drained accepts a message",
         "send.lua",
-        "if stop == 'drained' then",
-        "if stop == 'never' then",
+        "not is_follow_up) == 'drained' then",
+        "not is_follow_up) == 'never' then",
         "drain",
     ),
 )

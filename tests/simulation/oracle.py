@@ -341,11 +341,11 @@ class Oracle:
         if self.fairness is not None:
             self.fairness.enqueued(who, call, found)
 
-    def _send(self, who: str, call: Call, found: Any) -> None:
-        """One job that is no fetch."""
-        if found.state != "queued":
+    def _send(self, who: str, call: Call, found: bytes) -> None:
+        """One job that is no fetch; where there is no id, it is left to ENQUEUE."""
+        if not found:
             return
-        id = found.word.decode()
+        id = found.decode()
         if not call.number("is_follow_up"):
             self._check_drained(who, call, id)
         self._jobs_of(call).sent(who, id)
