@@ -55,6 +55,8 @@ KEPT_SECONDS = 25 * 3600.0
 #: A process that looks at a file holds its lock for a moment. So one that finds it locked tries so many
 #: times, with so many seconds in between.
 LOOKS, LOOK_SECONDS = 100, 0.01
+#: A file that could not be written is tried again at the earliest after so long: it may never be possible.
+RETRY_SECONDS = 1.0
 
 _TEMPORARY = "/tmp", "/var/tmp"  # noqa: S108 -- only a folder of ours in there is believed
 _CLEAN, _KNOWN, _UNHEARD, _FULL, _OVER = b"clean", b"known", b"", b"\0", b" over"
@@ -82,6 +84,8 @@ class Marker:
         self._member = member
         self._held: int | None = None
         self._was_written = False
+        self._is_over = False
+        self._tried_at = -math.inf
         self._status = _CLEAN
         self._used: set[str] = set()
         self._unheard: dict[str, float] = {}
@@ -98,7 +102,8 @@ class Marker:
     def use(self, source: str) -> None:
         """Write that the process uses ``source``, once. Whether it is clean stays as it was."""
         with self._lock:
-            if source not in self._used or self._held is None:
+            is_due = self._held is None and not self._is_over and io.now() - self._tried_at >= RETRY_SECONDS
+            if source not in self._used or is_due:
                 self._used.add(source)
                 self._write(self._status)
 
@@ -129,12 +134,14 @@ class Marker:
         """Write that the process sends nothing any more. Whether it is clean stays as it was."""
         with contextlib.suppress(OSError):
             _end(self._file)
+        self._is_over = True
         self._let_go()
 
     def remove(self) -> None:
         """Remove the file, since the process has sent nothing."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
+        self._is_over = True
         self._let_go()
 
     @property
@@ -210,6 +217,7 @@ class Marker:
     def _write(self, status: bytes) -> None:
         with self._lock, contextlib.suppress(OSError):
             self._was_written, self._status = True, status
+            self._is_over, self._tried_at = False, io.now()
             text = status + msgspec.json.encode(_Said(sorted(self._used), self._unheard, io.now()))
             if self._held is not None and os.fstat(self._held).st_nlink:
                 # This needs no other descriptor: none may be free.

@@ -78,10 +78,6 @@ os.kill(os.getpid(), signal.SIGKILL)
     return leave
 
 
-def refuse(*_: object, **__: object) -> int:
-    raise OSError(errno.EMFILE, "Too many open files")
-
-
 def folder_of(root: Path) -> Path:
     """The folder of the one fleet that is there."""
     (folder,) = root.iterdir()
@@ -127,14 +123,35 @@ def test_only_others_of_the_same_fleet_are_company(root: Path) -> None:
 
 
 def test_a_source_is_named_again_where_it_could_not_be_written(root: Path) -> None:
-    """No descriptor was free for a moment: nobody would ever see this process."""
-    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    """No descriptor was free for a moment: nobody would ever see this process. Where that stays so, not every
+    ask for a slot tries it anew."""
+    one, other, tried = Marker("fleet", OURS), Marker("fleet", LIVING), []
+
+    def refuse(*_: object, **__: object) -> int:
+        tried.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.open", refuse)
+        for _ in range(1000):
+            one.use("reddit")
+    assert len(tried) <= 1 + (time.monotonic() - tried[0]) / marker_module.RETRY_SECONDS
+    assert other.is_alone("reddit", 0.0)
+    wait_until(lambda: one.use("reddit") or not other.is_alone("reddit", 0.0), 20)
+
+
+@pytest.mark.parametrize("end", [Marker.set_over, Marker.remove])
+def test_whoever_has_left_makes_no_file_by_an_ask_that_comes_late(
+    root: Path, end: Callable[[Marker], None]
+) -> None:
+    """It would be taken for a process that was killed a moment ago."""
+    one, other = Marker("fleet", OURS), Marker("fleet", LIVING)
+    one.use("reddit")
+    end(one)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(marker_module, "RETRY_SECONDS", 0.0)
         one.use("reddit")
     assert other.is_alone("reddit", 0.0)
-    one.use("reddit")
-    assert not other.is_alone("reddit", 0.0)
 
 
 def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:
