@@ -50,7 +50,8 @@ if is_mended then
     local slack = latest_us - earliest_us
     local mended_by = bounded(stored[7], -LAST_MOMENT, LAST_MOMENT, step_us)
     if step_us - mended_by > slack then
-        put_right(state, slots, now, math.max(0, later - math.max(0, mended_by)), latest)
+        -- Where that mend was of a step back, what was stamped after it looks too old by all that has come since.
+        put_right(state, slots, now, step_us - mended_by, latest)
         move_closure(step_us - mended_by)
         keep_slots(slots, math.ceil(2 * (latest - now) / 1000) + 1000)
         redis.call('HSET', state, 'stepped_by', int(step_us))

@@ -216,6 +216,24 @@ def test_a_step_back_beyond_a_step_that_was_mended_is_mended_by_who_knows_of_nei
     assert float(world.redis.hget("ns:{reddit}:state", "stepped_at")) <= clock.time() * MICROS
 
 
+def test_what_was_stamped_after_a_step_back_is_mended_by_as_much_as_the_clock_was_set_since(
+    clock: ServersClock,
+) -> None:
+    """Who was cut off through both steps knows their sum alone; who took slots in between has left."""
+    world, (asleep, gone) = begin(clock, 0, 0)
+    asleep.cut_off()
+    clock.now += 6.0
+    clock.ahead -= 3.0
+    beat(gone)
+    assert [gone.take() for _ in range(3)] == [True] * 3
+    world.leave(gone)
+    clock.ahead += 4.0
+    asleep.mend()
+    beat(asleep)
+    ask_around(world, asleep)
+    assert world.most_in_a_window() <= LIMIT.count
+
+
 @pytest.mark.parametrize("seconds", [-300.0, -4000.0])
 def test_a_loss_that_was_made_good_is_not_waited_for_again_after_the_clock_was_set_back(
     clock: ServersClock, seconds: float
