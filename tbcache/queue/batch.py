@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from tbcache.io import now, run, utc_now
 from tbcache.io.trace import NOWHERE, Carrier
+from tbcache.limiter.ask import TRIES
 from tbcache.limiter.closure import PAUSE_SECONDS
 from tbcache.models import FetchRequest
 from tbcache.models.error import Paused
@@ -27,8 +28,6 @@ from tbcache.store.wire import to_micros
 #: more than 512 fields at once is none of the small ones from the first, which Redis searches field by field.
 MOST_ASKS = 520
 MOST_BYTES = 262_144
-#: How often an ask is made that Redis does not carry out in time.
-TRIES = 2
 #: An ask with these is carried out whenever it comes.
 ALWAYS = Bounds(0, 0)
 

@@ -18,7 +18,7 @@ from tbcache.io import now, run, world
 from tbcache.io.log import get_logger
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
-from tbcache.models.caller import current_caller
+from tbcache.models.caller import check_caller, current_caller
 from tbcache.models.error import InvalidRequest, UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
@@ -64,7 +64,8 @@ class _Route(NamedTuple):
 def _route_of(message: dramatiq.Message[Any]) -> _Route:
     is_fetch = message.actor_name == actor_name(message.queue_name)
     lane: Lane = message.kwargs.get("lane", "interactive") if is_fetch else "interactive"
-    return _Route(message.queue_name, lane, message.options.get("caller"))
+    caller = message.options.get("caller")
+    return _Route(message.queue_name, lane, caller if caller is None else check_caller(caller))
 
 
 def _does_something(one: Middleware, name: str) -> bool:

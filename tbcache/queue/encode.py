@@ -25,7 +25,7 @@ def encode(message: dramatiq.Message[Any]) -> bytes:
         if _PLAIN.issuperset(map(type, values)):
             try:  # suppress() would be dearer, and each job that is sent pays for this.
                 return msgspec.json.encode(vars(message))
-            except UnicodeEncodeError:
-                pass
+            except (UnicodeEncodeError, TypeError):
+                pass  # Or of another type is its name, or a key.
     # A message has its fields and nothing else: dramatiq's own way finds out anew which those are.
     return encoder.encode({**vars(message)})

@@ -53,6 +53,16 @@ def test_what_dramatiqs_own_encoder_refuses_is_refused(note: Any, what: Any) -> 
             encode(message)
 
 
+class Safe(str):
+    """As frameworks have for texts that are escaped."""
+
+
+@pytest.mark.parametrize("key", [None, True, Safe("x")])
+def test_names_and_keys_of_other_types_are_queued(note: Any, key: Any) -> None:
+    message = dramatiq.Message(Safe("default"), Safe("note"), (), {key: 1}, {}, Safe("id"), 1)
+    assert dramatiq.Message.decode(encode(message)) == dramatiq.Message.decode(message.encode())
+
+
 def test_a_message_of_another_class_encodes_itself(note: Any) -> None:
     class Sealed(dramatiq.Message[Any]):
         def encode(self) -> bytes:

@@ -307,6 +307,9 @@ def test_a_message_of_dramatiqs_names_its_caller(store: Store, settings: Setting
     with tbcache.caller("desk/b"):
         note.send("block")
     note.send("none")
+    for other in ("a b", ["desk"], 1):
+        with pytest.raises(InvalidRequest, match="is no caller"):
+            note.send_with_options(args=("other",), caller=other)
     accounts = store.client.hvals(store.keys.queue("default", "lanes"))
     assert sorted(accounts) == sorted(
         f"interactive {STRIDE} {one}".encode() for one in ("desk", "desk", settings.own_caller)

@@ -17,6 +17,10 @@ from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.limiter.script import BEAT, LOSE, RESTORE, TAKE
 from tbcache.models import Failure
+from tbcache.queue.account import account_for
+from tbcache.queue.batch import put, put_all
+from tbcache.queue.script import ENQUEUE, JobAsk
+from tbcache.queue.wants import Wants
 from tbcache.store.clock import Bounds
 from tbcache.store.script import Script
 from tbcache.store.wire import CLOCK_DRIFT, MICROS, Seen
@@ -732,6 +736,28 @@ def test_a_step_beside_the_answer_to_another_thread_is_no_sign_that_redis_is_awa
     asker.take()
     assert asker.store.is_available
     assert not asker.process_window.has_fallback_slots
+
+
+@pytest.mark.parametrize("seconds", [-30.0, 30.0])
+@pytest.mark.parametrize("is_one", [False, True])
+def test_a_job_is_queued_beside_the_answer_to_another_thread_as_the_clock_is_set(
+    clock: ServersClock, is_one: bool, seconds: float
+) -> None:
+    _, (asker, _) = begin(clock, 0, 0)
+
+    def be_answered_and_step() -> None:
+        clock.now += 0.001
+        asker.beat()
+        clock.now += 0.001
+        clock.ahead += seconds
+
+    before(ENQUEUE, asker, be_answered_and_step)
+    ask, wants = JobAsk("id", b'{"kwargs":{}}', "key" if is_one else ""), Wants(account_for("ada", {}))
+    if is_one:
+        put(asker.store, "default", ask, wants)
+    else:
+        run(put_all(asker.store, "default", [ask], wants))
+    assert asker.store.is_available
 
 
 @pytest.mark.parametrize("seconds", [-30.0, 30.0])
