@@ -131,6 +131,15 @@ def test_a_message_changes_nothing_where_a_part_of_the_queue_is_of_another_type(
     assert [client.dump(key) for key in others] == before
 
 
+def test_a_message_is_sent_to_a_server_that_has_forgotten_its_script(shop: Shop) -> None:
+    """As one that was restarted has."""
+    shop.actor().send("before")
+    shop.broker.store.client.script_flush()
+    shop.actor(actor_name="other").send("after")
+    shop.work_off()
+    assert sorted(shop.done) == ["after", "before"]
+
+
 def test_a_message_that_is_sent_again_while_it_waits_is_one_more_job(shop: Shop, store: Store) -> None:
     message = shop.actor().message("what")
     for _ in range(3):

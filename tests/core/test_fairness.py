@@ -292,6 +292,15 @@ def test_a_retry_is_on_its_callers_account(line: Line) -> None:
     assert Counter(line.serve(6)) == {"fails": 3, "works": 3}
 
 
+def test_jobs_on_nobodys_account_keep_the_order_in_which_they_came(store: Store) -> None:
+    """Those of an earlier layout are nobody's; of equal places Redis would go by the ids."""
+    ids = ["third", "second", "first"]
+    for id in ids:
+        run(put_all(store, "default", [JobAsk(id, b"{}", "")], Wants(Account("", STRIDE))))
+    lane: Any = store.client.zrange(store.keys.queue("default", "interactive"), 0, -1)
+    assert [id.decode() for id in lane] == ids
+
+
 def test_a_message_of_dramatiqs_names_its_caller(store: Store, settings: Settings) -> None:
     """By an option, or by the block that it is sent in; what it queues itself is in the same name."""
     broker = PacingBroker(store, settings, [])
