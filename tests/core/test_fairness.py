@@ -292,11 +292,14 @@ def test_a_retry_is_on_its_callers_account(line: Line) -> None:
     assert Counter(line.serve(6)) == {"fails": 3, "works": 3}
 
 
-def test_jobs_on_nobodys_account_keep_the_order_in_which_they_came(store: Store) -> None:
-    """Those of an earlier layout are nobody's; of equal places Redis would go by the ids."""
+@pytest.mark.parametrize("many", [1, 3])
+@pytest.mark.parametrize("caller", ["", "bot"])
+def test_jobs_keep_the_order_in_which_they_came(store: Store, caller: str, many: int) -> None:
+    """Also those of an earlier layout, which are nobody's; of equal places Redis would go by the ids."""
     ids = ["third", "second", "first"]
-    for id in ids:
-        run(put_all(store, "default", [JobAsk(id, b"{}", "")], Wants(Account("", STRIDE))))
+    asks = [JobAsk(id, b"{}", "") for id in ids]
+    for at in range(0, len(ids), many):
+        run(put_all(store, "default", asks[at : at + many], Wants(Account(caller, STRIDE))))
     lane: Any = store.client.zrange(store.keys.queue("default", "interactive"), 0, -1)
     assert [id.decode() for id in lane] == ids
 
