@@ -241,6 +241,11 @@ def test_a_scorer_of_ones_own_makes_answers_of_its_own(sources: RunningSimulator
     assert found[plain].sentiment == found[same].sentiment
     for provider in (plain, mine):
         assert provider.get_sentiment("GME", hours=6) == found[provider].sentiment
+    # The past is that of whoever asks as well, though it was the one that loaded.
+    at = datetime.now(UTC)
+    wait_until(lambda: plain.get_sentiment("GME", hours=6, as_of=at) is not None, 20)
+    for provider in (plain, mine):
+        assert provider.get_sentiment("GME", hours=6, as_of=at) == found[provider].sentiment
     # A worker that has one answers jobs as everybody asks for them.
     request = plain.source.request("GME", 6)
     job = mine.run(request, lane="prewarm", slot="", needed=1000.0)

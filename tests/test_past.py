@@ -21,10 +21,10 @@ from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.models.history import COLUMNS, MOST_POINTS, moments
 from tbcache.providers import get_provider
 from tbcache.repository import Answer, SentimentRepository, decode_answer, encode_answer
-from tbcache.scoring import VOICES
+from tbcache.scoring import VOICES, name_of
 from tbcache.scoring.voices import repetition
 from tbcache.scoring.voices.sketch import words_of
-from tbcache.timeline import Load, Past, Read, Record, Scored, Span
+from tbcache.timeline import PRIVATE, Load, Past, Read, Record, Scored, Span
 from tests.test_repository import answer
 from tests.timeline.kit import moment, seen, span
 
@@ -121,6 +121,20 @@ def test_no_score_of_the_past_is_said_to_be_of_another_scorer(repository: Sentim
         mixed = [rescored(record, upstream.analyzer, "AAPL") for record in records[2:]]
         then = [sentiment_of(record, request, VOICES) for record in (*records[:2], *mixed)]
         assert answered(repository, upstream, request, moments) == then
+
+
+def test_no_answer_of_the_past_names_a_scorer_that_was_one_bots_alone(
+    repository: SentimentRepository,
+) -> None:
+    """Also where there was nothing to score."""
+    request, upstream = FetchRequest("twitter", "AAPL", 24), MadeUp()
+    fetched = Fetched((), (), 1, (Span(NOW - timedelta(hours=24), NOW),), None, None, (), NOW)
+    found = extended(None, fetched, request, Hashed("1"), lambda: NOW)
+    private = replace(found.load, scorer=found.load.scorer + PRIVATE)
+    repository.save([Answer(sentiment_of(found.record, request, VOICES), (), found.reads, private)])
+    (answer,) = answered(repository, upstream, request, [NOW])
+    assert answer is not None
+    assert answer.scorer == name_of(upstream.analyzer)
 
 
 def loaded(

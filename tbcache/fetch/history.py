@@ -144,11 +144,12 @@ class Versions:
         """The versions that an answer of the record of ``load`` may look at, and the scorer that rated them
         all.
 
-        That is the scorer of the load, where the database has its scores; else it is the present one. Scores
-        of two scorers are never averaged, and none is said to be another's.
+        That is the scorer of the load, where the database has its scores and all were told them; else it is
+        the present one. Scores of two scorers are never averaged, and none is said to be another's.
         """
         seen = between(self._stored, load.seen_from(self._request.hours), load.read_at)
-        if load.scorer != self.present and set(self._scorers[seen]) <= {load.scorer}:
+        is_of_then = load.scorer != self.present and not load.is_private
+        if is_of_then and set(self._scorers[seen]) <= {load.scorer}:
             return load.scorer, self._stored[seen]
         return self.present, self.anew[seen]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tbcache.admission import Merged, Settlement
 from tbcache.fetch.naive import naive_figures
 from tbcache.fetch.reader import MOST_BEHIND, Fetched
-from tbcache.fetch.upstream import Upstream, search_of
+from tbcache.fetch.upstream import ScoringUpstream, Upstream, search_of
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
 from tbcache.models.error import ConfigurationError
@@ -20,6 +20,7 @@ from tbcache.scoring import Scorer, VoiceRule, aggregate, name_of, score_items
 from tbcache.store.codec import encode_sentiment
 from tbcache.timeline import (
     NOT_YET,
+    PRIVATE,
     RETOLD,
     Corrupt,
     Load,
@@ -260,7 +261,7 @@ def load_result(
         error = raised
     start = found.record.read_at - timedelta(hours=request.hours)
     naive = naive_figures(upstream.source, request, known, found.record, start)
-    answer = Answer(sentiment, found.news, found.reads, found.load)
+    answer = Answer(sentiment, found.news, found.reads, _load_of(found.load, upstream, request))
     return LoadResult(answer, found.packed, found.record.hours, naive, found.brought, error)
 
 
@@ -288,9 +289,16 @@ def merged_with(
     # Over more hours than were asked for, it is no answer.
     payload = encode_sentiment(sentiment) if hours == request.hours else b""
     is_kept = upstream.persist_to_db and found.load.after is not None
-    answer = Answer(sentiment, found.news, found.reads, found.load) if is_kept else None
+    load = _load_of(found.load, upstream, request)
+    answer = Answer(sentiment, found.news, found.reads, load) if is_kept else None
     kept = b"" if answer is None else encode_answer(answer)
     return Merged(found.packed, found.record.hours, payload, bought[-1].read_at, kept)
+
+
+def _load_of(load: Load, upstream: Upstream, request: FetchRequest) -> Load:
+    """``load`` as the past tells it. What has no rules of its own is for all, by whatever scorer it is."""
+    is_private = request.rules and isinstance(upstream, ScoringUpstream) and upstream.has_private_scorer
+    return replace(load, scorer=load.scorer + PRIVATE) if is_private else load
 
 
 def _rated(packed: bytes, upstream: Upstream, request: FetchRequest) -> Record:

@@ -42,11 +42,16 @@ class Tools:
         """The name of :attr:`voices`, and of an :attr:`analyzer` that was set; "" for those of the settings,
         which all processes have."""
         voices = self.voices
+        if self.has_private_scorer:
+            return name_of_rules(voices, name_of(self.analyzer))
+        return "" if voices is self._rules_of_settings else name_of_rules(voices)
+
+    @property
+    def has_private_scorer(self) -> bool:
+        """Whether an :attr:`analyzer` was set that is not the one of the settings."""
         # One that is not made yet is that of the settings, and takes a second to make.
         scorer = self.__dict__.get("analyzer")
-        if scorer is None or name_of(scorer) == name_of(self._scorer_of_settings):
-            return "" if voices is self._rules_of_settings else name_of_rules(voices)
-        return name_of_rules(voices, name_of(scorer))
+        return scorer is not None and name_of(scorer) != name_of(self._scorer_of_settings)
 
     @cached_property
     def _scorer_of_settings(self) -> Scorer:

@@ -70,6 +70,15 @@ def search_of(upstream: Upstream, symbol: str) -> str:
 
 
 @runtime_checkable
+class ScoringUpstream(Upstream, Protocol):
+    """An upstream that says whether its ``analyzer`` is that of all processes."""
+
+    @property
+    def has_private_scorer(self) -> bool:
+        """Whether it was set for this one alone."""
+
+
+@runtime_checkable
 class CountingUpstream(Upstream, Protocol):
     """An upstream that says how many items there were, without giving them."""
 

@@ -4,7 +4,7 @@ This package has values alone: nothing here asks Redis, an upstream, a database 
 """
 
 from tbcache.timeline.coverage import NO_COVERAGE, Coverage, Span
-from tbcache.timeline.load import AHEAD, Load, Past
+from tbcache.timeline.load import AHEAD, PRIVATE, Load, Past
 from tbcache.timeline.merge import covers_less, merged
 from tbcache.timeline.record import (
     FINAL,

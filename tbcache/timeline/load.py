@@ -18,13 +18,17 @@ LIFE = timedelta(days=7)
 AHEAD = timedelta(days=1)
 
 
+PRIVATE = " (private)"
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a load changed in the record before it, apart from the versions and reads that it added.
 
     ``after`` is the ``read_at`` of the record before it; None where there was none, as for the first load and
     for one after a clear. The new record has items from ``kept_from`` on, and ``tally`` has the counts that
-    changed. The other fields are those of :class:`tbcache.timeline.Record`.
+    changed. ``scorer`` ends in :data:`PRIVATE` where it is that of one bot alone, by which nobody else was
+    told anything. The other fields are those of :class:`tbcache.timeline.Record`.
     """
 
     read_at: datetime
@@ -35,6 +39,10 @@ class Load:
     after: datetime | None = None
     reason: str | None = None
     tally: Tally = field(default_factory=dict, hash=False)
+
+    @property
+    def is_private(self) -> bool:
+        return self.scorer.endswith(PRIVATE)
 
     def seen_from(self, hours: int) -> datetime:
         """From when on an item may have been seen that an answer over ``hours`` of its record looks at."""
