@@ -68,6 +68,14 @@ def before(asked: object, process: Process, act: Callable[[], object]) -> None:
     process.store._run = act_and_run  # type: ignore[method-assign]
 
 
+def be_answered_and_step(clock: ServersClock, process: Process, seconds: float) -> None:
+    """Another thread of the process asks later and is answered first, and then the clock is set."""
+    clock.now += 0.001
+    process.beat()
+    clock.now += 0.001
+    clock.ahead += seconds
+
+
 def ask_around(world: World, *processes: Process) -> int:
     """How many slots these get in a second."""
     before = len(world.arrivals)
@@ -725,14 +733,7 @@ def test_a_step_beside_the_answer_to_another_thread_is_no_sign_that_redis_is_awa
 ) -> None:
     """What was asked first is carried out last, and teaches nothing: it may be that it was only late."""
     _, (asker, _) = begin(clock, 0, 0)
-
-    def be_answered_and_step() -> None:
-        clock.now += 0.001
-        asker.beat()
-        clock.now += 0.001
-        clock.ahead += seconds
-
-    before(TAKE, asker, be_answered_and_step)
+    before(TAKE, asker, lambda: be_answered_and_step(clock, asker, seconds))
     asker.take()
     assert asker.store.is_available
     assert not asker.process_window.has_fallback_slots
@@ -744,14 +745,7 @@ def test_a_job_is_queued_beside_the_answer_to_another_thread_as_the_clock_is_set
     clock: ServersClock, is_one: bool, seconds: float
 ) -> None:
     _, (asker, _) = begin(clock, 0, 0)
-
-    def be_answered_and_step() -> None:
-        clock.now += 0.001
-        asker.beat()
-        clock.now += 0.001
-        clock.ahead += seconds
-
-    before(ENQUEUE, asker, be_answered_and_step)
+    before(ENQUEUE, asker, lambda: be_answered_and_step(clock, asker, seconds))
     ask, wants = JobAsk("id", b'{"kwargs":{}}', "key" if is_one else ""), Wants(account_for("ada", {}))
     if is_one:
         put(asker.store, "default", ask, wants)
