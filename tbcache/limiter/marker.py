@@ -84,8 +84,8 @@ class Marker:
         self._member = member
         self._held: int | None = None
         self._was_written = False
-        self._is_over = False
-        self._tried_at = -math.inf
+        #: When a file that is not there may be made at the next use; never, once the process has left.
+        self._due_at = -math.inf
         self._status = _CLEAN
         self._used: set[str] = set()
         self._unheard: dict[str, float] = {}
@@ -99,11 +99,14 @@ class Marker:
         self._lock = threading.RLock()
         self._let_go()
 
+    def begin(self) -> None:
+        """Have the next use write the file, also where the process has left before."""
+        self._due_at = -math.inf
+
     def use(self, source: str) -> None:
         """Write that the process uses ``source``, once. Whether it is clean stays as it was."""
         with self._lock:
-            is_due = self._held is None and not self._is_over and io.now() - self._tried_at >= RETRY_SECONDS
-            if source not in self._used or is_due:
+            if source not in self._used or (self._held is None and io.now() >= self._due_at):
                 self._used.add(source)
                 self._write(self._status)
 
@@ -134,14 +137,14 @@ class Marker:
         """Write that the process sends nothing any more. Whether it is clean stays as it was."""
         with contextlib.suppress(OSError):
             _end(self._file)
-        self._is_over = True
+        self._due_at = math.inf
         self._let_go()
 
     def remove(self) -> None:
         """Remove the file, since the process has sent nothing."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
-        self._is_over = True
+        self._due_at = math.inf
         self._let_go()
 
     @property
@@ -217,7 +220,7 @@ class Marker:
     def _write(self, status: bytes) -> None:
         with self._lock, contextlib.suppress(OSError):
             self._was_written, self._status = True, status
-            self._is_over, self._tried_at = False, io.now()
+            self._due_at = io.now() + RETRY_SECONDS
             text = status + msgspec.json.encode(_Said(sorted(self._used), self._unheard, io.now()))
             if self._held is not None and os.fstat(self._held).st_nlink:
                 # This needs no other descriptor: none may be free.

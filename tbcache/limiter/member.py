@@ -65,6 +65,7 @@ class Membership:
     def start(self) -> None:
         """Join the fleet; does nothing when it has."""
         if not self._thread.is_running:
+            self._limiter.windows.begin()
             self._limiter.join.by(self.beat)
             self._beating.renew()
             self._thread.start()

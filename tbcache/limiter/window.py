@@ -140,6 +140,10 @@ class Windows:
         longest = max((limit.window_seconds for limit in self.of(source).limits), default=0.0)
         return self.machine.marker.has_unheard(source, self.hold_seconds + longest)
 
+    def begin(self) -> None:
+        """This process takes slots from now on, maybe once more after it has left."""
+        self.machine.marker.begin()
+
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""
         self.machine.leave(has_sent=any(window.has_taken for window in self._windows.copy().values()))

@@ -24,6 +24,7 @@ from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter import marker as marker_module
 from tbcache.limiter.marker import KEPT_SECONDS, Marker
+from tbcache.limiter.member import Membership
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN
 from tbcache.store import Store
@@ -152,6 +153,25 @@ def test_whoever_has_left_makes_no_file_by_an_ask_that_comes_late(
         patch.setattr(marker_module, "RETRY_SECONDS", 0.0)
         one.use("reddit")
     assert other.is_alone("reddit", 0.0)
+
+
+@pytest.mark.parametrize("has_sent", [True, False])
+def test_a_process_that_has_left_and_begins_again_is_seen(
+    server: Server, store_for: Callable[..., Store], root: Path, has_sent: bool
+) -> None:
+    """One worker is stopped and another started in one process: whoever begins without Redis must see it."""
+    store = store_for(server)
+    limiter, membership = RateLimiter(BUILT_IN["reddit"], store), Membership(store)
+    other = limiter_of(store).windows.machine.marker_of(LIVING)
+    for _ in range(2):
+        membership.start()
+        if has_sent:
+            assert limiter.check_rate_limit()[0]
+        else:
+            limiter_of(store).windows.join_machine("reddit")
+        assert not other.is_alone("reddit", 0.0)
+        membership.stop()
+        assert other.is_alone("reddit", 0.0)
 
 
 def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:

@@ -39,6 +39,10 @@ class Marker:
     def __init__(self, disk: Disk, member: str) -> None:
         self._disk, self._member = disk, member
 
+    def begin(self) -> None:
+        if self._member in self._disk.said:
+            self._said.over_at = None
+
     def use(self, source: str) -> None:
         self._said.used.add(source)
 
