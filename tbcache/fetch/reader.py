@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import nlargest
 from typing import NamedTuple, cast, get_args
 
 from tbcache.admission import Grant, Reach, Wait
@@ -29,8 +30,11 @@ QUOTA_SECONDS = 3600.0
 #: For these reasons there is no further page of items. The known ones may be asked for all the same.
 ENDS = frozenset(get_args(PagingEnd)) - {"complete"}
 #: An upstream's clock that seems to be behind by less may be right: it tells whole seconds, and the answer is
-#: under way for a while.
-_LEAST_BEHIND = timedelta(seconds=2)
+#: under way for a while. An answer that was asked for so shortly before it was made is true up to then.
+LEAST_BEHIND = timedelta(seconds=2)
+#: So many items that are later than the upstream's clock says prove that the clock had come to them. One or two may be
+#: dated ahead, as by a wrong time zone.
+_WITNESSES = 3
 #: What an answer is short of by no more than this counts as answered: a load takes its time as well.
 MOST_BEHIND = timedelta(minutes=5)
 #: One request asks for at most so many known items again: as many as X and reddit take.
@@ -166,8 +170,11 @@ class PageReader:
     @property
     def _asked_at(self) -> datetime:
         """When the upstream was asked, by its own clock where that is behind. What it has not reached yet is
-        never known, whichever of the two clocks is wrong."""
-        return max(self._now - self._behind, self._start)
+        never known, whichever of the two clocks is wrong. Its items tell that it is the ``Date`` that is."""
+        told = self._now - self._behind
+        later = (one.at for one in self._kept.values() if one.at is not None and told < one.at <= self._now)
+        witnesses = nlargest(_WITNESSES, later)
+        return max(told, self._start, *witnesses[_WITNESSES - 1 :])
 
     async def _read_pages(self, stretch: Stretch, judge: PageCoverage, *, is_first: bool) -> _End:
         cursor: str | None = None
@@ -254,7 +261,7 @@ class PageReader:
     def _compare_clocks(self, response: RawResponse) -> None:
         stated = told_now(response)
         behind = timedelta() if stated is None else response.received_at + self._ahead - stated
-        if behind > _LEAST_BEHIND:
+        if behind > LEAST_BEHIND:
             self._behind = max(self._behind, behind)
 
     def _ended(self, ending: PagingEnd) -> _End:

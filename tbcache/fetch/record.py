@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tbcache.admission import Merged, Settlement
 from tbcache.fetch.naive import naive_figures
-from tbcache.fetch.reader import MOST_BEHIND, Fetched
+from tbcache.fetch.reader import LEAST_BEHIND, MOST_BEHIND, Fetched
 from tbcache.fetch.upstream import ScoringUpstream, Upstream, search_of
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, Item, SymbolSentiment
@@ -171,8 +171,10 @@ def sentiment_of(record: Record, request: FetchRequest, voices: Sequence[VoiceRu
     versions = [version for version in known if version.at >= start]
     span = timeline.coverage.last(Span(start, _FAR))
     asked = Span(start, record.asked_at)
-    is_behind = record.read_at - asked.end > MOST_BEHIND
-    until = None if span is None or (span.end >= asked.end and not is_behind) else span.end
+    behind = record.read_at - asked.end
+    is_behind = behind > MOST_BEHIND
+    is_short = span is not None and (span.end < asked.end or behind > LEAST_BEHIND)
+    until = span.end if span is not None and is_short else None
     is_all = asked.end <= start if span is None else span.start <= start and span.end >= asked.end
     is_complete = is_all and not is_behind
     return aggregate(

@@ -157,7 +157,8 @@ class SymbolSentiment:
     ``score`` is -1 (bearish) .. 1 (bullish), None where nothing could be scored.
     ``complete`` says that the answer covers all ``hours``; if not, ``since`` is
     how far back it is true and ``reason`` why no further. ``until`` is how far up to
-    ``as_of`` it is true, where a plan's items come late; None where up to ``as_of`` itself.
+    ``as_of`` it is true, where a plan's items come late, or pages and scorer took more than two seconds; None
+    where up to ``as_of`` itself.
 
     ``count`` is all the items; ``bullish``, ``bearish`` and ``neutral`` are those that count and have a
     score. ``voices`` is how many they come to, where a copy is none and some count in part; None of an

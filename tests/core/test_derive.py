@@ -14,15 +14,16 @@ from scheduler.missing import Candidate
 from tbcache.cache import CacheManager
 from tbcache.cache.sweep import Sweeper
 from tbcache.fetch import Pipeline
+from tbcache.fetch.record import sentiment_of
 from tbcache.io import run
 from tbcache.models import FetchRequest, HttpRequest, Item, Limit, Outcome, Page, RawResponse
 from tbcache.models.error import ConfigurationError, UpstreamUnavailable
 from tbcache.models.request import Stretch
 from tbcache.repository import decode_answer
-from tbcache.scoring import FinanceVader, VoiceRule
+from tbcache.scoring import VOICES, FinanceVader, VoiceRule
 from tbcache.store import Store
 from tbcache.store.clock import ServerClock
-from tbcache.timeline import Read, Record, decode_record, encode_record
+from tbcache.timeline import Read, Record, Span, Timeline, decode_record, encode_record
 from tests.core.conftest import TWITTER, Upstream, item
 from tests.server import wait_until
 
@@ -435,6 +436,39 @@ def test_nothing_is_missed_where_the_upstreams_clock_is_behind(
     second = upstream.stretches[-1]
     assert second is not None
     assert second.since < max(posted, hours_ago(23.99))
+
+
+def test_items_prove_that_only_the_date_is_wrong(pipeline: Pipeline, store: Store) -> None:
+    """A proxy that does not know the time had each refresh pay for all hours: nothing counted as known. A
+    single item is no proof: it may be dated ahead."""
+
+    class Wrong(Asked):
+        def send(self, request: HttpRequest) -> RawResponse:
+            headers = {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}
+            return replace(super().send(request), headers=headers)
+
+    upstream = Wrong(answer=lambda cursor: posts(0.5, 5))
+    assert figures(pipeline.run(upstream, AAPL, needed=1)) == (2, 0, False)
+    age(store, AAPL.key, LINE)
+    upstream.answer = lambda cursor: posts(-0.1, 0.01, 0.02, 0.5, 5)
+    found = pipeline.run(upstream, AAPL, needed=1)
+    assert found.sentiment.until == pytest.approx(hours_ago(0.5), abs=timedelta(seconds=60))
+    assert figures(found) == (5, pytest.approx(23.5, abs=0.02), False)
+    age(store, AAPL.key, LINE)
+    pipeline.run(upstream, AAPL, needed=1)
+    third = upstream.stretches[-1]
+    assert third is not None
+    assert third.since == pytest.approx(hours_ago(0.5), abs=timedelta(seconds=90))
+
+
+@pytest.mark.parametrize(("seconds", "is_whole"), [(1, True), (10, False)])
+def test_what_came_while_a_scorer_ran_is_not_said_to_be_known(seconds: float, is_whole: bool) -> None:
+    """An answer that took ten seconds to score said that it was true of these."""
+    now = hours_ago(0)
+    asked = now - timedelta(seconds=seconds)
+    timeline = Timeline.of((), [Read(Span(asked - timedelta(hours=24), asked), now)])
+    found = sentiment_of(Record(timeline, asked, now, 24, "none"), AAPL, VOICES)
+    assert (found.complete, found.until) == (True, None if is_whole else asked)
 
 
 def test_a_refresh_ends_where_it_meets_what_is_known(pipeline: Pipeline, store: Store) -> None:
