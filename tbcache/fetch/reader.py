@@ -32,8 +32,8 @@ ENDS = frozenset(get_args(PagingEnd)) - {"complete"}
 #: An upstream's clock that seems to be behind by less may be right: it tells whole seconds, and the answer is
 #: under way for a while. An answer that was asked for so shortly before it was made is true up to then.
 LEAST_BEHIND = timedelta(seconds=2)
-#: So many items that are later than the upstream's clock says prove that the clock had come to them. One or two may be
-#: dated ahead, as by a wrong time zone.
+#: So many items that are later than the upstream's clock says prove that the clock had come to them. One or
+#: two may be dated ahead, as by a wrong time zone.
 _WITNESSES = 3
 #: What an answer is short of by no more than this counts as answered: a load takes its time as well.
 MOST_BEHIND = timedelta(minutes=5)
