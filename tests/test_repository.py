@@ -92,6 +92,17 @@ def test_an_answer_is_read_as_it_was_written(repository: SentimentRepository) ->
     ]
 
 
+def test_an_answer_that_is_one_bots_alone_is_not_read_as_everybodys(repository: SentimentRepository) -> None:
+    """Its row also kept that of the fleet out, which is of the same moment. What it has read is for all."""
+    mine = replace(answer(item("1")), is_private=True)
+    repository.save([mine])
+    assert repository.latest("twitter", "AAPL") is None
+    fleets = replace(answer(), sentiment=replace(mine.sentiment, score=0.9))
+    repository.save([mine, fleets])
+    assert repository.latest("twitter", "AAPL") == fleets.sentiment
+    assert count_items(repository) == 1
+
+
 def test_times_come_back_in_utc_whatever_zone_they_had(repository: SentimentRepository) -> None:
     """SQLite keeps no zone; a time that lost it is hours wrong."""
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))

@@ -263,7 +263,8 @@ def load_result(
         error = raised
     start = found.record.read_at - timedelta(hours=request.hours)
     naive = naive_figures(upstream.source, request, known, found.record, start)
-    answer = Answer(sentiment, found.news, found.reads, _load_of(found.load, upstream, request))
+    load = _load_of(found.load, upstream, request)
+    answer = Answer(sentiment, found.news, found.reads, load, is_private=bool(request.rules))
     return LoadResult(answer, found.packed, found.record.hours, naive, found.brought, error)
 
 
@@ -292,8 +293,8 @@ def merged_with(
     payload = encode_sentiment(sentiment) if hours == request.hours else b""
     is_kept = upstream.persist_to_db and found.load.after is not None
     load = _load_of(found.load, upstream, request)
-    answer = Answer(sentiment, found.news, found.reads, load) if is_kept else None
-    kept = b"" if answer is None else encode_answer(answer)
+    answer = Answer(sentiment, found.news, found.reads, load, is_private=bool(request.rules))
+    kept = encode_answer(answer) if is_kept else b""
     return Merged(found.packed, found.record.hours, payload, bought[-1].read_at, kept)
 
 

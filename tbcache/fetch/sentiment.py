@@ -224,7 +224,9 @@ def _derived(upstream: Upstream, request: FetchRequest, packed: bytes) -> Derive
         return None
     record = rescored(record, upstream.analyzer, request.symbol)
     sentiment = sentiment_of(record, request, upstream.voices)
-    answer = encode_answer(Answer(sentiment)) if upstream.persist_to_db else None
+    # By rules of one's own it is nobody else's answer, and has no row.
+    is_kept = upstream.persist_to_db and not request.rules
+    answer = encode_answer(Answer(sentiment)) if is_kept else None
     return Derived(sentiment, encode_sentiment(sentiment), answer)
 
 

@@ -17,13 +17,15 @@ from tbcache.timeline import Load, Read
 class Answer:
     """A sentiment, and what its load has added to what is known: ``items``, each with the score it was given,
     and ``reads``, by which they are known. ``load`` is what it has made of the record; None of an answer that
-    was not loaded, but made of what was known.
+    was not loaded, but made of what was known. ``is_private``: the sentiment is by rules or a scorer that are
+    not those of the settings, and is nobody else's answer.
     """
 
     sentiment: SymbolSentiment
     items: tuple[tuple[Item, float | None], ...] = ()
     reads: tuple[Read, ...] = ()
     load: Load | None = None
+    is_private: bool = False
 
 
 def encode_answer(answer: Answer) -> bytes:

@@ -93,8 +93,9 @@ class SentimentRepository:
 
     def _write(self, connection: Connection, records: Sequence[Answer]) -> None:
         self._write_items(connection, records)
-        snapshots = [snapshot_row(answer.sentiment) for answer in records]
-        connection.execute(statement.insert_once(self.dialect, table.snapshots), snapshots)
+        snapshots = [snapshot_row(answer.sentiment) for answer in records if not answer.is_private]
+        if snapshots:
+            connection.execute(statement.insert_once(self.dialect, table.snapshots), snapshots)
 
     def _write_items(self, connection: Connection, records: Sequence[Answer]) -> None:
         rows = _in_order(row for answer in records for row in item_rows(answer))
@@ -156,7 +157,8 @@ class SentimentRepository:
             raise self._database.unavailable(error) from error
 
     def latest(self, source: str, symbol: str, hours: int | None = None) -> SymbolSentiment | None:
-        """The newest answer, over ``hours`` or any; None where there is none."""
+        """The newest answer by the rules and the scorer of the settings, over ``hours`` or any; None where
+        there is none."""
         query = self._snapshots(source, symbol)
         if hours is not None:
             query = query.where(table.snapshots.c.hours == hours)

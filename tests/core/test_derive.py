@@ -229,6 +229,16 @@ def test_a_clear_of_answers_by_other_rules_takes_the_timeline_as_well(
     assert pipeline.run(upstream, request).origin == "live"
 
 
+def test_an_answer_by_rules_of_ones_own_is_written_as_nobody_elses(pipeline: Pipeline, store: Store) -> None:
+    """The newest answer in the database was by one bot's scorer for everybody, in place of theirs."""
+    upstream = Upstream(answer=lambda cursor: posts(0.5), persist_to_db=True)
+    for hours, rules in ((24, "rules-1a2b3c4d"), (24, ""), (6, "rules-1a2b3c4d")):
+        pipeline.run(upstream, replace(over(hours), rules=rules))
+    entries = store.client.xrange(store.keys.outbox("twitter"))
+    answers = [decode_answer(fields[b"answer"]) for _, fields in entries]
+    assert [(answer.is_private, len(answer.items)) for answer in answers] == [(True, 1), (False, 0)]
+
+
 def test_deleting_an_answer_takes_its_timeline(pipeline: Pipeline, store: Store) -> None:
     """Whoever deletes it wants it to be fetched."""
     upstream = Upstream(answer=lambda cursor: posts(0.5))
