@@ -300,11 +300,11 @@ def test_all_answers_are_of_the_load_that_ended_last(pipeline: Pipeline, store: 
     assert who_was_overtaken(store) == [False, True, False, False]
 
 
-@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("before", ["nothing", "fewer hours", "what was cleared"])
 def test_what_one_load_found_is_told_where_the_other_has_failed(
-    pipeline: Pipeline, store: Store, is_known: bool
+    pipeline: Pipeline, store: Store, before: str
 ) -> None:
-    """Also where there is a fresh timeline of fewer hours, from before both."""
+    """Also where there is a fresh timeline from before both: of fewer hours, or cleared and still there."""
 
     def failing(cursor: str | None) -> Page:
         raise UpstreamUnavailable("twitter", "down")
@@ -314,8 +314,10 @@ def test_what_one_load_found_is_told_where_the_other_has_failed(
             pipeline.run(Upstream(answer=failing), over(72))
         return posts(0.7)
 
-    if is_known:
+    if before != "nothing":
         pipeline.run(Upstream(answer=lambda cursor: posts(0.8)), over(6))
+    if before == "what was cleared":
+        run(Sweeper(store).hide("twitter:*"))
     upstream = Upstream(answer=slow, persist_to_db=True)
     pipeline.run(upstream, AAPL)
     assert pipeline.run(upstream, AAPL).origin == "cache"
