@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.message import Message
 from email.utils import format_datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any, TypedDict
 import httpx2
 import msgspec
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_serializer, field_validator
 
 import tbcache
 from tbcache import FetcherOutcome, TbcacheWarning, get_cache_manager, get_rate_limiter, get_usage_monitor
@@ -1026,6 +1027,69 @@ def test_the_part_that_json_does_not_know_is_named(kind: Any, value: Any, part: 
         source.fetcher(name="look")(look)()
 
 
+class Floor(BaseModel):
+    price: float | None = None
+    key: SecretStr = SecretStr("")
+    note: str = Field("none", exclude=True)
+
+
+class Ceiling(Floor):
+    price_above: float = 1.0
+
+
+class Doubled(BaseModel):
+    prices: dict[str, list[float]]
+
+    @field_serializer("prices")
+    def _double(self, prices: dict[str, list[float]]) -> dict[str, list[float]]:
+        return {name: [2 * one for one in found] for name, found in prices.items()}
+
+
+@dataclass
+class Cents:
+    price: float
+
+    def __post_init__(self) -> None:
+        self.price *= 100
+
+
+@dataclass
+class Wick(Bar):
+    top: float = 3.0
+
+
+class Deep(Tick):
+    size: int = 1
+
+
+NAN = float("nan")
+
+
+@pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        (float | None, NAN, "it is nan, which JSON cannot say, and would come back as None"),
+        (dict[str, float | None], {"x": float("inf")}, "it['x'] is inf, which JSON cannot say, and would"),
+        (list[Tick | None], [Tick(1.5), Deep(1.5)], "it[1] is a Deep, and would come back as a Tick"),
+        (tuple[int, Floor], (1, Floor(price=NAN)), "it[1].price is nan, which JSON cannot say, and would"),
+        (Floor, Floor(key=SecretStr("x")), "it.key would come back as another value"),
+        (Floor, Floor(note="x"), "it.note would come back as another value"),
+        (Floor | None, Ceiling(), "it is a Ceiling, and would come back as a Floor"),
+        (Doubled, Doubled(prices={"x": [1.0]}), "it.prices['x'][0] would come back as another value"),
+        (Cents, Cents(1.5), "it.price would come back as another value"),
+        (Report, Report({}, note=NAN), "it.note is nan, which JSON cannot say, and would come back as None"),
+        (dict[str, list[Bar]], {"x": [Wick(2.0, 1.0)]}, "it['x'][0] is a Wick, and would come back as a Bar"),
+    ],
+)
+def test_what_comes_back_as_another_is_refused_under_any_annotation(kind: Any, value: Any, why: str) -> None:
+    """The caller who loaded it would have that other as well: NaN as no price, stars as a key."""
+    ((fetch, _),) = _annotated([(kind, value)])
+    with pytest.raises(TypeError, match=re.escape(f"({why}")):
+        fetch()
+    assert fetch.peek() is None
+
+
 LASTING: list[tuple[Any, Any]] = [
     (dict, {"AAPL": [1, 2.5, None, {"x": True}]}),
     (dict[str, object], {"AAPL": [1, "x"]}),
@@ -1038,6 +1102,10 @@ LASTING: list[tuple[Any, Any]] = [
     (Answer, {"raw": [1, 2]}),
     (Report, Report({"x": [1]}, note={"y": 1})),
     (Report | None, Report({})),
+    (Floor, Floor(price=1.5)),
+    (list[Floor | None], [Floor(), None]),
+    (dict[str, Decimal | None], {"x": Decimal("1.10"), "y": None}),
+    (set[int] | None, {1, 2}),
 ]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 import tbcache
-from tbcache import get_usage_monitor
+from tbcache import get_cache_manager, get_usage_monitor
 from tbcache.admission import Ask, Verdict
+from tbcache.cache.core import Cache
 from tbcache.fetch import get_pipeline
+from tbcache.io import run
 from tbcache.models.error import RateLimited, UpstreamError
-from tbcache.store import get_store
+from tbcache.store import Store, get_store
+from tbcache.store.memory import Memory
 from tests.kept import grow_old
 from tests.server import Server, wait_until
 from tests.task import SECONDS, cancelled, until
@@ -107,6 +110,65 @@ def test_a_thousand_tasks_that_want_the_same_make_one_call(quotes: tbcache.Funct
     asyncio.run(use())
     assert len(calls) == 1
     assert calls[0] - before < 16 + 8  # its heartbeats beside them
+
+
+def test_nobody_changes_what_another_task_gets(quotes: tbcache.FunctionSource) -> None:
+    """They share the call. Each bot adds its own last tick to what it was given."""
+
+    @quotes.fetcher
+    async def closes(symbol: str) -> list[float]:
+        return [1.5]
+
+    async def use(tick: float) -> list[float]:
+        found = await closes("AAPL")
+        found.append(tick)
+        return found
+
+    async def all_of_them() -> list[list[float]]:
+        return await asyncio.gather(*map(use, (1.0, 2.0, 3.0)))
+
+    assert asyncio.run(all_of_them()) == [[1.5, 1.0], [1.5, 2.0], [1.5, 3.0]]
+
+
+@pytest.mark.parametrize("how", ["invalidate", "clear", "another's clear"])
+def test_nobody_joins_a_call_from_before_a_removal(
+    server: Server, store_for: Callable[..., Store], quotes: tbcache.FunctionSource, how: str
+) -> None:
+    """The bot knows that the world has changed, says so, and asks again."""
+    world, goes_on = ["old"], threading.Event()
+    memory = get_cache_manager().memory
+
+    @quotes.fetcher
+    async def news(symbol: str) -> str:
+        found = world[-1]
+        if found == "old":
+            await until(goes_on.is_set, "the removal")
+        return found
+
+    async def remove() -> None:
+        if how == "invalidate":
+            await news.invalidate("AAPL")
+        elif how == "clear":
+            await asyncio.to_thread(get_cache_manager().clear_pattern, "alphavantage:*")
+        else:
+            store = store_for(server)
+            await until(lambda: memory.is_on, "the news of changes")
+            before = memory.begin("AAPL")
+            await asyncio.to_thread(lambda: run(Cache(store, Memory(store)).clear_pattern("alphavantage:*")))
+            await until(lambda: memory.begin("AAPL")[:2] != before[:2], "the news of the clear")
+
+    async def use() -> None:
+        first = asyncio.create_task(news("AAPL"))
+        await until(lambda: store_for(server).client.exists(get_store().keys.lease(key)), "the load")
+        await remove()
+        world.append("new")
+        assert await news("AAPL") == "new"
+        goes_on.set()
+        assert await first == "old"
+        assert await news("AAPL") == "new"
+
+    key = news.cache_key("AAPL")
+    asyncio.run(use())
 
 
 def test_two_loops_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:

@@ -151,8 +151,10 @@ class _Function(Generic[P, R]):
         except DecodeError:
             return None
 
-    def _outcome(self, answered: Answered[Timed[R]]) -> FetcherOutcome[R]:
-        (value, at), origin, failure = answered
+    def _outcome(self, answered: Answered[Timed[R]] | Exception) -> FetcherOutcome[R]:
+        if isinstance(answered, Exception):
+            return FetcherOutcome(None, None, None, answered)
+        (value, at, _), origin, failure = answered
         age = (self._tools.pipeline.admission.now - at).total_seconds()
         error = None if failure is None else failure.to_error(self._setup.source.name)
         return FetcherOutcome(value, origin, 0.0 if origin == "live" else max(0.0, age), error)
@@ -164,9 +166,9 @@ class _Function(Generic[P, R]):
         lane: Lane,
         needed: float,
         slot: str | None = None,
-    ) -> FetcherOutcome[R]:
-        """The outcome of one call. Without a value, its ``error`` is what the function raised, or an
-        UpstreamError where the function ran elsewhere.
+    ) -> Answered[Timed[R]] | Exception:
+        """How one call is answered. Without a value: what the function raised, or an UpstreamError where it
+        ran elsewhere.
 
         Raises:
           RateLimited: there is no slot in time.
@@ -177,16 +179,16 @@ class _Function(Generic[P, R]):
         if not needed and not slot:
             found = await pipeline.find_kept(setup.source, key, self._values.decode, _encoded)
             if found is not None:
-                return self._outcome(Answered(found, "cache"))
+                return Answered(found, "cache")
         job = FunctionJob(setup.source, setup.name, key, self._values, call, pipeline.admission)
         patience = setup.patience if lane == "interactive" else 0.0
         can_fall_back = slot is None
         ask = Ask(setup.source, job.request, lane, needed, slot, patience, can_fall_back)
         try:
-            return self._outcome(await pipeline.travel(job, ask))
+            return await pipeline.travel(job, ask)
         except UpstreamError as error:
             # The exception is returned, because a StopIteration raised in a coroutine becomes a RuntimeError.
-            return FetcherOutcome(None, None, None, as_raised(job, error))
+            return as_raised(job, error)
 
 
 class Fetcher(_Function[P, R]):
@@ -291,7 +293,7 @@ class Fetcher(_Function[P, R]):
 
         if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
-        return _successful(run(self._travel(key, call, lane, needed, slot)))
+        return _successful(self._outcome(run(self._travel(key, call, lane, needed, slot))))
 
     def _warm(self, arguments: Arguments) -> bool:
         try:
@@ -394,12 +396,17 @@ class AsyncFetcher(_Function[P, R]):
         if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
 
-        def travel() -> Coroutine[Any, Any, FetcherOutcome[R]]:
+        def travel() -> Coroutine[Any, Any, Answered[Timed[R]] | Exception]:
             return drive(self._travel(key, call, lane, needed, slot))
 
-        # Two calls share a load where they ask for the same value in the same way.
-        found: FetcherOutcome[R] = await self._shared.run(f"{lane} {needed} {slot} {key}", travel)
-        return _successful(found)
+        # Two calls share a load where they ask for the same value in the same way, and nothing was removed
+        # in between.
+        token = self._tools.pipeline.admission.memory.begin(key)
+        found, is_shared = await self._shared.run((key, lane, needed, slot, *token[:2]), travel)
+        if is_shared and isinstance(found, Answered):
+            # Whoever has begun it may have changed his value.
+            found = found._replace(value=self._values.decode(found.value.payload))
+        return _successful(self._outcome(found))
 
     async def _warm(self, arguments: Arguments) -> bool:
         try:

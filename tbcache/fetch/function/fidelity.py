@@ -1,73 +1,64 @@
 """Whether a value is still the same after it was written as JSON and read back.
 
-JSON has no keys other than strings, turns a tuple into a list, and has no times, which become text. An
-annotation like ``dict[date, Bar]`` says how each of these is read back. An annotation like ``dict`` or
-``Any`` leaves that open. Then nothing may change: code that reads ``prices[1]`` would not find the key, which
-is ``"1"`` now.
+JSON has no keys other than strings, turns a tuple into a list, and has no times, which become text, and no
+NaN, which becomes null. An annotation like ``dict[date, Bar]`` says how some of these are read back. An
+annotation like ``dict`` or ``Any`` leaves that open. Then nothing may change: code that reads ``prices[1]``
+would not find the key, which is ``"1"`` now.
+
+Where an annotation has a part read as another type, as a dict as a model, that is what was asked for. What is
+read as its own type has to be equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from msgspec import inspect as kinds
 
 _ABSENT = object()
 #: By this method a model of pydantic is recognised, which need not be installed.
 _READER = "model_validate_json"
+_NONE = type(None)
+_ATOMS = (_NONE, bool, int, float, str, bytes, date, time, timedelta, Decimal, Enum, UUID)
+
+#: What has changed between two parts, in words; it is given the name of their place.
+Comparison = Callable[[Any, Any, str], str | None]
 
 
-def is_kept(kind: kinds.Type, found: Any, value: Any) -> bool:
-    """True where ``found``, which was read as a ``kind``, equals ``value`` in all parts that ``kind`` leaves
-    open.
+def change(kind: kinds.Type, found: Any, value: Any, place: str = "it") -> str | None:
+    """Which part of ``value`` is another one in ``found``, which was read as a ``kind``, in words; None where
+    all are the same. ``place`` is what ``value`` is called.
     """
     if _is_open(kind):
-        return _is_same(found, value)
+        return _plain_change(found, value, place)
     match kind, found:
         case kinds.UnionType(types), _:
-            # For the types that the value does not have, this is always true.
-            return all(is_kept(one, found, value) for one in types)
+            # Of the types that the value does not have, nothing is found.
+            return _first(change(one, found, value, place) for one in types)
         case kinds.DictType(key, item), dict():
-            # The items are in the same order in both, as JSON keeps it.
-            return _has_keys(key, found, value) and _are_kept(repeat(item), found.values(), value.values())
+            is_text = _is_open(key) or isinstance(key, kinds.StrType)
+            return _dict_change(found, value, place, _as(item), is_text=is_text)
         case kinds.ListType(item) | kinds.VarTupleType(item), list() | tuple():
-            return _are_kept(repeat(item), found, value)
+            return _items_change(found, value, place, _as(item))
         case kinds.TupleType(items), tuple():
-            return _are_kept(items, found, value)
+            parts = zip(items, found, value, strict=False)
+            return _first(change(*part, f"{place}[{number}]") for number, part in enumerate(parts))
         case kinds.SetType(item) | kinds.FrozenSetType(item), _ if _is_open(item):
-            return bool(found == value)
-        case (
-            (
-                kinds.DataclassType(_, fields)
-                | kinds.StructType(_, fields)
-                | kinds.TypedDictType(_, fields)
-                | kinds.NamedTupleType(_, fields)
-            ),
-            _,
-        ):
-            return all(_is_field_kept(field, found, value) for field in fields)
-    return True
-
-
-def odd_part(kind: kinds.Type, value: object, place: str = "it") -> str | None:
-    """Which part that ``kind`` leaves open is nothing that JSON knows, in words; None where none is found."""
-    match kind, value:
-        case kinds.DictType(_, item), dict():
-            parts = [odd_part(item, part, f"{place}[{key!r}]") for key, part in value.items()]
-        case kinds.ListType(item), list():
-            parts = [odd_part(item, part, f"{place}[{number}]") for number, part in enumerate(value)]
-        case _, dict() if _is_open(kind):
-            parts = [f"{place} has the key {key!r}" for key in value if type(key) is not str]
-            parts += [odd_part(kind, part, f"{place}[{key!r}]") for key, part in value.items()]
-        case _, list() if _is_open(kind):
-            parts = [odd_part(kind, part, f"{place}[{number}]") for number, part in enumerate(value)]
-        case _ if _is_open(kind) and type(value) not in (str, int, float, bool, type(None)):
-            return f"{place} is a {type(value).__qualname__}"
-        case _:
-            return None
-    return next(filter(None, parts), None)
+            return None if found == value else _other(found, value, place)
+        case kinds.DataclassType(_, fields) | kinds.StructType(_, fields) | kinds.NamedTupleType(
+            _, fields
+        ), _:
+            return _sliced(found, value, place) or _fields_change(fields, found, value, place)
+        case kinds.TypedDictType(_, fields), dict():
+            return _fields_change(fields, found, value, place)
+        case kinds.CustomType(), _ if hasattr(type(found), _READER):
+            return _model_change(found, value, place)
+    return _atom_change(found, value, place)
 
 
 def foreign_class(kind: kinds.Type) -> type | None:
@@ -96,31 +87,110 @@ def _is_open(kind: kinds.Type) -> bool:
     return isinstance(kind, kinds.AnyType) or (isinstance(kind, kinds.CustomType) and kind.cls is object)
 
 
-def _has_keys(kind: kinds.Type, found: dict[Any, Any], value: object) -> bool:
-    """Whether the keys are the same as before, unless the annotation has them read as another type."""
-    is_text = _is_open(kind) or isinstance(kind, kinds.StrType)
-    return isinstance(value, dict) and (found.keys() == value.keys() or not is_text)
+def _first(changes: Iterable[str | None]) -> str | None:
+    return next(filter(None, changes), None)
 
 
-def _are_kept(items: Iterable[kinds.Type], found: Iterable[Any], value: object) -> bool:
-    return isinstance(value, Iterable) and all(map(is_kept, items, found, value))
+def _as(kind: kinds.Type) -> Comparison:
+    return lambda found, value, place: change(kind, found, value, place)
 
 
-def _is_field_kept(field: kinds.Field, found: object, value: object) -> bool:
-    parts = [_part(whole, field.name) for whole in (found, value)]
-    return _ABSENT in parts or is_kept(field.type, *parts)
+def _other(found: object, value: object, place: str) -> str:
+    if isinstance(value, float) and found is None:
+        return f"{place} is {value}, which JSON cannot say, and would come back as None"
+    # The value itself may be a secret.
+    return f"{place} would come back as {'None' if found is None else 'another value'}"
+
+
+def _unread(value: object, place: str) -> str:
+    return f"{place} is a {type(value).__qualname__}, and no annotation says how to read that"
+
+
+def _plain_change(found: Any, value: Any, place: str) -> str | None:
+    """What has changed where no annotation says how to read it: nothing may, not even a type."""
+    if type(found) is not type(value):
+        return _other(found, value, place) if isinstance(value, float) else _unread(value, place)
+    if isinstance(found, dict):
+        return _dict_change(found, value, place, _plain_change, is_text=True)
+    if isinstance(found, list):
+        return _items_change(found, value, place, _plain_change)
+    return _atom_change(found, value, place)
+
+
+def _dict_change(
+    found: dict[Any, Any], value: Any, place: str, compare: Comparison, *, is_text: bool
+) -> str | None:
+    if not isinstance(value, dict):
+        return _unread(value, place)
+    # Keys that are read as text are the same as before.
+    if is_text and (odd := [key for key in value if key not in found]):
+        return f"{place} has the key {odd[0]!r}, and no annotation says how to read that"
+    # The items are in the same order in both, as JSON keeps it.
+    both = zip(found.values(), value.items(), strict=False)
+    return _first(compare(one, other, f"{place}[{key!r}]") for one, (key, other) in both)
+
+
+def _items_change(found: Iterable[Any], value: Any, place: str, compare: Comparison) -> str | None:
+    if not isinstance(value, Iterable):
+        return _unread(value, place)
+    both = enumerate(zip(found, value, strict=False))
+    return _first(compare(one, other, f"{place}[{number}]") for number, (one, other) in both)
+
+
+def _sliced(found: object, value: object, place: str) -> str | None:
+    """That a value of a subclass comes back as its base, without what the subclass adds."""
+    kind, base = type(value), type(found)
+    if kind is base or not isinstance(value, base):
+        return None
+    return f"{place} is a {kind.__qualname__}, and would come back as a {base.__qualname__}"
+
+
+def _fields_change(fields: Iterable[kinds.Field], found: object, value: object, place: str) -> str | None:
+    parts = ((one, _part(found, one.name), _part(value, one.name)) for one in fields)
+    return _first(
+        change(one.type, before, after, f"{place}.{one.name}")
+        for one, before, after in parts
+        if before is not _ABSENT and after is not _ABSENT
+    )
 
 
 def _part(whole: object, name: str) -> Any:
     return whole.get(name, _ABSENT) if isinstance(whole, dict) else getattr(whole, name, _ABSENT)
 
 
-def _is_same(found: object, value: object) -> bool:
-    """True where both are equal, and all of their parts have equal types."""
+def _model_change(found: Any, value: Any, place: str) -> str | None:
+    """What has changed in a model of pydantic: a serializer or a validator may change it, a field may be
+    left out, and a secret is written as stars."""
     if type(found) is not type(value):
-        return False
-    if isinstance(found, list) and isinstance(value, list):
-        return len(found) == len(value) and all(map(_is_same, found, value))
-    if isinstance(found, dict) and isinstance(value, dict):
-        return found.keys() == value.keys() and all(_is_same(found[key], value[key]) for key in found)
-    return found == value
+        return _sliced(found, value, place)
+    before, after = vars(value), vars(found)
+    names = (name for name in type(found).model_fields if name in before and name in after)
+    return _first(_closed_change(after[name], before[name], f"{place}.{name}") for name in names)
+
+
+def _closed_change(found: Any, value: Any, place: str) -> str | None:
+    """What has changed in a part of a model, whose annotation is the model's own."""
+    if hasattr(type(found), _READER):
+        return _model_change(found, value, place)
+    if type(found) is not type(value) or isinstance(found, _ATOMS):
+        return _atom_change(found, value, place)
+    if isinstance(found, dict):
+        return _dict_change(found, value, place, _closed_change, is_text=False)
+    if isinstance(found, list | tuple):
+        return _items_change(found, value, place, _closed_change)
+    try:
+        # What says nothing of its equality, as an object of no class of ours may, counts as kept.
+        is_kept = found.__eq__(value) in (True, NotImplemented)
+    except Exception:  # the code is somebody else's
+        is_kept = True
+    return None if is_kept else _other(found, value, place)
+
+
+def _atom_change(found: Any, value: Any, place: str) -> str | None:
+    """What has changed in a part that has none: one of its own type must be equal, and nothing becomes
+    None."""
+    if type(found) is type(value):
+        is_kept = not isinstance(found, _ATOMS) or found == value
+    else:
+        is_kept = found is not None
+    return None if is_kept else _other(found, value, place)

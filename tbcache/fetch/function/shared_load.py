@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, TypeVar
 
 from tbcache.io.fork import renew_in_child
 from tbcache.io.trace import carrier, link
+
+T = TypeVar("T")
 
 
 class _SharedLoad:
@@ -32,26 +34,28 @@ class SharedLoads:
         # The loads are kept by loop, because each thread may have a loop of its own. A loop that is gone is
         # dropped.
         self._lock = threading.Lock()
-        self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _SharedLoad]] = (
+        self._loads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _SharedLoad]] = (
             weakref.WeakKeyDictionary()
         )
 
-    async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """What ``load`` returns, here or in another task that loads the same; all get its exception."""
+    async def run(self, key: Hashable, load: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
+        """What ``load`` returns, and whether another task has it as well, which began it; all get its
+        exception."""
         with self._lock:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
+        is_anothers = shared is not None
         if shared is None:
             shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
         elif shared.task is asyncio.current_task():
             # A load that asks for its own key must not wait for itself.
-            return await load()
+            return await load(), False
         else:
             link(shared.carrier)
         shared.waiting += 1
         try:
-            return await asyncio.shield(shared.task)
+            return await asyncio.shield(shared.task), is_anothers
         finally:
             shared.waiting -= 1
             if not shared.waiting and not shared.task.done():
@@ -59,6 +63,6 @@ class SharedLoads:
                 self._end(loads, key, shared)
                 shared.task.cancel()
 
-    def _end(self, loads: dict[str, _SharedLoad], key: str, shared: _SharedLoad) -> None:
+    def _end(self, loads: dict[Hashable, _SharedLoad], key: Hashable, shared: _SharedLoad) -> None:
         if loads.get(key) is shared:
             del loads[key]

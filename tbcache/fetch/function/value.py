@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from tbcache.fetch.function.fidelity import foreign_class, is_kept, odd_part
+from tbcache.fetch.function.fidelity import change, foreign_class
 from tbcache.fetch.function.shape import shape
 from tbcache.models.decoder import json_decoder
 from tbcache.models.error import InvalidRequest
@@ -31,10 +31,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Timed(NamedTuple, Generic[T]):
-    """A value, and the time at which it was loaded (UTC, by the server's clock)."""
+    """A value, the time at which it was loaded (UTC, by the server's clock), and what both were read from."""
 
     value: T
     at: datetime
+    payload: bytes
 
 
 class _Entry(msgspec.Struct):
@@ -96,7 +97,8 @@ class Values(Generic[T]):
         """
         try:
             entry = _ENTRIES.decode(payload)
-            return Timed(self._decoder.decode(entry.v), _EPOCH + timedelta(microseconds=entry.at))
+            at = _EPOCH + timedelta(microseconds=entry.at)
+            return Timed(self._decoder.decode(entry.v), at, payload)
         except Exception as error:  # validators of the user's run here, and may raise anything
             raise DecodeError(f"no value of {self._name}() ({type(error).__name__})") from error
 
@@ -109,9 +111,8 @@ class Values(Generic[T]):
             found = self._decoder.decode(data)
         except Exception as error:  # as above
             raise self._cannot(value, f"it does not fit the annotation: {error}") from None
-        if not is_kept(self._kind, found, value):
-            odd = odd_part(self._kind, value) or "it is no plain JSON"
-            raise self._cannot(value, f"{odd}, and no annotation says how to read that")
+        if (changed := change(self._kind, found, value)) is not None:
+            raise self._cannot(value, changed)
         return data
 
     def _cannot(self, value: object, why: str) -> TypeError:
