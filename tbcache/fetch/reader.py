@@ -171,10 +171,10 @@ class PageReader:
     def _asked_at(self) -> datetime:
         """When the upstream was asked, by its own clock where that is behind. What it has not reached yet is
         never known, whichever of the two clocks is wrong. Its items tell that it is the ``Date`` that is."""
-        told = self._now - self._behind
-        later = (one.at for one in self._kept.values() if one.at is not None and told < one.at <= self._now)
+        by_date = self._now - self._behind
+        later = (one.at for one in self._kept.values() if one.at is not None and by_date < one.at <= self._now)
         witnesses = nlargest(_WITNESSES, later)
-        return max(told, self._start, *witnesses[_WITNESSES - 1 :])
+        return max(by_date, self._start, *witnesses[_WITNESSES - 1 :])
 
     async def _read_pages(self, stretch: Stretch, judge: PageCoverage, *, is_first: bool) -> _End:
         cursor: str | None = None
