@@ -172,7 +172,9 @@ class PageReader:
         """When the upstream was asked, by its own clock where that is behind. What it has not reached yet is
         never known, whichever of the two clocks is wrong. Its items tell that it is the ``Date`` that is."""
         by_date = self._now - self._behind
-        later = (one.at for one in self._kept.values() if one.at is not None and by_date < one.at <= self._now)
+        later = (
+            one.at for one in self._kept.values() if one.at is not None and by_date < one.at <= self._now
+        )
         witnesses = nlargest(_WITNESSES, later)
         return max(by_date, self._start, *witnesses[_WITNESSES - 1 :])
 
