@@ -102,6 +102,7 @@ class Days:
         self.live: dict[str, list[Kept]] = {symbol: [] for symbol in SYMBOLS}
         self.loads = 0
         self._told: list[str] = []
+        self._told_at = BEGIN
 
     def record(self) -> None:
         """Let the days pass."""
@@ -218,8 +219,11 @@ class Days:
         found = extended(known, fetched, request, self.upstream.analyzer, lambda: read_at)
         answer = sentiment_of(found.record, request, VOICES)
         self.loads += 1
-        self._kept = Kept(answer.as_of, found.packed, request.hours, encode_sentiment(answer))
-        self._written.append(encode_answer(Answer(answer, found.news, found.reads, found.load)))
+        # Until it is stored, bots are given the one before; loads of a symbol are stored one after another.
+        self._told_at = max(self._told_at, read_at + timedelta(seconds=self._dice.random() * 5))
+        self._kept = Kept(self._told_at, found.packed, request.hours, encode_sentiment(answer))
+        written = Answer(answer, found.news, found.reads, found.load).told(self._told_at)
+        self._written.append(encode_answer(written))
         self._write()
         return found.packed
 

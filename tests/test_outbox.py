@@ -142,6 +142,21 @@ def test_what_an_overtaken_load_has_read_is_kept_and_the_load_is_none_of_the_pas
     assert [load.read_at for load in found] == [NOW]
 
 
+def test_a_load_counts_from_when_its_answer_was_stored(
+    outbox: Outbox, repository: SentimentRepository, store: Store
+) -> None:
+    """Between its score and its answer lie seconds in which a backtest was told what no bot had."""
+    load = Load(NOW, NOW, NOW, 24, "any/1")
+    entry = store.client.xadd(
+        store.keys.outbox(SOURCE), {"answer": encode_answer(replace(answer(item()), load=load))}
+    )
+    store.client.expire(store.keys.outbox(SOURCE), 60)
+    assert outbox.drain() == 1
+    (found,) = repository.loads(SOURCE, answer().sentiment.symbol, NOW, NOW)
+    stored_at = datetime.fromtimestamp(int(entry.split(b"-")[0]) / 1000, UTC)
+    assert timedelta(0) < found.counts_from - stored_at <= timedelta(milliseconds=1.1)
+
+
 def test_answers_wait_for_a_database_that_is_merely_away(
     outbox: Outbox,
     accept: Callable[..., None],

@@ -46,6 +46,16 @@ def test_random_moments_are_answered_as_they_were(repository: SentimentRepositor
     assert [what for what in days.differences(100) if what] == []
 
 
+def test_a_load_is_told_of_from_when_its_answer_could_be_had() -> None:
+    """A backtest was told the news of it seconds before any bot. An answer is found by its own ``as_of``."""
+    second = timedelta(seconds=1)
+    old, slow, last = (Load(NOW + n * second, NOW, NOW, 24, "any/1") for n in range(3))
+    past = Past([replace(last, told_at=NOW + 9 * second), replace(slow, told_at=NOW + 5 * second), old], [])
+    told = [past.last(NOW + n * second / 2) for n in (1, 3, 9, 10, 17, 18)]
+    assert [load and load.read_at for load in told] == [NOW, NOW, NOW, *[slow.read_at] * 2, last.read_at]
+    assert [past.last(load.read_at) for load in (old, slow, last)] == [past.last(NOW), told[3], told[5]]
+
+
 @pytest.mark.parametrize(("kind", "voices"), [("article", 0.0), ("post", 1.0)])
 def test_what_was_told_on_friday_is_no_voice_on_monday_live_nor_in_the_past(
     repository: SentimentRepository, kind: Kind, voices: float

@@ -95,10 +95,10 @@ def test_pruning_goes_in_small_transactions(
 
     assert pruner_for(10).prune() == 99
     assert [rows for rows in removed if rows] == [
-        [20, 9, 0, 0, 0],
-        *[[20, 0, 0, 0, 0]] * 3,
-        [10, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0],
+        [20, 9, 0, 0, 0, 0],
+        *[[20, 0, 0, 0, 0, 0]] * 3,
+        [10, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from tbcache.fetch.hour import HourWriter
@@ -38,6 +39,7 @@ log = get_logger("tbcache.repository")
 POLL_SECONDS = 0.5
 IDLE_POLLS = 10
 BATCH = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: The id of an entry of the outbox, and its fields by name.
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -117,7 +119,7 @@ class Outbox:
         for entry, fields in entries:
             data = fields.get(b"answer", b"")
             try:
-                answer = decode_answer(data)
+                answer = decode_answer(data).told(_written_at(entry))
                 # What was overtaken was never told to the fleet: the past does not tell of it either.
                 answers[entry] = replace(answer, load=None) if b"overtaken" in fields else answer
             except CorruptAnswer as error:
@@ -157,6 +159,11 @@ class Outbox:
     def _read(self, key: str, start: str) -> list[Entry]:
         entries = self._store.call("XRANGE", key, start, "+", "COUNT", BATCH)
         return [(entry, dict(pairs(fields))) for entry, fields in entries]
+
+
+def _written_at(entry: bytes) -> datetime:
+    """By when the ``entry`` of an outbox was there: its id is the server's time, in whole milliseconds."""
+    return _EPOCH + timedelta(milliseconds=1 + int(entry.partition(b"-")[0]))
 
 
 @singleton

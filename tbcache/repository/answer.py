@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import msgspec
 
@@ -26,6 +27,10 @@ class Answer:
     reads: tuple[Read, ...] = ()
     load: Load | None = None
     is_private: bool = False
+
+    def told(self, at: datetime) -> Answer:
+        """This answer as one that nobody was given before ``at``."""
+        return self if self.load is None else replace(self, load=replace(self.load, told_at=at))
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -54,7 +59,7 @@ def decode_answer(data: bytes) -> Answer:
     of_items = (moment for item, _ in answer.items for moment in (item.at, item.seen_at))
     of_reads = (moment for read in answer.reads for moment in (*read.span, read.at))
     load = answer.load
-    of_load = () if load is None else (load.read_at, load.asked_at, load.kept_from, load.after)
+    of_load = () if load is None else (load.read_at, load.asked_at, load.kept_from, load.after, load.told_at)
     of_top = (top.at for top in sentiment.top)
     moments = (sentiment.as_of, sentiment.since, sentiment.until, *of_items, *of_reads, *of_load, *of_top)
     if any(moment is not None and moment.tzinfo is None for moment in moments):

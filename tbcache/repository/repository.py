@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tbcache.models import Item, SymbolSentiment, ticker
@@ -30,6 +30,7 @@ from tbcache.repository.row import (
     to_read,
     to_sentiment,
     to_version,
+    told_rows,
 )
 from tbcache.timeline import Load, Read, Scored
 
@@ -101,6 +102,7 @@ class SentimentRepository:
         rows = _in_order(row for answer in records for row in item_rows(answer))
         loaded = _in_order(row for answer in records if answer.load for row in item_rows(answer))
         loads = [row for answer in records for row in load_rows(answer)]
+        told = [row for answer in records for row in told_rows(answer)]
         reads = [row for answer in records for row in read_rows(answer)]
         if rows:
             connection.execute(statement.keep_replaced(self.dialect), rows)
@@ -112,6 +114,8 @@ class SentimentRepository:
             connection.execute(statement.insert_once(self.dialect, table.reads), reads)
         if loads:
             connection.execute(statement.insert_once(self.dialect, table.loads), loads)
+        if told:
+            connection.execute(statement.insert_once(self.dialect, table.told), told)
 
     def save_items(
         self,
@@ -190,7 +194,12 @@ class SentimentRepository:
 
     def loads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Load]:
         """The loads of that time, the oldest first."""
-        return self._made(_of(table.loads, source, symbol, since, until), to_load)
+        query, keys = _of(table.loads, source, symbol, since, until), ("source", "symbol", "read_at")
+        same = [table.told.c[key] == table.loads.c[key] for key in keys]
+        query = query.add_columns(table.told.c.told_at).join_from(
+            table.loads, table.told, and_(*same), isouter=True
+        )
+        return self._made(query, to_load)
 
     def first_load(self, source: str, symbol: str) -> Load | None:
         """The oldest load of all; None where there is none."""

@@ -104,6 +104,13 @@ def load_rows(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
+def told_rows(answer: Answer) -> list[dict[str, Any]]:
+    load, of = answer.load, answer.sentiment
+    if load is None or load.told_at is None:
+        return []
+    return [{"source": of.source, "symbol": of.symbol, "read_at": load.read_at, "told_at": load.told_at}]
+
+
 def to_load(row: Row[Any]) -> Load:
     return convert({**_values(row), "tally": read_json(row.tally, dict[int, int])}, Load)
 

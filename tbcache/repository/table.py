@@ -139,6 +139,17 @@ loads = Table(
     Index("ix_sentiment_loads_moment", "read_at"),
 )
 
+#: When the answer of each load was stored, before which nobody was given it.
+told = Table(
+    "sentiment_told",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("symbol", String(15), primary_key=True),
+    Column("read_at", UtcDateTime, primary_key=True),
+    Column("told_at", UtcDateTime, nullable=False),
+    Index("ix_sentiment_told_moment", "read_at"),
+)
+
 #: What a fleet, by its namespace, asked of each source in an hour, and what that cost. ``figures`` is JSON,
 #: metric -> count, as in the day's figures in Redis: money in millionths of a dollar. ``seconds`` is how much
 #: of the hour they are of.

@@ -28,7 +28,8 @@ class Load:
     ``after`` is the ``read_at`` of the record before it; None where there was none, as for the first load and
     for one after a clear. The new record has items from ``kept_from`` on, and ``tally`` has the counts that
     changed. ``scorer`` ends in :data:`PRIVATE` where it is that of one bot alone, by which nobody else was
-    told anything. The other fields are those of :class:`tbcache.timeline.Record`.
+    told anything. ``told_at`` is when its answer was stored, before which nobody was given it; None in what
+    an earlier version has written. The other fields are those of :class:`tbcache.timeline.Record`.
     """
 
     read_at: datetime
@@ -39,6 +40,12 @@ class Load:
     after: datetime | None = None
     reason: str | None = None
     tally: Tally = field(default_factory=dict, hash=False)
+    told_at: datetime | None = None
+
+    @property
+    def counts_from(self) -> datetime:
+        """From when on it was known to anybody."""
+        return max(self.read_at, self.told_at or self.read_at)
 
     @property
     def is_private(self) -> bool:
@@ -60,14 +67,17 @@ class Past:
 
     def __init__(self, loads: Sequence[Load], reads: Sequence[Read]) -> None:
         self._loads = {load.read_at: load for load in loads}
-        self._moments = sorted(self._loads)
+        self._in_order = sorted(self._loads.values(), key=lambda load: (load.counts_from, load.read_at))
         self._reads = reads
 
     def last(self, moment: datetime) -> Load | None:
-        """The last load up to ``moment``; None where its record had expired by then."""
-        place = bisect_right(self._moments, moment)
-        last = self._moments[place - 1] if place else None
-        return None if last is None or moment - last > LIFE else self._loads[last]
+        """The last load that counts at ``moment``; None where its record had expired by then. Whoever asks
+        for the very ``read_at`` of one means that one: it is the ``as_of`` of its answers."""
+        if moment in self._loads:
+            return self._loads[moment]
+        place = bisect_right(self._in_order, moment, key=lambda load: load.counts_from)
+        last = self._in_order[place - 1] if place else None
+        return None if last is None or moment - last.read_at > LIFE else last
 
     def record(self, last: Load, versions: Sequence[Scored], hours: int) -> Record:
         """The last ``hours`` of the record as the load ``last`` left it.
