@@ -102,7 +102,7 @@ class Days:
         self.live: dict[str, list[Kept]] = {symbol: [] for symbol in SYMBOLS}
         self.loads = 0
         self._told: list[str] = []
-        self._told_at = BEGIN
+        self._stored_at = BEGIN
 
     def record(self) -> None:
         """Let the days pass."""
@@ -220,9 +220,9 @@ class Days:
         answer = sentiment_of(found.record, request, VOICES)
         self.loads += 1
         # Until it is stored, bots are given the one before; loads of a symbol are stored one after another.
-        self._told_at = max(self._told_at, read_at + timedelta(seconds=self._dice.random() * 5))
-        self._kept = Kept(self._told_at, found.packed, request.hours, encode_sentiment(answer))
-        written = Answer(answer, found.news, found.reads, found.load).told(self._told_at)
+        self._stored_at = max(self._stored_at, read_at + timedelta(seconds=self._dice.random() * 5))
+        self._kept = Kept(self._stored_at, found.packed, request.hours, encode_sentiment(answer))
+        written = Answer(answer, found.news, found.reads, found.load).with_stored_at(self._stored_at)
         self._written.append(encode_answer(written))
         self._write()
         return found.packed

@@ -50,7 +50,8 @@ def test_a_load_is_told_of_from_when_its_answer_could_be_had() -> None:
     """A backtest was told the news of it seconds before any bot. An answer is found by its own ``as_of``."""
     second = timedelta(seconds=1)
     old, slow, last = (Load(NOW + n * second, NOW, NOW, 24, "any/1") for n in range(3))
-    past = Past([replace(last, told_at=NOW + 9 * second), replace(slow, told_at=NOW + 5 * second), old], [])
+    slow, last = (replace(one, stored_at=NOW + n * second) for one, n in ((slow, 5), (last, 9)))
+    past = Past([last, slow, old], [])
     told = [past.last(NOW + n * second / 2) for n in (1, 3, 9, 10, 17, 18)]
     assert [load and load.read_at for load in told] == [NOW, NOW, NOW, *[slow.read_at] * 2, last.read_at]
     assert [past.last(load.read_at) for load in (old, slow, last)] == [past.last(NOW), told[3], told[5]]

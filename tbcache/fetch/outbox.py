@@ -119,7 +119,7 @@ class Outbox:
         for entry, fields in entries:
             data = fields.get(b"answer", b"")
             try:
-                answer = decode_answer(data).told(_written_at(entry))
+                answer = decode_answer(data).with_stored_at(_written_at(entry))
                 # What was overtaken was never told to the fleet: the past does not tell of it either.
                 answers[entry] = replace(answer, load=None) if b"overtaken" in fields else answer
             except CorruptAnswer as error:

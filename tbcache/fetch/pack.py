@@ -144,7 +144,7 @@ class Pack:
             self._admission.count(self._upstream.source, found.naive)
         self._open.pop(member.request.symbol, None)
         if where == "fallback" and is_kept:
-            self._outbox().accept(found.answer.told(self._admission.now))
+            self._outbox().accept(found.answer.with_stored_at(self._admission.now))
 
 
 def is_of_request(error: UpstreamError) -> bool:

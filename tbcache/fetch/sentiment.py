@@ -128,7 +128,7 @@ class SentimentJob:
         if self._answer is None or not self._upstream.persist_to_db:
             return
         if where == "fallback":
-            self._outbox().accept(self._answer.told(self._admission.now))
+            self._outbox().accept(self._answer.with_stored_at(self._admission.now))
         else:
             self._outbox().nudge()
 

@@ -156,15 +156,15 @@ local timeline_load = has_timeline and redis.call('HMGET', timeline_lease, 'toke
 local has_timeline_lease = timeline_load[1] == token
 -- All answers of a symbol are of the last load of its timeline. Where another has ended since this one began, and what it has
 -- stored is still fresh, what this one has made is older than that, and is told to nobody. A timeline that was there as this
--- one began is no sign of that: its lease has noted it, or a clear had hidden it by then.
+-- one began is no sign of that: its lease has that moment, or a clear had hidden it by then.
 local function was_overtaken()
     if not is_ours then
         return not has_timeline_lease
     end
     local head = has_timeline and not timeline_load[1] and redis.pcall('GETRANGE', timeline, 0, STAMPS_BYTES - 1)
-    local noted, since = tonumber(load[5]), tonumber(load[4]) or 0
-    return noted ~= nil and type(head) == 'string'
-        and fresh_until(head) > now and fresh_until(head) ~= noted and birth_of(head) >= since
+    local before, since = tonumber(load[5]), tonumber(load[4]) or 0
+    return before ~= nil and type(head) == 'string'
+        and fresh_until(head) > now and fresh_until(head) ~= before and birth_of(head) >= since
 end
 local is_overtaken = was_overtaken()
 

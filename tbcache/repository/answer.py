@@ -28,9 +28,9 @@ class Answer:
     load: Load | None = None
     is_private: bool = False
 
-    def told(self, at: datetime) -> Answer:
+    def with_stored_at(self, at: datetime) -> Answer:
         """This answer as one that nobody was given before ``at``."""
-        return self if self.load is None else replace(self, load=replace(self.load, told_at=at))
+        return self if self.load is None else replace(self, load=replace(self.load, stored_at=at))
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -59,7 +59,8 @@ def decode_answer(data: bytes) -> Answer:
     of_items = (moment for item, _ in answer.items for moment in (item.at, item.seen_at))
     of_reads = (moment for read in answer.reads for moment in (*read.span, read.at))
     load = answer.load
-    of_load = () if load is None else (load.read_at, load.asked_at, load.kept_from, load.after, load.told_at)
+    names = ("read_at", "asked_at", "kept_from", "after", "stored_at")
+    of_load = () if load is None else (getattr(load, name) for name in names)
     of_top = (top.at for top in sentiment.top)
     moments = (sentiment.as_of, sentiment.since, sentiment.until, *of_items, *of_reads, *of_load, *of_top)
     if any(moment is not None and moment.tzinfo is None for moment in moments):

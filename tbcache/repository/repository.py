@@ -24,13 +24,13 @@ from tbcache.repository.row import (
     read_rows,
     snapshot_row,
     sound_rows,
+    time_rows,
     to_hour,
     to_item,
     to_load,
     to_read,
     to_sentiment,
     to_version,
-    told_rows,
 )
 from tbcache.timeline import Load, Read, Scored
 
@@ -102,7 +102,7 @@ class SentimentRepository:
         rows = _in_order(row for answer in records for row in item_rows(answer))
         loaded = _in_order(row for answer in records if answer.load for row in item_rows(answer))
         loads = [row for answer in records for row in load_rows(answer)]
-        told = [row for answer in records for row in told_rows(answer)]
+        times = [row for answer in records for row in time_rows(answer)]
         reads = [row for answer in records for row in read_rows(answer)]
         if rows:
             connection.execute(statement.keep_replaced(self.dialect), rows)
@@ -114,8 +114,8 @@ class SentimentRepository:
             connection.execute(statement.insert_once(self.dialect, table.reads), reads)
         if loads:
             connection.execute(statement.insert_once(self.dialect, table.loads), loads)
-        if told:
-            connection.execute(statement.insert_once(self.dialect, table.told), told)
+        if times:
+            connection.execute(statement.insert_once(self.dialect, table.load_times), times)
 
     def save_items(
         self,
@@ -195,9 +195,9 @@ class SentimentRepository:
     def loads(self, source: str, symbol: str, since: datetime, until: datetime) -> list[Load]:
         """The loads of that time, the oldest first."""
         query, keys = _of(table.loads, source, symbol, since, until), ("source", "symbol", "read_at")
-        same = [table.told.c[key] == table.loads.c[key] for key in keys]
-        query = query.add_columns(table.told.c.told_at).join_from(
-            table.loads, table.told, and_(*same), isouter=True
+        same = [table.load_times.c[key] == table.loads.c[key] for key in keys]
+        query = query.add_columns(table.load_times.c.stored_at).join_from(
+            table.loads, table.load_times, and_(*same), isouter=True
         )
         return self._made(query, to_load)
 

@@ -104,11 +104,11 @@ def load_rows(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def told_rows(answer: Answer) -> list[dict[str, Any]]:
+def time_rows(answer: Answer) -> list[dict[str, Any]]:
     load, of = answer.load, answer.sentiment
-    if load is None or load.told_at is None:
+    if load is None or load.stored_at is None:
         return []
-    return [{"source": of.source, "symbol": of.symbol, "read_at": load.read_at, "told_at": load.told_at}]
+    return [{"source": of.source, "symbol": of.symbol, "read_at": load.read_at, "stored_at": load.stored_at}]
 
 
 def to_load(row: Row[Any]) -> Load:

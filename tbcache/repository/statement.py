@@ -88,7 +88,7 @@ AGES: dict[Table, Column[datetime]] = {
     table.versions: table.versions.c.seen_at,
     table.reads: table.reads.c.read_at,
     table.loads: table.loads.c.read_at,
-    table.told: table.told.c.read_at,
+    table.load_times: table.load_times.c.read_at,
 }
 
 

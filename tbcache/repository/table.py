@@ -140,14 +140,14 @@ loads = Table(
 )
 
 #: When the answer of each load was stored, before which nobody was given it.
-told = Table(
-    "sentiment_told",
+load_times = Table(
+    "sentiment_load_times",
     metadata,
     Column("source", String(64), primary_key=True),
     Column("symbol", String(15), primary_key=True),
     Column("read_at", UtcDateTime, primary_key=True),
-    Column("told_at", UtcDateTime, nullable=False),
-    Index("ix_sentiment_told_moment", "read_at"),
+    Column("stored_at", UtcDateTime, nullable=False),
+    Index("ix_sentiment_load_times_moment", "read_at"),
 )
 
 #: What a fleet, by its namespace, asked of each source in an hour, and what that cost. ``figures`` is JSON,

@@ -28,7 +28,7 @@ class Load:
     ``after`` is the ``read_at`` of the record before it; None where there was none, as for the first load and
     for one after a clear. The new record has items from ``kept_from`` on, and ``tally`` has the counts that
     changed. ``scorer`` ends in :data:`PRIVATE` where it is that of one bot alone, by which nobody else was
-    told anything. ``told_at`` is when its answer was stored, before which nobody was given it; None in what
+    told anything. ``stored_at`` is when its answer was stored, before which nobody was given it; None in what
     an earlier version has written. The other fields are those of :class:`tbcache.timeline.Record`.
     """
 
@@ -40,12 +40,12 @@ class Load:
     after: datetime | None = None
     reason: str | None = None
     tally: Tally = field(default_factory=dict, hash=False)
-    told_at: datetime | None = None
+    stored_at: datetime | None = None
 
     @property
     def counts_from(self) -> datetime:
         """From when on it was known to anybody."""
-        return max(self.read_at, self.told_at or self.read_at)
+        return max(self.read_at, self.stored_at or self.read_at)
 
     @property
     def is_private(self) -> bool:

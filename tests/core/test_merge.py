@@ -347,7 +347,7 @@ def test_the_past_is_told_as_it_was_afterwards(bots: list[Bot]) -> None:
     answers = [*kept.accepted, *(decode_answer(fields[b"answer"]) for _, fields in outbox)]
     loads = [answer.load for answer in answers if answer.load is not None]
     assert len(loads) == 7
-    assert [load.told_at is not None for load in loads] == [True, True, *[False] * 5], "else by the outbox"
+    assert [load.stored_at is not None for load in loads] == [True, True, *[False] * 5], "else by the outbox"
     past = Past(loads, [read for answer in answers for read in answer.reads])
     versions = [Scored(*pair) for answer in answers for pair in answer.items]
     last = past.last(datetime.now(UTC))
