@@ -327,6 +327,29 @@ def test_an_answer_under_way_does_not_come_back_after_a_clear(
     assert cache.get("twitter:AAPL:24") == 2
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_what_was_set_during_a_load_is_newer_than_what_that_brings(
+    outage: CacheManager, private_server: Server, is_away: bool
+) -> None:
+    """A stream brings a price while the slow call of before is under way."""
+    if is_away:
+        private_server.kill()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def load() -> str:
+        begun.set()
+        assert goes_on.wait(30)
+        return "older"
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(outage.get_or_load, "key", load)
+        assert begun.wait(30)
+        outage.set("key", "newer")
+        goes_on.set()
+        assert loading.result(30) == "older"
+    assert outage.get("key") == "newer"
+
+
 # --- Redis away -------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ makes for it stay within the limits of the source together.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -87,10 +88,13 @@ class RateLimiter:
           InvalidRequest: as in :meth:`check_rate_limit`.
         """
         slot, status = run(self.core.begin(limit, window_seconds, max_wait=max_wait, cost=cost))
+        process = os.getpid()
         try:
             yield status
         finally:
-            run(self.core.end(slot, cost))
+            # A forked child that leaves the block, as by sys.exit(), must not end the slot of its parent.
+            if os.getpid() == process:
+                run(self.core.end(slot, cost))
 
     def hold(self, *, max_wait: float | None = None, cost: int = 1) -> str:
         """The name of a slot that is held until whoever fetches with it commits it, or its hold ends.

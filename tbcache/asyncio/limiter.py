@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncContextDecorator
 from types import TracebackType
@@ -56,6 +57,7 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
     def __init__(self, core: SlidingWindow, begin: Callable[[], Begun], cost: int) -> None:
         self._core, self._begin, self._cost = core, begin, cost
         self._slot: str | None = None
+        self._process = 0
 
     def _recreate_cm(self) -> Self:
         """A slot for each call of a function that it decorates."""
@@ -64,6 +66,7 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
     async def __aenter__(self) -> RateLimitStatus:
         if self._slot is not None:
             raise RuntimeError("a slot is held around one block; ask the limiter for another")
+        self._process = os.getpid()
         self._slot, status = await drive(self._begin())
         return status
 
@@ -78,7 +81,8 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
             await drive(finish(self._end))
 
     async def _end(self) -> None:
-        if self._slot is not None:
+        # A forked child must not end the slot of its parent.
+        if self._slot is not None and self._process == os.getpid():
             await self._core.end(self._slot, self._cost)
 
 

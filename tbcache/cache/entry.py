@@ -115,12 +115,18 @@ class Entries:
             known = seen
 
     async def _set(self, key: str, payload: bytes, seconds: float, known: ClearLog) -> tuple[bool, ClearLog]:
-        """Set an entry, born of the log that is known; and the log as it is after that."""
-        name = self.store.keys.clears_of(key)
+        """Set an entry, born of the log that is known; and the log as it is after that.
+
+        Its lease goes first: without it, an answer under way is not stored, which would be older.
+        """
+        keys, name = self.store.keys, self.store.keys.clears_of(key)
         entry = envelope.seal(payload, birth=known.sequence)
-        is_set, cleared = await self.store.pipeline(
-            ("SET", self.store.keys.entry(key), entry, "PX", to_ms(seconds)), ("GET", name)
+        ended, is_set, cleared = await self.store.pipeline(
+            ("UNLINK", keys.lease(key)),
+            ("SET", keys.entry(key), entry, "PX", to_ms(seconds)),
+            ("GET", name),
         )
+        self._reply(ended)
         return bool(self._reply(is_set)), self._learn(name, cleared)
 
     def known(self, key: str) -> ClearLog:

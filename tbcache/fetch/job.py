@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -19,12 +20,13 @@ class Attempt:
     """The state of a running load, from which it is settled however it ends.
 
     ``grant`` has the slot that is held; ``bill`` is what the requests cost and is not billed yet, and the
-    most that they may cost while that is unknown; ``sent`` counts the requests.
+    most that they may cost while that is unknown; ``sent`` counts the requests. ``process`` runs it.
     """
 
     grant: Grant
     bill: Bill = NOTHING
     sent: int = 0
+    process: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,8 @@ class Memory:
             return entry.value
 
     def removals(self, key: str) -> tuple[int, int]:
-        """Equal to what it was before as long as this process has neither deleted nor cleared ``key``."""
+        """Equal to what it was before as long as this process has neither deleted nor cleared ``key``, nor
+        set it without Redis."""
         return self._clears, self._deletes[hash(key) % _STRIPES]
 
     def begin(self, key: str) -> ReadStart:
@@ -307,10 +308,13 @@ class Memory:
     def set(self, key: str, payload: bytes, ttl: float, removals: tuple[int, int] | None = None) -> bool:
         """Keep what was set without Redis; False when it is too large for that.
 
-        With ``removals``, from :meth:`removals`, it is not kept where ``key`` was removed since then.
+        With ``removals``, from :meth:`removals`, it was loaded since then, and is not kept where ``key`` was
+        set or removed meanwhile.
         """
         with self._lock:
-            if removals not in (None, self.removals(key)):
+            if removals is None:
+                self._deletes[hash(key) % _STRIPES] += 1
+            elif removals != self.removals(key):
                 return False
             self._unwritten.add_key(key)
             return self._set(key, payload, ttl, 0.0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import tbcache
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
 from tbcache.cache.single_flight import _Flight
@@ -31,11 +32,11 @@ from tbcache.repository import SentimentRepository
 from tbcache.repository.writer import Writer
 from tbcache.scoring.batch import Batches
 from tbcache.settings import Settings, SourceSettings
-from tbcache.store import Store
+from tbcache.store import Store, get_store
 from tbcache.store.memory import Memory
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
-from tests.server import wait_until
+from tests.server import Server, wait_until
 
 LATE = replace(TWITTER, delay_hours=24.0)
 
@@ -277,3 +278,45 @@ def test_a_child_waits_for_no_thread_of_its_parent(
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(ended[0]) == 0
+
+
+@pytest.mark.parametrize("way", ["slot", "fetcher"])
+def test_a_child_that_ends_leaves_the_slot_to_its_parent(
+    server: Server, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It was forked within the block, and ends by sys.exit(): its stack unwinds as that of the parent would,
+    which has not sent anything yet."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    seen: list[tuple[object, object]] = []
+
+    def kept() -> tuple[object, object]:
+        keys = get_store().keys
+        key = keys.lease(quote.cache_key())
+        client = server.client
+        return client.zrange(keys.slots("forked"), 0, -1, withscores=True), client.hgetall(key)
+
+    def use() -> None:
+        before = kept()
+        if (child := os.fork()) == 0:
+            raise SystemExit
+        os.waitpid(child, 0)
+        seen.extend((before, kept()))
+
+    @tbcache.source("forked", limits="5/1m").fetcher
+    def quote() -> float:
+        use()
+        return 1.5
+
+    def hold() -> None:
+        with tbcache.get_rate_limiter("forked").slot():
+            use()
+
+    parent = os.getpid()
+    try:
+        (hold if way == "slot" else quote)()
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    before, after = seen
+    assert before[0]
+    assert before == after
