@@ -152,7 +152,8 @@ class PacingConsumer(Consumer):
 
     def _send_following(self, job: HeldJob) -> None:
         """Queue what the job's end sends, once Redis is there: nobody else would try again. What Redis has
-        not done in time it does not do later, so it is queued twice only where an answer was lost.
+        not done in time it does not do later, so it is queued twice only where an answer was lost. Of a job
+        that was given away meanwhile, whoever has it now queues that.
 
         Raises:
           Unavailable: Redis is away as the worker is stopped. The job is not said to be done, and is done
@@ -164,6 +165,10 @@ class PacingConsumer(Consumer):
             facts = {"source": self._source.name, "actor": job.actor_name, "to": message.actor_name}
             was_available = self._store.is_available
             try:
+                if self._store.call("ZSCORE", self._keys.claims, job.claim) is None:
+                    log.warning("job.follow_dropped", **facts)
+                    job.following.clear()
+                    return
                 if not tries or not self._is_there(message):
                     self._shared.resend(message, delay_ms)
             except Unavailable as error:

@@ -541,11 +541,16 @@ def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
     settings = settings_for(private_server)
     with closing(Store(settings)) as store:
         shop = Shop(PacingBroker(store, settings, [REDDIT]))
-        may_end, asked = threading.Event(), list[Any]()
-        put = shop.broker._put
-        monkeypatch.setattr(
-            shop.broker, "_put", lambda *args, **more: asked.append(args) or put(*args, **more)
-        )
+        may_end, is_asked, is_frozen = (threading.Event() for _ in range(3))
+        ask = store.call if is_known else shop.broker._put
+
+        def ask_then(*args: Any, **more: Any) -> Any:
+            if may_end.is_set():
+                is_asked.set()
+                assert is_frozen.wait(30)
+            return ask(*args, **more)
+
+        monkeypatch.setattr(*((store, "call") if is_known else (shop.broker, "_put")), ask_then)
 
         def first(what: Any) -> Any:
             shop.done.append(f"begun {what}")
@@ -560,16 +565,53 @@ def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
             one.send_with_options(args=("it",), on_success=second)
         with shop.open():
             wait_until(lambda: shop.done == ["begun it"])
+            if not is_known:
+                may_end.set()
+                assert is_asked.wait(30)
             with private_server.frozen():
                 if is_known:
                     wait_until(lambda: not store.is_available)
-                may_end.set()
-                # It has asked, in vain.
-                wait_until(lambda: len(asked) > 1)
+                    may_end.set()
+                    assert is_asked.wait(30)
+                is_frozen.set()
+                # It asks, in vain.
+                wait_until(lambda: not store.is_available)
             wait_until(lambda: shop.done == ["begun it", "then"])
             shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
     # What was asked of a server that stood still is not done as it goes on.
     assert shop.done == ["begun it", "then"]
+
+
+@pytest.mark.parametrize("follow", ["pipeline", "callback"])
+def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
+    shop: Shop, store: Store, follow: str
+) -> None:
+    """A worker that had stood still sent it a second time, and all that came after it."""
+    claims, jobs = (store.keys.queue("default", part) for part in ("claims", "jobs"))
+    may_end = threading.Event()
+
+    def first(what: Any) -> Any:
+        shop.done.append("begun")
+        assert may_end.wait(30)
+        return what
+
+    second = shop.actor(lambda *args: shop.done.append("then"), actor_name="second")
+    one = shop.actor(first, actor_name="first")
+    if follow == "pipeline":
+        dramatiq.pipeline([one.message("it"), second.message()], broker=shop.broker).run()
+    else:
+        one.send_with_options(args=("it",), on_success=second)
+    with shop.open():
+        wait_until(lambda: shop.done == ["begun"])
+        # As a dequeue of another worker does, beside the claim of its own.
+        assert store.client.zremrangebyrank(claims, 0, -1) == 1
+        may_end.set()
+        wait_until(lambda: not shop.broker.threads.busy)
+        note = shop.actor()
+        note.send("later")
+        wait_until(lambda: "later" in shop.done)
+        wait_until(lambda: store.client.hlen(jobs) == 1)
+    assert shop.done == ["begun", "later"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
