@@ -113,6 +113,12 @@ def test_the_least_coverage_is_a_number() -> None:
         get_symbol("AAPL", min_coverage="0.8")  # type: ignore[arg-type]
 
 
+def test_what_is_to_come_is_refused_of_several_sources_as_of_one() -> None:
+    """It was an answer without a score or a word that a program looks at."""
+    with pytest.raises(InvalidRequest, match="as_of .* is still to come"):
+        get_symbol("AAPL", as_of=datetime.now(UTC) + timedelta(days=1))
+
+
 def test_what_has_passed_since_an_old_answer_is_not_known() -> None:
     """In an outage an answer of an hour ago knows nothing of the last hour."""
     provider = get_provider("stocktwits")

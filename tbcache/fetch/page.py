@@ -94,6 +94,8 @@ def _fits(item: Item) -> bool:
         and len(item.author or "") <= MAX_AUTHOR
         and len(item.url or "") <= MAX_URL
         and len(item.lang or "") <= MAX_LANG
+        # A list is not what comes back of it: each read would be a new version.
+        and type(item.symbols) is tuple
         and len(item.symbols) <= MAX_SYMBOLS
         and all(len(symbol) <= MAX_SYMBOL for symbol in item.symbols)
     )

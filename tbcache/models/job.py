@@ -27,7 +27,7 @@ class Explanation(Shape):
     job_id: str
     state: str
     """`waiting`, `delayed`, `running`, `follows` a running job of the same fetch, `dead`, or `over`, as is
-    what was never queued."""
+    what was never queued: of that Python alone is told so, as the API answers 404."""
     lane: str | None
     """`interactive`, `prewarm` or `suspects`."""
     place: int | None

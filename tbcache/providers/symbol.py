@@ -12,7 +12,7 @@ from tbcache.io import run
 from tbcache.models import PATIENCE_SECONDS, FetchRequest, History, Outcome, SymbolSentiment
 from tbcache.models.combined import CombinedSentiment
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
-from tbcache.models.history import aware
+from tbcache.models.history import past
 from tbcache.models.request import fraction
 from tbcache.providers import get_provider
 from tbcache.providers.base import Provider
@@ -44,7 +44,7 @@ def get_symbol(
     upstream, and a source that is named may be off.
 
     Raises:
-      InvalidRequest: no ticker, or hours that are none.
+      InvalidRequest: no ticker, hours that are none, or a moment that is still to come.
       UnknownSource, ConfigurationError: a source that was named is none, or is off; or none is on.
       MissingExtra, RepositoryUnavailable: with ``as_of``, there is no database to be read, or none answers.
     """
@@ -68,8 +68,9 @@ class SymbolRequest:
     ) -> None:
         self._least = fraction("min_coverage", min_coverage)
         self._patience = patience
-        self._as_of = None if as_of is None else aware("as_of", as_of)
         self.providers = [get_provider(name) for name in _named(sources, is_asked=as_of is None)]
+        now = self.providers[0].pipeline.admission.now
+        self._as_of = None if as_of is None else past("as_of", as_of, now)
         self._request = FetchRequest("any", symbol, hours)
 
     async def find(self, provider: Provider) -> Found:

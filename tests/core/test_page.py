@@ -55,6 +55,12 @@ def test_what_else_an_item_says_is_bounded_too() -> None:
     assert len(item.origin or "") == 32
 
 
+def test_a_list_of_symbols_is_what_is_known_of_it_later() -> None:
+    """Each refresh made a new version of each item of such a source."""
+    (item,) = _read(Page((replace(ITEM, symbols=cast("Any", ["AAPL"])),))).items
+    assert item == replace(ITEM, symbols=("AAPL",))
+
+
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
 def test_a_figure_that_is_none_is_left_out(odd: float) -> None:
     """NaN is not itself: each read would be a new version, and the past another one than what was said."""
