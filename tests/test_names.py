@@ -108,7 +108,37 @@ def test_names_of_ones_own_go_before_those_that_are_shipped() -> None:
     assert named("SQ").names == ("Square*", "Block Inc")
 
 
-@pytest.mark.parametrize("entry", ["SQ=*", "SQ=|", "SQ=Block|", 'SQ="Block" Inc', "SQ=Block,SQ=Cash", "SQ"])
+def test_ones_own_entry_says_that_a_symbol_is_a_word() -> None:
+    """A ticker that is a word, and in no table, answered for the word: all that was said of the path."""
+    own = Settings.load({"TBCACHE_NAMES": "WAY~=Waystar,$me*=23andMe"}).names
+    assert named("WAY", own).query == '"$WAY" OR Waystar'
+    assert [named("WAY", own).is_meant(text) for text in ("The way up", "WAY beats, Way too much")] == [
+        False,
+        True,
+    ]
+    assert [named("ME", own).is_meant(text) for text in ("Not ME, you", "ME shares fall")] == [False, True]
+    assert named("SQ", {"SQ*": "Block"}).is_stressed
+
+
+def test_the_dow_is_no_chemical_company() -> None:
+    """What was said of the index was its answer, with a confidence near 1."""
+    said = (
+        "Dow falls 500 points as stocks slump",
+        "DOW earnings beat as the Dow falls",
+        "UK PM resigns after vote",
+    )
+    assert [
+        named(symbol).is_meant(text) for symbol, text in zip(("DOW", "DOW", "PM"), said, strict=True)
+    ] == [
+        *(False, True),
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["SQ~=Block,SQ=Cash", "~=Block", "SQ=*", "SQ=|", "SQ=Block|", 'SQ="Block" Inc', "SQ=Block,SQ=Cash", "SQ"],
+)
 def test_names_that_make_no_query_are_refused(entry: str) -> None:
     """A query with half a quotation mark is refused by the upstream at each fetch; a name was forgotten."""
     with pytest.raises(ConfigurationError, match="TBCACHE_NAMES"):

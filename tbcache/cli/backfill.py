@@ -35,7 +35,12 @@ _WHY = {
 def backfill(
     source: SourceName,
     symbol: Ticker,
-    since: Annotated[str, typer.Option(help="Go back to then: 7d is so long ago; or a date and time, UTC where it names no zone.")],
+    since: Annotated[
+        str,
+        typer.Option(
+            help="Go back to then: 7d is so long ago; or a date and time, UTC where it names no zone."
+        ),
+    ],
     timeout: Patience = 3600.0,
 ) -> None:
     """Fetch older items into the database; run it again, and it goes on where it was.

@@ -23,7 +23,10 @@ from tbcache.models.history import COLUMNS, SHORTEST
 def history(
     source: SourceName,
     symbol: Ticker,
-    since: Annotated[str, typer.Option(help="Begin then: 7d is so long ago; or a date and time, UTC where it names no zone.")] = "1d",
+    since: Annotated[
+        str,
+        typer.Option(help="Begin then: 7d is so long ago; or a date and time, UTC where it names no zone."),
+    ] = "1d",
     until: Annotated[str, typer.Option(help="End then.")] = "0s",
     every: Annotated[str, typer.Option(help="Leave so long between two moments.")] = "1h",
     hours: Hours = 24,

@@ -33,6 +33,8 @@ _COMPANY = re.compile(
 MOST_QUERY = 500
 #: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
 CLEAR = 3
+#: What stands behind a symbol that is a word as well; of a ``*`` people write that in capitals, too.
+MARKS = "~*"
 _LETTER = re.compile(r"[a-z]")
 _ARTICLE = re.compile(r"\b(?:the|a|an|this|that)\s\Z", re.IGNORECASE)
 _GOES_ON = re.compile(
@@ -123,10 +125,14 @@ def quote_words(words: Iterable[str]) -> list[str]:
 
 
 def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
-    """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped."""
+    """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped. Its
+    symbols may have the marks that the rows of :func:`read_names` have."""
     known = every_named().get(symbol, Named(symbol))
-    names = (custom or {}).get(symbol)
-    return known if names is None else replace(known, names=_split(names))
+    for mark in ("", *MARKS):
+        if (names := (custom or {}).get(symbol + mark)) is not None:
+            is_word, is_stressed = known.is_word or mark != "", known.is_stressed or mark == "*"
+            return replace(known, names=_split(names), is_word=is_word, is_stressed=is_stressed)
+    return known
 
 
 def has_cashtag(text: str, symbol: str) -> bool:
@@ -141,7 +147,7 @@ def read_names(text: str) -> dict[str, Named]:
     for line in text.splitlines():
         if line and not line.startswith("#"):
             symbol, names, *others = line.split("\t")
-            bare = symbol.rstrip("*~")
+            bare = symbol.rstrip(MARKS)
             found[bare] = Named(
                 bare, _split(names), _split("".join(others)), symbol != bare, symbol.endswith("*")
             )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from tbcache.models import Limit, ticker
 from tbcache.models.extra import DATABASE_EXAMPLES
+from tbcache.models.names import MARKS
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.settings.reader import matching
 from tbcache.settings.redis_url import has_sound_port, is_host
@@ -56,14 +57,21 @@ def languages(value: str) -> tuple[str, ...]:
 
 
 def names(value: str) -> dict[str, str]:
-    """Read ``SYMBOL=name|name,...`` as a mapping."""
+    """Read ``SYMBOL=name|name,...`` as a mapping; a mark behind the symbol says that it is a word as well."""
     pairs = _pairs(value)
     if not all(symbol.strip() and _are_names(names) for symbol, _, names in pairs):
         raise ValueError("each entry is SYMBOL=NAME|NAME without quotation marks, like SQ=Block|Cash App")
-    found = [(ticker(symbol), names.strip()) for symbol, _, names in pairs]
-    if twice := [symbol for symbol, count in Counter(symbol for symbol, _ in found).items() if count > 1]:
+    found = [(_marked(symbol.strip()), names.strip()) for symbol, _, names in pairs]
+    bare = Counter(symbol.rstrip(MARKS) for symbol, _ in found)
+    if twice := [symbol for symbol, count in bare.items() if count > 1]:
         raise ValueError(f"{twice[0]} is there twice: names of one symbol are separated by |")
     return dict(found)
+
+
+def _marked(symbol: str) -> str:
+    """A ticker, with the mark that may stand behind it."""
+    bare = symbol.rstrip(MARKS)
+    return ticker(bare) + symbol[len(bare) :][:1]
 
 
 def _are_names(text: str) -> bool:
