@@ -243,6 +243,11 @@ local function set(hash, field, value)
 end
 
 local function write(id, message, key, pending_as)
+    if is_requeued then
+        -- Those who waited for it were told that it died. Those who wait from now on must not be told so, unless another
+        -- job has taken its place: by its own id nothing comes any more.
+        redis.call('DEL', result_of(id))
+    end
     set(jobs, id, message)
     if not is_accounted[id] then
         set(lanes, id, account)
@@ -319,8 +324,6 @@ local function ask(id, message, key)
         if not exhume(id) then
             return reply(id, 'gone', '')
         end
-        -- Those who waited for it were told that it died. Those who wait from now on must not be told so.
-        redis.call('DEL', result_of(id))
     end
     if new_of[key] then
         return reply(new_of[key], 'joined', '')

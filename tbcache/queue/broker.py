@@ -29,7 +29,7 @@ from tbcache.queue.context import CLAIM_SECONDS, WorkerContext
 from tbcache.queue.encode import encode
 from tbcache.queue.hand import Hand, HeldJob
 from tbcache.queue.handle import QueuedJob, starts_of
-from tbcache.queue.job import Finish, actor_name
+from tbcache.queue.job import Finish, actor_name, call_key
 from tbcache.queue.log import JobLog
 from tbcache.queue.middleware import JobMiddleware
 from tbcache.queue.script import JobAsk, Queued, queue_keys
@@ -358,8 +358,7 @@ def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
         what = f"a message of {len(data) / 1e6:.1f} MB to {message.actor_name}, and the most is"
         where = "keep what is so large elsewhere, and send where it is"
         raise InvalidRequest(f"{what} {MOST_MESSAGE_BYTES / 1e6:.0f} MB: {where}")
-    # The call of a fetcher joins the one that is queued.
-    return JobAsk(message.message_id, data, message.options.get("cache_key", ""))
+    return JobAsk(message.message_id, data, call_key(message.options))
 
 
 def _why_again(job: HeldJob) -> str:

@@ -193,14 +193,14 @@ class DeadLetters:
         account = run(
             weights_of(self._store).account(caller_name(letter.caller, self._settings), self._settings)
         )
+        source = get_sources(self._settings).get(letter.queue)
+        charge = source.charge if source is not None else "fetch"
         if asked is None:
-            wants = Wants(account, is_requeued=True)
-            return None if letter.is_fetch else (wants, JobAsk(letter.job_id, message, ""))
+            wants = Wants(account, charge=charge, is_requeued=True)
+            return None if letter.is_fetch else (wants, JobAsk(letter.job_id, message, letter.call_key))
         request, lane, needed = asked
-        source = get_sources(self._settings).get(request.source)
         if source is not None and request.hours > source.max_hours:
             return None
-        charge = source.charge if source is not None else "fetch"
         wants = Wants(account, lane, needed=needed, charge=charge, is_requeued=True)
         return wants, JobAsk(letter.job_id, message, request.key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from tbcache.store.wire import to_time
 
 #: How the names of the actors that fetch begin.
 FETCH = "fetch."
+#: By these options the end of a message sends others.
+_SENDS_MORE = frozenset({"pipe_target", "on_success", "on_failure", "group_completion_uuid"})
 #: How the reason begins for which a job is put off that no worker so far has been able to run.
 UNKNOWN = "it needs a worker that knows"
 
@@ -134,6 +136,14 @@ class DeadLetter:
         except (ValueError, TypeError, LookupError):
             return None
 
+    @property
+    def call_key(self) -> str:
+        """See :func:`call_key`; "" where its message cannot be read."""
+        try:
+            return call_key(read_message_of(self.data)["options"])
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return ""
+
     def anew(self) -> bytes | None:
         """The message as it is queued again, with all its tries before it; None where it cannot be read."""
         try:
@@ -230,6 +240,14 @@ UNBEGUN = Finish("back", is_begun=False)
 def dead(reason: str, *, is_begun: bool = True) -> Finish:
     """The end of a job that will never be done."""
     return Finish("dead", Result(message=reason), is_begun=is_begun, reason=reason)
+
+
+def call_key(options: Mapping[str, Any]) -> str:
+    """The key by which a message, the call of a fetcher, joins another of the same call, and is answered by
+    the cache; "" where each message has a job of its own, as where nobody else's end sends what its own does.
+    """
+    key = options.get("cache_key")
+    return key if isinstance(key, str) and _SENDS_MORE.isdisjoint(options) else ""
 
 
 def actor_name(source: str) -> str:

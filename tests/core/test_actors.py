@@ -36,6 +36,7 @@ from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
 from tbcache.queue.script import JobAsk, queue_keys
 from tbcache.queue.wants import Wants
+from tbcache.queue.work import declare_work
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clock import Bounds, _Range
@@ -822,6 +823,70 @@ def test_who_waits_in_vain_is_told_why_the_job_failed(
         ResultTimeout, match=r"no result within 0 s \(try 1 failed: ValueError: AAPL .*queue explain"
     ):
         job.result(0.0)
+    broker.flush_all()
+
+
+def test_a_dead_call_that_is_queued_again_is_the_one_job_of_that_call(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two would take a slot, and who waits for one by its id would not be told of its end."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    monkeypatch.setattr("tbcache.queue.handle.LOOK_SECONDS", 60.0)
+
+    @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="quote")
+    def quote(symbol: str) -> str:
+        return symbol.lower()
+
+    def bury() -> None:
+        consumer.nack(wait_until(lambda: consumer._alarm.set_off() or next(consumer), what="a job"))
+
+    declare_work(broker)
+    broker.threads.open(1)
+    consumer: Any = broker.consume("quotes", timeout=1)
+    store, operator = broker.store, Fleet(broker.settings, broker.store).as_operator("ada")
+    died = quote.enqueue("AAPL")
+    bury()
+    assert operator.requeue_dead("quotes") == (1, 0)
+    again = quote.enqueue("AAPL")
+    assert (again.state, again.job_id) == ("joined", died.job_id)
+    bury()
+    queued = quote.enqueue("AAPL")
+    assert (queued.state, operator.requeue_dead("quotes")) == ("queued", (1, 0))
+    assert store.client.hkeys(store.keys.queue("quotes", "jobs")) == [queued.job_id.encode()]
+    # By the id of that letter nothing comes any more.
+    with pytest.raises(TbcacheError, match="it was refused"):
+        died.result(20.0)
+    with Shop(broker).open(threads=1):
+        assert queued.result(20.0) == "aapl"
+    broker.flush_all()
+
+
+def test_a_call_whose_end_sends_another_joins_none_and_is_no_hit(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next step of its pipeline was never sent, and its group never complete."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    shop = Shop(broker)
+
+    @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="quote")
+    def quote(symbol: str) -> str:
+        return symbol.lower()
+
+    note = shop.actor(lambda number, _: shop.note(number))
+    waiting = quote.enqueue("AAPL")
+    for number in range(2):
+        (quote.message("AAPL") | note.message(number)).run()
+    with shop.open(threads=1):
+        assert waiting.result(20.0) == "aapl"
+        (quote.message("AAPL") | note.message(2)).run()
+        wait_until(lambda: len(shop.done) == 3)
+    assert sorted(shop.done) == [0, 1, 2]
     broker.flush_all()
 
 
