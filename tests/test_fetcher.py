@@ -760,6 +760,25 @@ def test_what_a_function_raises_is_its_callers_and_others_know_its_kind(
 
 
 @pytest.mark.usefixtures("redis_server")
+def test_a_failure_without_words_ends_its_load(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
+    """Its text is somebody else's code. The lease was held until its end, and so was the slot."""
+
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+        __repr__ = __str__
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        raise Wordless
+
+    for _ in range(2):
+        assert isinstance(quote.outcome("AAPL").error, Wordless | UpstreamError)
+    store = get_store()
+    assert not store.client.hget(store.keys.lease(quote.cache_key("AAPL")), "token")
+
+
 def test_an_error_of_ours_says_what_no_status_does() -> None:
     """Some upstreams refuse with a 200 and a note."""
     source = tbcache.source("alphavantage", limits="5/1m")

@@ -44,6 +44,7 @@ from tbcache.fetch.upstream import Upstream
 from tbcache.io import BLOCKING, finish, now, run, utc_now, world
 from tbcache.io.asker import tell_load, tell_wait
 from tbcache.io.deadline import seconds_left
+from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.io.singleton import singleton
 from tbcache.io.trace import Facts, link, span, tracer
@@ -368,7 +369,7 @@ class Pipeline:
             return Answered(stale, "stale", failure)
         except Exception as error:
             bug = _bug(error)
-            log.error("fetch.broke", source=job.source.name, **job.names, error=repr(error)[:200])
+            log.error("fetch.broke", source=job.source.name, **job.names, error=described(error)[:200])
             broken = Settlement(failure=bug, pages=attempt.sent, bill=attempt.bill)
             await self.admission.settle(attempt.grant, broken)
             raise

@@ -16,6 +16,7 @@ from tbcache.fetch.page import parse_page
 from tbcache.fetch.upstream import RecheckingUpstream, Upstream, sent
 from tbcache.io import utc_now, world
 from tbcache.io.deadline import until
+from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.models import Failure, FetchRequest, HttpRequest, Item, Page, RateHint, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
@@ -207,9 +208,7 @@ class PageReader:
                 return _End(None, closing(error))
             except Exception as error:
                 # A mistake of the provider's here loses nothing of what was read, and paid for, before.
-                log.warning(
-                    "recheck.failed", source=self._request.source, error=f"{type(error).__name__}: {error}"
-                )
+                log.warning("recheck.failed", source=self._request.source, error=described(error))
                 break
         return _End(None)
 

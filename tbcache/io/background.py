@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
+from tbcache.io.description import described
 from tbcache.io.fork import renew_in_child
 
 # The logger is the standard library's, as this module stands below `tbcache.io.log`.
@@ -137,7 +138,7 @@ class BackgroundThread:
                 pause = self._step()
                 back_off = FIRST_PAUSE_SECONDS
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = described(error)
                 log.exception("thread.failed", extra={"who": self.name, "reason": reason})
                 pause, back_off = back_off, min(2 * back_off, LONGEST_PAUSE_SECONDS)
             if pause is None:

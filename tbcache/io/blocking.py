@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tbcache.io.description import described
 from tbcache.io.fork import renew_in_child
 from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
@@ -109,7 +110,7 @@ def complete(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def log_failure(error: BaseException) -> None:
     """Say what ended work in the background, which nobody waits for."""
-    reason = f"{type(error).__name__}: {error}"
+    reason = described(error)
     log.error("background.failed", exc_info=error, extra={"reason": reason})
 
 

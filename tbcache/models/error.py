@@ -29,6 +29,7 @@ What is likely to be a mistake, and goes on all the same, is a TbcacheWarning.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import difflib
 import re
 import warnings
@@ -48,7 +49,13 @@ class TbcacheWarning(UserWarning):
 
 
 class TbcacheError(Exception):
-    """Root of every error tbcache raises."""
+    """Root of every error tbcache raises.
+
+    A copy, or one from another process, says the same and knows as much.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self),), {**self.__dict__, "args": self.args}  # type: ignore[attr-defined]
 
 
 class ConfigurationError(TbcacheError):
@@ -75,9 +82,6 @@ class UnknownSource(ConfigurationError):
             return nearest(self.source, self.known) or of_ones_own
         return f": give the class a name, with TBCACHE_SOURCES=mine={self.source}, and ask for 'mine'"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.source, self.known)
-
 
 class MissingExtra(ConfigurationError, ImportError):
     """``what`` needs the modules ``missing``, which only the extra ``extra`` of tbcache brings."""
@@ -91,9 +95,6 @@ class MissingExtra(ConfigurationError, ImportError):
         modules = f"{', '.join(most)} and {last}" if most else last
         ways = ", or ".join(filter(None, (f"pip install 'tbcache[{extra}]'", otherwise)))
         super().__init__(f"{what} needs {modules}: {ways}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.what, self.missing, self.extra, self.otherwise)
 
 
 class InvalidRequest(TbcacheError, ValueError):
@@ -119,10 +120,6 @@ class RedisUnreachable(TbcacheError, ConnectionError):
         self.is_refusal = is_refusal
         self.is_passing = is_passing
         super().__init__(_unreachable(address, reason, is_refusal=is_refusal, is_passing=is_passing))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, or one from another process, says the same and knows as much.
-        return type(self), (self.address, self.reason), {**self.__dict__, "args": self.args}
 
 
 def _unreachable(address: str, reason: str, *, is_refusal: bool, is_passing: bool) -> str:
@@ -225,9 +222,6 @@ class UpstreamError(TbcacheError):
         self.retry_at = _aware(retry_at)
         super().__init__(f"{source}: {message}" + (f" (HTTP {status})" if status else ""))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.kind, self.source, self.message, self.status, self.retry_at)
-
 
 def _aware(moment: object) -> datetime | None:
     """``moment``; None, and a warning, where it is none. The refusal must not be lost for that."""
@@ -327,7 +321,3 @@ UPSTREAM_ERRORS: dict[str, type[UpstreamError]] = {
         UpstreamPayloadError,
     )
 }
-
-
-def _restore(kind: str, source: str, message: str, status: int, retry_at: datetime | None) -> UpstreamError:
-    return UPSTREAM_ERRORS[kind](source, message, status=status, retry_at=retry_at)

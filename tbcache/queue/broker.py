@@ -15,6 +15,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from tbcache.io import now, run, world
+from tbcache.io.description import described, text_of
 from tbcache.io.log import get_logger
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
@@ -367,8 +368,8 @@ def _why_again(job: HeldJob) -> str:
     if error is None:
         return ""
     if isinstance(error, dramatiq.Retry):
-        return str(error) or "it asked for another try"
-    return f"try {job.options.get('retries', 1)} failed: {type(error).__name__}: {error}"
+        return text_of(error) or "it asked for another try"
+    return f"try {job.options.get('retries', 1)} failed: {described(error)}"
 
 
 class _Current(CurrentMessage):

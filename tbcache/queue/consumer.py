@@ -15,6 +15,7 @@ import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
 from tbcache.io import now, run, utc_now, world
+from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.models.job import comes_again
@@ -107,7 +108,7 @@ class PacingConsumer(Consumer):
 
     def nack(self, message: MessageProxy) -> None:
         job, error = cast(HeldJob, message), message._exception
-        reason = "it was refused" if error is None else f"{type(error).__name__}: {error}"
+        reason = "it was refused" if error is None else described(error)
         is_last_try = error is not None and comes_again(error, is_awaited=True)
         self._finish(job, dead(reason), has_failed=is_last_try and job.actor_name in get_work())
 
@@ -183,7 +184,7 @@ class PacingConsumer(Consumer):
                     continue
                 log.error("job.follow_lost", **facts, reason=str(error))
             except Exception as error:
-                log.error("job.follow_lost", **facts, reason=f"{type(error).__name__}: {error}")
+                log.error("job.follow_lost", **facts, reason=described(error))
             job.following.pop(0)
             tries = 0
 
@@ -385,7 +386,7 @@ class PacingConsumer(Consumer):
             seconds = self._put_off_seconds(job_of(claim))
             self._end(claim, Finish("later", delay_seconds=seconds, is_begun=False, reason=reason))
         except Exception as error:
-            reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, Unreadable) else described(error)
             log.warning("job.dead_lettered", source=self._source.name, reason=reason)
             self._end(claim, dead(reason, is_begun=False))
         return None

@@ -13,6 +13,7 @@ from dramatiq.encoder import JSONEncoder
 from dramatiq.message import get_encoder
 
 from tbcache.io import random_ids
+from tbcache.io.description import described
 from tbcache.io.trace import NOWHERE, Carrier, carrier
 from tbcache.models import Failure, FetchRequest, Lane, Outcome
 from tbcache.models.error import InvalidRequest, RateLimited, TbcacheError, UpstreamError
@@ -184,7 +185,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
             return cls(failure=Failure.of(error), carrier=here)
         if isinstance(error, RateLimited):
             return cls(limited_until=error.retry_at.timestamp(), message=error.reason, carrier=here)
-        return cls(message=printable(f"{type(error).__name__}: {error}", LINE), carrier=here)
+        why = "" if error is None else described(error)
+        return cls(message=printable(why, LINE), carrier=here)
 
     @property
     def is_plain_end(self) -> bool:

@@ -8,6 +8,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.io import now, utc_now
+from tbcache.io.description import described
 from tbcache.models import Outcome
 from tbcache.models.caller import current_caller
 from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
@@ -93,7 +94,7 @@ def finish_of(outcome: Outcome | None, error: BaseException | None, is_awaited: 
     result = Result.of(outcome, error)
     if error is None:
         return Finish("done", result)
-    reason = f"{type(error).__name__}: {error}"
+    reason = described(error)
     if isinstance(error, InvalidRequest):
         # Nothing was sent for it: its slot goes to the next job, and is not held until its lease is over.
         return Finish("dead", result, is_begun=False, reason=reason)

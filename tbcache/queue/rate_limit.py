@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from tbcache.admission.rate_limiter import RateLimiter, get_rate_limiter
 from tbcache.io import run
+from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
 from tbcache.queue.hand import HeldJob
@@ -64,8 +65,8 @@ class RateLimitMiddleware(Middleware):
             self._put_back(broker, message, max(error.retry_after, SOON_SECONDS), str(error))
         except Exception as error:
             # Dramatiq would go on to the actor after any error but its own.
-            log.warning("job.not_paced", source=source, reason=f"{type(error).__name__}: {error}")
-            self._put_back(broker, message, RETRY_SECONDS, f"{source}: {type(error).__name__}: {error}")
+            log.warning("job.not_paced", source=source, reason=described(error))
+            self._put_back(broker, message, RETRY_SECONDS, f"{source}: {described(error)}")
 
     def after_process_message(
         self,
@@ -110,5 +111,5 @@ class RateLimitMiddleware(Middleware):
             message.options["store_results"] = False
         except Exception as error:
             message.fail()
-            why = f"{why}; it could not be put back: {type(error).__name__}: {error}"
+            why = f"{why}; it could not be put back: {described(error)}"
         raise SkipMessage(why)

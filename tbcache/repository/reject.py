@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from tbcache.io import utc_now
+from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.repository.answer import Answer, encode_answer
 from tbcache.repository.error import RepositoryUnavailable
@@ -69,7 +70,7 @@ class Rejects:
         """Keep ``answer``, as it is or as bytes that cannot be read; False where no file could be made."""
         data = answer if isinstance(answer, bytes) else encode_answer(answer)
         file = self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}{SUFFIX}"
-        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        reason = described(error)[:LONGEST_REASON]
         head = msgspec.json.encode({"reason": reason, "at": utc_now()})
         try:
             write_whole(file, (head, b"\n", data, b"\n"))

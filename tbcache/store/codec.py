@@ -27,6 +27,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from tbcache.io.description import described
 from tbcache.models import SymbolSentiment
 from tbcache.models.decoder import convert, json_decoder
 
@@ -70,7 +71,7 @@ def decode(data: bytes) -> Any:
     except ZoneInfoNotFoundError as error:
         raise NotLoaded(f"this machine does not know the time zone {error}"[:200]) from None
     except Exception as error:  # a validator of the user's may raise anything
-        raise DecodeError(f"cannot be decoded ({type(error).__name__}: {error})"[:200]) from error
+        raise DecodeError(f"cannot be decoded ({described(error)})"[:200]) from error
 
 
 def canonical(value: Any) -> bytes:

@@ -583,6 +583,28 @@ def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
     assert shop.done == ["begun it", "then"]
 
 
+class Wordless(Exception):
+    """As one whose ``__str__`` goes by an attribute that is not set."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_a_job_that_fails_without_words_is_tried_again_and_dead_then(shop: Shop, store: Store) -> None:
+    """It was taken for done after one try: the words were asked for as it was put off."""
+
+    def fail() -> None:
+        shop.done.append("tried")
+        raise Wordless
+
+    shop.actor(fail, max_retries=1, min_backoff=1, max_backoff=1).send()
+    with shop.open():
+        wait_until(lambda: Queue(store, shop.broker.settings).dead.search("default"))
+    assert shop.done == ["tried"] * 2
+
+
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
 def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
     shop: Shop, store: Store, follow: str

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tbcache.io.description import described
 from tbcache.providers.base import Provider
 from tbcache.providers.conformance import error_rule, page_rule, request_rule
 from tbcache.providers.conformance.checked import Checked, Finding, Rule
@@ -61,7 +62,7 @@ def _findings(rule: Rule, checked: Checked) -> Sequence[Finding]:
     try:
         return list(rule(checked))
     except Exception as error:
-        what = f"it raised {type(error).__name__}: {error}"
+        what = f"it raised {described(error)}"
         return [Finding("", what[:200], "request(), packs() and is_of() may raise nothing")]
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from tbcache.fetch.page import parse_page
+from tbcache.io.description import described
 from tbcache.models import FetchRequest, HttpRequest, Page, RawResponse
 from tbcache.models.error import UpstreamError, UpstreamPayloadError
 from tbcache.models.secret import SecretStr
@@ -76,7 +77,7 @@ class Checked:
         except UpstreamError:
             raise
         except Exception as error:
-            why = f"parse() raised {type(error).__name__}: {error}"
+            why = f"parse() raised {described(error)}"
             raise UpstreamPayloadError(self.source.name, why[:200], status=response.status) from error
 
     def parse_as_it_is(self, response: RawResponse) -> Page:

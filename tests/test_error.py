@@ -1,0 +1,57 @@
+"""The errors: what a copy of one knows, as one that comes from another process."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tbcache.models import error as errors
+from tbcache.models.error import MissingExtra, RateLimited, RedisUnreachable, TbcacheError, UnknownSource
+from tbcache.store import Refused, Unavailable
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+class Mine(errors.UpstreamThrottled):
+    """A user's own, that knows more."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source, "slow down", retry_at=NOON)
+        self.plan = "free"
+
+
+def _kinds(kind: type[TbcacheError] = TbcacheError) -> Iterator[type[TbcacheError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _kinds(one)
+
+
+def _one(kind: type[TbcacheError]) -> TbcacheError:
+    if issubclass(kind, Mine):
+        return kind("news")
+    if issubclass(kind, errors.UpstreamError):
+        return kind("news", "it is down", status=503, retry_at=NOON)
+    if issubclass(kind, RateLimited):
+        return kind("news", NOON, "no slot")
+    if issubclass(kind, Refused | Unavailable):
+        return kind("redis://localhost", "it is away")
+    if issubclass(kind, RedisUnreachable):
+        return kind("redis://localhost", "it is away", is_passing=True)
+    if issubclass(kind, UnknownSource):
+        return kind("newz", ["news"])
+    if issubclass(kind, MissingExtra):
+        return kind("it", ["a", "b"], "sql", "do without")
+    return kind("why")
+
+
+@pytest.mark.parametrize("kind", [one for one in _kinds() if one.__module__ in (errors.__name__, __name__)])
+def test_a_copy_of_an_error_says_the_same_and_knows_as_much(kind: type[TbcacheError]) -> None:
+    """One that cannot be made again breaks a pool of processes, for all that it does from then on."""
+    error = _one(kind)
+    for made in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+        assert type(made) is kind
+        assert (str(made), made.args, vars(made)) == (str(error), error.args, vars(error))
