@@ -208,7 +208,16 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         raise TbcacheError(f"{source}: the job died: {self.message}")
 
 
-encode_result = msgspec.json.Encoder().encode
+_RESULTS = msgspec.json.Encoder()
+
+
+def encode_result(result: Result) -> bytes:
+    """A result, as :func:`decode_result` reads it; that there is none, where it cannot be written."""
+    try:
+        return _RESULTS.encode(result)
+    except (ValueError, TypeError) as error:
+        # The ends of other jobs are told by the same call, and must not wait for this one.
+        return _RESULTS.encode(Result(message=f"its result cannot be written ({type(error).__name__})"))
 
 
 def decode_result(data: bytes) -> Result:
@@ -240,7 +249,8 @@ UNBEGUN = Finish("back", is_begun=False)
 
 
 def dead(reason: str, *, is_begun: bool = True) -> Finish:
-    """The end of a job that will never be done."""
+    """The end of a job that will never be done; ``reason`` may have half a character, or control ones."""
+    reason = printable(reason, LINE)
     return Finish("dead", Result(message=reason), is_begun=is_begun, reason=reason)
 
 

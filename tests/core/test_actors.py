@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 import types
@@ -34,6 +35,7 @@ from tbcache.models.error import InvalidRequest, ResultTimeout, TbcacheError, Un
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
+from tbcache.queue.job import Result, decode_result, encode_result
 from tbcache.queue.script import JobAsk, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.queue.work import declare_work
@@ -603,6 +605,34 @@ def test_a_job_that_fails_without_words_is_tried_again_and_dead_then(shop: Shop,
     with shop.open():
         wait_until(lambda: Queue(store, shop.broker.settings).dead.search("default"))
     assert shop.done == ["tried"] * 2
+
+
+def test_a_job_that_fails_with_half_a_character_is_dead_and_holds_up_no_other(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a text that was cut within an emoji. Its end, and all that were to be told with it, came back again
+    and again, in each worker that took it up."""
+    # pytest-xdist hands on what was logged, and cannot hand on that text.
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+
+    def fail() -> None:
+        raise ValueError("bad text: \ud83d")
+
+    fails, note = shop.actor(fail, actor_name="fail", max_retries=0), shop.actor()
+    with shop.open():
+        for number in range(4):
+            fails.send()
+            note.send(number)
+        wait_until(lambda: sorted(shop.done) == [0, 1, 2, 3])
+        shop.broker.join("default", interval=5, timeout=PATIENCE_MS)
+    dead = Queue(store, shop.broker.settings).dead.search("default")
+    assert [one.reason for one in dead] == ["ValueError: bad text: ?"] * 4
+
+
+def test_a_result_that_cannot_be_written_says_so() -> None:
+    """Nor is any other told that stands beside it."""
+    told = decode_result(encode_result(Result(message="\ud83d")))
+    assert told.message == "its result cannot be written (UnicodeEncodeError)"
 
 
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
