@@ -62,8 +62,10 @@ class Epochs:
 
     def known(self, source: str) -> str:
         """What this process has seen, in the form that epoch.lua reads; "" before the first reply."""
-        seen = self._seen(source)
-        return str(Seen(seen.epoch) if self.is_leaving else seen)
+        last = self._last.get(source)
+        if last is None:
+            return ""
+        return str(Seen(last.seen.epoch) if self.is_leaving else last.seen)
 
     def learn(self, source: str, seen: Seen, asked_at: float) -> bool:
         """Learn what Redis replied to an ask that was made at ``asked_at`` (monotonic).
@@ -72,11 +74,12 @@ class Epochs:
         """
         if not seen.epoch:
             return True
-        known = self._last.setdefault(source, LastSeen(seen, asked_at, now())).seen
+        last = self._last.get(source) or self._last.setdefault(source, LastSeen(seen, asked_at, now()))
+        known = last.seen
         if known.epoch != seen.epoch or seen.last_seen_us == 0 < known.last_seen_us:
             return False
         if seen.last_seen_us > known.last_seen_us:
-            self.set(source, seen, asked_at)
+            self._last[source] = LastSeen(seen, asked_at, last.since)
         return True
 
     def set(self, source: str, seen: Seen, asked_at: float) -> None:

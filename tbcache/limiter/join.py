@@ -35,19 +35,23 @@ class Joining:
         """
         self._beat, self._epochs.is_leaving = beat, beat is None
 
+    def is_over(self, want: Want, window: ProcessWindow) -> bool:
+        """True where Redis knows all that it has to know before this ask."""
+        if not self._store.is_ready():
+            return False
+        self._windows.join_machine(want.source)
+        return not window.must_announce(want.can_fall_back) or self._beat is None
+
     async def before(self, want: Want, window: ProcessWindow) -> None:
         """Join, where what is wanted needs it."""
         await self._store.ready()
-        self._windows.join_machine(want.source)
-        if not window.must_announce(want.can_fall_back) or self._beat is None:
-            return
         async with self._joining:
             for _ in range(TRIES):
                 # Where many asks come first at the same time, one of them does it for all.
-                if not window.must_announce(want.can_fall_back) or self._beat is None:
+                if self.is_over(want, window):
                     return
                 await self.now(want.source)
-        if window.must_announce(want.can_fall_back) and self._beat is not None:
+        if not self.is_over(want, window):
             # No beat was carried out in time.
             raise self._store.breaker.overdue()
 

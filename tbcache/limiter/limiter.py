@@ -24,9 +24,9 @@ from tbcache.limiter.script import RESTORE, Restore, Restored
 from tbcache.limiter.slot_end import SlotEnds
 from tbcache.limiter.step import ClockSteps
 from tbcache.limiter.window import Windows
-from tbcache.store import Store, Unavailable
+from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.script import Script
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, UNSEEN
+from tbcache.store.wire import CLOCK_DRIFT, MICROS
 
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")
@@ -83,7 +83,7 @@ class Limiter:
         want: Want,
         call: Callable[[Terms], C],
         *,
-        on_reply: Callable[[R], object] = lambda reply: None,
+        on_reply: Callable[[R], object] | None = None,
     ) -> Replied[R]:
         """Take slots. ``call`` makes the call of the script.
 
@@ -101,57 +101,54 @@ class Limiter:
         script: SlotScript[C, R],
         want: Want,
         call: Callable[[Terms], C],
-        on_reply: Callable[[R], object],
+        on_reply: Callable[[R], object] | None = None,
     ) -> Replied[R] | None:
-        """Do what :meth:`take` does, once. None where the ask came too late, and nothing was done."""
-        source, asked_at, window = want.source, now(), self.windows.of(want.source)
-        if want.joins:
+        """Do what :meth:`take` does, once. None where the ask came too late, and nothing was done.
+
+        It is one function, and awaits nothing but the ask where all is well: each ask pays for each step.
+        """
+        source, window, clock = want.source, self.windows.of(want.source), self.store.clock
+        if want.joins and not self.join.is_over(want, window):
             await self.join.before(want, window)
+        if not clock.knows(source):
+            await clock.ask_first(source)
         # This comes first, because an ask that is not sent must not be recorded below.
         self.windows.broken.check(source)
-        terms = await self._terms(source)
+        asked_at = now()
+        terms = self._terms(source, asked_at)
         # By the ask, the server learns that this process is there. After its deadline the script does
         # nothing. No other place records that Redis has heard of this process.
-        window.ask(want.slot, want.cost, now() + self.store.clock.answered_seconds)
+        window.ask(want.slot, want.cost, asked_at + clock.answered_seconds)
         try:
-            return await self._answer(script, want, window, call, terms, on_reply, asked_at)
+            try:
+                asked = call(terms)
+                reply = await self.store.ask(script, asked)
+                is_late, starts_at = isinstance(reply, Late), asked_at
+                if not is_late:
+                    starts_at = self._record_given(want, window, script.given(asked, reply), asked_at)
+                    if on_reply is not None:
+                        on_reply(reply)
+            except BaseException as error:
+                self._record_lost(want, window, error)
+                raise
+            ahead_us = self.epochs.last_seen_us(source) - reply.now
+            window.answered(want.slot, ahead_us / MICROS if ahead_us > 0 else 0.0)
+            seen = None if is_late else getattr(reply, "seen", None)
+            if seen is not None and not self.epochs.learn(source, seen, asked_at):
+                await self.restoration.try_to_restore(source)
+            if (jump := clock.compare(reply.now, asked_at, source)) is not None:
+                await clock.tell(jump, source)
+            return None if is_late else Replied(reply, asked_at, starts_at)
         finally:
             window.returned(want.slot)
-
-    async def _answer(
-        self,
-        script: SlotScript[C, R],
-        want: Want,
-        window: ProcessWindow,
-        call: Callable[[Terms], C],
-        terms: Terms,
-        on_reply: Callable[[R], object],
-        asked_at: float,
-    ) -> Replied[R] | None:
-        source = want.source
-        try:
-            asked = call(terms)
-            reply = await self.windows.run(script, source, asked)
-            if not isinstance(reply, Late):
-                starts_at = self._record_given(want, window, script.given(asked, reply), asked_at)
-                on_reply(reply)
-        except BaseException as error:
-            self._record_lost(want, error)
-            raise
-        ahead_us = self.epochs.last_seen_us(source) - reply.now
-        window.answered(want.slot, max(0.0, ahead_us / MICROS))
-        if isinstance(reply, Late):
-            await self.store.clock.learn(reply.now, asked_at, source)
-            return None
-        await self.restoration.learn(source, getattr(reply, "seen", UNSEEN), asked_at)
-        await self.store.clock.learn(reply.now, asked_at, source)
-        return Replied(reply, asked_at, starts_at)
 
     async def settle(self, script: Script[C, R | Late], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script that takes nothing, and that must do nothing once its caller has given up."""
         for _ in range(TRIES):
+            if not self.store.clock.knows(source):
+                await self.store.clock.ask_first(source)
             asked_at = now()
-            reply = await self.windows.run(script, source, call(await self._terms(source)))
+            reply = await self.windows.run(script, source, call(self._terms(source, asked_at)))
             if not isinstance(reply, Late):
                 return reply
             await self.store.clock.learn(reply.now, asked_at, source)
@@ -163,16 +160,17 @@ class Limiter:
         found: R = await self.windows.run(script, source, call(terms))
         return found
 
-    async def _terms(self, source: str) -> Terms:
+    def _terms(self, source: str, at: float) -> Terms:
         # The epoch is read first: another thread may just learn the next one, and the time of then. Who knew
         # that epoch with the time of before would not notice that the clock is put right again.
         known = self.epochs.known(source)
-        bounds = await self.store.clock.bounds_us(source)
-        return Terms(self.windows.keys(source), *bounds, known, self.member)
+        asked_us, deadline_us = self.store.clock.bounds_at(at, source)
+        return Terms(self.windows.keys(source), asked_us, deadline_us, known, self.member)
 
-    def _record_lost(self, want: Want, error: BaseException) -> None:
+    def _record_lost(self, want: Want, window: ProcessWindow, error: BaseException) -> None:
         """Record that an ask has no answer, so that nobody knows whether it took slots."""
-        window = self.windows.of(want.source)
+        if isinstance(error, Refused):
+            self.windows.refuse(want.source, error)
         if isinstance(error, Unavailable):
             window.lose(want.slot, is_answer_lost=error.is_timeout)
         else:

@@ -16,7 +16,7 @@ from tbcache.limiter.script import Restore, Restored
 from tbcache.limiter.slot_end import SlotEnds
 from tbcache.limiter.window import Windows
 from tbcache.store import Store, Unavailable
-from tbcache.store.wire import Seen, to_micros
+from tbcache.store.wire import to_micros
 
 #: Asks for a source by RESTORE: the source, how the call is made, and what is called with the reply.
 TakeBack = Callable[
@@ -33,14 +33,10 @@ class Restoration:
         self._store, self._windows, self._epochs, self._ends = store, windows, epochs, ends
         self._join, self._take = join, take
 
-    async def learn(self, source: str, seen: Seen, asked_at: float) -> None:
-        """Learn the epoch that Redis replied. If Redis has lost the window, or has forgotten this process,
-        put its slots back.
-        """
-        if not self._epochs.learn(source, seen, asked_at):
-            # If Redis is away again, the window is restored when it comes back.
-            with contextlib.suppress(Unavailable):
-                await self.restore(source)
+    async def try_to_restore(self, source: str) -> None:
+        """:meth:`restore`. If Redis is away again, the window is restored when it comes back."""
+        with contextlib.suppress(Unavailable):
+            await self.restore(source)
 
     async def restore(self, source: str, *, is_step_known: bool = False) -> None:
         """Put this process's slots of ``source`` into the shared window.
@@ -48,7 +44,7 @@ class Restoration:
         By this Redis learns that the process is there, and the process learns the epoch of the window.
         ``is_step_known``: this process has noticed itself that the server's clock was set."""
         if not await self._put_back(source, is_step_known=is_step_known):
-            # An answer that comes later yet names an epoch of before: see :meth:`learn`.
+            # An answer that comes later yet names an epoch of before: see :meth:`Epochs.learn`.
             await self._put_back(source, is_step_known=False)
 
     async def _put_back(self, source: str, *, is_step_known: bool) -> bool:

@@ -74,9 +74,13 @@ class Windows:
         try:
             return await self._store.ask(script, call)
         except Refused as error:
-            if source in self._windows:
-                self.broken.add(source, error)
+            self.refuse(source, error)
             raise
+
+    def refuse(self, source: str, error: Refused) -> None:
+        """Have ``source`` go on without Redis, as that has refused a script on its window."""
+        if source in self._windows:
+            self.broken.add(source, error)
 
     @property
     def in_use(self) -> list[str]:

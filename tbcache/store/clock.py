@@ -50,12 +50,6 @@ class _Range(NamedTuple):
         return _Range(low if low > least else least, high if high < most else most, at)
 
 
-def _range(now_us: int, asked_at: float) -> _Range:
-    """What an answer of that moment says, to what was asked at ``asked_at``."""
-    at = now()
-    return _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
-
-
 class Bounds(NamedTuple):
     """When an ask is made, at the earliest, and when it is past: by the server's time (us), unless its clock
     is set."""
@@ -70,13 +64,14 @@ class Bounds(NamedTuple):
 
 class Jump(NamedTuple):
     """The server's clock was set, by ``seconds`` at most: where it was set back, they are below 0, and it was
-    set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic). It is
-    ahead of ours by ``low`` to ``high`` seconds now, unless it is set once more."""
+    set back by so much at least. It stood as before when we last looked, at ``seen_at`` (monotonic). Since
+    ``noticed_at`` it is ahead of ours by ``low`` to ``high`` seconds, unless it is set once more."""
 
     seconds: float
     seen_at: float
     low: float
     high: float
+    noticed_at: float
 
 
 #: Called with the source whose server it is.
@@ -93,6 +88,8 @@ class ServerClock:
         self._ask = ask
         #: For so many seconds the answer of an ask is waited for.
         self.timeout = timeout
+        #: And in so many an ask must be carried out.
+        self.answered_seconds = timeout * ANSWERED_PART
         self._is_cluster = is_cluster
         self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
@@ -110,10 +107,9 @@ class ServerClock:
         """True once the server has told its time."""
         return bool(self._ranges)
 
-    @property
-    def answered_seconds(self) -> float:
-        """The seconds in which an ask must be carried out."""
-        return self.timeout * ANSWERED_PART
+    def knows(self, source: str) -> bool:
+        """True once the server that holds the source's keys has told its time."""
+        return (source if self._is_cluster else "") in self._ranges
 
     def time_us(self, source: str = "") -> float | None:
         """The server's time by our clock; None before it is known. In a cluster: of the source's node."""
@@ -155,20 +151,24 @@ class ServerClock:
         return (await self.bounds_us(source)).deadline_us
 
     async def bounds_us(self, source: str) -> Bounds:
-        """Between which moments of the server's time an ask that is made now is to be carried out.
+        """:meth:`bounds_at` now, and a round trip before where the server's time is not known."""
+        if not self.knows(source):
+            await self.ask_first(source)
+        return self.bounds_at(now(), source)
 
-        A source's first costs a round trip: a server that is frozen must not act on it when it thaws."""
-        known = self._ranges.get(source if self._is_cluster else "") or await self._ask_first(source)
+    def bounds_at(self, at: float, source: str) -> Bounds:
+        """Between which moments of the server's time, which has to be known, an ask that is made at that
+        moment (monotonic) is to be carried out."""
+        known = self._ranges[source if self._is_cluster else ""]
         # The lower end of the range counts, so that the deadline is not later than the ask's part of the
         # timeout.
-        at = now()
         least = at + known.low
         asked = least - CLOCK_DRIFT * (at - known.seen_at)
         return Bounds(round(asked * MICROS), round((least + self.answered_seconds) * MICROS))
 
     def asked_us(self, source: str) -> int:
         """The server's time (us), at the earliest, unless its clock was set back; 0 before it is known."""
-        return self.moment_us(now(), source) if self._name(source) in self._ranges else 0
+        return self.moment_us(now(), source) if self.knows(source) else 0
 
     def moment_us(self, moment: float, source: str) -> int:
         """The server's time (us) at a ``moment`` of our clock, at the earliest; it has to be known."""
@@ -181,10 +181,11 @@ class ServerClock:
 
         One that jumped makes every stamp wrong by as much: those that called :meth:`on_jump` are told.
         """
-        seen = _range(now_us, asked_at)
-        jump = self._compare(seen, asked_at, source)
-        if jump is None:
-            return
+        if (jump := self.compare(now_us, asked_at, source)) is not None:
+            await self.tell(jump, source)
+
+    async def tell(self, jump: Jump, source: str) -> None:
+        """Go by the new time, once those that called :meth:`on_jump` have put right what is wrong by it."""
         log.warning("redis.clock_jumped", seconds=round(jump.seconds, 3))
         # With the time of before, each ask of this process comes too late where the clock was set forward: no
         # thread of it takes a slot by stamps that look older than they are.
@@ -192,6 +193,7 @@ class ServerClock:
             for before, _ in self._jumped:
                 if not await before(source, jump):
                     return
+            seen = _Range(jump.low, jump.high, jump.noticed_at)
             self._ranges[self._name(source)] = self._ranges[""] = seen
             for _, after in self._jumped:
                 await after(source)
@@ -202,9 +204,11 @@ class ServerClock:
         set once more, which is False, the jump is noticed again with the next answer."""
         self._jumped.append((before, after))
 
-    def _compare(self, seen: _Range, asked_at: float, source: str) -> Jump | None:
-        """Go by what was seen; where the clock has jumped, go on as before, and give the jump."""
-        name = source if self._is_cluster else ""
+    def compare(self, now_us: int, asked_at: float, source: str) -> Jump | None:
+        """Go by what the server answered, see :meth:`learn`; where its clock has jumped, go on as before, and
+        give the jump."""
+        name, at = source if self._is_cluster else "", now()
+        seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
         with self._lock:
             known = self._ranges.get(name)
             both = seen if known is None else known.narrowed_by(seen)
@@ -215,13 +219,16 @@ class ServerClock:
                 return None
         # Two asks may have been under way together, and the server may have carried out the other one later.
         is_later = asked_at >= known.seen_at
-        seconds = seen.high - known.at(seen.seen_at).low
-        return Jump(seconds, known.seen_at, seen.low, seen.high) if is_later else None
+        seconds = seen.high - known.at(at).low
+        return Jump(seconds, known.seen_at, seen.low, seen.high, at) if is_later else None
 
-    async def _ask_first(self, source: str) -> _Range:
+    async def ask_first(self, source: str) -> None:
+        """Learn the server's time before the first ask for a source: a server that is frozen must not act on
+        that when it thaws."""
         async with self._asking:
             # Another thread may have asked while we waited.
-            return self._ranges.get(self._name(source)) or await self._ask_now(source)
+            if not self.knows(source):
+                await self._ask_now(source)
 
     async def _ask_now(self, source: str) -> _Range:
         asked_at = now()

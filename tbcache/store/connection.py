@@ -115,7 +115,7 @@ class Store:
         Raises:
           Unavailable: the server is away. Refused: it stumbles over what a key holds.
         """
-        if not self._is_ready():
+        if not self.is_ready():
             await self.ready()
         return script.read(await self._run(script, script.pack(call)))
 
@@ -129,7 +129,7 @@ class Store:
 
     async def send(self, command: Sequence[Argument]) -> Any:
         """The same, for one that is kept, and packed already (tbcache.io.command)."""
-        if not self._is_ready():
+        if not self.is_ready():
             await self.ready()
         try:
             return await world().call(self._server, command)
@@ -141,7 +141,7 @@ class Store:
     async def pipeline(self, *commands: Sequence[Argument]) -> list[Any]:
         """The answers to several commands, in one round trip; an error that is about one key or one command
         stands for its answer, see :meth:`refused`."""
-        if not self._is_ready():
+        if not self.is_ready():
             await self.ready()
         try:
             answers = await world().pipeline(self._server, commands) if commands else []
@@ -173,7 +173,7 @@ class Store:
 
     async def ready(self) -> None:
         """Raise Unavailable where nothing would be sent now."""
-        if not self._is_ready():
+        if not self.is_ready():
             await self._agree()
 
     def run(self, script: Script[C, R], call: C) -> R:
@@ -264,10 +264,10 @@ class Store:
 
     def check(self) -> None:
         """Raise Unavailable where a call would not be sent now."""
-        if not self._is_ready():
+        if not self.is_ready():
             run(self._agree())
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         """False where it is not known yet whether this process may use Redis; raises Unavailable."""
         if self.breaker.reason is None:
             return self.breaker.is_greeted

@@ -717,10 +717,10 @@ def test_what_is_asked_after_its_deadline_is_not_queued(
 ) -> None:
     """A server that had stood still did it, and whoever had given up had asked once more by then."""
 
-    async def long_past(_: str) -> Bounds:
+    def long_past(*_: object) -> Bounds:
         return Bounds(1, 1)
 
-    monkeypatch.setattr(store.clock, "bounds_us", long_past)
+    monkeypatch.setattr(store.clock, "bounds_at", long_past)
     with pytest.raises(Unavailable):
         tbcache.io.run(put_all(store, "default", [JobAsk("1", b"{}", key)], Wants(Account("", 1000))))
     assert not store.client.exists(store.keys.queue("default", "jobs"))

@@ -1223,7 +1223,7 @@ def test_a_settle_past_its_deadline_commits_and_no_more(
     """Its asker has given up and kept the answer himself: a thawed server must not count it again."""
     grant = go(admission)
     with monkeypatch.context() as patch:
-        patch.setattr(store.clock, "bounds_us", long_past)
+        patch.setattr(store.clock, "bounds_at", long_past)
         assert admission.settle(grant, VALUE) == "fallback"
     assert not store.client.exists(store.keys.entry("twitter:AAPL:24"))
     [(_, stamp)] = store.client.zrange(store.keys.slots("twitter"), 0, -1, withscores=True)
@@ -1393,6 +1393,6 @@ def test_a_return_past_its_deadline_is_no_return(store: Store) -> None:
     assert not store.client.exists(*ask.window, ask.back)
 
 
-async def long_past(source: str) -> Bounds:
+def long_past(at: float, source: str) -> Bounds:
     """A deadline that nobody keeps."""
     return Bounds(0, 1)

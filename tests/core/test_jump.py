@@ -789,16 +789,16 @@ def test_who_knows_the_next_epoch_asks_by_the_time_of_then(clock: ServersClock) 
     """Another thread learns both as this one is about to ask."""
     world, (asker,) = begin(clock, 1)
     known, source = limiter_of(asker.store).epochs, world.source.name
-    before_it, bounds = known.of(source), asker.store.clock.bounds_us
+    before_it, bounds = known.of(source), asker.store.clock.bounds_at
 
-    async def learn_meanwhile(name: str) -> Bounds:
-        found = await bounds(name)
+    def learn_meanwhile(at: float, name: str) -> Bounds:
+        found = bounds(at, name)
         known.set(source, Seen("the-next", 1), clock.now)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asker.store.clock, "bounds_us", learn_meanwhile)
-        terms = run(limiter_of(asker.store)._terms(source))
+        patch.setattr(asker.store.clock, "bounds_at", learn_meanwhile)
+        terms = limiter_of(asker.store)._terms(source, clock.now)
     assert terms.seen_before.startswith(before_it)
 
 

@@ -646,7 +646,7 @@ def test_what_was_read_by_another_clock_is_not_added(
 
     def jump() -> None:
         before, _ = clock._jumped[-1]
-        run(before("twitter", Jump(3600.0, now(), 3600.0, 3600.0)))
+        run(before("twitter", Jump(3600.0, now(), 3600.0, 3600.0, now())))
 
     with mine.away():
         with monkeypatch.context() as patch:

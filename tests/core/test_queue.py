@@ -1516,7 +1516,7 @@ def test_a_dequeue_past_its_deadline_gives_nothing(
 ) -> None:
     """A server that thaws must not hand jobs and slots to a worker that has given up asking."""
     queue.enqueue(job("news", "AAPL"))
-    monkeypatch.setattr(store.clock, "bounds_us", long_past)
+    monkeypatch.setattr(store.clock, "bounds_at", long_past)
     retry_in, ids = dequeue(store, settings, FAST, 1)
     assert (retry_in < 1.0, ids) == (True, [])
     assert queue.depth("news").waiting == 1
@@ -1683,7 +1683,7 @@ def test_no_error_takes_a_thread_with_it(
         worker.ask()
     assert worker.broker.threads.busy == 0
     monkeypatch.undo()
-    monkeypatch.setattr(store.clock, "learn", broken)
+    monkeypatch.setattr(store.clock, "compare", broken)
     with pytest.raises(ZeroDivisionError):
         worker.ask()
     assert worker.broker.threads.busy == 1
@@ -2183,6 +2183,6 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     assert finish(store, claim, "done") == "done"
 
 
-async def long_past(source: str) -> Bounds:
+def long_past(at: float, source: str) -> Bounds:
     """A deadline that nobody keeps."""
     return Bounds(0, 1)

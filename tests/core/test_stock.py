@@ -283,7 +283,7 @@ def test_a_server_whose_clock_was_set_is_given_nothing_of_before(process: Proces
     load_alone(process)
     process.memory.put_loaded(other, value("alone"), 300.0, 600.0, began=now())
     for before, _ in process.store.clock._jumped:
-        run(before("twitter", Jump(3600.0, now(), 3600.0, 3600.0)))
+        run(before("twitter", Jump(3600.0, now(), 3600.0, 3600.0, now())))
     process.memory.forget_fallback()
     assert process.memory.due(KEY) is process.memory.due(other) is None
 

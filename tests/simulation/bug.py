@@ -190,7 +190,7 @@ _LOSS = (
     ),
     _bug(
         "a clock that jumped changes nothing",
-        f"{CLOCK}._compare",
+        f"{CLOCK}.compare",
         "if known is None or gap <= self.timeout:",
         "if True:",
         "set the clock",
