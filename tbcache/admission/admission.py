@@ -101,18 +101,18 @@ class Admission:
         """Ask whether ``ask`` may go upstream. One round trip."""
         token = ask.slot or self._new_id()
         try:
-            if (merge := await self._stock.look(ask)) is not None:
-                return merge
-            await self._stock.offer(ask.source.name, ask.request.key)
-            is_hit_enough = not ask.needed and not ask.slot
-            hit = await self.fresh.find(ask.source, ask.request.key) if is_hit_enough else None
-            if hit is None:
+            if self.memory.has_due:
+                if (merge := await self._stock.look(ask)) is not None:
+                    return merge
+                await self._stock.offer(ask.source.name, ask.request.key)
+            verdict: Verdict | None = None
+            if not ask.needed and not ask.slot and self.fresh.is_expected(ask.source, ask.request.key):
+                verdict = await self.fresh.find(ask.source, ask.request.key)
+            if verdict is None:
                 verdict = await self._shared.admit(ask, token)
                 if ask.is_asked:
                     # The script has counted it.
                     return verdict
-            else:
-                verdict = hit
             self._figures.count_verdict(ask, verdict)
             return verdict
         except Unavailable:

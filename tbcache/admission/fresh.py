@@ -52,10 +52,13 @@ class Fresh:
             self._seen.clear()
         self._seen[key] = _Seen(fresh_until, self._reading(source, key))
 
+    def is_expected(self, source: Source, key: str) -> bool:
+        """Whether the value under ``key`` is expected to be fresh, and need only be read."""
+        return key in self._seen and source.charge != "request"
+
     async def find(self, source: Source, key: str) -> Hit | None:
-        """The value under ``key``, where it is expected to be fresh and is so. It costs one MGET."""
-        seen = self._seen.get(key)
-        if seen is None or source.charge == "request":
+        """The value under ``key``, which is expected to be fresh, where it is so. It costs one MGET."""
+        if (seen := self._seen.get(key)) is None:
             return None
         hit, now_us = None, self._store.clock.time_us() or self.now_us
         if now_us < seen.fresh_until:

@@ -45,6 +45,7 @@ from tbcache.settings import Settings
 from tbcache.store import Store
 from tbcache.store.clear import NO_CLEARS, read_log
 from tbcache.store.envelope import fresh_until, stamps_of, value_of
+from tbcache.store.key import entry_and_lease
 from tbcache.store.wire import MICROS, day_of, to_micros
 
 #: A request must be sent and answered within this part of the time for which its slot is held. The rest
@@ -74,35 +75,25 @@ class SharedAdmission:
         self.preparation = Preparation(self._limiter)
 
     async def admit(self, ask: Ask, token: str) -> Verdict:
-        name, began = ask.source.name, io.now()
-        while True:
-            answer = await self._ask(ask, token)
-            if isinstance(answer.reply, script.ClearedReply):
-                self._fresh.logs[name] = read_log(answer.reply.log)
-                continue
-            verdict = self._read(ask, token, answer, answer.reply)
-            is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
-            if not (isinstance(verdict, Wait) and verdict.is_brief and is_in_time):
-                return verdict
-            await io.world().sleep(verdict.seconds)
-
-    async def _ask(self, ask: Ask, token: str) -> Replied[script.Admitted | script.ClearedReply]:
         source, keys, key = ask.source, self._store.keys, ask.request.key
-        timeline = ask.timeline_key or key
-        constants, today = self.preparation.constants_of(source), self._store.today.of(source.name)
+        name, timeline = source.name, ask.timeline_key or key
+        constants = self.preparation.constants_of(source)
 
         def call(terms: Terms) -> script.Admit:
-            log = self._fresh.logs.get(source.name, NO_CLEARS)
+            log, today = self._fresh.logs.get(name, NO_CLEARS), self._store.today.of(name)
+            entry, lease = entry_and_lease(keys, key)
+            timeline_entry, timeline_lease = entry_and_lease(keys, timeline)
+            cleared = log.cleared_at(key)
             # The values are in the order of the fields. Naming them would take as long as making all of them.
             return script.Admit(
                 terms.window,
-                keys.entry(key),
-                keys.lease(key),
+                entry,
+                lease,
                 today.usage,
-                keys.clears(source.name),
+                constants.clears,
                 today.purses,
-                keys.entry(timeline),
-                keys.lease(timeline),
+                timeline_entry,
+                timeline_lease,
                 constants.limits,
                 self._fractions[ask.lane],
                 source.charge,
@@ -121,14 +112,24 @@ class SharedAdmission:
                 constants.deep_budget if ask.is_deep else constants.budget,
                 constants.page_price,
                 log.head,
-                log.cleared_at(key),
+                cleared,
                 terms.process,
                 ask.hours,
-                max(log.cleared_at(key), log.cleared_at(timeline)),
+                max(cleared, log.cleared_at(timeline)),
             )
 
-        want = Want(source.name, token, source.cost, source.limits, can_fall_back=ask.can_fall_back)
-        return await self._limiter.take(script.ADMIT, want, call)
+        want = Want(name, token, source.cost, source.limits, ask.can_fall_back)
+        began = io.now()
+        while True:
+            answer = await self._limiter.take(script.ADMIT, want, call)
+            if isinstance(answer.reply, script.ClearedReply):
+                self._fresh.logs[name] = read_log(answer.reply.log)
+                continue
+            verdict = self._read(ask, token, answer, answer.reply)
+            is_in_time = answer.asked_at - began < GIVING_BACK_SECONDS
+            if not (isinstance(verdict, Wait) and verdict.is_brief and is_in_time):
+                return verdict
+            await io.world().sleep(verdict.seconds)
 
     def _read(self, ask: Ask, token: str, asked: Replied[Any], found: script.Admitted) -> Verdict:
         name, now = ask.source.name, found.now

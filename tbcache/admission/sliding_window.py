@@ -36,27 +36,33 @@ MOST_WINDOWS = 4
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
+class _Limits(NamedTuple):
+    """The limits that are asked about, as they are and as they travel. Beside those that a call names holds
+    what an operator has set; beside those of the source, all that are in force.
+    """
+
+    limits: tuple[Limit, ...]
+    packed: str
+    beside: Beside
+
+    @property
+    def named(self) -> tuple[Limit, ...] | None:
+        """The window that a call names; None where it names none, and all limits in force hold."""
+        return None if self.beside == "fleet" else self.limits
+
+
 class _Ask(NamedTuple):
     """What is asked: ``cost`` slots of this name, which are held for ``held_seconds``. Without a ``slot`` it
     is a look, which takes nothing.
 
-    ``limits`` is the window that a call names; None where all limits in force hold. ``patience`` is how long
-    (seconds) the asker would wait for the slot. ``is_alone``: nothing but the ``limits`` is asked about.
+    ``patience`` is how long (seconds) the asker would wait for the slot.
     """
 
-    limits: tuple[Limit, ...] | None
+    about: _Limits
     cost: int = 1
     held_seconds: float = 0.0
     slot: str = ""
     patience: float = 0.0
-    is_alone: bool = False
-
-    @property
-    def beside(self) -> Beside:
-        if self.limits is None:
-            return "fleet"
-        # What an operator has set holds for every ask.
-        return "nothing" if self.is_alone else "bound"
 
 
 class _Decision(NamedTuple):
@@ -86,6 +92,7 @@ class SlidingWindow:
         self._hold = hold_seconds
         self._limiter = limiter_of(store)
         self._window = self._limiter.process_window(source.name)
+        self._all = _Limits(source.limits, pack_limits(source.limits), "fleet")
         if source.limits:
             self._window.configure(source.limits)
 
@@ -133,7 +140,7 @@ class SlidingWindow:
 
     async def look_at(self, limit: Limit) -> RateLimitStatus:
         """Where one limit stands, whatever the others say. Counts nothing."""
-        return (await self._ask(_Ask((limit,), is_alone=True))).status
+        return (await self._ask(_Ask(_Limits((limit,), pack_limits([limit]), "nothing")))).status
 
     async def get_limits(self) -> tuple[Limit, ...]:
         try:
@@ -154,7 +161,7 @@ class SlidingWindow:
 
     async def _wait(self, ask: _Ask, max_wait: float | None) -> tuple[str, RateLimitStatus]:
         """Wait for a slot. Returns its name and the status of the limit."""
-        longest = max(one.window_seconds for one in self._window.in_force(ask.limits))
+        longest = max(one.window_seconds for one in self._window.in_force(ask.about.named))
         # A slot that somebody holds now leaves the window one window after its answer at the earliest. That
         # may be later than one window from now by as long as a hold lasts.
         longest_wait = longest + self._hold if max_wait is None else wait_seconds("max_wait", max_wait)
@@ -184,32 +191,26 @@ class SlidingWindow:
             await self.give_back(ask.slot, ask.cost)
         return is_held
 
-    def _limits(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...] | None:
-        """The window that a call names; None where it names none, and all limits in force hold."""
-        if not self.source.limits:
-            return self._said(limit, window_seconds)
-        if limit is None and window_seconds is None:
-            return None
-        tightest = self.source.limits[0]
-        return (
-            Limit(
-                tightest.count if limit is None else limit,
-                tightest.window_seconds if window_seconds is None else window_seconds,
-            ),
-        )
-
-    def _said(self, limit: int | None, window_seconds: float | None) -> tuple[Limit, ...]:
-        """The window that a call names, of a source that has no limits of its own.
+    def _limits(self, limit: int | None, window_seconds: float | None) -> _Limits:
+        """The window that a call names, or all limits of the source.
 
         Raises:
-          InvalidRequest: the call names none.
+          InvalidRequest: the call names none, and the source has none.
         """
-        if limit is None or window_seconds is None:
+        if limit is not None and window_seconds is not None:
+            return _named(limit, window_seconds)
+        if not self.source.limits:
             raise InvalidRequest(
                 f"{self.source.name} is no configured source, and has no limits of its own: say limit and "
                 "window_seconds, as in check_rate_limit(limit=60, window_seconds=60)"
             )
-        return (Limit(limit, window_seconds),)
+        if limit is None and window_seconds is None:
+            return self._all
+        tightest = self.source.limits[0]
+        return _named(
+            tightest.count if limit is None else limit,
+            tightest.window_seconds if window_seconds is None else window_seconds,
+        )
 
     def _tell(self, said: Iterable[Limit]) -> None:
         """Tell the fleet which limits calls have named of a source that has none, so that its views show
@@ -222,17 +223,14 @@ class SlidingWindow:
                 self._window.configure((*others, limit)[-MOST_WINDOWS:])
 
     async def _ask(self, ask: _Ask) -> _Decision:
-        most = min(limit.count for limit in ask.limits or self._window.limits)
-        if not is_whole(ask.cost):
-            raise InvalidRequest(f"cost {quoted(ask.cost)} must be a whole number")
-        if not 1 <= ask.cost <= most:
-            raise InvalidRequest(f"cost {quoted(ask.cost)} must be from 1 to the limit, {most}")
-        began = now()
+        if ask.cost != 1 or not is_whole(ask.cost):
+            self._check_cost(ask)
         if ask.slot:
             if not self.source.limits:
-                self._tell(ask.limits or ())
+                self._tell(ask.about.limits)
             if self._registration.is_due:
                 await world().offload(self._registration)
+        began = now()
         try:
             found = await self._ask_redis(ask)
             while found.is_brief and now() - began < GIVING_BACK_SECONDS:
@@ -247,30 +245,37 @@ class SlidingWindow:
                 self._take_back(ask)
             raise
 
+    def _check_cost(self, ask: _Ask) -> None:
+        most = min(limit.count for limit in ask.about.named or self._window.limits)
+        if not is_whole(ask.cost):
+            raise InvalidRequest(f"cost {quoted(ask.cost)} must be a whole number")
+        if not 1 <= ask.cost <= most:
+            raise InvalidRequest(f"cost {quoted(ask.cost)} must be from 1 to the limit, {most}")
+
     async def _ask_redis(self, ask: _Ask) -> _Decision:
-        name, limits = self.source.name, ask.limits or self.source.limits
+        name, about, slot = self.source.name, ask.about, ask.slot
 
         def call(terms: Terms) -> Take:
+            # The values are in the order of the fields, see SharedAdmission.
             return Take(
-                window=terms.window,
-                limits=pack_limits(limits),
-                is_take=bool(ask.slot),
-                id=ask.slot,
-                cost=ask.cost,
-                held_us=to_micros(ask.held_seconds),
-                asked_us=terms.asked_us,
-                deadline_us=terms.deadline_us,
-                seen_before=terms.seen_before,
-                patience_us=to_micros(ask.patience),
-                process=terms.process,
-                beside=ask.beside,
+                terms.window,
+                about.packed,
+                bool(slot),
+                slot,
+                ask.cost,
+                to_micros(ask.held_seconds),
+                terms.asked_us,
+                terms.deadline_us,
+                terms.seen_before,
+                to_micros(ask.patience),
+                terms.process,
+                about.beside,
             )
 
-        if not ask.slot:
+        if not slot:
             # A process that only looks need not be known to the fleet.
             return self._read(await self._limiter.look(TAKE, name, call))
-        want = Want(name, ask.slot, ask.cost, limits)
-        replied = await self._limiter.take(TAKE, want, call)
+        replied = await self._limiter.take(TAKE, Want(name, slot, ask.cost, about.limits), call)
         return self._read(replied.reply, replied.asked_at)
 
     def _read(self, found: Taken, asked_at: float = 0.0) -> _Decision:
@@ -282,7 +287,7 @@ class SlidingWindow:
             reset_at=to_time(found.retry_at),
             is_limited=not found.is_allowed,
             window_seconds=found.span / MICROS,
-            reason=printable(found.reason) or None,
+            reason=printable(found.reason) or None if found.reason else None,
             left_to_others=found.others,
         )
         until = found.start if found.is_allowed else found.retry_at
@@ -292,7 +297,7 @@ class SlidingWindow:
     def _ask_fallback(self, ask: _Ask) -> _Decision:
         """Decide without Redis, within this process's share of the limit."""
         window, limiter, name = self._window, self._limiter, self.source.name
-        limits = window.in_force(ask.limits)
+        limits = window.in_force(ask.about.named)
         if ask.slot:
             shortage = limiter.fallback.take(name, ask.slot, ask.cost, limits, ask.held_seconds)
         else:
@@ -315,3 +320,10 @@ class SlidingWindow:
 
     def _take_back(self, ask: _Ask) -> None:
         world().undo(functools.partial(self.give_back, ask.slot, ask.cost))
+
+
+# Each ask of a limiter names the same window once more. Where a number is of another type, it may be none.
+@functools.lru_cache(maxsize=256, typed=True)
+def _named(count: int, window_seconds: float) -> _Limits:
+    limits = (Limit(count, window_seconds),)
+    return _Limits(limits, pack_limits(limits), "bound")

@@ -61,7 +61,7 @@ class Ask(NamedTuple):
     @property
     def may_wait(self) -> bool:
         """Whether the asker would rather wait than be given a value that is no answer any more."""
-        return self.may_be_old and self.patience > 0
+        return self.patience > 0 and self.may_be_old
 
     def takes(self, overdue: float) -> bool:
         """Whether a value whose TTL has been over for ``overdue`` seconds is an answer to this ask.

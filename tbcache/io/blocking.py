@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +37,7 @@ class RealTime:
         return time.time()
 
     def random_id(self, size: int) -> str:
-        return secrets.token_hex(size)
+        return os.urandom(size).hex()
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)

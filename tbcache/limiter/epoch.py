@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tbcache.io import now
-from tbcache.store.wire import UNSEEN, Seen
+from tbcache.store.wire import Seen
 
 
 class LastSeen(NamedTuple):
@@ -42,7 +42,8 @@ class Epochs:
 
     def of(self, source: str) -> str:
         """The epoch of the source's window that this process has seen; "" where it has seen none."""
-        return self._seen(source).epoch
+        last = self._last.get(source)
+        return "" if last is None else last.seen.epoch
 
     def known_before(self, source: str, moment: float) -> str:
         """The epoch of the source's window that this process knows, where it did so before that moment
@@ -53,7 +54,8 @@ class Epochs:
 
     def last_seen_us(self, source: str) -> int:
         """When Redis last saw this process, by its own reply (us); 0 for never."""
-        return self._seen(source).last_seen_us
+        last = self._last.get(source)
+        return 0 if last is None else last.seen.last_seen_us
 
     def age(self, source: str) -> float:
         """How many seconds ago Redis replied at most; -1.0 where it has not."""
@@ -91,7 +93,3 @@ class Epochs:
     def forget(self, source: str) -> None:
         """Record that this process has left the fleet of ``source``: Redis does not know it any more."""
         self.set(source, Seen(self.of(source)), now())
-
-    def _seen(self, source: str) -> Seen:
-        last = self._last.get(source)
-        return UNSEEN if last is None else last.seen

@@ -98,7 +98,7 @@ class ProcessWindow(SlotRecord):
         share.
         """
         self.can_fall_back = self.can_fall_back or can_fall_back
-        return not self.is_member or (self.can_fall_back and not self._announced_fallback)
+        return self._allowances is None or (self.can_fall_back and not self._announced_fallback)
 
     def in_force(self, named: tuple[Limit, ...] | None) -> tuple[Limit, ...]:
         """The limits that hold for an ask, as far as is known: those that it names, if any, and what an
@@ -280,8 +280,9 @@ class ProcessWindow(SlotRecord):
 
     def _spend(self, cost: int) -> None:
         self._granted += cost
-        if self._allowances is not None:
-            self._allowances = {limit: allowance - cost for limit, allowance in self._allowances.items()}
+        allowances = self._allowances or {}
+        for limit in allowances:
+            allowances[limit] -= cost
 
 
 def _until(leaving: Sequence[float], over: int, now: float) -> float:

@@ -130,8 +130,7 @@ class Windows:
 
         A process that starts while Redis is away must be able to see that this one is there.
         """
-        if self._store.is_shared:
-            self.machine.marker.use(source)
+        self.machine.marker.use(source)
 
     def _fall_back(self, source: str, window: float) -> bool:
         is_known = self.of(source).is_member

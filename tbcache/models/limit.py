@@ -21,7 +21,7 @@ UNIT_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d
 
 
 def is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def _is_number(value: object) -> bool:
@@ -92,7 +92,8 @@ class Limit:
         return f"{self.count}/{self.window_seconds:g}s"
 
 
-@dataclass(frozen=True, slots=True)
+# It is not frozen, as that makes one five times as dear, and each decision makes one.
+@dataclass(slots=True, unsafe_hash=True)
 class RateLimitStatus:
     """Where a source's tightest limit stands.
 

@@ -41,9 +41,8 @@ class _Range(NamedTuple):
         drift = CLOCK_DRIFT * max(0.0, moment - self.seen_at)
         return _Range(self.low - drift, self.high + drift, moment)
 
-    def narrowed_by(self, later: _Range) -> _Range:
-        """What is true by both, at the moment of the later one: this in one go, as each ask pays for it."""
-        low, high, at = later
+    def narrowed_by(self, low: float, high: float, at: float) -> _Range:
+        """What is true by this and a later one, at the moment of that: in one go, as each ask pays for it."""
         gone = at - self.seen_at
         drift = CLOCK_DRIFT * gone if gone > 0 else 0.0
         least, most = self.low - drift, self.high + drift
@@ -208,19 +207,19 @@ class ServerClock:
         """Go by what the server answered, see :meth:`learn`; where its clock has jumped, go on as before, and
         give the jump."""
         name, at = source if self._is_cluster else "", now()
-        seen = _Range(now_us / MICROS - at, now_us / MICROS - asked_at, at)
+        low, high = now_us / MICROS - at, now_us / MICROS - asked_at
         with self._lock:
             known = self._ranges.get(name)
-            both = seen if known is None else known.narrowed_by(seen)
+            both = _Range(low, high, at) if known is None else known.narrowed_by(low, high, at)
             # A clock that is being corrected, by some milliseconds a second, has not jumped.
             gap = both.low - both.high
             if known is None or gap <= self.timeout:
-                self._ranges[name] = self._ranges[""] = both if gap <= 0 else seen
+                self._ranges[name] = self._ranges[""] = both if gap <= 0 else _Range(low, high, at)
                 return None
         # Two asks may have been under way together, and the server may have carried out the other one later.
         is_later = asked_at >= known.seen_at
-        seconds = seen.high - known.at(at).low
-        return Jump(seconds, known.seen_at, seen.low, seen.high, at) if is_later else None
+        seconds = high - known.at(at).low
+        return Jump(seconds, known.seen_at, low, high, at) if is_later else None
 
     async def ask_first(self, source: str) -> None:
         """Learn the server's time before the first ask for a source: a server that is frozen must not act on

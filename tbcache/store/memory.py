@@ -174,6 +174,9 @@ class Memory:
         self._entries: OrderedDict[str | _Timeline, _Entry] = OrderedDict()
         self._unwritten = UnwrittenChanges()
         self._generation = 0
+        #: True once something was loaded while Redis was away, and may be put there: see :meth:`due` and
+        #: :meth:`bought`.
+        self.has_due = False
         self._reset()
         renew_in_child(self)
         # Before this process is connected, nobody tells it what others change.
@@ -457,6 +460,7 @@ class Memory:
             for name, entry in list(self._entries.items()):
                 if entry.began > -math.inf:
                     self._entries[name] = entry._replace(is_due=True)
+                    self.has_due = True
             self._drop_fallback(lambda key: not self._entries[key].is_due)
 
     # --- what the server tells (tracking.py) ----------------------------------------------------

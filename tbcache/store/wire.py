@@ -29,10 +29,6 @@ class Seen(NamedTuple):
         return f"{self.epoch} {self.last_seen_us}" if self.epoch else ""
 
 
-#: What is known of a source that Redis was not asked about.
-UNSEEN = Seen()
-
-
 def read_seen(reply: bytes) -> Seen:
     """``EPOCH HEARD`` as ``check_in`` replies it; nothing where a script only looked."""
     epoch, _, heard = reply.decode(errors="backslashreplace").partition(" ")

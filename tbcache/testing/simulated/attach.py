@@ -104,6 +104,10 @@ class _Random(_Module):
 
 
 class _Os(_Module):
+    def urandom(self, size: int) -> bytes:
+        home = _home()
+        return os.urandom(size) if home is None else bytes.fromhex(home.chance.random_id(size))
+
     @property
     def environ(self) -> Any:
         home = _home()
