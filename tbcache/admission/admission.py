@@ -38,6 +38,7 @@ from tbcache.admission.verdict import (
     Verdict,
     Wait,
 )
+from tbcache.io.fork import renew_in_child
 from tbcache.io.trace import NOWHERE, Carrier, carrier, carrier_of
 from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
@@ -74,7 +75,8 @@ class Admission:
         #: It reads the values that are expected to be fresh.
         self.fresh = Fresh(store)
         self._ids = itertools.count()
-        self._prefix = f"{io.random_id(8)}."
+        self.renew()
+        renew_in_child(self)
         self._shared = SharedAdmission(store, settings, monitor, self._figures, self.fresh)
         self._fallback = FallbackAdmission(store, self.memory, settings.lease_seconds, self.send_seconds)
         #: The ends of loads that Redis has not been told of yet: it takes these loads for under way, and does
@@ -86,6 +88,10 @@ class Admission:
         store.breaker.on_return(self.fresh.renew)
         store.breaker.on_return(self._give_back)
         self.memory.on_removal(self._fallback.end)
+
+    def renew(self) -> None:
+        """Have names of loads that nobody else has: at the start, and in a forked child."""
+        self._prefix = f"{io.random_id(8)}.{os.getpid():x}."
 
     @property
     def send_seconds(self) -> float:
@@ -339,8 +345,7 @@ class Admission:
                 self._unsettled.popleft()
 
     def _new_id(self) -> str:
-        # A forked child has the same prefix and the same count as its parent. The pid tells their ids apart.
-        return f"{self._prefix}{os.getpid():x}.{next(self._ids):x}"
+        return f"{self._prefix}{next(self._ids):x}"
 
     # Without
 

@@ -6,7 +6,8 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import NamedTuple
+
+import msgspec
 
 from tbcache.admission.registration import Registration
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
@@ -36,7 +37,7 @@ MOST_WINDOWS = 4
 _OF_CLOSURES_AND_LOSSES = ("closed_until", "closed_reason", "strikes", "lost_at", "whole_at")
 
 
-class _Limits(NamedTuple):
+class _Limits(msgspec.Struct, frozen=True):
     """The limits that are asked about, as they are and as they travel. Beside those that a call names holds
     what an operator has set; beside those of the source, all that are in force.
     """
@@ -51,7 +52,7 @@ class _Limits(NamedTuple):
         return None if self.beside == "fleet" else self.limits
 
 
-class _Ask(NamedTuple):
+class _Ask(msgspec.Struct, frozen=True):
     """What is asked: ``cost`` slots of this name, which are held for ``held_seconds``. Without a ``slot`` it
     is a look, which takes nothing.
 
@@ -65,7 +66,7 @@ class _Ask(NamedTuple):
     patience: float = 0.0
 
 
-class _Decision(NamedTuple):
+class _Decision(msgspec.Struct, frozen=True):
     """Whether a slot was taken, and the status of the limit.
 
     ``seconds`` is how long to wait until the slot may be used, or until it is worth asking again.
@@ -169,7 +170,7 @@ class SlidingWindow:
         while True:
             left = max(0.0, give_up - now())
             # Each ask names a new slot, because it may be unknown whether Redis holds the last one.
-            ask = ask._replace(slot=random_id(), patience=left)
+            ask = msgspec.structs.replace(ask, slot=random_id(), patience=left)
             asked = await self._ask(ask)
             if not asked.allowed and now() + asked.seconds > give_up:
                 reason = asked.status.reason or "limit reached"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from tbcache.models import Limit
 from tbcache.store.reply import Reply
 from tbcache.store.script import Key, Script
@@ -31,7 +33,7 @@ class Late(NamedTuple):
     now: int
 
 
-class Want(NamedTuple):
+class Want(msgspec.Struct, frozen=True):
     """What an ask may take of a source: at most ``cost`` slots, which count in ``limits``.
 
     ``slot`` is the name of the slots, by which this ask is told from others. ``can_fall_back``: the process
@@ -47,7 +49,7 @@ class Want(NamedTuple):
     joins: bool = True
 
 
-class Terms(NamedTuple):
+class Terms(msgspec.Struct, frozen=True):
     """The part of a call that says who asks, and between which moments of the server's time it is carried
     out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``.
     """
@@ -59,7 +61,7 @@ class Terms(NamedTuple):
     process: str
 
 
-class Given(NamedTuple):
+class Given(msgspec.Struct, frozen=True):
     """What a reply says of this process's slots. Each id stands for ``cost`` slots.
 
     The ``granted`` ones may be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that
@@ -78,7 +80,7 @@ class Given(NamedTuple):
 NOTHING = Given()
 
 
-class Replied(NamedTuple, Generic[R]):
+class Replied(msgspec.Struct, Generic[R], frozen=True):
     """A reply. What it grants may be used from ``starts_at`` on, which is never before ``asked_at``.
 
     Both are moments of the monotonic clock.

@@ -6,13 +6,13 @@ from the reply.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from tbcache.io import now
 from tbcache.store.wire import Seen
 
 
-class LastSeen(NamedTuple):
+class LastSeen(msgspec.Struct, frozen=True):
     """What Redis replied as ``seen`` to an ask that was made at ``asked_at``; ``since`` is when this process
     learned of that epoch (monotonic).
     """

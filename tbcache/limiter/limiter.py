@@ -164,8 +164,8 @@ class Limiter:
         # The epoch is read first: another thread may just learn the next one, and the time of then. Who knew
         # that epoch with the time of before would not notice that the clock is put right again.
         known = self.epochs.known(source)
-        asked_us, deadline_us = self.store.clock.bounds_at(at, source)
-        return Terms(self.windows.keys(source), asked_us, deadline_us, known, self.member)
+        bounds = self.store.clock.bounds_at(at, source)
+        return Terms(self.windows.keys(source), bounds.asked_us, bounds.deadline_us, known, self.member)
 
     def _record_lost(self, want: Want, window: ProcessWindow, error: BaseException) -> None:
         """Record that an ask has no answer, so that nobody knows whether it took slots."""

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 import tbcache.io as io
 from tbcache.limiter.promise import SLOWEST
 from tbcache.models import Limit
@@ -18,7 +20,7 @@ from tbcache.models import Limit
 SWEEP_FROM = 256
 
 
-class PendingAsk(NamedTuple):
+class PendingAsk(msgspec.Struct, frozen=True):
     """An ask that may take ``cost`` slots. Redis may carry it out until ``in_doubt_until`` (monotonic).
 
     ``is_lost``: it gets no answer any more. ``is_fallback``: its slots were taken without Redis then.
@@ -116,7 +118,7 @@ class SlotRecord:
         """Record that an ask gets no answer. Where ``is_answer_lost``, Redis may have carried it out."""
         with self._lock:
             if name in self._pending:
-                cost, until, *_ = self._pending[name]
+                cost, until = self._pending[name].cost, self._pending[name].in_doubt_until
                 self._pending[name] = PendingAsk(cost, until if is_answer_lost else -math.inf, is_lost=True)
 
     @property
@@ -253,7 +255,7 @@ class SlotRecord:
         """The slot is taken without Redis."""
         if slot in self._pending:
             # The lost ask is for this slot, which must not count twice. Redis may still hear of us by it.
-            self._pending[slot] = self._pending[slot]._replace(is_fallback=True)
+            self._pending[slot] = msgspec.structs.replace(self._pending[slot], is_fallback=True)
         self._record(slot, cost, limits, held_seconds)
         self._fallback.update(_units(slot, cost))
 

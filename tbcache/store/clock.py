@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from tbcache.io import Mutex, now, utc_now
 from tbcache.io.log import get_logger
 from tbcache.store.breaker import Unavailable
@@ -25,7 +27,7 @@ CLOCK_SECONDS = 60.0
 ANSWERED_PART = 0.8
 
 
-class _Range(NamedTuple):
+class _Range(msgspec.Struct, frozen=True):
     """How far the server's clock is ahead of ours: at least ``low`` and at most ``high`` seconds.
 
     The server told its time at some moment between an ask and its answer. However long either was
@@ -49,7 +51,7 @@ class _Range(NamedTuple):
         return _Range(low if low > least else least, high if high < most else most, at)
 
 
-class Bounds(NamedTuple):
+class Bounds(msgspec.Struct, frozen=True):
     """When an ask is made, at the earliest, and when it is past: by the server's time (us), unless its clock
     is set."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from tbcache.admission import (
@@ -959,7 +960,7 @@ def test_a_jump_of_the_servers_clock_costs_no_slot(admission: Admission, store: 
         # What a jump does: the stamps stay, the clock they came from moves.
         store.client.zadd(key, {slot: stamp - jump * 1e6})
     store.clock._ranges = {
-        name: clock._replace(low=clock.low - jump, high=clock.high - jump)
+        name: msgspec.structs.replace(clock, low=clock.low - jump, high=clock.high - jump)
         for name, clock in store.clock._ranges.items()
     }
     wait_until(lambda: as_go(admission.admit(ask("E"))))
@@ -979,7 +980,7 @@ def test_a_damaged_source_keeps_no_other_from_the_mend_of_a_jump(admission: Admi
     damaged, epoch = store.keys.state("reddit"), limiter_of(store).epochs.of("twitter")
     store.client.set(damaged, "no hash", ex=60)
     store.clock._ranges = {
-        name: known._replace(low=known.low - 3600.0, high=known.high - 3600.0)
+        name: msgspec.structs.replace(known, low=known.low - 3600.0, high=known.high - 3600.0)
         for name, known in store.clock._ranges.items()
     }
     for source in ("reddit", "twitter"):

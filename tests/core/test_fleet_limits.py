@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbcache.admission import Go, Join, Settlement, Wait, bounded
@@ -402,7 +403,7 @@ def test_a_clock_that_is_corrected_has_not_jumped(
     store = process.store
     for _ in range(3):
         store.clock._ranges = {
-            name: clock._replace(low=clock.high + seconds, high=clock.high + seconds)
+            name: msgspec.structs.replace(clock, low=clock.high + seconds, high=clock.high + seconds)
             for name, clock in store.clock._ranges.items()
         }
         process.takes(1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 import tbcache.io as io
@@ -953,7 +954,7 @@ def test_a_process_that_takes_its_own_standstill_for_a_step_shuts_nobody_out(clo
     beat(laptop, old)
     server = laptop.store.clock
     server._ranges = {
-        name: known._replace(low=known.low - 12.0, high=known.high - 12.0)
+        name: msgspec.structs.replace(known, low=known.low - 12.0, high=known.high - 12.0)
         for name, known in server._ranges.items()
     }
     beat(laptop, old)

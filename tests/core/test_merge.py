@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbcache.admission import Go, Join, Merge, Merged
@@ -651,7 +652,10 @@ def test_what_was_read_by_another_clock_is_not_added(
     with mine.away():
         with monkeypatch.context() as patch:
             if way in ("unknown", "ahead"):
-                ranges = {name: one._replace(high=one.high + 3600) for name, one in clock._ranges.items()}
+                ranges = {
+                    name: msgspec.structs.replace(one, high=one.high + 3600)
+                    for name, one in clock._ranges.items()
+                }
                 patch.setattr(clock, "_ranges", {} if way == "unknown" else ranges)
             mine.ask()
         if way == "set while away":

@@ -164,7 +164,10 @@ def test_nothing_comes_back_that_was_removed_since_its_load_began(
     known = dict(clock._ranges)
     if event == "delete set back":
         # As if nobody had heard of it yet.
-        ahead = {name: one._replace(low=one.low + 3600, high=one.high + 3600) for name, one in known.items()}
+        ahead = {
+            name: msgspec.structs.replace(one, low=one.low + 3600, high=one.high + 3600)
+            for name, one in known.items()
+        }
         clock._ranges.update(ahead)
     other.cache.delete("order-1")
     assert not server.client.exists(process.store.keys.deleted("order-1")), "a key for each that is deleted"
