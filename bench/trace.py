@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, cast
 
+import msgspec
 from opentelemetry import trace as api
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
@@ -98,7 +99,9 @@ def without_spans() -> Iterator[None]:
 
 async def _travel(self: Pipeline, job: Any, ask: Ask) -> Any:
     """:meth:`Pipeline.travel`, as it is without a span."""
-    answered = await self._travel(job, ask._replace(caller=current_caller.get()), self.admission.admit)
+    answered = await self._travel(
+        job, msgspec.structs.replace(ask, caller=current_caller.get()), self.admission.admit
+    )
     self._counts.record(job.source.name, answered.origin)
     return answered
 

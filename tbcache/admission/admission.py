@@ -8,8 +8,9 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 import tbcache.io as io
 from tbcache.admission import script
@@ -128,7 +129,7 @@ class Admission:
             if isinstance(verdict, Go):
                 # With the timeline that this process has loaded before, no item of it is paid for again.
                 timeline = self.memory.timeline(ask.timeline_key)
-                verdict = replace(verdict, grant=verdict.grant._replace(timeline=timeline))
+                verdict = replace(verdict, grant=replace(verdict.grant, timeline=timeline))
             if is_lost:
                 return self._record_lost(ask, token, verdict)
             if not isinstance(verdict, Go):
@@ -354,7 +355,7 @@ class Admission:
         is back.
         """
         if isinstance(verdict, Go):
-            return replace(verdict, grant=verdict.grant._replace(is_lost=True))
+            return replace(verdict, grant=replace(verdict.grant, is_lost=True))
         self._unsettled.append((Grant(ask, token, token, 0.0, 0.0, 0.0, is_lost=True), Settlement()))
         return verdict
 

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import msgspec
+
 import tbcache.io as io
 from tbcache.admission.ending import backoff_seconds
 from tbcache.admission.preparation import deep_part
@@ -119,7 +121,9 @@ class FallbackAdmission:
         if wait is not None:
             return wait
         now = io.now()
-        return grant._replace(slot=slot, granted_at=now, starts_at=now, send_by=now + self._send)
+        return msgspec.structs.replace(
+            grant, slot=slot, granted_at=now, starts_at=now, send_by=now + self._send
+        )
 
     async def settle(self, grant: Grant, settlement: Settlement) -> bool:
         """End a load; False where it was another's by now, or its key was removed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import msgspec
+
 import tbcache.io as io
 from tbcache.admission import script
 from tbcache.admission.closure import closure_by, pack_hints
@@ -211,7 +213,7 @@ class SharedAdmission:
             return _wait(turn.reply)
         send_by = turn.asked_at + self.send_seconds
         at = turn.asked_at
-        return grant._replace(slot=slot, granted_at=at, starts_at=at, send_by=send_by)
+        return msgspec.structs.replace(grant, slot=slot, granted_at=at, starts_at=at, send_by=send_by)
 
     async def settle(self, grant: Grant, settlement: Settlement, loader: Carrier = NOWHERE) -> Settled:
         """``loader`` is told to those who wait for the load."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from tbcache.models import Failure, FetchRequest, Keyed, Lane, RateHint
 from tbcache.models.price import NOTHING, Bill
@@ -15,7 +17,7 @@ from tbcache.store.constant import GIVING_BACK
 from tbcache.store.memory import Bought
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """One question: what is to be done for this request?
 
     ``needed`` is for how many seconds more a value has to stay fresh: one that expires sooner counts as
@@ -89,7 +91,7 @@ class Ask(NamedTuple):
         return tuple(key for key in keys if key != self.request.key)
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True):
     """A slot that is held, and the lease of a key: the permission to load it.
 
     ``token`` is the name of the lease. ``slot`` is the name of the slot for the page that is asked for now;
@@ -112,7 +114,7 @@ class Grant(NamedTuple):
     began: float = 0.0
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True):
     """There is a fresh value: its JSON, and for how many seconds it stays fresh."""
 
     payload: bytes
@@ -165,15 +167,14 @@ class Merged(NamedTuple):
     answer: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(msgspec.Struct, frozen=True):
     """The asker is to fetch it. ``stale`` is the JSON of the old value, where there is one, and ``overdue``
     for how many seconds its TTL is over.
     """
 
     grant: Grant
     stale: bytes | None = None
-    overdue: float = field(default=0.0, compare=False)
+    overdue: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

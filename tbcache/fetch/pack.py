@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
+import msgspec
+
 from tbcache.admission import Admission, Ask, Go, Grant, Settlement, traced
 from tbcache.fetch.outbox import AnswerSink
 from tbcache.fetch.plan import is_packable, joined, stretches
@@ -80,7 +82,7 @@ class Pack:
         source, wanted = self._upstream.source, cast("FetchRequest", leader.request)
         for symbol in self._upstream.packs(symbols[: source.pack])[1:]:
             request = FetchRequest(source.name, symbol, wanted.hours, rules=wanted.rules)
-            ask = leader._replace(request=request, slot=None, patience=0.0, is_invited=True)
+            ask = msgspec.structs.replace(leader, request=request, slot=None, patience=0.0, is_invited=True)
             await self._invite(ask, request, news)
 
     def stretch(self, news: Stretch) -> Stretch:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
+import msgspec
+
 from tbcache.admission import (
     STOPPED,
     Admission,
@@ -160,7 +162,7 @@ class Pipeline:
         and each try costs a slot. A load that is interrupted (by Ctrl-C, or by the time limit of a worker) is
         no failure. Whoever waits for it loads instead.
         """
-        ask = ask._replace(caller=current_caller.get())
+        ask = msgspec.structs.replace(ask, caller=current_caller.get())
         try:
             if tracer() is None:
                 # An ask that finds its answer pays for one look at the tracer, and nothing else.
@@ -190,7 +192,7 @@ class Pipeline:
         # A load within another load must end before the slot of the outer one does. What the outer load sends
         # later would count in no window.
         if (left := seconds_left()) < ask.patience:
-            ask = ask._replace(patience=max(0.0, left))
+            ask = msgspec.structs.replace(ask, patience=max(0.0, left))
         give_up = now() + ask.patience
         while True:
             token = self._memory.begin(key)
@@ -245,7 +247,7 @@ class Pipeline:
                         raise limited
                     tell_wait()
                     await world().sleep(seconds)
-            ask = ask._replace(slot=None, patience=max(0.0, give_up - now()))
+            ask = msgspec.structs.replace(ask, slot=None, patience=max(0.0, give_up - now()))
 
     async def _merge(self, job: Job[Any], ask: Ask, merge: Merge) -> None:
         try:

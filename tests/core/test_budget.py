@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from tbcache.admission import Go, Grant, Settlement, Wait, billed
@@ -57,7 +58,7 @@ class Spender:
 
     def take(self, name: str | None = None) -> Grant | Wait:
         """A slot for a page of a symbol that nobody has."""
-        wanted = ask(f"S{next(NUMBERS)}", SOURCE)._replace(caller=name)
+        wanted = msgspec.structs.replace(ask(f"S{next(NUMBERS)}", SOURCE), caller=name)
         verdict = self.admission.admit(wanted)
         assert isinstance(verdict, Go | Wait)
         return verdict.grant if isinstance(verdict, Go) else verdict

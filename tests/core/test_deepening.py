@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ def deepening(
 def keep(admission: Admission, kept: SymbolSentiment) -> None:
     source = replace(STOCKTWITS, limits=(Limit(1000, 60.0),))
     request = FetchRequest("stocktwits", kept.symbol, kept.hours)
-    verdict = admission.admit(ask()._replace(source=source, request=request))
+    verdict = admission.admit(msgspec.structs.replace(ask(), source=source, request=request))
     assert isinstance(verdict, Go)
     admission.settle(verdict.grant, Settlement(payload=encode_sentiment(kept)))
 

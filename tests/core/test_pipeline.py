@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
@@ -696,8 +697,8 @@ def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(
         verdict = await admit(ask)
         assert isinstance(verdict, Go)
         grants.append(verdict.grant)
-        late = verdict.grant._replace(send_by=0.0) if len(grants) == 1 else verdict.grant
-        return replace(verdict, grant=late)
+        late = msgspec.structs.replace(verdict.grant, send_by=0.0) if len(grants) == 1 else verdict.grant
+        return msgspec.structs.replace(verdict, grant=late)
 
     monkeypatch.setattr(pipeline.admission, "admit", paused_once)
     assert pipeline.run(upstream, AAPL).origin == "live"

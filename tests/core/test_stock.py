@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbcache.admission import Go, Hit, Join, Settlement, Stale
@@ -36,7 +37,7 @@ ANSWER = "twitter:AAPL:24"
 
 def call(**options: Any) -> Any:
     """Ask for what a function gives, which is made of no timeline."""
-    return ask(source=OPEN, **options)._replace(request=CallRequest("twitter", KEY))
+    return msgspec.structs.replace(ask(source=OPEN, **options), request=CallRequest("twitter", KEY))
 
 
 @pytest.fixture
