@@ -164,7 +164,8 @@ class ServerClock:
         # The lower end of the range counts, so that the deadline is not later than the ask's part of the
         # timeout.
         least = at + known.low
-        asked = least - CLOCK_DRIFT * (at - known.seen_at)
+        # Another thread may have heard of the time since that moment.
+        asked = least - CLOCK_DRIFT * abs(at - known.seen_at)
         return Bounds(round(asked * MICROS), round((least + self.answered_seconds) * MICROS))
 
     def asked_us(self, source: str) -> int:
