@@ -157,6 +157,14 @@ def test_a_load_counts_from_when_its_answer_was_stored(
     assert timedelta(0) < found.counts_from - stored_at <= timedelta(milliseconds=1.1)
 
 
+def test_an_id_that_is_no_time_stops_no_outbox(outbox: Outbox, store: Store) -> None:
+    """All entries after it have ids as late."""
+    data = encode_answer(replace(answer(item()), load=Load(NOW, NOW, NOW, 24, "any/1")))
+    store.client.xadd(store.keys.outbox(SOURCE), {"answer": data}, id=f"{2**64 - 1}-1")
+    store.client.expire(store.keys.outbox(SOURCE), 60)
+    assert outbox.drain() == 1
+
+
 def test_answers_wait_for_a_database_that_is_merely_away(
     outbox: Outbox,
     accept: Callable[..., None],

@@ -161,9 +161,13 @@ class Outbox:
         return [(entry, dict(pairs(fields))) for entry, fields in entries]
 
 
-def _written_at(entry: bytes) -> datetime:
-    """By when the ``entry`` of an outbox was there: its id is the server's time, in whole milliseconds."""
-    return _EPOCH + timedelta(milliseconds=1 + int(entry.partition(b"-")[0]))
+def _written_at(entry: bytes) -> datetime | None:
+    """By when the ``entry`` of an outbox was there: its id is the server's time, in whole milliseconds. None
+    where somebody has given it one that is no time."""
+    try:
+        return _EPOCH + timedelta(milliseconds=1 + int(entry.partition(b"-")[0]))
+    except OverflowError:
+        return None
 
 
 @singleton
