@@ -89,6 +89,8 @@ REDIS_SERVER = shutil.which("redis-server")
 SINGLETONS: list[Any] = []
 
 _LOOKED_AT: set[str] = set()
+#: How many modules there were then, and which was imported last.
+_LOOKED_UP_TO: tuple[int, str] = (0, "")
 _GETTERS: dict[int, Any] = {}
 
 
@@ -133,6 +135,8 @@ def pytest_collection_finish() -> None:
     """What is imported and collected stays to the end. To look through it for garbage again and again would
     take two fifths of the collection's time, and a twentieth of the tests'."""
     gc.freeze()
+    # By default the tests would spend another tenth of their time so: clients of Redis are circles.
+    gc.set_threshold(10_000, 20, 20)
     gc.enable()
     # A file that declares a source as it is imported has read the settings, and a server that several tests
     # share may begin before the first test forgets them.
@@ -322,10 +326,12 @@ def _forget_singletons() -> None:
 
 def _look_at_modules() -> None:
     """Remember the getters of the modules that are new, while no test has put anything in their place."""
+    global _LOOKED_UP_TO
     for name, module in _new_modules():
         _LOOKED_AT.add(name)
         if name.startswith(PACKAGES):
             _GETTERS.update(_getters_of(module))
+    _LOOKED_UP_TO = _imported()
 
 
 def _cached_getters() -> list[Any]:
@@ -338,7 +344,13 @@ def _cached_getters() -> list[Any]:
 
 def _new_modules() -> list[tuple[str, ModuleType]]:
     """Those that no test before this one has imported; to look at all takes longer than a test."""
+    if _imported() == _LOOKED_UP_TO:
+        return []
     return [(name, sys.modules[name]) for name in sys.modules.keys() - _LOOKED_AT]
+
+
+def _imported() -> tuple[int, str]:
+    return len(sys.modules), next(reversed(sys.modules))
 
 
 def _getters_of(module: ModuleType) -> dict[int, Any]:

@@ -26,15 +26,17 @@ from tbcache.testing import wait_until as wait_until
 from tests.driver import caller, waiting
 
 
+#: The clusters that run, by their URLs.
+_CLUSTERS: dict[str, ClusterServer] = {}
+
+
 def _client(store: Store) -> Any:
     """redis-py's own client of what a store asks, for looking behind the scenes."""
     if "client of tests" not in vars(store):
-        is_cluster = store.settings.redis_cluster
-        client = (
-            redis.RedisCluster.from_url(store._url, socket_timeout=10, protocol=2)
-            if is_cluster
-            else store._server._client()
-        )
+        if store._url in _CLUSTERS:
+            # One client for all: each learns anew which node has what.
+            return _CLUSTERS[store._url].client
+        client = store._server._client()
         vars(store)["client of tests"] = client
         # Its sockets would be closed by the collector, which is a warning.
         weakref.finalize(store, client.close)
@@ -289,6 +291,7 @@ class ClusterServer:
         for node in replicas:
             node.client.execute_command("CLUSTER", "REPLICATE", self.id_of(self.nodes[0]))
         wait_until(lambda: all(self._is_ok(node) for node in self.nodes), 20, "the cluster's being ok")
+        _CLUSTERS[self.url] = self
         return self
 
     def node_of(self, key: str) -> Server:
@@ -323,6 +326,7 @@ class ClusterServer:
         return sorted(key for node in self.nodes for key in node.keys_without_ttl())
 
     def close(self) -> None:
+        _CLUSTERS.pop(self.url, None)
         if self._client is not None:
             self._client.close()
         for node in self.nodes:
