@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from tbcache.limiter.script import COMMIT, TAKE, Commit, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
-from tests.fake import fake_redis
+from tests.fake import FakeRedis
 from tests.script import run
 
 START = 1_800_000_000 * MICROS
@@ -34,7 +33,7 @@ class Clock:
 class Model:
     """One window under the real scripts, and what arrived upstream."""
 
-    redis: fakeredis.FakeRedis
+    redis: FakeRedis
     clock: Clock
     limits: tuple[Limit, ...]
     lease: int
@@ -73,14 +72,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="module")
-def redis(clock: Clock) -> Iterator[fakeredis.FakeRedis]:
+def redis(clock: Clock) -> Iterator[FakeRedis]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", clock.time)
-        yield fake_redis()
+        yield FakeRedis()
 
 
 @pytest.fixture
-def model(redis: fakeredis.FakeRedis, clock: Clock) -> Callable[..., Model]:
+def model(redis: FakeRedis, clock: Clock) -> Callable[..., Model]:
     def build(*limits: Limit, lease: int = 3 * MICROS) -> Model:
         redis.flushall()
         clock.now = START
