@@ -80,7 +80,8 @@ async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: 
 def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
     """:func:`put_all` of one ask, for threads. Where nothing is to be known of it but the job itself, the
     shortest way is tried first: whatever is in that one's way is for ENQUEUE."""
-    is_more = ask.key or wants.delay_seconds or wants.token or wants.is_requeued
+    # By an empty id SEND would reply that it has done nothing.
+    is_more = not ask.id or ask.key or wants.delay_seconds or wants.token or wants.is_requeued
     if wants.lane == "interactive" and not is_more:
         asked_us = store.clock.asked_us(queue) or run(store.clock.bounds_us(queue)).asked_us
         sent = store.run_directly(

@@ -143,6 +143,14 @@ def test_a_message_is_sent_to_a_server_that_has_forgotten_its_script(shop: Shop)
     assert sorted(shop.done) == ["after", "before"]
 
 
+def test_a_message_whose_id_is_empty_is_one_job(shop: Shop) -> None:
+    """Any id that a program gives its messages is one: it was taken for none, and the job ran twice."""
+    note = shop.actor()
+    shop.broker.enqueue(dramatiq.Message(**{**vars(note.message("what")), "message_id": ""}))
+    shop.work_off()
+    assert shop.done == ["what"]
+
+
 def test_a_message_that_is_sent_again_while_it_waits_is_one_more_job(shop: Shop, store: Store) -> None:
     message = shop.actor().message("what")
     for _ in range(3):
