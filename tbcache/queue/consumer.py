@@ -7,47 +7,41 @@ import heapq
 import itertools
 import math
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-import dramatiq
 from dramatiq.broker import Consumer, MessageProxy
 
-from tbcache.io import now, run, utc_now, world
+from tbcache.io import now, run, world
 from tbcache.io.description import described
 from tbcache.io.log import get_logger
-from tbcache.limiter import Terms, Want, limiter_of
+from tbcache.limiter import limiter_of
 from tbcache.models.job import comes_again
 from tbcache.queue.account import caller_in
+from tbcache.queue.asking import Asking
 from tbcache.queue.context import WorkerContext
-from tbcache.queue.end import MOST_TRIES, Ends
+from tbcache.queue.end import Ends
+from tbcache.queue.following import PAUSE_SECONDS, Following
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
-from tbcache.queue.job import UNBEGUN, UNKNOWN, Finish, Result, dead
+from tbcache.queue.intake import Intake
+from tbcache.queue.job import UNBEGUN, Finish, Result, dead
 from tbcache.queue.log import say_end
-from tbcache.queue.reader import Unknown, Unreadable, due_ms, read_job
-from tbcache.queue.script import DEQUEUE, Dequeue, Dequeued, HandedOut, job_of, queue_keys, slot_of
+from tbcache.queue.script import Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation
 from tbcache.settings import Source
 from tbcache.settings.declared import get_work
-from tbcache.store import Refused, Unavailable
-from tbcache.store.clock import Bounds
-from tbcache.store.wire import MICROS, pack_limits, to_micros
+from tbcache.store import Unavailable
+from tbcache.store.wire import MICROS
 
 log = get_logger("tbcache.queue")
 
 #: Claims are renewed so many times in the time for which they hold.
 RENEWALS = 4
-#: Those of a process whose connection is there hold for so many times as long.
-PRESENT_TIMES = 10
 #: An idle process looks at its queues once in so many of the times that a consumer blocks, and of those for
 #: which claims hold. Once it has seen one it asks as that lapses.
 LOOK_TIMES = 10
 LOOK_PART = 5 / 3
-PAUSE_SECONDS = 0.1
-#: For how long a job waits that only another worker can run: at first, and at most.
-UNKNOWN_SECONDS, MOST_UNKNOWN_SECONDS = 0.1, 5.0
-MOST_WARNINGS = 100
 
 
 class PacingConsumer(Consumer):
@@ -71,18 +65,18 @@ class PacingConsumer(Consumer):
         self._prefetch = 0 if self._is_paced else prefetch
         self._timeout = min(timeout, context.claim_seconds / RENEWALS)
         self._keys = queue_keys(context.store.keys, source.name)
-        self._limiter = limiter_of(context.store)
         if self._is_paced:
-            self._limiter.process_window(source.name).configure(source.limits)
+            limiter_of(context.store).process_window(source.name).configure(source.limits)
         self._hand = hand
+        self._asking = Asking(context, hand, source)
+        self._intake = Intake(context, hand, source, self._end)
+        self._following = Following(context, source.name)
         self._ends = Ends(self._store, self._keys, hand, source, context.on_unanswered)
         self._presence = context.presence
         self._presence.join()
         # Claims say whose they are (see dequeue.lua).
         self._token, self._asks = f"{self._presence.name}-{uuid.uuid4().hex[:8]}", itertools.count()
         self._renew_at = -math.inf
-        #: Outside of the two, the last ask did nothing.
-        self._bounds = Bounds(0, 0)
         #: Jobs in hand that were not asked for yet: priority, number, job.
         self._buffer: list[tuple[int, int, HeldJob]] = []
         self._numbers = itertools.count()
@@ -141,7 +135,7 @@ class PacingConsumer(Consumer):
     def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that. ``has_failed``: see
         :class:`EndedJob`; a fetch whose try has failed may have been tried for the last time."""
-        self._send_following(job)
+        self._following.send(job)
         finish = Finish("done") if job.is_cancelled else job.finish or otherwise
         is_known = job.is_fetch and not job.is_cancelled
         finish = finish if is_known else replace(finish, is_begun=job.is_begun)
@@ -150,48 +144,6 @@ class PacingConsumer(Consumer):
         self._ends.end(job.claim, finish, caller=caller_in(job.options), has_failed=has_failed)
         if job.is_begun:
             say_end(job, finish, self._source.name)
-
-    def _send_following(self, job: HeldJob) -> None:
-        """Queue what the job's end sends, once Redis is there: nobody else would try again. What Redis has
-        not done in time it does not do later, so it is queued twice only where an answer was lost. Of a job
-        that was given away meanwhile, whoever has it now queues that.
-
-        Raises:
-          Unavailable: Redis is away as the worker is stopped. The job is not said to be done, and is done
-            once more.
-        """
-        tries = 0
-        while job.following:
-            message, delay_ms = job.following[0]
-            facts = {"source": self._source.name, "actor": job.actor_name, "to": message.actor_name}
-            was_available = self._store.is_available
-            try:
-                if self._store.call("ZSCORE", self._keys.claims, job.claim) is None:
-                    log.warning("job.follow_dropped", **facts)
-                    job.following.clear()
-                    return
-                if not tries or not self._is_there(message):
-                    self._shared.resend(message, delay_ms)
-            except Unavailable as error:
-                # While Redis is known to be away, it is not asked.
-                tries += was_available
-                if not isinstance(error, Refused) and tries < MOST_TRIES:
-                    if not self._threads.is_open and now() >= self._shared.last_moment():
-                        raise
-                    if tries == 1 and was_available:
-                        log.warning("job.follow_waits", **facts)
-                    run(world().sleep(PAUSE_SECONDS))
-                    continue
-                log.error("job.follow_lost", **facts, reason=str(error))
-            except Exception as error:
-                log.error("job.follow_lost", **facts, reason=described(error))
-            job.following.pop(0)
-            tries = 0
-
-    def _is_there(self, message: dramatiq.Message[Any]) -> bool:
-        """Whether a try whose answer came too late has queued the message."""
-        keys = queue_keys(self._store.keys, message.queue_name)
-        return bool(self._store.call("HEXISTS", keys.jobs, message.message_id))
 
     def _end(self, claim: bytes, finish: Finish) -> None:
         self._shared.jobs.drop(claim)
@@ -263,7 +215,7 @@ class PacingConsumer(Consumer):
         handed_out: list[HandedOut] = []
 
         def on_reply(found: Dequeued) -> None:
-            if self._bounds.have(found.now):
+            if self._asking.was_in_time(found):
                 self._hand.holds_until = asked_at + self._shared.claim_seconds
             for job in found.jobs:
                 self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
@@ -271,7 +223,7 @@ class PacingConsumer(Consumer):
             self._threads.set_free_for(self._source.name, found.is_called)
 
         try:
-            found = self._ask(suffix, reserved, most, on_reply)
+            found = self._asking.ask(suffix, reserved, most, on_reply)
         except Unavailable as error:
             if error.is_timeout:
                 self._hand.unheard.append(suffix)
@@ -286,68 +238,12 @@ class PacingConsumer(Consumer):
             self._alarm.set(_seconds_until(found))
 
     def _add_to_buffer(self, handed_out: Iterable[HandedOut]) -> None:
-        for job in map(self._read, handed_out):
+        for job in map(self._intake.read, handed_out):
             if job is not None:
                 job.holds_until = lambda: self._hand.holds_until
                 job.take_up = functools.partial(self._hand.take_up, job.claim)
                 self._shared.jobs.add(job)
-                heapq.heappush(self._buffer, (self._priority(job), next(self._numbers), job))
-
-    def _ask(
-        self, suffix: str, reserved: Reservation, most: int, on_reply: Callable[[Dequeued], None]
-    ) -> Dequeued:
-        """Run the script, with the window's terms or, where there is none, without.
-
-        Raises:
-          Unavailable: Redis is away, or too slow.
-        """
-        settings, source = self._shared.settings, self._source
-
-        def call(terms: Terms) -> Dequeue:
-            self._bounds = Bounds(terms.asked_us, terms.deadline_us)
-            return Dequeue(
-                queue=self._keys,
-                window=terms.window,
-                clears=self._store.keys.clears(source.name),
-                most=most,
-                limits=pack_limits(source.limits),
-                prewarm_fraction=settings.prewarm_share,
-                hold_us=to_micros(settings.lease_seconds),
-                claim_us=to_micros(self._shared.claim_seconds),
-                present_us=to_micros(PRESENT_TIMES * self._shared.claim_seconds),
-                present=self._presence.prefix,
-                suffix=suffix,
-                most_deaths=MOST_TRIES,
-                asked_us=terms.asked_us,
-                deadline_us=terms.deadline_us,
-                process=terms.process,
-                cost=source.cost,
-                readiness=self._readiness(reserved),
-                charge=source.charge,
-                seen_before=terms.seen_before,
-                in_hand=self._hand.renewals,
-            )
-
-        if self._is_paced:
-            want = Want(source.name, suffix, most * source.cost, source.limits, can_fall_back=False)
-            self._hold_on()
-            return run(self._limiter.take(DEQUEUE, want, call, on_reply=on_reply)).reply
-        found = run(self._ask_without_window(call))
-        on_reply(found)
-        return found
-
-    async def _ask_without_window(self, call: Callable[[Terms], Dequeue]) -> Dequeued:
-        asked_at, name = now(), self._source.name
-        found: Dequeued = await self._limiter.settle(DEQUEUE, name, call)
-        await self._store.clock.learn(found.now, asked_at, name)
-        return found
-
-    def _hold_on(self) -> None:
-        """Slots that nobody else ends are held for as long again, by this process's own record first."""
-        windows = self._limiter.windows
-        window, held_seconds = windows.of(self._source.name), windows.hold_seconds
-        for claim, slots in self._hand.used.items():
-            window.hold_on(slot_of(claim), slots, held_seconds)
+                heapq.heappush(self._buffer, (self._intake.priority(job), next(self._numbers), job))
 
     def _give_back_unconfirmed(self) -> None:
         """Jobs that Redis has handed out without being able to say so would wait until their claims lapse,
@@ -369,79 +265,6 @@ class PacingConsumer(Consumer):
         if not self._hand.begin(claim, self._renew_at - now()):
             return None
         return heapq.heappop(self._buffer)[2]
-
-    def _read(self, handed_out: HandedOut) -> HeldJob | None:
-        """The job; None for one that cannot be run here, which is dead-lettered or put off by then."""
-        claim = handed_out.claim
-        try:
-            job = read_job(handed_out, self._source.name, self._shared.actors, is_paced=self._is_paced)
-            if job.slot is not None:
-                self._hand.use(claim, self._source.cost)
-            if self._is_moved(job):
-                return None
-            return self._due(job)
-        except Unknown as error:
-            self._warn_once(str(error))
-            reason = f"{UNKNOWN} {error}"
-            seconds = self._put_off_seconds(job_of(claim))
-            self._end(claim, Finish("later", delay_seconds=seconds, is_begun=False, reason=reason))
-        except Exception as error:
-            reason = str(error) if isinstance(error, Unreadable) else described(error)
-            log.warning("job.dead_lettered", source=self._source.name, reason=reason)
-            self._end(claim, dead(reason, is_begun=False))
-        return None
-
-    def _is_moved(self, job: HeldJob) -> bool:
-        """Whether the job went to the queue of the source that paces its actor: where it was queued before
-        that was said, it would run without a slot of that source."""
-        actor = self._shared.actors.get(job.actor_name)
-        home = None if actor is None else actor.options.get("source")
-        if job.is_fetch or home is None or home == self._source.name:
-            return False
-        end = Finish("done", is_begun=False)
-        try:
-            self._shared.resend(job._message.copy(queue_name=home), 0)
-            log.info("job.moved", source=self._source.name, actor=job.actor_name, to=home)
-        except Unavailable:
-            end = Finish("later", delay_seconds=UNKNOWN_SECONDS, is_begun=False)
-        self._end(job.claim, end)
-        return True
-
-    def _due(self, job: HeldJob) -> HeldJob | None:
-        """The job, if it is due by its own option; else it waits in Redis, not in this worker's memory."""
-        seconds = due_ms(job._message) / 1000 - utc_now().timestamp()
-        if seconds > 0:
-            self._end(job.claim, Finish("later", delay_seconds=seconds, is_begun=False))
-            return None
-        if due_ms(job._message):
-            del job.options["eta"]
-        return job
-
-    def _priority(self, job: HeldJob) -> int:
-        actor = self._shared.actors.get(job.actor_name)
-        return 0 if actor is None else actor.priority
-
-    def _put_off_seconds(self, job_id: str) -> float:
-        """Each time twice as long: one that can run the job may take it at once, or none may be there."""
-        known = self._hand.put_off
-        known[job_id] = min(2 * known.get(job_id, UNKNOWN_SECONDS / 2), MOST_UNKNOWN_SECONDS)
-        return known[job_id]
-
-    def _warn_once(self, what: str) -> None:
-        if what not in self._hand.unknown and len(self._hand.unknown) < MOST_WARNINGS:
-            self._hand.unknown.add(what)
-            hint = "it waits for one that does: a newer worker, or one that has this actor"
-            log.warning("job.put_off", source=self._source.name, unknown=what, hint=hint)
-
-    def _readiness(self, reserved: Reservation) -> str:
-        """Whether this process takes a job that may kill it: see ``dequeue.lua``."""
-        if not self._threads.may_be_free_for(self._source.name):
-            return ""
-        if reserved.is_all:
-            return "free"
-        if reserved.is_idle:
-            return "idle"
-        return "may" if self._threads.may_be_called else ""
 
 
 def _seconds_until(found: Dequeued) -> float:

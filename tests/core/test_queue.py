@@ -36,6 +36,7 @@ from tbcache.queue import (
     Queue,
     RateLimitMiddleware,
     actor_name,
+    asking,
     bell,
     consumer,
     context,
@@ -339,7 +340,7 @@ def test_what_may_pass_is_tried_again_and_then_buried(
     fleet.start()
     with pytest.raises(UpstreamUnavailable, match="on fire"):
         handle.result(30)
-    assert len(fleet.ran) == consumer.MOST_TRIES
+    assert len(fleet.ran) == asking.MOST_TRIES
     assert queue.depth("news").dead == 1
 
 
@@ -537,7 +538,7 @@ def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) ->
     from tbcache.io import utc_now
 
     def limited(source: str, symbol: str, slot: str | None) -> Any:
-        if len(fleet.ran) <= consumer.MOST_TRIES + 1:
+        if len(fleet.ran) <= asking.MOST_TRIES + 1:
             raise RateLimited("news", utc_now())
         return outcome(symbol)
 
@@ -1220,7 +1221,7 @@ def test_nothing_is_done_again_after_redis_was_frozen(
 
 
 @pytest.mark.one_server
-@pytest.mark.parametrize("seconds", [0.1, context.CLAIM_SECONDS * (consumer.PRESENT_TIMES - 1)])
+@pytest.mark.parametrize("seconds", [0.1, context.CLAIM_SECONDS * (asking.PRESENT_TIMES - 1)])
 def test_a_worker_that_only_stands_still_keeps_its_jobs(
     queue: Queue, server: Server, settings: Settings, store_for: Callable[..., Store], seconds: float
 ) -> None:
@@ -1256,7 +1257,7 @@ def test_a_worker_that_stands_still_with_many_jobs_keeps_nobodys_but_its_own(
     assert len(other.consumer._buffer) == 1
 
 
-@pytest.mark.parametrize("times", [1.5, consumer.PRESENT_TIMES + 1])
+@pytest.mark.parametrize("times", [1.5, asking.PRESENT_TIMES + 1])
 def test_a_worker_that_stands_still_for_long_loses_its_jobs(
     queue: Queue,
     server: Server,
@@ -1271,7 +1272,7 @@ def test_a_worker_that_stands_still_for_long_loses_its_jobs(
     slow.await_job()
     other.ask()
     lapse(slow.broker.store, times * context.CLAIM_SECONDS)
-    is_held = times < consumer.PRESENT_TIMES and not settings.redis_cluster
+    is_held = times < asking.PRESENT_TIMES and not settings.redis_cluster
     assert (other.ask() is None) == is_held
 
 
@@ -2161,7 +2162,7 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     due = queue.enqueue(job("news", "DUE"), delay_seconds=60.0)
     client.zadd(keys.delayed, {due.job_id: 1})
     waiting = [queue.enqueue(job("news", lane), lane) for lane in ("interactive", "prewarm")]
-    client.hset(keys.deaths, lapsed.job_id, consumer.MOST_TRIES - 1)
+    client.hset(keys.deaths, lapsed.job_id, asking.MOST_TRIES - 1)
     for name in (keys.claims, keys.delayed, keys.deaths):
         client.expire(name, 60)
     held, before = client.dump(key), parts_of(store, without=part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 OWN, CLOCK = "tbcache.limiter.process_window:ProcessWindow", "tbcache.store.clock:ServerClock"
 SLOTS = "tbcache.limiter.slot_record:SlotRecord"
-CONSUMER = "tbcache.queue.consumer:PacingConsumer"
+INTAKE = "tbcache.queue.intake:Intake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +268,7 @@ _LOADS = (
 _JOBS = (
     _bug(
         "a job is said to be done as it is handed out",
-        f"{CONSUMER}._read",
+        f"{INTAKE}.read",
         "            return self._due(job)",
         '            self._end(claim, Finish("done"))\n            return self._due(job)',
         _QUEUED,

@@ -1,0 +1,71 @@
+"""What the ends of jobs send: the next steps of pipelines, and what callbacks send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+
+from tbcache.io import now, run, world
+from tbcache.io.description import described
+from tbcache.io.log import get_logger
+from tbcache.queue.context import WorkerContext
+from tbcache.queue.end import MOST_TRIES
+from tbcache.queue.hand import HeldJob
+from tbcache.queue.script import queue_keys
+from tbcache.store import Refused, Unavailable
+
+log = get_logger("tbcache.queue")
+
+#: Redis is asked again after so long.
+PAUSE_SECONDS = 0.1
+
+
+class Following:
+    """What the ends of jobs of the queue ``name`` send."""
+
+    def __init__(self, context: WorkerContext, name: str) -> None:
+        self._shared, self._store, self._threads = context, context.store, context.threads
+        self._name, self._keys = name, queue_keys(context.store.keys, name)
+
+    def send(self, job: HeldJob) -> None:
+        """Queue what the job's end sends, once Redis is there: nobody else would try again. What Redis has
+        not done in time it does not do later, so it is queued twice only where an answer was lost. Of a job
+        that was given away meanwhile, whoever has it now queues that.
+
+        Raises:
+          Unavailable: Redis is away as the worker is stopped. The job is not said to be done, and is done
+            once more.
+        """
+        tries = 0
+        while job.following:
+            message, delay_ms = job.following[0]
+            facts = {"source": self._name, "actor": job.actor_name, "to": message.actor_name}
+            was_available = self._store.is_available
+            try:
+                if self._store.call("ZSCORE", self._keys.claims, job.claim) is None:
+                    log.warning("job.follow_dropped", **facts)
+                    job.following.clear()
+                    return
+                if not tries or not self._is_there(message):
+                    self._shared.resend(message, delay_ms)
+            except Unavailable as error:
+                # While Redis is known to be away, it is not asked.
+                tries += was_available
+                if not isinstance(error, Refused) and tries < MOST_TRIES:
+                    if not self._threads.is_open and now() >= self._shared.last_moment():
+                        raise
+                    if tries == 1 and was_available:
+                        log.warning("job.follow_waits", **facts)
+                    run(world().sleep(PAUSE_SECONDS))
+                    continue
+                log.error("job.follow_lost", **facts, reason=str(error))
+            except Exception as error:
+                log.error("job.follow_lost", **facts, reason=described(error))
+            job.following.pop(0)
+            tries = 0
+
+    def _is_there(self, message: dramatiq.Message[Any]) -> bool:
+        """Whether a try whose answer came too late has queued the message."""
+        keys = queue_keys(self._store.keys, message.queue_name)
+        return bool(self._store.call("HEXISTS", keys.jobs, message.message_id))
