@@ -45,6 +45,7 @@ def checkup(settings: Settings, store: Store, status: FleetStatus) -> Iterator[F
     if status.server.is_available:
         yield from _fleet(settings, status)
         yield from _alerts(settings, store)
+        yield from _left_to_stock(store, status)
     for source in status.sources:
         yield from _source(settings, source, is_known=status.server.is_available)
 
@@ -170,6 +171,23 @@ def _alerts(settings: Settings, store: Store) -> Iterator[Finding]:
     else:
         fix = "docs/alerts.md says how a webhook is told"
         yield Finding("note", "alerts", "the log alone is told of troubles", fix)
+
+
+def _left_to_stock(store: Store, status: FleetStatus) -> Iterator[Finding]:
+    """What dramatiq's RedisBroker has queued, in the queues that are known: a program that moves here leaves
+    it behind. Nothing is said where this shell may not read its keys."""
+    names = dict.fromkeys(["default", *(one.name for one in status.all_queues)])
+    asks = [("HLEN", f"dramatiq:{name}{part}.msgs") for name in names for part in ("", ".DQ")]
+    try:
+        counts = [one if isinstance(one, int) else 0 for one in store.execute(*asks)]
+    except Unavailable:
+        return
+    for name, now, later in zip(names, counts[::2], counts[1::2], strict=True):
+        if many := now + later:
+            verb = "waits" if many == 1 else "wait"
+            what = f"{_counted(many, 'message')} of dramatiq's RedisBroker {verb} in {name} ({later} put off)"
+            fix = "tbcache's workers do not read them: leave those of RedisBroker until they are done"
+            yield Finding("note", "dramatiq", what, f"{fix} (docs/actors.md)")
 
 
 def _shell(settings: Settings, status: FleetStatus) -> WorkerStatus:

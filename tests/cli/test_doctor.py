@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import pytest
+from dramatiq.brokers.redis import RedisBroker
 
 from tbcache.cli import process
 from tbcache.embedded import Supervisor
@@ -102,6 +104,33 @@ def test_each_thing_that_is_wrong_comes_with_what_mends_it(
     assert "this shell 2/1h" in drift
     page = cli("doctor", is_terminal=True, COLUMNS="200").out
     assert "-> did you mean TBCACHE_STOCKTWITS__LIMITS?" in page
+
+
+@pytest.mark.usefixtures("keeping")
+def test_what_dramatiqs_own_broker_has_queued_is_told(
+    cli: Cli, sound: dict[str, str], server: Server
+) -> None:
+    """Who moves to this broker and stops the old workers leaves it behind, and nothing else says so."""
+    assert about(cli("doctor", **sound), "dramatiq") == []
+    stock = RedisBroker(url=server.url)
+    tell = dramatiq.actor(broker=stock, actor_name="tell")(print)
+    others = [dramatiq.actor(broker=stock, actor_name=name, queue_name=name)(print) for name in ("news", "x")]
+    for message, delay in ((tell.message(1), None), (tell.message(2), 60_000), (others[0].message(3), None)):
+        stock.enqueue(message, delay=delay)
+    # Of a key that is no queue, and of one that nobody here knows, nothing is said.
+    server.client.set("dramatiq:stocktwits.msgs", "x", ex=60)
+    stock.enqueue(others[1].message(4))
+    done = cli("doctor", **sound)
+    assert (done.code, [(one["level"], one["what"]) for one in about(done, "dramatiq")]) == (
+        0,
+        [
+            ("note", "2 messages of dramatiq's RedisBroker wait in default (1 put off)"),
+            ("note", "1 message of dramatiq's RedisBroker waits in news (0 put off)"),
+        ],
+    )
+    stock.flush_all()
+    stock.close()
+    server.client.delete("dramatiq:__heartbeats__")
 
 
 def test_a_server_that_is_away_is_one_finding_among_others(cli: Cli, sound: dict[str, str]) -> None:
