@@ -9,6 +9,7 @@ from dramatiq.middleware import Middleware
 
 from tbcache.io import now
 from tbcache.io.log import bind, get_logger, unbind
+from tbcache.io.log_writer import LOG_WRITER
 from tbcache.io.trace import ids
 from tbcache.queue.account import caller_in
 from tbcache.queue.hand import HeldJob
@@ -21,15 +22,24 @@ _OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "
 
 
 class JobLog(Middleware):
-    """Binds the id of the message, its caller and this worker to all that is logged within a job."""
+    """Binds the id of the message, its caller and this worker to all that is logged within a job, and has
+    another thread write that, where the process is a worker's.
+    """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
+
+    def after_process_boot(self, broker: Broker) -> None:
+        LOG_WRITER.start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        LOG_WRITER.stop()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         caller = caller_in(message.options) or "-"
         names = {"message_id": message.message_id, "caller": caller, "worker": self._worker}
         bind(**names)
+        LOG_WRITER.serve_this_thread()
         if isinstance(message, HeldJob):
             message.began_at, message.names = now(), names | ids()
 

@@ -30,6 +30,7 @@ from dramatiq.results.backends import StubBackend
 
 import tbcache
 from tbcache.fleet import Fleet
+from tbcache.io.log import get_logger
 from tbcache.models import Limit
 from tbcache.models.error import InvalidRequest, ResultTimeout, TbcacheError, UnknownSource
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
@@ -673,6 +674,37 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         wait_until(lambda: "later" in shop.done)
         wait_until(lambda: store.client.hlen(jobs) == 1)
     assert shop.done == ["begun", "later"]
+
+
+def test_an_interrupt_amid_a_line_of_the_log_leaves_no_lock(shop: Shop) -> None:
+    """A handler's lock is taken by a function in Python, and every thread that logged hung for good."""
+    workers: set[int] = set()
+
+    class Lines(logging.Handler):
+        def acquire(self) -> None:
+            super().acquire()
+            if threading.get_ident() in workers:
+                raise TimeLimitExceeded
+
+        def emit(self, record: logging.LogRecord) -> None:
+            shop.done.append(str.__str__(record.msg))
+
+    def work() -> None:
+        workers.add(threading.get_ident())
+        get_logger("tbcache.fetch").warning("it.works")
+
+    logger, handler = logging.getLogger("tbcache"), Lines(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        shop.broker.emit_after("process_boot")
+        shop.actor(work, actor_name="work", max_retries=0).send()
+        shop.work_off()
+        assert shop.done == ["it.works"]
+        lock: Any = handler.lock
+        assert lock.acquire(timeout=30)
+        lock.release()
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("fails", [False, True])
