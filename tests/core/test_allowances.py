@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import fakeredis
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
@@ -39,7 +40,7 @@ from tests.core.world import (
     World,
     moved_clock,
 )
-from tests.fake import FakeRedis
+from tests.fake import fake_redis
 from tests.job import message
 from tests.proxy import Proxy
 from tests.script import run
@@ -273,12 +274,13 @@ def test_what_is_kept_for_others_is_given_back_as_they_hear_the_call(moved: Cloc
     world, (busy, idle) = begin(moved, 1, 1)
     moved.now += 10.0
     beat_all(busy, idle, busy, idle)
+    told = world.redis.pubsub(ignore_subscribe_messages=True)
+    told.subscribe(idle.store.keys.notices)
     while busy.take():
         pass
     half = LIMIT.count // 2
     assert len(world.arrivals) == 2 + half
-    (notice,) = world.redis.told[idle.store.keys.notices]
-    idle.membership.core._on_notice(notice)
+    idle.membership.core._on_notice(wait_until(told.get_message)["data"])
     assert [busy.take() for _ in range(half)] == [True] * half
 
 
@@ -402,7 +404,7 @@ def test_redis_may_have_heard_what_was_then_taken_alone(moved: Clock) -> None:
     assert taken_by(window, "a") == ""
 
 
-def beat(redis: FakeRedis, name: str, going_by: float, allowances: str = "") -> bytes:
+def beat(redis: fakeredis.FakeRedis, name: str, going_by: float, allowances: str = "") -> bytes:
     """The allowances that a process is given."""
     limits = pack_limits([LIMIT])
     window = WindowKeys(SLOTS, STATE, FLEET)
@@ -416,7 +418,7 @@ def beat(redis: FakeRedis, name: str, going_by: float, allowances: str = "") -> 
 
 def test_allowances_are_of_what_others_allowances_leave_free(moved: Clock) -> None:
     """Who had the whole keeps it until he has read that it is less."""
-    redis, limit = FakeRedis(), pack_limits([LIMIT])
+    redis, limit = fake_redis(), pack_limits([LIMIT])
     assert beat(redis, "a", 0.0) == f"{limit}=6".encode()
     assert redis.hget(STATE, "rooms:a") == f"{limit}=6".encode()
     assert beat(redis, "b", 0.0) == b""
@@ -434,7 +436,7 @@ def test_allowances_are_of_what_others_allowances_leave_free(moved: Clock) -> No
 @pytest.mark.parametrize("why", ["wanted_until", "lost_at"])
 def test_no_allowance_is_given_while_it_is_wanted_or_the_window_is_not_known(moved: Clock, why: str) -> None:
     """Somebody has need of what is free, or nobody knows what is."""
-    redis = FakeRedis()
+    redis = fake_redis()
     redis.hset(
         STATE, mapping={"epoch": "e", why: round(moved.now * MICROS) + (1 if why == "wanted_until" else -1)}
     )
@@ -445,7 +447,7 @@ def test_no_allowance_is_given_while_it_is_wanted_or_the_window_is_not_known(mov
 
 def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
     """One that leaves, and one that is forgotten."""
-    redis = FakeRedis()
+    redis = fake_redis()
     for name in "ab":
         redis.hset(STATE, f"rooms:{name}", "6:2000000=1")
         redis.zadd(FLEET, {name: round(moved.now * MICROS)})
@@ -458,7 +460,7 @@ def test_allowances_go_with_whom_they_were_kept_for(moved: Clock) -> None:
 
 def test_what_others_use_is_not_free_for_allowances(moved: Clock) -> None:
     """Slots in the window, what the upstream told of somebody else, the shares of the absent."""
-    redis, now = FakeRedis(), round(moved.now * MICROS)
+    redis, now = fake_redis(), round(moved.now * MICROS)
     redis.zadd(SLOTS, {"taken": now})
     redis.hset(STATE, mapping={"foreign:2000000": 1, "foreign_until:2000000": now + MICROS})
     redis.zadd(FLEET, {"silent": now - MICROS})

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import fakeredis
 import pytest
 
 from tbcache.limiter.script import COMMIT, TAKE, Commit, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
-from tests.fake import FakeRedis
+from tests.fake import fake_redis
 from tests.script import run
 
 WINDOW, LEASE = 3, 2
@@ -121,7 +122,7 @@ def test_a_stamp_of_the_decision_would_break_it(limit: int) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_the_scripts_do_what_the_model_does(limit: int) -> None:
     """Each window the exploration meets is put before the real scripts."""
-    redis = FakeRedis()
+    redis = fake_redis()
     windows = {
         tuple(sorted((*(flight.stamp for flight in state.flights), *state.settled)))
         for state in explore(limit)
@@ -132,7 +133,7 @@ def test_the_scripts_do_what_the_model_does(limit: int) -> None:
             _compare(redis, stamps, limit)
 
 
-def _compare(redis: FakeRedis, stamps: tuple[int, ...], limit: int) -> None:
+def _compare(redis: fakeredis.FakeRedis, stamps: tuple[int, ...], limit: int) -> None:
     keys = ("{s}:slots", "{s}:state", "{s}:fleet")
     slots = keys[0]
     redis.delete(*keys)

@@ -49,7 +49,7 @@ from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import THEIRS_SECONDS
-from tests.fake import FakeRedis
+from tests.fake import fake_redis
 from tests.script import run
 from tests.server import Server, wait_until
 
@@ -119,7 +119,7 @@ def test_shares_never_add_up_to_more_than_the_limit(store: Store) -> None:
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=30))
 def test_whatever_beats_and_answers_are_lost_shares_add_up(beats: list[tuple[str, bool]]) -> None:
     """Each goes by the last answer it has read: together never by more than the whole."""
-    redis = FakeRedis()
+    redis = fake_redis()
     going_by: dict[str, float] = {}
     for process, is_read in beats:
         window = WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import fakeredis
 import pytest
 
 from tbcache.store import script as script_module
@@ -13,7 +14,6 @@ from tbcache.store.reply import flag, number, one_of, record
 from tbcache.store.script import Key, Script
 from tests.architecture import scripts
 from tests.bytecode import compiled
-from tests.fake import FakeRedis
 from tests.script import problems, run
 
 
@@ -83,7 +83,7 @@ def test_fields_are_names_in_lua_and_replies_are_records(write: Callable[[str, s
     """Who writes a script, or calls it, counts no positions."""
     write("ask", TAGGED + BODY)
     script: Script[Ask, Kept | Refused] = Script("ask", Ask, one_of(Kept, Refused))
-    client = FakeRedis()
+    client = fakeredis.FakeRedis(version=(7, 4))
     kept = Kept(5, 0.25, True, "x", b"7", ("{a}1", "{a}2", "{a}3"), "SEEN")
     assert run(client, script, asking()) == kept
     many = tuple(f"{{a}}{n}" for n in range(9000))
@@ -178,7 +178,7 @@ def test_functions_that_are_not_called_are_left_out(write: Callable[[str, str], 
     assert "called" in script.text
     for name in ("inner", "never"):
         assert name not in script.text
-    assert run(FakeRedis(), script, asking()) == 8
+    assert run(fakeredis.FakeRedis(), script, asking()) == 8
 
 
 def test_a_reply_that_is_not_declared_is_an_error(write: Callable[[str, str], None]) -> None:

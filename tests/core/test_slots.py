@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tbcache.limiter.script import COMMIT, TAKE, Commit, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store.wire import MICROS, pack_limits
-from tests.fake import FakeRedis
+from tests.fake import fake_redis
 from tests.script import run
 
 START = 1_800_000_000 * MICROS
@@ -33,7 +34,7 @@ class Clock:
 class Model:
     """One window under the real scripts, and what arrived upstream."""
 
-    redis: FakeRedis
+    redis: fakeredis.FakeRedis
     clock: Clock
     limits: tuple[Limit, ...]
     lease: int
@@ -72,14 +73,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="module")
-def redis(clock: Clock) -> Iterator[FakeRedis]:
+def redis(clock: Clock) -> Iterator[fakeredis.FakeRedis]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", clock.time)
-        yield FakeRedis()
+        yield fake_redis()
 
 
 @pytest.fixture
-def model(redis: FakeRedis, clock: Clock) -> Callable[..., Model]:
+def model(redis: fakeredis.FakeRedis, clock: Clock) -> Callable[..., Model]:
     def build(*limits: Limit, lease: int = 3 * MICROS) -> Model:
         redis.flushall()
         clock.now = START

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,7 +35,7 @@ from tbcache.store.script import Script
 from tbcache.store.wire import MICROS
 from tbcache.testing.simulated.marker import Disk, Marker
 from tests.blocking import Admission, Membership
-from tests.fake import NOTHING, FakeRedis
+from tests.fake import fake_redis
 from tests.job import message
 from tests.stand_in import Monitor
 
@@ -373,7 +373,7 @@ class World:
 
     def __init__(self, clock: Clock, processes: int = 3, source: Source = SOURCE) -> None:
         self.clock, self.source = clock, source
-        self.redis = FakeRedis()
+        self.redis = fake_redis()
         self.settings = Settings.load(
             {
                 "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -399,7 +399,7 @@ class World:
         #: Those that are killed, or have left.
         self.gone: list[Process] = []
         #: What Redis may go back to.
-        self.saved: Any = None
+        self.saved: dict[bytes, bytes] = {}
         self.producer = PacingBroker(Straight(self, "producer"), self.settings, [source])
         self.fleet = [self.start() for _ in range(processes)]
 
@@ -425,13 +425,15 @@ class World:
         self.fleet.remove(process)
         self.gone.append(process)
 
-    def save(self) -> Any:
+    def save(self) -> dict[bytes, bytes]:
         """All that Redis holds, as :meth:`rewind` wants it."""
-        return self.redis.held()
+        return {key: self.redis.dump(key) for key in self.redis.scan_iter()}
 
-    def rewind(self, saved: Any) -> None:
+    def rewind(self, saved: Mapping[bytes, bytes]) -> None:
         """Redis holds that again, and has lost all that came after it."""
-        self.redis.hold(saved)
+        self.redis.flushall()
+        for key, value in saved.items():
+            self.redis.restore(key, 0, value)
 
     @property
     def is_settled(self) -> bool:
@@ -489,7 +491,7 @@ class World:
         act()
         self._depth = depth
 
-    def lose(self, rewind_to: Any) -> None:
+    def lose(self, rewind_to: Mapping[bytes, bytes]) -> None:
         """Redis has lost all that came after that; see :meth:`_pass` for those who are cut off."""
         self.rewind(rewind_to)
         self._missing = [process for process in self.fleet if process.knows_redis]
@@ -552,7 +554,7 @@ def _fill(world: World, process: Process) -> None:
                 other.beat(gives_up_allowances=True)
 
 
-def _lose(world: World, rewind_to: Any, odd: int) -> None:
+def _lose(world: World, rewind_to: Mapping[bytes, bytes], odd: int) -> None:
     """Redis loses what came after, or all, and is away meanwhile where ``odd`` is even.
 
     Assumed of that moment (docs/limits.md, where the bound ends): somebody has beaten since the last slot was
@@ -635,7 +637,7 @@ WAYS: dict[str, Callable[[World, Process, int], object]] = {
 }
 #: Redis loses data, and processes come and go.
 LOSING: dict[str, Callable[[World, Process, int], object]] = {
-    "lose all": lambda world, _, odd: _lose(world, NOTHING, odd),
+    "lose all": lambda world, _, odd: _lose(world, {}, odd),
     "write over": lambda world, _, __: _write_over(world),
     "remove": lambda world, _, __: _remove(world),
     "save": lambda world, _, __: _save(world),

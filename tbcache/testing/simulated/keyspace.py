@@ -451,7 +451,7 @@ def _score(text: bytes) -> float:
 
 
 def _number(score: float) -> bytes:
-    return b"%d" % score if score.is_integer() else repr(score).encode()
+    return b"%d" % score if score == int(score) else repr(score).encode()
 
 
 def _bound(text: bytes) -> tuple[float, bool]:
