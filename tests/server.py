@@ -25,7 +25,6 @@ from tbcache.store.node import Node
 from tbcache.testing import wait_until as wait_until
 from tests.driver import caller, waiting
 
-
 #: The clusters that run, by their URLs.
 _CLUSTERS: dict[str, ClusterServer] = {}
 

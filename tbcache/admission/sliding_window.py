@@ -198,20 +198,22 @@ class SlidingWindow:
         Raises:
           InvalidRequest: the call names none, and the source has none.
         """
-        if limit is not None and window_seconds is not None:
-            return _named(limit, window_seconds)
-        if not self.source.limits:
+        if not self.source.limits and (limit is None or window_seconds is None):
             raise InvalidRequest(
                 f"{self.source.name} is no configured source, and has no limits of its own: say limit and "
                 "window_seconds, as in check_rate_limit(limit=60, window_seconds=60)"
             )
         if limit is None and window_seconds is None:
             return self._all
-        tightest = self.source.limits[0]
-        return _named(
-            tightest.count if limit is None else limit,
-            tightest.window_seconds if window_seconds is None else window_seconds,
-        )
+        if limit is None:
+            limit = self.source.limits[0].count
+        if window_seconds is None:
+            window_seconds = self.source.limits[0].window_seconds
+        try:
+            return _named(limit, window_seconds)
+        except TypeError:
+            # What cannot be hashed is no number, which is said as it is of any other.
+            return _named.__wrapped__(limit, window_seconds)
 
     def _tell(self, said: Iterable[Limit]) -> None:
         """Tell the fleet which limits calls have named of a source that has none, so that its views show

@@ -20,13 +20,18 @@ class Attempt:
     """The state of a running load, from which it is settled however it ends.
 
     ``grant`` has the slot that is held; ``bill`` is what the requests cost and is not billed yet, and the
-    most that they may cost while that is unknown; ``sent`` counts the requests. ``process`` runs it.
+    most that they may cost while that is unknown; ``sent`` counts the requests.
     """
 
     grant: Grant
     bill: Bill = NOTHING
     sent: int = 0
-    process: int = field(default_factory=os.getpid)
+    _process: int = field(default_factory=lambda: os.getpid())
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a child that the load has forked: the load is its parent's."""
+        return self._process == os.getpid()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
@@ -376,8 +375,7 @@ class Pipeline:
             await self.admission.settle(attempt.grant, broken)
             raise
         except BaseException:
-            # A child that the load has forked, and that ends, must not end the load of its parent.
-            if attempt.process == os.getpid():
+            if attempt.is_ours:
                 interrupted = Settlement(is_interrupted=True, pages=attempt.sent, bill=attempt.bill)
                 world().undo(functools.partial(self.admission.settle, attempt.grant, interrupted))
             raise

@@ -165,6 +165,7 @@ def test_a_weight_counts_as_it_is_said(limiter: RateLimiter) -> None:
         ({"cost": 10**9000}, "cost a number of thousands of digits must be from 1 to the limit, 3"),
         ({"limit": "10"}, "limit '10' must be a whole number"),
         ({"limit": 1.5}, "limit 1.5 must be a whole number"),
+        ({"limit": [5]}, r"limit \[5\] must be a whole number"),
         ({"limit": True}, "limit True must be a whole number"),
         ({"limit": 10**9000}, "limit a number of thousands of digits must be at most"),
         ({"window_seconds": "60"}, "window '60' must be a number of seconds"),

@@ -24,6 +24,7 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.semconv.schemas import Schemas
 
 import tbcache
+from tbcache.cache import get_cache_manager
 from tbcache.fetch import get_pipeline
 from tbcache.io import trace
 from tbcache.models import HttpRequest, Limit
@@ -133,6 +134,11 @@ def test_who_waits_for_anothers_load_is_linked_to_its_span(spans: Memory, quotes
             assert await quotes.slow_async("AAPL") == "aapl"
 
     async def in_tasks() -> None:
+        memory = get_cache_manager().memory
+        memory.begin("AAPL")
+        while not memory.is_on:
+            # As the server begins to tell of changes, all that is under way counts as changed.
+            await asyncio.sleep(0.01)
         loader = asyncio.create_task(ask_async("loader"))
         while not quotes.asked:
             await asyncio.sleep(0.01)
