@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from traceback import extract_tb
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from tbcache.admission import Ask, Go, Settlement
 from tbcache.cache import CacheManager, get_cache_manager
 from tbcache.cache.preview import preview
+from tbcache.cache.single_flight import SingleFlight, _Flight
 from tbcache.io import run
 from tbcache.models.error import InvalidRequest
 from tbcache.monitoring import UsageMonitor
@@ -750,6 +752,93 @@ def test_a_thread_told_to_end_does_not_end_those_who_wait_for_it(cache: CacheMan
         assert second.result(30) == "value"
         with pytest.raises(SystemExit):
             first.result(5)
+
+
+class Interrupted(BaseException):
+    """What a handler of a signal raises, as Ctrl-C does: at any moment."""
+
+
+@pytest.mark.one_driver
+def test_a_load_that_is_interrupted_before_it_begins_stands_in_nobodys_way(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the table already, and nobody runs it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleFlight, "_joined", interrupted_after(SingleFlight._joined))
+        with pytest.raises(Interrupted):
+            cache.get_or_load("key", lambda: "lost")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(cache.get_or_load, "key", lambda: "value").result(10) == "value"
+
+
+@pytest.mark.one_driver
+def test_a_load_that_is_interrupted_at_its_end_is_not_for_those_who_ask_later(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has landed, and is still in the table."""
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleFlight, "_leave", interrupted_before)
+        with pytest.raises(Interrupted):
+            cache.get_or_load("key", lambda: "old")
+    # Its time is over.
+    cache.store.client.unlink(cache.store.keys.entry("key"))
+    cache.memory.flush()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(cache.get_or_load, "key", lambda: "new").result(10) == "new"
+
+
+@pytest.mark.one_driver
+def test_an_interrupt_just_after_a_load_comes_out_as_what_it_is(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is told to end by Ctrl-C ends."""
+    monkeypatch.setattr(_Flight, "land", interrupted_after(_Flight.land))
+    with pytest.raises(Interrupted):
+        cache.get_or_load("key", lambda: "value")
+
+
+@pytest.mark.one_driver
+def test_those_who_share_a_failed_load_raise_errors_of_their_own(cache: CacheManager) -> None:
+    """An error collects the traces and notes of all who raise it."""
+
+    def fail() -> str:
+        wait_until(lambda: waiting(cache) == 3)
+        raise LookupError("no such symbol")
+
+    def call() -> LookupError:
+        with pytest.raises(LookupError, match="no such symbol") as raised:
+            cache.get_or_load("key", fail)
+        raised.value.add_note("mine")
+        return raised.value
+
+    errors = together(4, call)
+    assert len(set(map(id, errors))) == 4
+    assert [error.__notes__ for error in errors] == [["mine"]] * 4
+    assert all("fail" in [frame.name for frame in extract_tb(error.__traceback__)] for error in errors)
+
+
+def interrupted_after(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step``, with an interrupt just after its first end."""
+    ends: list[None] = []
+
+    def once(*args: Any) -> Any:
+        found = step(*args)
+        ends.append(None)
+        if len(ends) == 1:
+            raise Interrupted
+        return found
+
+    return once
+
+
+def interrupted_before(*_: Any) -> None:
+    raise Interrupted
+
+
+def waiting(cache: CacheManager) -> int:
+    """How many threads wait for the loads of others."""
+    flights = list(cache.core._single_flight._flights.values())
+    return sum(len(flight.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
 
 
 def test_a_load_that_landed_meanwhile_is_not_repeated(

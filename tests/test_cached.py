@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tbcache.cache import CacheManager, cached
+from tbcache.cache.single_flight import SingleFlight
 from tbcache.models.error import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
@@ -491,6 +492,68 @@ def test_a_thread_gets_what_a_task_loads(cache: CacheManager, calls: list[Any]) 
         assert found.pop().result(30) == "task's"
         asyncio.run(main(True))
         assert found.pop().result(30) == "thread's"
+
+
+@pytest.mark.one_driver
+def test_nobody_waits_for_good_for_the_load_of_a_loop_that_stands_still(store: Store) -> None:
+    """Who runs a loop until something is done may leave its other tasks as they are."""
+    cache, calls = CacheManager(store, lease_seconds=0.5), list[int]()
+
+    @cached(cache=cache)
+    async def load() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+        return len(calls)
+
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(load()))
+        while not calls:
+            await asyncio.sleep(0)
+
+    async def end() -> None:
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+
+    tasks: list[asyncio.Task[int]] = []
+    with asyncio.Runner() as runner, ThreadPoolExecutor(2) as pool:
+        runner.run(begin())
+        key, task = load.cache_key(), pool.submit(asyncio.run, load())
+        assert pool.submit(cache.get_or_load, key, lambda: 2).result(10) == task.result(10) == 2
+        # What is loaded by those who took over is kept.
+        assert cache.get(key) == 2
+        runner.run(end())
+
+
+@pytest.mark.one_driver
+def test_a_load_that_is_cancelled_before_it_begins_stands_in_nobodys_way(
+    cache: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that has not begun has no end of its own."""
+    joined = SingleFlight._joined
+
+    def cut_off(*args: Any) -> Any:
+        # It is called before the task of the load is.
+        asyncio.get_running_loop().call_soon(cancel_others)
+        return joined(*args)
+
+    def cancel_others() -> None:
+        for task in asyncio.all_tasks() - {main_task[0]}:
+            task.cancel()
+
+    @cached(cache=cache)
+    async def load() -> str:
+        return "value"
+
+    async def main() -> str:
+        main_task.append(asyncio.current_task())
+        with monkeypatch.context() as patch:
+            patch.setattr(SingleFlight, "_joined", cut_off)
+            await asyncio.wait([asyncio.create_task(load())])
+        return await asyncio.wait_for(load(), 10)
+
+    main_task: list[asyncio.Task[Any] | None] = []
+    assert asyncio.run(main()) == "value"
 
 
 def waiting(cache: CacheManager) -> bool:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from traceback import extract_tb
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tbcache import get_cache_manager, get_usage_monitor
 from tbcache.admission import Ask, Verdict
 from tbcache.cache.core import Cache
 from tbcache.fetch import get_pipeline
+from tbcache.fetch.function.shared_load import SharedLoads, _SharedLoad
 from tbcache.io import run
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.store import Store, get_store
@@ -382,6 +384,52 @@ def test_a_failure_is_everyones_who_shares_the_call(quotes: tbcache.FunctionSour
 
     asyncio.run(use())
     assert calls == ["AAPL"]
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, RateLimited])
+def test_those_who_share_a_failure_raise_errors_of_their_own(kind: type[Exception]) -> None:
+    """An error collects the traces and notes of all who raise it: 1,000 tasks made 4,000 frames of one."""
+    source = tbcache.source("failing", limits="1/1m")
+
+    @source.fetcher(patience=0.0)
+    async def quote(symbol: str) -> float:
+        return 1 / (symbol != "AAPL")
+
+    async def ask() -> Exception:
+        try:
+            await quote("AAPL")
+        except Exception as error:
+            error.add_note("mine")
+            return error
+        raise AssertionError("it was answered")
+
+    async def use() -> list[Exception]:
+        if kind is RateLimited:
+            await quote("MSFT")
+        return await asyncio.gather(*(ask() for _ in range(20)))
+
+    errors = asyncio.run(use())
+    assert {type(error) for error in errors} == {kind}
+    assert len(set(map(id, errors))) == 20
+    assert [error.__notes__ for error in errors] == [["mine"]] * 20
+    lengths = [len(extract_tb(error.__traceback__)) for error in errors]
+    assert max(lengths) - min(lengths) < 5
+
+
+def test_who_asks_after_an_interrupt_shares_no_load_that_is_over() -> None:
+    """It came just after the load had begun, before that was told to leave at its end."""
+    loads, numbers = SharedLoads(), iter([1, 2])
+
+    async def load() -> int:
+        return next(numbers)
+
+    async def use() -> None:
+        begun = asyncio.create_task(load())
+        loads._loads[asyncio.get_running_loop()] = {"key": _SharedLoad(begun)}
+        assert await begun == 1
+        assert await loads.run("key", load) == (2, False)
+
+    asyncio.run(use())
 
 
 def test_what_exceeds_the_limit_is_told(quotes: tbcache.FunctionSource) -> None:

@@ -48,7 +48,8 @@ class Cache:
         self.memory = memory
         self.hits = 0
         self.misses = 0
-        self._single_flight = SingleFlight()
+        # A load may first wait for that of another process, which has a lease of its own.
+        self._single_flight = SingleFlight(2 * lease_seconds)
         self._sweeper = Sweeper(store)
         self._leases = KeyLeases(store, lease_seconds)
         self._entries = Entries(store)

@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
-from tbcache.io import IO, world
+from tbcache.io import IO, now, world
+from tbcache.io.error import own_copy
 from tbcache.io.fork import renew_in_child
 
 
-class _Abandoned(Exception):
-    """The caller that loads was cancelled. Those who wait load the value themselves."""
+class _Landing(NamedTuple):
+    """How a load ended: with a value, or with the error that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def taken(self) -> Any:
+        """The value, for one of those who have waited."""
+        if self.error is not None:
+            raise own_copy(self.error)
+        return self.value
 
 
 class _Flight:
-    """A load under way, and who runs it."""
+    """A load under way, and who runs it. Others wait for it up to ``until``."""
 
     def __init__(self) -> None:
-        self.future: Future[Any] = Future()
+        #: None where it came to no end, and those who wait load the value themselves.
+        self.future: Future[_Landing | None] = Future()
+        self.until = math.inf
+        #: True once who runs it sees to its end, whatever becomes of its caller.
+        self.is_flown = False
         self._thread = threading.get_ident()
         self._world: IO = world()
+
+    @property
+    def is_over(self) -> bool:
+        """True where nobody may join it: it has landed, or its loop or thread may have left it for good."""
+        return self.future.done() or self.until <= now()
 
     @property
     def is_ours(self) -> bool:
@@ -34,15 +54,26 @@ class _Flight:
             self._thread == threading.get_ident() and self._world is not world()
         )
 
+    def land(self, landing: _Landing | None) -> None:
+        """Tell those who wait. The first one counts: an interrupt may come just after it."""
+        if not self.future.done():
+            self.future.set_result(landing)
+
 
 #: The loads that the running code is part of.
 _FLIGHTS: ContextVar[frozenset[_Flight]] = ContextVar("tbcache.flights", default=frozenset())
 
 
 class SingleFlight:
-    """Loads under way, by key."""
+    """Loads under way, by key, for all threads and loops of the process.
 
-    def __init__(self) -> None:
+    A load goes on though its caller is cancelled, as it may be another's loop that waits for it. Who waits
+    does so for ``seconds`` at most, and loads the value himself then: a loop may not be run any more, and an
+    interrupt may leave anything undone.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self.renew()
         renew_in_child(self)
 
@@ -59,35 +90,49 @@ class SingleFlight:
     async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run ``load``, or wait for who does; its exception is everyone's. A caller who is cancelled does
         not end it."""
-        while True:
-            mine = _Flight()
-            with self._lock:
-                flight = self._flights.setdefault(key, mine)
-            if flight is mine:
-                return await world().detach(functools.partial(self._fly, key, mine, load))
-            if flight.is_ours:
-                return await load()
-            try:
-                return await world().wait(flight.future)
-            except _Abandoned:
-                continue
+        mine = _Flight()
+        # An interrupt may come as soon as it is in the table.
+        try:
+            while (flight := self._joined(key, mine)) is not mine:
+                if flight.is_ours:
+                    return await load()
+                with contextlib.suppress(TimeoutError):
+                    landing = await world().wait(flight.future, flight.until - now())
+                    if landing is not None:
+                        return landing.taken()
+            return await world().detach(functools.partial(self._fly, key, mine, load))
+        finally:
+            if not mine.is_flown:
+                self._leave(key, mine)
+
+    def _joined(self, key: str, mine: _Flight) -> _Flight:
+        """The load of ``key`` that is under way; ``mine`` from now on, where there is none."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None or flight.is_over:
+                mine.until = now() + self._seconds
+                flight = self._flights[key] = mine
+            return flight
 
     async def _fly(self, key: str, mine: _Flight, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         before = _FLIGHTS.set(_FLIGHTS.get() | {mine})
         try:
+            mine.is_flown = True
             value = await load()
-            mine.future.set_result(value)
+            mine.land(_Landing(value))
             return value
         except Exception as error:
-            mine.future.set_exception(error)
-            raise
-        except BaseException:
-            mine.future.set_exception(_Abandoned())
+            mine.land(_Landing(error=own_copy(error)))
             raise
         finally:
-            with self._lock:
-                if self._flights.get(key) is mine:
-                    del self._flights[key]
+            self._leave(key, mine)
             # A coroutine that is collected unfinished is not in its own context any more.
             with contextlib.suppress(ValueError):
                 _FLIGHTS.reset(before)
+
+    def _leave(self, key: str, mine: _Flight) -> None:
+        """Have ``mine`` stand in nobody's way: who waits for it still loads the value himself."""
+        with self._lock:
+            if self._flights.get(key) is mine:
+                del self._flights[key]
+        mine.land(None)

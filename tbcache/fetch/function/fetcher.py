@@ -30,6 +30,7 @@ from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now, run, world
 from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
+from tbcache.io.error import own_copy
 from tbcache.io.loop import drive
 from tbcache.models import Lane
 from tbcache.models.error import InvalidRequest, UpstreamError
@@ -396,17 +397,23 @@ class AsyncFetcher(_Function[P, R]):
         if not needed and not slot and (kept := self._recall(key)) is not None:
             return kept
 
-        def travel() -> Coroutine[Any, Any, Answered[Timed[R]] | Exception]:
-            return drive(self._travel(key, call, lane, needed, slot))
+        async def travel() -> Answered[Timed[R]] | Exception:
+            try:
+                return await drive(self._travel(key, call, lane, needed, slot))
+            except Exception as error:
+                return error  # Raised by the load, it would collect the traces of all who share that.
 
         # Two calls share a load where they ask for the same value in the same way, and nothing was removed
         # in between.
         token = self._tools.pipeline.admission.memory.begin(key)
         found, is_shared = await self._shared.run((key, lane, needed, slot, *token[:2]), travel)
-        if is_shared and isinstance(found, Answered):
-            # Whoever has begun it may have changed his value.
-            found = found._replace(value=self._values.decode(found.value.payload))
+        if is_shared:
+            # What one has, he may change; and an error has the traces and notes of those who raise it.
+            found = own_copy(found) if isinstance(found, Exception) else self._read_anew(found)
         return _successful(self._outcome(found))
+
+    def _read_anew(self, answered: Answered[Timed[R]]) -> Answered[Timed[R]]:
+        return answered._replace(value=self._values.decode(answered.value.payload))
 
     async def _warm(self, arguments: Arguments) -> bool:
         try:

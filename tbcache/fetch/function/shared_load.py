@@ -18,12 +18,14 @@ class _SharedLoad:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.waiting = 0
+        self.is_joined = False
         #: The context of the span in which it was begun.
         self.carrier = carrier()
 
 
 class SharedLoads:
-    """The loads under way in each loop, by key. A load is cancelled once nobody waits for it any more."""
+    """The loads under way in each loop, by key. A load is cancelled once nobody waits for it any more, so it
+    is no :class:`tbcache.cache.single_flight.SingleFlight`, which other loops and threads share."""
 
     def __init__(self) -> None:
         self.renew()
@@ -39,12 +41,12 @@ class SharedLoads:
         )
 
     async def run(self, key: Hashable, load: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """What ``load`` returns, and whether another task has it as well, which began it; all get its
-        exception."""
+        """What ``load`` returns, and whether others have it as well; all get its exception."""
         with self._lock:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
         shared = loads.get(key)
-        is_anothers = shared is not None
+        if shared is not None and shared.task.done():
+            shared = None  # An interrupt came before it was told to leave.
         if shared is None:
             shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
@@ -52,10 +54,11 @@ class SharedLoads:
             # A load that asks for its own key must not wait for itself.
             return await load(), False
         else:
+            shared.is_joined = True
             link(shared.carrier)
         shared.waiting += 1
         try:
-            return await asyncio.shield(shared.task), is_anothers
+            return await asyncio.shield(shared.task), shared.is_joined
         finally:
             shared.waiting -= 1
             if not shared.waiting and not shared.task.done():
