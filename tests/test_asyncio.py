@@ -727,6 +727,30 @@ def test_a_slot_is_held_around_each_call_of_a_function_and_around_one_block(run:
     run(main())
 
 
+def test_a_slot_that_one_task_waits_for_is_no_other_tasks(run: Run) -> None:
+    """Of two that take it at once one would be held until its time is over."""
+    slot = get_rate_limiter("my_exchange").slot(limit=1, window_seconds=60, max_wait=0)
+
+    async def hold() -> str:
+        try:
+            async with slot:
+                await asyncio.sleep(0)
+        except RateLimited:
+            return "there is none"
+        except RuntimeError:
+            return "refused"
+        return "held"
+
+    async def main() -> None:
+        await get_rate_limiter("my_exchange").check_rate_limit(limit=1, window_seconds=60)
+        assert await asyncio.gather(hold(), hold()) == ["there is none", "refused"]
+        await get_rate_limiter("my_exchange").reset()
+        # It may be tried again where there was none.
+        assert await asyncio.gather(hold(), hold()) == ["held", "refused"]
+
+    run(main())
+
+
 def _score() -> float:
     """The stamp of the one slot that is taken."""
     store = get_store()

@@ -252,6 +252,21 @@ def test_class_and_static_methods_work_too(cache: CacheManager, calls: list[Any]
     assert calls == [desk, "A"]
 
 
+@pytest.mark.parametrize("module_level", [True, False])
+def test_a_plain_functions_argument_may_be_called_cls(cache: CacheManager, module_level: bool) -> None:
+    """It is a class of assets there, and what another class has is another value."""
+
+    def screen(cls: str) -> str:
+        return cls
+
+    if module_level:
+        screen.__qualname__ = "screen"
+    kept = cached(cache=cache, key_prefix="screen")(screen)
+    assert (kept("equity"), kept("fx")) == ("equity", "fx")
+    assert kept.invalidate("fx") is True
+    assert kept.cache_key("equity") == kept.cache_key(cls="equity") == 'screen:cls="equity"'
+
+
 def test_threads_share_one_call(cache: CacheManager, calls: list[Any]) -> None:
     """Eight callers at once are one call of the upstream."""
     start = threading.Barrier(8)

@@ -64,10 +64,15 @@ class _Held(AsyncContextDecorator, AbstractAsyncContextManager[RateLimitStatus])
         return type(self)(self._core, self._begin, self._cost)
 
     async def __aenter__(self) -> RateLimitStatus:
-        if self._slot is not None:
+        # Another task may come while this one waits for its slot.
+        if self._process:
             raise RuntimeError("a slot is held around one block; ask the limiter for another")
         self._process = os.getpid()
-        self._slot, status = await drive(self._begin())
+        try:
+            self._slot, status = await drive(self._begin())
+        finally:
+            if self._slot is None:
+                self._process = 0
         return status
 
     async def __aexit__(

@@ -78,8 +78,8 @@ def cached(
 ) -> Any:
     """Keep what a function returns for ``ttl`` seconds (default 300), by its bound arguments.
 
-    Works on functions and methods, sync and async; ``self`` and ``cls`` are no part of the key,
-    so all instances share. None is kept like any result, exceptions are not. Callers in one
+    Works on functions and methods, sync and async; ``self`` and ``cls`` of a method are no part of the
+    key, so all instances share. None is kept like any result, exceptions are not. Callers in one
     process who want the same at once share one call.
 
         @cached(ttl=60, key_prefix="quote")
@@ -169,6 +169,12 @@ def _full_name(function: Callable[..., Any]) -> str:
     return f"{name}#{hashlib.blake2b(taken.encode(), digest_size=8).hexdigest()}" if taken else name
 
 
+def _is_of_class(function: Callable[..., Any]) -> bool:
+    """True for one that was defined in a class; a plain function may well have an argument called ``cls``."""
+    around, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    return bool(around) and not around.endswith("<locals>")
+
+
 def _taken(function: Callable[..., Any]) -> Iterator[str]:
     """The plain values that a function took from those around it; what may change is no part of a name."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
@@ -199,7 +205,7 @@ class CallKey:
         self._prefix = _full_name(function) if prefix is None else prefix
         check_key(self._prefix, what="key_prefix")
         first = next(iter(self._signature.parameters), "")
-        self._skipped = first if first in ("self", "cls") else None
+        self._skipped = first if first in ("self", "cls") and _is_of_class(function) else None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
