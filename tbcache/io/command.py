@@ -10,6 +10,8 @@ import hiredis
 
 from tbcache.io.world import Argument
 
+_NUMBERS = (int, float)
+
 
 class Command(tuple[Argument, ...]):
     """The parts of a command. Whoever keeps it has it packed but once."""
@@ -24,5 +26,8 @@ def pack(command: Sequence[Argument]) -> bytes:
     """``command`` as it is sent."""
     if type(command) is Command:
         return command.packed
-    packed: bytes = hiredis.pack_command(cast(Any, tuple(command)))
+    # Hiredis makes a text of a number by a call that runs signal handlers, and does not see that one raises:
+    # that ends the process.
+    parts = tuple([str(part) if part.__class__ in _NUMBERS else part for part in command])
+    packed: bytes = hiredis.pack_command(cast(Any, parts))
     return packed

@@ -6,16 +6,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
 from tbcache.io.boundary import boundary
+from tbcache.io.command import pack
 from tbcache.io.connection import CHECK_SECONDS, Connection
 from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
@@ -26,7 +26,7 @@ LATE_SECONDS = 0.2
 #: A connection of no use for so long is closed: a burst of threads must not keep its sockets for ever.
 IDLE_SECONDS = 60.0
 
-_ASKING = hiredis.pack_command(("ASKING",))
+_ASKING = pack(("ASKING",))
 
 
 class Sent(NamedTuple):
@@ -84,7 +84,7 @@ class Node:
 
     def call(self, *command: Argument, asking: bool = False) -> Any:
         """The answer to one command, at half of what redis-py's own path costs."""
-        packed = hiredis.pack_command(cast(Any, command))
+        packed = pack(command)
         generation, connection = self.generation, self._checkout()
         if asking:
             connection.ask(_ASKING)
@@ -96,7 +96,7 @@ class Node:
 
     def send(self, *commands: Sequence[Argument]) -> Sent:
         """Send several commands together. :meth:`read` gives their answers, or the connection is closed."""
-        packed = b"".join(hiredis.pack_command(cast(Any, tuple(command))) for command in commands)
+        packed = b"".join(pack(command) for command in commands)
         generation, connection = self.generation, self._checkout()
         connection.send(packed)
         return Sent(connection, generation, len(commands))
@@ -109,7 +109,7 @@ class Node:
 
     def block(self, seconds: float, *command: str, asking: bool = False) -> Any:
         """A command that waits ``seconds`` at most for an element of a list, None when none came."""
-        packed = hiredis.pack_command(cast(Any, (*command, f"{max(seconds, 0.001):.3f}")))
+        packed = pack((*command, f"{max(seconds, 0.001):.3f}"))
         generation, connection = self.generation, self._checkout()
         self._blocked.add(connection)
         try:
