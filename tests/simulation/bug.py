@@ -208,7 +208,7 @@ _LOSS = (
             "lose.lua",
             "moment_of_loss(stored[3]) > now and now - step_us or now - later",
             "now - step_us",
-            "come back with another clock",
+            "notice a step at once",
         ),
         kind="clock",
     ),
@@ -218,7 +218,7 @@ _LOSS = (
             "lose.lua",
             "stepped_at >= now - ago_us and stepped_at <= now",
             "stepped_at >= now - ago_us",
-            "set the clock for a while",
+            "set the clock back beyond a step",
         ),
         kind="clock",
     ),
@@ -717,6 +717,7 @@ _BOUNDS = (
         "not is_follow_up) == 'drained' then",
         "not is_follow_up) == 'never' then",
         "drain",
+        "call",
     ),
 )
 

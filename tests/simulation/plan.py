@@ -228,14 +228,18 @@ def clock_plan_of(seed: int) -> Plan:
     chance = Chance(seed, "clock")
     shape = _shape(chance)
     steps = _steps_of(chance, shape, CLOCK_ACTS, CLOCK_FAULTS, 0.3, 25 + chance.below(30))
-    chance = Chance(seed, "moment")
+    # When all else is over, and no slot is in a window.
+    at = steps[-1].at + 3.0 + shape.limits[-1].window_seconds + shape.lease
+    chance, late = Chance(seed, "moment"), Chance(seed, "mend")
     if chance.happens(0.3):
-        # When all else is over, and no slot is in a window.
-        at = steps[-1].at + 3.0 + shape.limits[-1].window_seconds + shape.lease
         # What is old leaves the window with the first slot.
         first, seconds = Step(at - 0.2, "take", 0, 0, 0.0), chance.uniform(0.0005, 0.005)
         moment = Step(at, "set the clock back for a moment", 0, chance.below(12), seconds)
         steps = (*steps, first, moment, Step(at + 2.0, "take", 0, 0, 0.0))
+    elif late.happens(0.3):
+        mend = late.choice(("notice a step at once", "set the clock back beyond a step"))
+        moment = Step(at, mend, late.below(6), late.below(12), late.choice(LASTING))
+        steps = (*steps, moment, Step(at + 2.0, "take", 0, 0, 0.0))
     return Plan(seed, shape, steps, "clock")
 
 
@@ -255,7 +259,10 @@ def operated_plan_of(seed: int) -> Plan:
         over = at + 3 * shape.limits[0].window_seconds + shape.lease + 2.0
         gone.append(Step(at, "go on beneath a limit", 0, chance.below(12), 1.0))
         gone.append(Step(over, "take", 0, 0, 0.0))
-    return Plan(seed, shape, tuple(sorted((*steps, *orders, *gone), key=lambda step: step.at)), "operated")
+    more = Chance(seed, "sent")
+    sent = _scattered(more, ("call",), 4 + more.below(8), steps[-1].at) if more.happens(0.3) else []
+    steps = tuple(sorted((*steps, *orders, *gone, *sent), key=lambda step: step.at))
+    return Plan(seed, shape, steps, "operated")
 
 
 def queue_plan_of(seed: int) -> Plan:

@@ -397,6 +397,42 @@ def _step_back_for_a_moment(faults: Faults, process: Process, step: Step) -> Non
     faults.kernel.after(step.seconds, lambda: faults.step_clock(-seconds))
 
 
+def _step_back_beyond_a_step(faults: Faults, process: Process, step: Step) -> None:
+    """One is cut off as the clock is set forward. The others have that mended, and are no more as it is set
+    back by more: only the first has that mended."""
+    seconds, after = CLOCK_STEPS[step.odd % 2], faults.kernel.after
+    others = [one for one in faults.world.active if one is not process]
+    if not others:
+        return
+    faults.cut(process, "silent", 1.1)
+    faults.step_clock(seconds)
+    for one in others:
+        one.do("act saturate", lambda one=one: one.saturate(0.9))
+        after(1.0, lambda one=one: faults.world.kill(one))
+    after(1.0, lambda: faults.step_clock(-2 * seconds))
+
+
+def _notice_a_step_at_once(faults: Faults, process: Process, step: Step) -> None:
+    """All is used up as Redis loses all, and its clock is set back; all but one are cut off. Many threads of
+    that one ask at once, some slowly: one may have noted the loss before another has the window mended."""
+    fair, connection = process.connection.weather, process.connection
+
+    def fail_over() -> None:
+        for one in faults.world.active:
+            if one is not process:
+                faults.cut(one, "silent", 1.0 + step.seconds / 2)
+        faults.lose(({}, {}), 0, 0.0)
+        faults.step_clock(CLOCK_STEPS[3 + step.odd % 2])
+        connection.weather = Weather(quick=0.001, slow=0.02, late=0.4)
+        faults.kernel.after(0.2, lambda: setattr(connection, "weather", fair))
+        for _ in range(8):
+            process.do("act take", process.take)
+
+    for one in faults.world.active:
+        one.do("act saturate", lambda one=one: one.saturate(1.0))
+    faults.kernel.after(0.3, fail_over)
+
+
 def _leave(faults: Faults, process: Process, step: Step) -> None:
     if len(faults.world.active) > 1:
         faults.kernel.spawn(process, "stop", process.stop)
@@ -517,6 +553,8 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "clear values": _clear_values,
     "set the clock for a while": _step_for_a_while,
     "set the clock back for a moment": _step_back_for_a_moment,
+    "set the clock back beyond a step": _step_back_beyond_a_step,
+    "notice a step at once": _notice_a_step_at_once,
     "come back with another clock": _come_back_with_another_clock,
     "set the clock at any time": lambda faults, process, step: faults.step_clock(
         CLOCK_STEPS[step.odd % len(CLOCK_STEPS)]
