@@ -798,15 +798,19 @@ def test_an_interrupt_just_after_a_load_comes_out_as_what_it_is(
 
 
 @pytest.mark.one_driver
-def test_those_who_share_a_failed_load_raise_errors_of_their_own(cache: CacheManager) -> None:
-    """An error collects the traces and notes of all who raise it."""
+@pytest.mark.parametrize("kind", [LookupError, TimeoutError])
+def test_those_who_share_a_failed_load_raise_errors_of_their_own(
+    cache: CacheManager, kind: type[Exception]
+) -> None:
+    """An error collects the traces and notes of all who raise it. That of an upstream that did not answer in
+    time is shared as any other: they would ask it one after the other."""
 
     def fail() -> str:
         wait_until(lambda: waiting(cache) == 3)
-        raise LookupError("no such symbol")
+        raise kind("no such symbol")
 
-    def call() -> LookupError:
-        with pytest.raises(LookupError, match="no such symbol") as raised:
+    def call() -> Exception:
+        with pytest.raises(kind, match="no such symbol") as raised:
             cache.get_or_load("key", fail)
         raised.value.add_note("mine")
         return raised.value

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tbcache.io.error import own_copy
 from tbcache.models import error as errors
 from tbcache.models.error import MissingExtra, RateLimited, RedisUnreachable, TbcacheError, UnknownSource
 from tbcache.store import Refused, Unavailable
@@ -55,3 +56,41 @@ def test_a_copy_of_an_error_says_the_same_and_knows_as_much(kind: type[TbcacheEr
     for made in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
         assert type(made) is kind
         assert (str(made), made.args, vars(made)) == (str(error), error.args, vars(error))
+
+
+class Slotted(TbcacheError):
+    __slots__ = ("zone",)
+
+    def __init__(self, zone: str) -> None:
+        super().__init__("it is elsewhere")
+        self.zone = zone
+
+
+class Missing(TbcacheError, OSError):
+    """A user's, that has a number of the system's."""
+
+
+def test_a_copy_knows_what_stands_in_slots_and_what_the_system_says() -> None:
+    for made in (pickle.loads(pickle.dumps(Slotted("x"))), copy.copy(Slotted("x"))):  # noqa: S301
+        assert made.zone == "x"
+    assert str(pickle.loads(pickle.dumps(Missing(2, "no such")))) == "[Errno 2] no such"  # noqa: S301
+
+
+class Refusal(Exception):
+    """As most are written."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the upstream said {code}")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    "error", [Refusal(429), ValueError(1, "x"), OSError(2, "no such"), Slotted("x"), Mine("news")]
+)
+def test_whoever_shares_an_error_raises_the_same_words(error: Exception) -> None:
+    """Its class was called with them, and put them into others."""
+    error.add_note("a note")
+    shared = own_copy(own_copy(error))
+    assert (type(shared), str(shared), shared.args) == (type(error), str(error), error.args)
+    assert vars(shared) == vars(error)
+    assert getattr(shared, "zone", None) == getattr(error, "zone", None)

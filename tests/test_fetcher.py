@@ -25,6 +25,7 @@ from email.message import Message
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, TypedDict
+from zoneinfo import ZoneInfo
 
 import httpx2
 import msgspec
@@ -1050,6 +1051,8 @@ class Floor(BaseModel):
     price: float | None = None
     key: SecretStr = SecretStr("")
     note: str = Field("none", exclude=True)
+    notes: list[str] = Field(default_factory=list, exclude=True)
+    raw: dict[str, Any] = {}
 
 
 class Ceiling(Floor):
@@ -1081,6 +1084,20 @@ class Deep(Tick):
     size: int = 1
 
 
+class Share(msgspec.Struct, tag=True):
+    count: Any
+
+
+class Coin(msgspec.Struct, tag=True):
+    count: float
+
+
+def _nested(deep: int) -> Any:
+    return [_nested(deep - 1)] if deep else 1
+
+
+#: In the hour that comes twice.
+LATE = datetime(2024, 11, 3, 5, 30, tzinfo=UTC).astimezone(ZoneInfo("America/New_York"))
 NAN = float("nan")
 
 
@@ -1096,6 +1113,11 @@ NAN = float("nan")
         (Floor, Floor(note="x"), "it.note would come back as another value"),
         (Floor | None, Ceiling(), "it is a Ceiling, and would come back as a Floor"),
         (Doubled, Doubled(prices={"x": [1.0]}), "it.prices['x'][0] would come back as another value"),
+        (Floor, Floor(notes=["x"]), "it.notes would come back as another value"),
+        (Floor, Floor(raw={"at": NOON}), "it.raw['at'] would come back as another value"),
+        (Floor, Floor(raw={"book": {1: 2}}), "it.raw['book'] has the key 1, and no annotation says"),
+        (dict[int | str, float], {1: 1.5}, "it has the key 1, and no annotation says how to read that"),
+        (dict, {"x": _nested(300)}, "it is nested too deeply"),
         (Cents, Cents(1.5), "it.price would come back as another value"),
         (Report, Report({}, note=NAN), "it.note is nan, which JSON cannot say, and would come back as None"),
         (dict[str, list[Bar]], {"x": [Wick(2.0, 1.0)]}, "it['x'][0] is a Wick, and would come back as a Bar"),
@@ -1121,7 +1143,8 @@ LASTING: list[tuple[Any, Any]] = [
     (Answer, {"raw": [1, 2]}),
     (Report, Report({"x": [1]}, note={"y": 1})),
     (Report | None, Report({})),
-    (Floor, Floor(price=1.5)),
+    (Floor, Floor(price=1.5, raw={"x": [1.5, {"y": None}]})),
+    (Share | Coin, Coin(1)),
     (list[Floor | None], [Floor(), None]),
     (dict[str, Decimal | None], {"x": Decimal("1.10"), "y": None}),
     (set[int] | None, {1, 2}),
@@ -1133,6 +1156,13 @@ def test_an_open_annotation_takes_plain_json() -> None:
     """It is what most answers are, and what most people write before them."""
     for fetch, value in _annotated(LASTING):
         assert [fetch(), fetch.outcome().origin, fetch.peek()] == [value, "cache", value]
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_a_time_in_the_hour_that_comes_twice_is_kept() -> None:
+    """Python calls it unequal to the same moment in any other zone."""
+    ((fetch, _),) = _annotated([(tuple[datetime, int], (LATE, 1))])
+    assert fetch()[0].astimezone(UTC) == LATE.astimezone(UTC)
 
 
 @pytest.mark.usefixtures("redis_server")

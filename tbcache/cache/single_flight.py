@@ -96,10 +96,11 @@ class SingleFlight:
             while (flight := self._joined(key, mine)) is not mine:
                 if flight.is_ours:
                     return await load()
+                landing = None
                 with contextlib.suppress(TimeoutError):
                     landing = await world().wait(flight.future, flight.until - now())
-                    if landing is not None:
-                        return landing.taken()
+                if landing is not None:
+                    return landing.taken()
             return await world().detach(functools.partial(self._fly, key, mine, load))
         finally:
             if not mine.is_flown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TypeVar
 
 import redis
@@ -17,10 +16,16 @@ class Unsent(redis.ConnectionError):
 def own_copy(error: E) -> E:
     """``error`` for one of several who raise it: an error collects the traces and notes of those who do.
 
-    It is ``error`` itself where its class cannot be copied.
+    Its class is not called, which may put other words into it. It is ``error`` itself where the copy would
+    not say the same.
     """
+    kind = type(error)
     try:
-        copied = copy.copy(error)
+        copied = kind.__new__(kind, *error.args)
+        copied.args = error.args
+        vars(copied).update(vars(error))
+        if str(copied) != str(error) or any(vars(base).get("__slots__") for base in kind.__mro__):
+            return error
         copied.__cause__, copied.__context__ = error.__cause__, error.__context__
         copied.__suppress_context__ = error.__suppress_context__
         if hasattr(error, "__notes__"):

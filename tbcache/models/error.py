@@ -55,7 +55,10 @@ class TbcacheError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self),), {**self.__dict__, "args": self.args}  # type: ignore[attr-defined]
+        slots = [name for base in type(self).__mro__ for name in vars(base).get("__slots__", ())]
+        state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
+        made = type(self), *self.args
+        return copyreg.__newobj__, made, {**vars(self), **state, "args": self.args}  # type: ignore[attr-defined]
 
 
 class ConfigurationError(TbcacheError):

@@ -11,8 +11,8 @@ read as its own type has to be equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, time, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -41,8 +41,7 @@ def change(kind: kinds.Type, found: Any, value: Any, place: str = "it") -> str |
             # Of the types that the value does not have, nothing is found.
             return _first(change(one, found, value, place) for one in types)
         case kinds.DictType(key, item), dict():
-            is_text = _is_open(key) or isinstance(key, kinds.StrType)
-            return _dict_change(found, value, place, _as(item), is_text=is_text)
+            return _dict_change(found, value, place, _as(item), is_text=_may_be_text(key))
         case kinds.ListType(item) | kinds.VarTupleType(item), list() | tuple():
             return _items_change(found, value, place, _as(item))
         case kinds.TupleType(items), tuple():
@@ -50,9 +49,14 @@ def change(kind: kinds.Type, found: Any, value: Any, place: str = "it") -> str |
             return _first(change(*part, f"{place}[{number}]") for number, part in enumerate(parts))
         case kinds.SetType(item) | kinds.FrozenSetType(item), _ if _is_open(item):
             return None if found == value else _other(found, value, place)
-        case kinds.DataclassType(_, fields) | kinds.StructType(_, fields) | kinds.NamedTupleType(
-            _, fields
-        ), _:
+        case (
+            (
+                kinds.DataclassType(kind_of, fields)
+                | kinds.StructType(kind_of, fields)
+                | kinds.NamedTupleType(kind_of, fields)
+            ),
+            _,
+        ) if isinstance(found, kind_of):
             return _sliced(found, value, place) or _fields_change(fields, found, value, place)
         case kinds.TypedDictType(_, fields), dict():
             return _fields_change(fields, found, value, place)
@@ -85,6 +89,13 @@ def _parts_of(kind: kinds.Type) -> Iterator[kinds.Type]:
 def _is_open(kind: kinds.Type) -> bool:
     """True for Any and for object, which say nothing about the value."""
     return isinstance(kind, kinds.AnyType) or (isinstance(kind, kinds.CustomType) and kind.cls is object)
+
+
+def _may_be_text(key: kinds.Type) -> bool:
+    """True where a key of a dict may be read as the text that it is in JSON."""
+    if isinstance(key, kinds.UnionType):
+        return any(map(_may_be_text, key.types))
+    return _is_open(key) or isinstance(key, kinds.StrType)
 
 
 def _first(changes: Iterable[str | None]) -> str | None:
@@ -122,6 +133,8 @@ def _dict_change(
 ) -> str | None:
     if not isinstance(value, dict):
         return _unread(value, place)
+    if len(found) != len(value):
+        return _other(found, value, place)
     # Keys that are read as text are the same as before.
     if is_text and (odd := [key for key in value if key not in found]):
         return f"{place} has the key {odd[0]!r}, and no annotation says how to read that"
@@ -130,9 +143,11 @@ def _dict_change(
     return _first(compare(one, other, f"{place}[{key!r}]") for one, (key, other) in both)
 
 
-def _items_change(found: Iterable[Any], value: Any, place: str, compare: Comparison) -> str | None:
-    if not isinstance(value, Iterable):
+def _items_change(found: Collection[Any], value: Any, place: str, compare: Comparison) -> str | None:
+    if not isinstance(value, Collection):
         return _unread(value, place)
+    if len(found) != len(value):
+        return _other(found, value, place)
     both = enumerate(zip(found, value, strict=False))
     return _first(compare(one, other, f"{place}[{number}]") for number, (one, other) in both)
 
@@ -172,15 +187,14 @@ def _closed_change(found: Any, value: Any, place: str) -> str | None:
     """What has changed in a part of a model, whose annotation is the model's own."""
     if hasattr(type(found), _READER):
         return _model_change(found, value, place)
-    if type(found) is not type(value) or isinstance(found, _ATOMS):
-        return _atom_change(found, value, place)
-    if isinstance(found, dict):
-        return _dict_change(found, value, place, _closed_change, is_text=False)
-    if isinstance(found, list | tuple):
+    if type(found) is type(value) and isinstance(found, dict):
+        return _dict_change(found, value, place, _closed_change, is_text=True)
+    if type(found) is type(value) and isinstance(found, list | tuple):
         return _items_change(found, value, place, _closed_change)
     try:
         # What says nothing of its equality, as an object of no class of ours may, counts as kept.
-        is_kept = found.__eq__(value) in (True, NotImplemented)
+        is_mute = type(found) is type(value) and found.__eq__(value) is NotImplemented
+        is_kept = is_mute or _are_equal(found, value)
     except Exception:  # the code is somebody else's
         is_kept = True
     return None if is_kept else _other(found, value, place)
@@ -190,7 +204,15 @@ def _atom_change(found: Any, value: Any, place: str) -> str | None:
     """What has changed in a part that has none: one of its own type must be equal, and nothing becomes
     None."""
     if type(found) is type(value):
-        is_kept = not isinstance(found, _ATOMS) or found == value
+        is_kept = not isinstance(found, _ATOMS) or _are_equal(found, value)
     else:
         is_kept = found is not None
     return None if is_kept else _other(found, value, place)
+
+
+def _are_equal(found: Any, value: Any) -> bool:
+    """Whether both are equal; of times with a zone, whether they are the same moment: in the hour in which
+    clocks are set, Python calls those of two zones unequal."""
+    if isinstance(found, datetime) and isinstance(value, datetime) and found.tzinfo and value.tzinfo:
+        return found.astimezone(UTC) == value.astimezone(UTC)
+    return bool(found == value)

@@ -111,7 +111,11 @@ class Values(Generic[T]):
             found = self._decoder.decode(data)
         except Exception as error:  # as above
             raise self._cannot(value, f"it does not fit the annotation: {error}") from None
-        if (changed := change(self._kind, found, value)) is not None:
+        try:
+            changed = change(self._kind, found, value)
+        except RecursionError:
+            changed = "it is nested too deeply"
+        if changed is not None:
             raise self._cannot(value, changed)
         return data
 
