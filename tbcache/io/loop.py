@@ -279,7 +279,11 @@ async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return await coroutine
     finally:
-        leave(entered)
+        try:  # noqa: SIM105 -- each call of the awaited API would pay for a context manager
+            leave(entered)
+        except ValueError:
+            # It was left in the middle and is closed by whoever collects it, in a context of their own.
+            pass
 
 
 def leave_behind(work: Work) -> None:

@@ -528,6 +528,30 @@ def test_a_loop_that_is_dropped_unclosed_takes_its_connection_along(server: Serv
     wait_until(are_gone, 20, "the end of the loops and of their connections")
 
 
+def test_what_is_collected_in_the_middle_of_a_call_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever collects it is in a context of its own; an error there stands in the stderr of a program."""
+    problems: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", problems.append)
+    one = asyncio.new_event_loop()
+    one.set_exception_handler(lambda _, problem: None)
+
+    async def wait(begun: asyncio.Event) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def begin() -> list[asyncio.Task[None]]:
+        begun = asyncio.Event()
+        tasks = [asyncio.create_task(drive(wait(begun)))]
+        await begun.wait()
+        return tasks
+
+    tasks = one.run_until_complete(begin())
+    task = weakref.ref(tasks.pop())
+    one.close()
+    wait_until(lambda: gc.collect() is not None and task() is None, 20, "the end of the task")
+    assert problems == []
+
+
 def test_loops_of_several_threads_have_connections_of_their_own(server: Server, node: Node, run: Run) -> None:
     """A socket that two loops read is read by neither."""
     found: list[int] = []
