@@ -1053,6 +1053,7 @@ class Floor(BaseModel):
     note: str = Field("none", exclude=True)
     notes: list[str] = Field(default_factory=list, exclude=True)
     raw: dict[str, Any] = {}
+    counts: dict[str, int] = Field(default_factory=dict, exclude=True)
 
 
 class Ceiling(Floor):
@@ -1114,6 +1115,7 @@ NAN = float("nan")
         (Floor | None, Ceiling(), "it is a Ceiling, and would come back as a Floor"),
         (Doubled, Doubled(prices={"x": [1.0]}), "it.prices['x'][0] would come back as another value"),
         (Floor, Floor(notes=["x"]), "it.notes would come back as another value"),
+        (Floor, Floor(counts={"x": 1}), "it.counts would come back as another value"),
         (Floor, Floor(raw={"at": NOON}), "it.raw['at'] would come back as another value"),
         (Floor, Floor(raw={"book": {1: 2}}), "it.raw['book'] has the key 1, and no annotation says"),
         (dict[int | str, float], {1: 1.5}, "it has the key 1, and no annotation says how to read that"),

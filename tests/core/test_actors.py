@@ -540,6 +540,22 @@ def test_a_message_that_could_not_be_handed_out_is_refused(shop: Shop) -> None:
         shop.broker.enqueue_many([shop.actor(actor_name="many").message("x" * 9_000_000)])
 
 
+def send_two(shop: Shop, follow: str, may_end: threading.Event) -> None:
+    """Queue a job that waits for its end, and one that follows it, as a pipeline or by a callback."""
+
+    def first(what: Any) -> Any:
+        shop.done.append(f"begun {what}")
+        assert may_end.wait(30)
+        return what
+
+    second = shop.actor(lambda *args: shop.done.append("then"), actor_name="second")
+    one = shop.actor(first, actor_name="first")
+    if follow == "pipeline":
+        dramatiq.pipeline([one.message("it"), second.message()], broker=shop.broker).run()
+    else:
+        one.send_with_options(args=("it",), on_success=second)
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
 def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
@@ -564,17 +580,7 @@ def test_what_follows_a_job_is_not_lost_where_redis_stands_still(
 
         monkeypatch.setattr(*((store, "call") if is_known else (shop.broker, "_put")), ask_then)
 
-        def first(what: Any) -> Any:
-            shop.done.append(f"begun {what}")
-            assert may_end.wait(30)
-            return what
-
-        second = shop.actor(lambda *args: shop.done.append("then"), actor_name="second")
-        one = shop.actor(first, actor_name="first")
-        if follow == "pipeline":
-            dramatiq.pipeline([one.message("it"), second.message()], broker=shop.broker).run()
-        else:
-            one.send_with_options(args=("it",), on_success=second)
+        send_two(shop, follow, may_end)
         with shop.open():
             wait_until(lambda: shop.done == ["begun it"])
             if not is_known:
@@ -652,19 +658,9 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
     claims, jobs = (store.keys.queue("default", part) for part in ("claims", "jobs"))
     may_end = threading.Event()
 
-    def first(what: Any) -> Any:
-        shop.done.append("begun")
-        assert may_end.wait(30)
-        return what
-
-    second = shop.actor(lambda *args: shop.done.append("then"), actor_name="second")
-    one = shop.actor(first, actor_name="first")
-    if follow == "pipeline":
-        dramatiq.pipeline([one.message("it"), second.message()], broker=shop.broker).run()
-    else:
-        one.send_with_options(args=("it",), on_success=second)
+    send_two(shop, follow, may_end)
     with shop.open():
-        wait_until(lambda: shop.done == ["begun"])
+        wait_until(lambda: shop.done == ["begun it"])
         # As a dequeue of another worker does, beside the claim of its own.
         assert store.client.zremrangebyrank(claims, 0, -1) == 1
         may_end.set()
@@ -673,7 +669,7 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         note.send("later")
         wait_until(lambda: "later" in shop.done)
         wait_until(lambda: store.client.hlen(jobs) == 1)
-    assert shop.done == ["begun", "later"]
+    assert shop.done == ["begun it", "later"]
 
 
 def test_an_interrupt_amid_a_line_of_the_log_leaves_no_lock(shop: Shop) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tbcache
+import tbcache.asyncio
 from tbcache.admission.delay import PlanDelay
 from tbcache.cache import CacheManager
 from tbcache.cache.single_flight import _Flight
@@ -320,3 +321,23 @@ def test_a_child_that_ends_leaves_the_slot_to_its_parent(
     before, after = seen
     assert before[0]
     assert before == after
+
+
+def test_a_child_that_ends_leaves_the_slot_of_a_task_to_its_parent(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as above for a block of a task, which a child leaves as its stack unwinds."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+
+    async def use() -> None:
+        held = tbcache.asyncio.get_rate_limiter("forked").slot(5, 60)
+        await held.__aenter__()
+        slots = get_store().keys.slots("forked")
+        before = server.client.zrange(slots, 0, -1, withscores=True)
+        with monkeypatch.context() as child:
+            child.setattr("os.getpid", lambda: 1)
+            await held.__aexit__(None, None, None)
+        assert before
+        assert server.client.zrange(slots, 0, -1, withscores=True) == before
+
+    asyncio.run(use())
