@@ -404,6 +404,10 @@ def test_those_who_share_a_failure_raise_errors_of_their_own(kind: type[Exceptio
         raise AssertionError("it was answered")
 
     async def use() -> list[Exception]:
+        memory = get_cache_manager().memory
+        memory.begin("AAPL")
+        # As the server begins to tell of changes, all that is under way counts as changed.
+        await until(lambda: memory.is_on, "the news of changes")
         if kind is RateLimited:
             await quote("MSFT")
         return await asyncio.gather(*(ask() for _ in range(20)))
