@@ -19,8 +19,8 @@
 --                    its place for REVOKED_US, and the worker is told so as it renews it
 -- jobs         HASH  job id -> message (JSON); a job whose message is gone is over
 -- lanes        HASH  job id -> "<lane> <stride> <caller>": the lane it belongs to; on whose account its places in it
---                    are, and how far apart those of that caller lie, a million over its weight. Of an earlier
---                    layout the lane alone, which is nobody's
+--                    are, and how far apart those of that caller lie, a million over its weight, with zeros before
+--                    it. Of an earlier layout the lane alone, which is nobody's
 -- pending      HASH  fetch key -> job id: the same fetch is queued once. "@" .. fetch key -> when that job was handed
 --                    out (us), while it is in a worker's hands. "+" .. fetch key -> the id of one more job, which
 --                    waits in no lane until that one is over: for asks that it does not serve

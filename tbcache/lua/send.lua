@@ -29,7 +29,7 @@ while redis.call('HSETNX', lanes, id, account_in('interactive', stride, caller))
     -- A message that is sent again while it runs.
     id = id .. '+'
 end
-local placed, kept = redis.pcall('ZADD', interactive, int(place), id), redis.pcall('HSET', jobs, id, message)
+local placed, kept = redis.pcall('ZADD', interactive, place, id), redis.pcall('HSET', jobs, id, message)
 if type(placed) ~= 'number' or type(kept) ~= 'number' then
     -- Of an earlier layout, or damaged: nothing is changed after all.
     redis.call('HDEL', lanes, id)

@@ -71,7 +71,7 @@ class Enqueue(NamedTuple):
     needed: float
     after: float
     caller: str
-    stride: int
+    stride: str
     is_requeued: bool
     is_follow_up: bool
     asked_us: int
@@ -133,7 +133,7 @@ class Send(NamedTuple):
     id: str
     message: bytes
     caller: str
-    stride: int
+    stride: str
     is_follow_up: bool
     asked_us: int
     deadline_us: int

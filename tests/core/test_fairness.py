@@ -21,7 +21,7 @@ from tbcache.models.error import ConfigurationError, InvalidRequest
 from tbcache.monitoring.caller_usage import OTHERS, CallerUsage
 from tbcache.queue import PacingBroker, Queue
 from tbcache.queue.account import STRIDE, Account, account_for
-from tbcache.queue.batch import _call, put_all
+from tbcache.queue.batch import _call, put, put_all
 from tbcache.queue.script import (
     DEQUEUE,
     ENQUEUE,
@@ -198,6 +198,14 @@ def test_a_message_gets_the_place_that_another_job_of_its_caller_would(line: Lin
     assert default == news
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_whose_a_job_is_is_found_at_once(store: Store, *, is_plain: bool) -> None:
+    """Redis looks through a hash of short values from its beginning, up to 512 of them, with each job."""
+    wants = Wants(Account("", STRIDE), delay_seconds=0 if is_plain else 60)
+    put(store, "default", JobAsk("1", b"{}", ""), wants)
+    assert store.client.object("encoding", store.keys.queue("default", "lanes")) == b"hashtable"
+
+
 def test_a_part_that_was_not_used_is_not_kept_for_later(line: Line) -> None:
     """Who comes back after an hour gets its part of now, and does not shut out the others for as long."""
     line.put("steady", 60)
@@ -322,10 +330,10 @@ def test_a_message_of_dramatiqs_names_its_caller(store: Store, settings: Setting
     for other in ("a b", ["desk"], 1):
         with pytest.raises(InvalidRequest, match="is no caller"):
             note.send_with_options(args=("other",), caller=other)
-    accounts = store.client.hvals(store.keys.queue("default", "lanes"))
-    assert sorted(accounts) == sorted(
-        f"interactive {STRIDE} {one}".encode() for one in ("desk", "desk", settings.own_caller)
-    )
+    accounts = [account.split() for account in store.client.hvals(store.keys.queue("default", "lanes"))]
+    assert [lane for lane, _, _ in accounts] == [b"interactive"] * 3
+    assert [int(stride) for _, stride, _ in accounts] == [STRIDE] * 3
+    assert sorted(one.decode() for *_, one in accounts) == sorted(["desk", "desk", settings.own_caller])
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=25)
     worker.start()
     try:

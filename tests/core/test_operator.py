@@ -369,20 +369,19 @@ def test_a_weight_that_is_set_counts_for_all_who_queue(
     queues = [Queue(store, settings), Queue(store_for(server), settings)]
     numbers = itertools.count()
 
-    def stride(queue: Queue) -> bytes:
+    def account(queue: Queue) -> tuple[int, bytes]:
         handle = queue.enqueue(FetchRequest("twitter", f"S{next(numbers)}"), caller="desk/vip")
-        account: Any = store.client.hget(store.keys.queue("twitter", "lanes"), handle.job_id)
-        return account
+        return account_of(store, "twitter", handle.job_id)
 
-    assert [stride(queue) for queue in queues] == [b"interactive 1000000 desk"] * 2
+    assert [account(queue) for queue in queues] == [(1_000_000, b"desk")] * 2
     assert operator.set_weight("desk/vip", 4.0, "earnings") is None
     assert Fleet(settings, store).weights() == {"desk/vip": 4.0}
     for queue in queues:
-        wait_until(lambda queue=queue: stride(queue) == b"interactive 250000 desk/vip")
+        wait_until(lambda queue=queue: account(queue) == (250_000, b"desk/vip"))
     assert operator.unset_weight("desk/vip") == 4.0
     assert operator.unset_weight("desk/vip") is None
     for queue in queues:
-        wait_until(lambda queue=queue: stride(queue) == b"interactive 1000000 desk")
+        wait_until(lambda queue=queue: account(queue) == (1_000_000, b"desk"))
     with pytest.raises(InvalidRequest, match="a weight is"):
         operator.set_weight("desk", 0.0)
     with pytest.raises(InvalidRequest, match="is no caller"):
@@ -395,14 +394,19 @@ def test_a_weight_that_is_set_counts_for_who_sends_messages(
     """What is known of a caller is kept from one message to the next, and not for long."""
     note: Any = dramatiq.actor(actor_name="note", broker=PacingBroker(store, settings, []))(print)
 
-    def stride() -> bytes:
-        sent = note.send_with_options(caller="desk/vip")
-        account: Any = store.client.hget(store.keys.queue("default", "lanes"), sent.message_id)
-        return account
+    def account() -> tuple[int, bytes]:
+        return account_of(store, "default", note.send_with_options(caller="desk/vip").message_id)
 
-    assert stride() == b"interactive 1000000 desk"
+    assert account() == (1_000_000, b"desk")
     operator.set_weight("desk/vip", 4.0, "earnings")
-    wait_until(lambda: stride() == b"interactive 250000 desk/vip")
+    wait_until(lambda: account() == (250_000, b"desk/vip"))
+
+
+def account_of(store: Store, queue: str, job_id: str) -> tuple[int, bytes]:
+    """How far apart the places lie that a job's caller has in its lane, and the caller."""
+    account: Any = store.client.hget(store.keys.queue(queue, "lanes"), job_id)
+    _, stride, caller = account.split()
+    return int(stride), caller
 
 
 # Who, what, when
