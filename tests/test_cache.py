@@ -788,6 +788,49 @@ def test_a_load_that_is_interrupted_at_its_end_is_not_for_those_who_ask_later(
 
 
 @pytest.mark.one_driver
+def test_a_load_that_takes_long_is_one_load_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report takes minutes: each of those who waited for it began one more, one after the other."""
+    cache, loads, looks = CacheManager(store, lease_seconds=0.05), list[int](), list[int]()
+    joined = SingleFlight._joined
+
+    def counted(*args: Any) -> Any:
+        looks.append(1)
+        return joined(*args)
+
+    def load() -> str:
+        loads.append(1)
+        wait_until(lambda: waiting(cache) == 3 and len(looks) > 12, what="looks at it")
+        return "value"
+
+    monkeypatch.setattr(SingleFlight, "_joined", counted)
+    assert together(4, lambda: cache.get_or_load("key", load)) == ["value"] * 4
+    assert loads == [1]
+
+
+@pytest.mark.one_driver
+def test_a_load_whose_thread_has_ended_is_another_threads_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C came as it was about to say that the first had ended it."""
+    cache = CacheManager(store, lease_seconds=0.05)
+
+    def interrupted() -> None:
+        with pytest.raises(Interrupted):
+            cache.get_or_load("key", interrupted_before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleFlight, "_leave", interrupted_before)
+        thread = threading.Thread(target=interrupted)
+        thread.start()
+        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        asks = [pool.submit(cache.get_or_load, "key", lambda: "value") for _ in range(2)]
+        assert [ask.result(10) for ask in asks] == ["value"] * 2
+
+
+@pytest.mark.one_driver
 def test_an_interrupt_just_after_a_load_comes_out_as_what_it_is(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from tbcache.cache.single_flight import SingleFlight
 from tbcache.models.error import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
+from tests.task import until
 
 pytestmark = pytest.mark.usefixtures("every_driver")
 
@@ -541,6 +542,57 @@ def test_nobody_waits_for_good_for_the_load_of_a_loop_that_stands_still(store: S
 
 
 @pytest.mark.one_driver
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_those_who_wait_have_the_value_that_comes_first(store: Store, is_failing: bool) -> None:
+    """Another has begun to load it as the loop stood still, which goes on then. Its failure is nobody else's,
+    who may still get a value."""
+    cache, has_taken_over, may_end = (
+        CacheManager(store, lease_seconds=0.25),
+        threading.Event(),
+        threading.Event(),
+    )
+
+    @cached(cache=cache)
+    async def load() -> str:
+        begun.append(1)
+        await until(lambda: waiting(cache) == 2, "those who wait")
+        if is_failing:
+            raise LookupError
+        return "the loop's"
+
+    async def begin() -> asyncio.Task[str]:
+        task = asyncio.create_task(load())
+        await until(lambda: begun, "the load")
+        return task
+
+    async def end(task: asyncio.Task[str]) -> object:
+        (found,) = await asyncio.gather(task, return_exceptions=True)
+        return found
+
+    def instead() -> str:
+        has_taken_over.set()
+        assert may_end.wait(30)
+        return "the thread's"
+
+    begun = list[int]()
+    with asyncio.Runner() as runner, ThreadPoolExecutor(3) as pool:
+        task = runner.run(begin())
+        asks = [pool.submit(cache.get_or_load, load.cache_key(), instead) for _ in range(3)]
+        assert has_taken_over.wait(30)
+        found = runner.run(end(task))
+        if is_failing:
+            assert isinstance(found, LookupError)
+        else:
+            wait_until(lambda: sum(ask.done() for ask in asks) == 2)
+            assert found == "the loop's"
+        may_end.set()
+        others = 0 if is_failing else 2
+        assert sorted(ask.result(10) for ask in asks) == ["the loop's"] * others + ["the thread's"] * (
+            3 - others
+        )
+
+
+@pytest.mark.one_driver
 def test_a_load_that_is_cancelled_before_it_begins_stands_in_nobodys_way(
     cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,10 +623,10 @@ def test_a_load_that_is_cancelled_before_it_begins_stands_in_nobodys_way(
     assert asyncio.run(main()) == "value"
 
 
-def waiting(cache: CacheManager) -> bool:
-    """Whether a thread waits for the load of another."""
-    flights = cache.core._single_flight._flights.values()
-    return any(flight.future._condition._waiters for flight in list(flights))  # type: ignore[attr-defined]
+def waiting(cache: CacheManager) -> int:
+    """How many threads wait for the loads of others."""
+    flights = list(cache.core._single_flight._flights.values())
+    return sum(len(flight.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
 
 
 def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheManager) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -30,33 +29,41 @@ class _Landing(NamedTuple):
 
 
 class _Flight:
-    """A load under way, and who runs it. Others wait for it up to ``until``."""
+    """A load under way, and who runs it. Those who wait for it look after them at ``look_at``."""
 
     def __init__(self) -> None:
         #: None where it came to no end, and those who wait load the value themselves.
         self.future: Future[_Landing | None] = Future()
-        self.until = math.inf
+        self.look_at = 0.0
         #: True once who runs it sees to its end, whatever becomes of its caller.
         self.is_flown = False
-        self._thread = threading.get_ident()
+        #: True once another loads the value, as who ran this one was gone.
+        self.is_replaced = False
+        self._thread = threading.current_thread()
         self._world: IO = world()
-
-    @property
-    def is_over(self) -> bool:
-        """True where nobody may join it: it has landed, or its loop or thread may have left it for good."""
-        return self.future.done() or self.until <= now()
 
     @property
     def is_ours(self) -> bool:
         """True where its end would wait for the caller: it is the load that asks for its own key, or one
         of the event loop that the caller is about to block."""
         return self in _FLIGHTS.get() or (
-            self._thread == threading.get_ident() and self._world is not world()
+            self._thread is threading.current_thread() and self._world is not world()
         )
+
+    @property
+    def is_left(self) -> bool:
+        """True where it does not go on: its thread has ended, or its loop is not run any more."""
+        return not self._world.runs(self._thread)
+
+    def replace(self, other: _Flight) -> None:
+        """Go on in place of ``other``: who waits for that waits for this one, and has what comes first."""
+        self.future, other.is_replaced = other.future, True
 
     def land(self, landing: _Landing | None) -> None:
         """Tell those who wait. The first one counts: an interrupt may come just after it."""
-        if not self.future.done():
+        if self.is_replaced and (landing is None or landing.error is not None):
+            return  # The other may still bring a value.
+        with contextlib.suppress(InvalidStateError):
             self.future.set_result(landing)
 
 
@@ -68,8 +75,8 @@ class SingleFlight:
     """Loads under way, by key, for all threads and loops of the process.
 
     A load goes on though its caller is cancelled, as it may be another's loop that waits for it. Who waits
-    does so for ``seconds`` at most, and loads the value himself then: a loop may not be run any more, and an
-    interrupt may leave anything undone.
+    looks every ``seconds`` whether it does go on, and else loads the value himself: a loop may not be run any
+    more, and an interrupt may leave anything undone.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -98,7 +105,7 @@ class SingleFlight:
                     return await load()
                 landing = None
                 with contextlib.suppress(TimeoutError):
-                    landing = await world().wait(flight.future, flight.until - now())
+                    landing = await world().wait(flight.future, flight.look_at - now())
                 if landing is not None:
                     return landing.taken()
             return await world().detach(functools.partial(self._fly, key, mine, load))
@@ -107,12 +114,16 @@ class SingleFlight:
                 self._leave(key, mine)
 
     def _joined(self, key: str, mine: _Flight) -> _Flight:
-        """The load of ``key`` that is under way; ``mine`` from now on, where there is none."""
+        """The load of ``key`` that is under way; ``mine`` from now on, where there is none that goes on."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is None or flight.is_over:
-                mine.until = now() + self._seconds
+            if flight is None or flight.future.done():
                 flight = self._flights[key] = mine
+            elif flight.look_at <= now() and flight.is_left:
+                mine.replace(flight)
+                flight = self._flights[key] = mine
+            if flight.look_at <= now():
+                flight.look_at = now() + self._seconds
             return flight
 
     async def _fly(self, key: str, mine: _Flight, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,6 +77,9 @@ class Blocking(RealTime):
 
     async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await work()
+
+    def runs(self, thread: threading.Thread) -> bool:
+        return thread.is_alive()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         if self._threads is None:

@@ -122,6 +122,10 @@ class Asyncio(RealTime):
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
+    def runs(self, thread: threading.Thread) -> bool:
+        # It may go on in another thread.
+        return self._loop.is_running()
+
     def spawn(self, work: Work) -> None:
         self._start(carried(work))
 

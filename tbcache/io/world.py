@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -126,6 +127,9 @@ class IO(Protocol):
     async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What ``work`` comes to, which goes on though the caller is cancelled: others wait for it, too. It
         may be given up with the world."""
+
+    def runs(self, thread: threading.Thread) -> bool:
+        """Whether what was begun in ``thread`` goes on. May be asked from any thread."""
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run ``work`` in the background. What it raises is logged; it may be given up with the world."""

@@ -132,6 +132,9 @@ class Simulated:
         if work.error is not None:
             raise work.error
 
+    def runs(self, thread: object) -> bool:
+        return True
+
     def spawn(self, work: Work) -> None:
         self.run("background", work)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import InvalidStateError
 from typing import Any
 
 from tbcache.testing.simulated.kernel import Kernel, Task, here
@@ -152,6 +153,8 @@ class Future:
         return self._done.is_set()
 
     def set_result(self, result: Any) -> None:
+        if self.done():
+            raise InvalidStateError
         self._result = result
         self._done.set()
 
