@@ -173,6 +173,29 @@ def test_nobody_joins_a_call_from_before_a_removal(
     asyncio.run(use())
 
 
+def test_the_first_calls_of_a_process_share_a_load(quotes: tbcache.FunctionSource) -> None:
+    """The server begins to tell of changes as that is under way: who asked after it asked the fleet, and
+    got its word for an error of their own function."""
+    memory = get_cache_manager().memory
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        await until(lambda: waiting(quote) == 2, "the other task")
+        raise ZeroDivisionError
+
+    async def use() -> list[Any]:
+        first = asyncio.create_task(quote("AAPL"))
+        await until(lambda: memory.is_on, "the news of changes")
+        return await asyncio.gather(first, quote("AAPL"), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(use())] == [ZeroDivisionError] * 2
+
+
+def waiting(fetch: Any) -> int:
+    """How many tasks wait for loads."""
+    return sum(one.waiting for loads in list(fetch._shared._loads.values()) for one in list(loads.values()))
+
+
 def test_two_loops_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:
     """Threads with a loop each are one process as much as a fleet is one bot."""
     calls, has_joined = [], threading.Event()
@@ -404,10 +427,6 @@ def test_those_who_share_a_failure_raise_errors_of_their_own(kind: type[Exceptio
         raise AssertionError("it was answered")
 
     async def use() -> list[Exception]:
-        memory = get_cache_manager().memory
-        memory.begin("AAPL")
-        # As the server begins to tell of changes, all that is under way counts as changed.
-        await until(lambda: memory.is_on, "the news of changes")
         if kind is RateLimited:
             await quote("MSFT")
         return await asyncio.gather(*(ask() for _ in range(20)))

@@ -173,7 +173,8 @@ class Memory:
         self._removed: list[Callable[[Matches], None]] = []
         self._entries: OrderedDict[str | _Timeline, _Entry] = OrderedDict()
         self._unwritten = UnwrittenChanges()
-        self._generation = 0
+        self._generation = self._flushes = 0
+        self._was_sure = False
         #: True once something was loaded while Redis was away, and may be put there: see :meth:`due` and
         #: :meth:`bought`.
         self.has_due = False
@@ -241,6 +242,11 @@ class Memory:
         """Equal to what it was before as long as this process has neither deleted nor cleared ``key``, nor
         set it without Redis."""
         return self._clears, self._deletes[hash(key) % _STRIPES]
+
+    def news(self, key: str) -> tuple[int, int, int]:
+        """Equal to what it was before as long as nobody is known to have changed ``key``. As the server first
+        begins to tell of changes, nobody is."""
+        return self._clears, self._flushes, self._changes[hash(key) % _STRIPES]
 
     def begin(self, key: str) -> ReadStart:
         """Call before reading ``key`` from Redis; :meth:`put` wants what this gives."""
@@ -469,6 +475,7 @@ class Memory:
         """Trust the values until then (monotonic seconds): all changes are told of."""
         with self._lock:
             self._sure_until = 0.0 if self._is_closed else until
+            self._was_sure = self._was_sure or self._sure_until > 0
 
     def invalidate(self, key: str) -> None:
         """Drop what was read of ``key``, and refuse what was read until now."""
@@ -484,6 +491,7 @@ class Memory:
         """Drop everything that was read from Redis, and refuse what was read until now."""
         with self._lock:
             self._empty()
+            self._flushes += self._was_sure
             kept = [
                 (name, entry)
                 for name, entry in self._entries.items()
@@ -565,12 +573,13 @@ class Memory:
         self._entries = OrderedDict()
         self._bytes = self._hits = 0
         self._unwritten = UnwrittenChanges()
-        self._sure_until = 0.0
+        self._sure_until, self._was_sure = 0.0, False
         self._empty()
         # Counters shared by keys of one hash: a put refused for a neighbour's sake
         # costs one read, counters for every key would cost memory for ever.
         self._changes = [0] * _STRIPES
         self._clears, self._deletes = 0, [0] * _STRIPES
+        self._flushes = 0
 
     def renew(self) -> None:
         """Begin anew in a forked child, to which the server tells nothing. What was set without Redis is the

@@ -403,10 +403,10 @@ class AsyncFetcher(_Function[P, R]):
             except Exception as error:
                 return error  # Raised by the load, it would collect the traces of all who share that.
 
-        # Two calls share a load where they ask for the same value in the same way, and nothing was removed
-        # in between.
-        token = self._tools.pipeline.admission.memory.begin(key)
-        found, is_shared = await self._shared.run((key, lane, needed, slot, *token[:2]), travel)
+        # Two calls share a load where they ask for the same value in the same way, and nothing is known to
+        # have been removed in between.
+        news = self._tools.pipeline.admission.memory.news(key)
+        found, is_shared = await self._shared.run((key, lane, needed, slot, news), travel)
         if is_shared:
             # What one has, he may change; and an error has the traces and notes of those who raise it.
             found = own_copy(found) if isinstance(found, Exception) else self._read_anew(found)
