@@ -760,6 +760,23 @@ def test_what_a_function_raises_is_its_callers_and_others_know_its_kind(
     assert calls == ["AAPL", "NONE"]
 
 
+@pytest.mark.usefixtures("_fleet")
+@pytest.mark.parametrize("words", ["no \ud83d", LookupError("no \ud83d")])
+def test_a_failure_with_half_a_character_is_known_to_all(quotes: tbcache.FunctionSource, words: Any) -> None:
+    """An upstream's JSON may have it. Who asked got a UnicodeEncodeError, and asked again each time."""
+    calls = []
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        calls.append(symbol)
+        raise UpstreamNotFound("alphavantage", words)
+
+    for said in ("no \ud83d", r"no \?"):
+        with pytest.raises(UpstreamNotFound, match=said):
+            quote("NONE")
+    assert calls == ["NONE"]
+
+
 @pytest.mark.usefixtures("redis_server")
 def test_a_failure_without_words_ends_its_load(redis_server: Server, quotes: tbcache.FunctionSource) -> None:
     """Its text is somebody else's code. The lease was held until its end, and so was the slot."""

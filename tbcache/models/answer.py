@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from tbcache.models.error import LIMIT_ERRORS, UPSTREAM_ERRORS, RateLimited, UpstreamError
 from tbcache.models.request import FetchRequest
+from tbcache.models.untrusted import writable
 
 Label = Literal["bullish", "bearish"]
 Right = Literal["call", "put"]
@@ -249,8 +250,8 @@ class Failure:
     @classmethod
     def of(cls, error: UpstreamError | RateLimited) -> Self:
         if isinstance(error, RateLimited):
-            return cls(error.kind, error.reason, 0, error.retry_at)
-        return cls(error.kind, error.message, error.status, error.retry_at)
+            return cls(error.kind, writable(str(error.reason)), 0, error.retry_at)
+        return cls(error.kind, writable(str(error.message)), error.status, error.retry_at)
 
     def to_error(self, source: str) -> UpstreamError | RateLimited:
         if self.kind in LIMIT_ERRORS and self.retry_at is not None:

@@ -83,6 +83,11 @@ def printable(text: str | bytes, most: int = SHOWN) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
+def writable(text: str) -> str:
+    """``text`` with ``?`` for each lone surrogate, as a cut emoji leaves it, which has no bytes in UTF-8."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def quoted(value: object) -> str:
     """``value`` as Python writes it, short enough for a message."""
     try:

@@ -184,7 +184,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         if isinstance(error, UpstreamError):
             return cls(failure=Failure.of(error), carrier=here)
         if isinstance(error, RateLimited):
-            return cls(limited_until=error.retry_at.timestamp(), message=error.reason, carrier=here)
+            reason = printable(str(error.reason), LINE)
+            return cls(limited_until=error.retry_at.timestamp(), message=reason, carrier=here)
         why = "" if error is None else described(error)
         return cls(message=printable(why, LINE), carrier=here)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from tbcache.models import Item, SymbolSentiment
-from tbcache.models.untrusted import NotJson, read_json
+from tbcache.models.untrusted import NotJson, read_json, writable
 from tbcache.repository.error import CorruptAnswer
 from tbcache.timeline import Load, Read
 
@@ -75,7 +75,7 @@ def finite(figure: float | None) -> float | None:
 
 def storable(text: str) -> str:
     """``text`` as every database takes it: no NUL, which PostgreSQL refuses, and no lone surrogate."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
+    return writable(text.replace("\0", ""))
 
 
 def _map_texts(value: object) -> object:

@@ -14,7 +14,7 @@ import msgspec
 from tbcache.models import Engagement, Item, Kind, Label, Right
 from tbcache.models.decoder import msgpack_decoder
 from tbcache.models.request import LONGEST_HOURS
-from tbcache.models.untrusted import read_json
+from tbcache.models.untrusted import read_json, writable
 from tbcache.timeline.coverage import Span
 from tbcache.timeline.tally import Tally
 from tbcache.timeline.timeline import Read, Scored, Timeline
@@ -253,13 +253,12 @@ def _plain(table: _Table) -> bytes:
     try:
         return _ENCODER.encode(table)
     except UnicodeEncodeError:
-        # A lone surrogate, which a cut emoji leaves, cannot be encoded in UTF-8.
         return _ENCODER.encode(_map_texts(msgspec.to_builtins(table)))
 
 
 def _map_texts(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return writable(value)
     return [_map_texts(part) for part in value] if isinstance(value, list | tuple) else value
 
 

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import dramatiq
@@ -32,7 +33,14 @@ import tbcache
 from tbcache.fleet import Fleet
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
-from tbcache.models.error import InvalidRequest, ResultTimeout, TbcacheError, UnknownSource
+from tbcache.models.error import (
+    InvalidRequest,
+    RateLimited,
+    ResultTimeout,
+    TbcacheError,
+    UnknownSource,
+    UpstreamNotFound,
+)
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
@@ -648,6 +656,22 @@ def test_a_result_that_cannot_be_written_says_so() -> None:
     """Nor is any other told that stands beside it."""
     told = decode_result(encode_result(Result(message="\ud83d")))
     assert told.message == "its result cannot be written (UnicodeEncodeError)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamNotFound("news", "no \ud83d"),
+        RateLimited("news", datetime(2030, 1, 1, tzinfo=UTC), "no \ud83d"),
+    ],
+)
+def test_who_waits_gets_the_error_itself_that_has_half_a_character(
+    error: UpstreamNotFound | RateLimited,
+) -> None:
+    """Who backs off goes by its type, and by until when."""
+    with pytest.raises(type(error), match=r"no \?") as raised:
+        decode_result(encode_result(Result.of(None, error))).get("news")
+    assert raised.value.retry_at == error.retry_at
 
 
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
