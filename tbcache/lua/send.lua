@@ -1,7 +1,6 @@
 --@include number
 --@include place
 --@include bell
---@include stop
 --@include late
 -- send: queues one job that is no fetch, and may go at once. enqueue.lua does the same of any jobs; this one takes a
 -- quarter of its time, as it knows of a few parts of the queue alone.
@@ -20,7 +19,9 @@
 if is_late(server_time(), asked_us, deadline_us) then
     return ''
 end
-if stopped_by(redis.call('HGET', state, 'order'), not is_follow_up) == 'drained' then
+-- It begins with what was said (see state.lua).
+local order = redis.call('HGET', state, 'order')
+if order and not is_follow_up and string.sub(order, 1, 5) == 'drain' then
     return ''
 end
 -- A key of another type ends it in one of these, before anything is changed.

@@ -41,6 +41,9 @@ Key = Annotated[str, "key"]
 C = TypeVar("C", bound=tuple[Any, ...])
 R = TypeVar("R")
 
+#: So many functions of a script are made faster where they stand than in a function of their own.
+FEW_FUNCTIONS = 8
+
 _FOLDER = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(r"^--@include (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"--.*")
@@ -76,11 +79,13 @@ class Script(Generic[C, R]):
     def text(self) -> str:
         """What the server runs."""
         named = [*_named(self._keys, "KEYS"), *_named(self._arguments, "ARGV")]
-        source = "\n".join([*self.reply.lua(), self._source])
-        # It stands in a function. Functions that are made there get at the names at once; Lua would seek a
-        # variable of the function that runs, from the last on, for each function that uses it.
-        lines = [*named, "return (function()", _without_unused(_with_constants(source)), "end)()"]
-        return "\n".join(lines)
+        source = _without_unused(_with_constants("\n".join([*self.reply.lua(), self._source])))
+        # It stands in a function, which each call makes: not worth it where that makes few others. Functions
+        # that are made in one get at the names at once; Lua would seek a variable of the function that runs,
+        # from the last on, for each function that uses it.
+        if len(_FUNCTION.findall(source)) > FEW_FUNCTIONS:
+            source = f"return (function()\n{source}\nend)()"
+        return "\n".join([*named, source])
 
     @functools.cached_property
     def _source(self) -> str:

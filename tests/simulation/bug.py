@@ -714,8 +714,8 @@ _BOUNDS = (
     _operated(
         "a queue that is drained accepts a message",
         "send.lua",
-        "not is_follow_up) == 'drained' then",
-        "not is_follow_up) == 'never' then",
+        "string.sub(order, 1, 5) == 'drain' then",
+        "string.sub(order, 1, 5) == 'never' then",
         "drain",
         "call",
     ),
