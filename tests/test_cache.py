@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import re
@@ -12,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from traceback import extract_tb
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from tbcache.admission import Ask, Go, Settlement
@@ -714,6 +716,49 @@ def test_get_or_load_loads_once_for_all_threads(cache: CacheManager) -> None:
     assert together(8, lambda: cache.get_or_load("key", load, ttl=60)) == ["value"] * 8
     assert loads == [1]
     assert cache.get_ttl("key") == 60
+
+
+@pytest.mark.one_driver
+def test_nobody_changes_what_another_gets_who_shares_the_load(cache: CacheManager) -> None:
+    """Each bot adds its own last tick to what it was given."""
+    ticks = itertools.count()
+
+    def load() -> list[int]:
+        wait_until(lambda: waiting(cache) == 3)
+        return []
+
+    def use() -> list[int]:
+        found = cache.get_or_load("key", load)
+        found.append(next(ticks))
+        return found
+
+    assert sorted(together(4, use)) == [[0], [1], [2], [3]]
+
+
+class Once(msgspec.Struct):
+    """What cannot be made again."""
+
+    symbol: str
+    made: ClassVar[list[str]] = []
+
+    def __post_init__(self) -> None:
+        if self.made:
+            raise ValueError("there is one")
+        self.made.append(self.symbol)
+
+
+@pytest.mark.one_driver
+def test_those_who_share_a_load_get_the_value_itself_where_it_cannot_be_read_again(
+    cache: CacheManager,
+) -> None:
+    """It is what they would get one after the other without a cache."""
+
+    def load() -> Once:
+        wait_until(lambda: waiting(cache) == 1)
+        return Once("A")
+
+    one, other = together(2, lambda: cache.get_or_load("key", load))
+    assert one is other
 
 
 def test_a_failed_load_fails_all_who_waited_and_is_not_kept(cache: CacheManager) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from tbcache.cache.entry import Entries, to_ms
@@ -119,9 +119,11 @@ class Cache:
     async def get_or_load(self, key: str, loader: Callable[[], Awaitable[T]], ttl: float | None = None) -> T:
         seconds = check_ttl(REAL_TIME_TTL if ttl is None else ttl)
         value: T = await self.get(key, MISSING)
-        if value is MISSING:
-            value = await self._single_flight.run(key, lambda: self._load(key, loader, seconds))
-        return value
+        if value is not MISSING:
+            return value
+        loaded: _Loaded[T]
+        loaded, is_anothers = await self._single_flight.run(key, lambda: self._load(key, loader, seconds))
+        return loaded.once_more() if is_anothers else loaded.value
 
     async def begin_load(self, key: str) -> tuple[Any, KeyLease | None]:
         for is_patient in (True, False):
@@ -214,7 +216,7 @@ class Cache:
             return (await self._entries.get(key)).value
         found, ttl_ms = await self._entries.get_with_ttl(key)
         if ttl_ms > 0:
-            kept = found.value if isinstance(found.value, _IMMUTABLE) else Encoded(found.payload)
+            kept = _kept(found.value, found.payload)
             seconds = min(ttl_ms / 1000, found.fresh_seconds)
             self.memory.put(key, kept, seconds, token, len(found.payload))
         return found.value
@@ -240,21 +242,22 @@ class Cache:
         check_key(key)
         return await self._ask(lambda: self._entries.seconds_left(key), lambda: self._recall_ttl(key))
 
-    async def _load(self, key: str, loader: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def _load(self, key: str, loader: Callable[[], Awaitable[T]], seconds: float) -> _Loaded[T]:
         found: T
         found, permission = await self.begin_load(key)
         if permission is None:
-            return found
+            return _Loaded(found, codec.encode(found))
         try:
             found = await loader()
+            payload = codec.encode(found)
         except Exception:
             await self.end_load(permission)
             raise
         except BaseException:
             world().undo(lambda: self.end_load(permission))
             raise
-        await self.end_load(permission, found, seconds)
-        return found
+        await self._end(permission, payload, seconds)
+        return _Loaded(found, payload)
 
     async def _end(self, load: KeyLease, payload: bytes | None, seconds: float) -> bool:
         entry = b"" if payload is None else envelope.seal(payload, birth=load.birth)
@@ -292,6 +295,27 @@ class Cache:
     async def _hide(self, pattern: str) -> None:
         """Note a clear in Redis: what matches is hidden from now on."""
         self._entries.logs |= await self._sweeper.hide(pattern)
+
+
+class _Loaded(NamedTuple, Generic[T]):
+    """What a load has brought, for who runs it, and its JSON, as it was then."""
+
+    value: T
+    payload: bytes
+
+    def once_more(self) -> T:
+        """The value for another, who may change it as well."""
+        try:
+            found: T = _unpack(_kept(self.value, self.payload))
+        except DecodeError:
+            # Its class is one that cannot be made again.
+            return self.value
+        return found
+
+
+def _kept(value: Any, payload: bytes) -> Any:
+    """What stands for a value that is given to many: itself, or its JSON where somebody may change it."""
+    return value if isinstance(value, _IMMUTABLE) else Encoded(payload)
 
 
 def _unpack(value: Any) -> Any:

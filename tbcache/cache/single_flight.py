@@ -94,21 +94,21 @@ class SingleFlight:
         with self._lock:
             self._flights = {key: one for key, one in self._flights.items() if not matches(key)}
 
-    async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Run ``load``, or wait for who does; its exception is everyone's. A caller who is cancelled does
-        not end it."""
+    async def run(self, key: str, load: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, bool]:
+        """What ``load`` returns, and whether it was another's; its exception is everyone's. A caller who is
+        cancelled does not end it."""
         mine = _Flight()
         # An interrupt may come as soon as it is in the table.
         try:
             while (flight := self._joined(key, mine)) is not mine:
                 if flight.is_ours:
-                    return await load()
+                    return await load(), False
                 landing = None
                 with contextlib.suppress(TimeoutError):
                     landing = await world().wait(flight.future, flight.look_at - now())
                 if landing is not None:
-                    return landing.taken()
-            return await world().detach(functools.partial(self._fly, key, mine, load))
+                    return landing.taken(), True
+            return await world().detach(functools.partial(self._fly, key, mine, load)), False
         finally:
             if not mine.is_flown:
                 self._leave(key, mine)
