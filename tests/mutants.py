@@ -119,6 +119,7 @@ SUITES = {
     "state": LOSS,
     "usage": [*TROUBLE, "core/test_monitoring.py", "core/test_admission.py"],
     "wake": [*WAITER, *QUEUE],
+    "answered": [*QUEUE, "core/test_derive.py"],
     "window": [*DAMAGE, *LIMITER, *ADMISSION, *QUEUE],
 }
 #: What reads a number without bounds, in place of what number.lua has.

@@ -292,6 +292,7 @@ class Admission:
             entry=keys.entry(ask.request.key),
             timeline=keys.entry(ask.timeline_key),
             outbox=keys.outbox(source.name),
+            queue=script.fetch_queue(keys, source.name),
             head=derive.head,
             payload=payload,
             stale_us=to_micros(source.stale_ttl),

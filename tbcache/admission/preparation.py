@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tbcache.admission.script import FetchQueue, fetch_queue
 from tbcache.limiter import Limiter
 from tbcache.settings import Source
 from tbcache.store.wire import pack_limits, to_micros
@@ -12,14 +13,15 @@ from tbcache.store.wire import pack_limits, to_micros
 class Constants(NamedTuple):
     """The constants of a source, in the units of the scripts: money is in millionths of a dollar.
 
-    ``clears`` is the key of its log of clears. ``deep_budget`` is the part of the day's budget that may
-    be spent on filling older hours. Nobody waits for those, so they must leave something for the asks
-    of users.
+    ``clears`` is the key of its log of clears, and ``queue`` has those of its queue. ``deep_budget`` is
+    the part of the day's budget that may be spent on filling older hours. Nobody waits for those, so they
+    must leave something for the asks of users.
     """
 
     source: Source
     limits: str
     clears: str
+    queue: FetchQueue
     budget: int
     deep_budget: int
     page_price: int
@@ -47,11 +49,12 @@ class Preparation:
         if constants is None:
             budget, page_price = to_micros(source.daily_budget or 0), to_micros(source.price.per_page)
             limits, clears = pack_limits(source.limits), self._limiter.store.keys.clears(source.name)
+            queue = fetch_queue(self._limiter.store.keys, source.name)
             window = self._limiter.process_window(source.name)
             window.configure(source.limits)
             window.purse.configure(budget, page_price // source.cost)
             deep, ttl_us = deep_part(source, budget), to_micros(source.cache_ttl)
             constants = self._constants[id(source)] = Constants(
-                source, limits, clears, budget, deep, page_price, ttl_us
+                source, limits, clears, queue, budget, deep, page_price, ttl_us
             )
         return constants

@@ -12,6 +12,7 @@ from tbcache.admission.verdict import Ending
 from tbcache.limiter import Given, Late, SlotScript, WindowKeys
 from tbcache.limiter.ask import NOTHING
 from tbcache.limiter.script import SeenReply
+from tbcache.store import Keys
 from tbcache.store.reply import flag, number, one_of
 from tbcache.store.script import Key, Script
 from tbcache.store.wire import MICROS
@@ -152,6 +153,20 @@ class TurnedReply(NamedTuple):
     seen: SeenReply
 
 
+class FetchQueue(NamedTuple):
+    """The parts of a source's queue that are told of an answer that is stored; queue.lua says what is in
+    each."""
+
+    pending: Key
+    answered: Key
+    bell: Key
+
+
+def fetch_queue(keys: Keys, source: str) -> FetchQueue:
+    """Those of the queue of ``source``."""
+    return FetchQueue(*(keys.queue(source, part) for part in FetchQueue._fields))
+
+
 class Settle(NamedTuple):
     """End a load, whether it has succeeded or failed."""
 
@@ -165,6 +180,7 @@ class Settle(NamedTuple):
     billed: Key
     timeline: Key
     timeline_lease: Key
+    queue: FetchQueue
     others: tuple[Key, ...]
     id: str
     cost: int
@@ -209,6 +225,7 @@ class StoreDerived(NamedTuple):
     entry: Key
     timeline: Key
     outbox: Key
+    queue: FetchQueue
     head: bytes
     payload: bytes
     stale_us: int
@@ -222,6 +239,7 @@ class PutBack(NamedTuple):
     everything: Key
     deleted: Key
     entry: Key
+    queue: FetchQueue
     asked_us: int
     deadline_us: int
     began_us: int
@@ -239,6 +257,7 @@ class StoreMerged(NamedTuple):
     timeline: Key
     entry: Key
     outbox: Key
+    queue: FetchQueue
     others: tuple[Key, ...]
     asked_us: int
     deadline_us: int

@@ -236,6 +236,7 @@ class SharedAdmission:
                 billed=keys.billed(name, today),
                 timeline=keys.entry(timeline),
                 timeline_lease=keys.lease(timeline),
+                queue=constants.queue,
                 others=tuple(map(keys.entry, grant.ask.others(settlement.hours))),
                 id=grant.slot,
                 cost=source.cost,

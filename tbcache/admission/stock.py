@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tbcache.io as io
 from tbcache.admission.ending import TIMELINE_SECONDS
-from tbcache.admission.script import CHANGED, MERGE, PUT_BACK, PutBack, StoreMerged
+from tbcache.admission.script import CHANGED, MERGE, PUT_BACK, PutBack, StoreMerged, fetch_queue
 from tbcache.admission.verdict import Ask, Merge, Merged
 from tbcache.store import Refused, Store, Unavailable
 from tbcache.store.clear import read_log
@@ -121,6 +121,7 @@ class Stock:
             everything=keys.clears(EVERYTHING),
             deleted=keys.deleted(name),
             entry=keys.entry(key),
+            queue=fetch_queue(keys, name),
             **fence._asdict(),
             fresh_us=clock.moment_us(due.fresh_until, name),
             gone_us=clock.moment_us(due.gone_at, name),
@@ -159,6 +160,7 @@ class Stock:
             timeline=keys.entry(ask.timeline_key),
             entry=keys.entry(ask.request.key),
             outbox=keys.outbox(source.name),
+            queue=fetch_queue(keys, source.name),
             others=tuple(map(keys.entry, ask.others(merged.hours))),
             **fence._asdict(),
             cleared=merge.cleared,

@@ -168,10 +168,39 @@ for _, lapsed in ipairs(all_lapsed()) do
     renew_ttls()
 end
 
+-- Whether the cache has the answer of a job by now, so that it needs no slot. Its message is read only then: it may be long.
+local function has_answer(id)
+    local key = charge == 'fetch' and is_there[keys] and redis.call('HGET', keys, id)
+    local entry = key and entry_of(key)
+    local message = entry and fresh_until_of(entry, clears) > now and redis.call('HGET', jobs, id)
+    return message and is_answered(key, message, clears, now)
+end
+
+-- Those go first whose answers have come since they were queued, wherever in their lane they stand, and on nobody's account.
+local function bring_forward(id)
+    local place = not is_suspect(id) and redis.call('ZSCORE', (account_of(id)), id)
+    if bounded(place, -MOST_PLACE, MOST_PLACE, 0) > 0 and has_answer(id) then
+        put_in_front(id)
+        refund(id)
+    end
+end
+local found = is_paced and redis.pcall('ZRANGE', answered, 0, MOST_AT_ONCE - 1) or {}
+for _, id in ipairs(found) do
+    bring_forward(id)
+end
+if found[1] then
+    redis.call('ZREM', answered, unpack(found))
+    ask_again_at(#found == MOST_AT_ONCE and now or 0)
+end
+
 local due = is_there[delayed] and redis.call('ZRANGEBYSCORE', delayed, '-inf', int(now), 'LIMIT', 0, 100) or {}
 for _, id in ipairs(due) do
     redis.call('ZREM', delayed, id)
-    put_in(id, now)
+    if has_answer(id) then
+        put_in_front(id)
+    else
+        put_in(id, now)
+    end
     renew_ttls()
 end
 
@@ -296,7 +325,10 @@ local function take_answered(lane)
     for _, job in ipairs(read_lane(lane, MOST_LOOKED_AT)) do
         if has_room() and needs_no_slot(job) then
             hand_out(job)
-            refund(job.id)
+            -- One in front of its lane is on nobody's account.
+            if job.place > 0 then
+                refund(job.id)
+            end
         end
     end
     leave(lane)

@@ -1,8 +1,9 @@
 --@include envelope
 --@include outbox
+--@include answered
 -- derive: stores an answer that was made from a symbol's timeline. It is fresh for as long as the timeline is.
 --
--- KEYS  entry, timeline, outbox   (see admit.lua, settle.lua)
+-- KEYS  entry, timeline, outbox, queue   (see admit.lua, settle.lua)
 -- ARGV  head      the first bytes of the timeline from which it was made: fresh until, birth
 --       payload   the JSON of the answer
 --       stale_us  for how long the answer is stale after that
@@ -16,6 +17,7 @@ local now = redis.call('TIME')
 local left_us = fresh_until(head) + stale_us - now[1] * 1000000 - now[2]
 if left_us >= 1000 then
     redis.call('SET', entry, seal_alike(head, payload), 'PX', string.format('%.0f', math.floor(left_us / 1000)))
+    tell_queue(entry)
 end
 if answer ~= '' then
     keep_answer(outbox, answer)

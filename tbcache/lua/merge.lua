@@ -2,12 +2,13 @@
 --@include envelope
 --@include removal
 --@include outbox
+--@include answered
 -- merge: stores a symbol's timeline to which a process has added what it has bought while Redis was away from it, and the
 -- answer that it makes of it: where that timeline is still there, and nothing can have been cleared or deleted since
 -- the first of it was bought.
 --
 -- KEYS  clears, everything, deleted   (see removal.lua)
---       timeline, entry, outbox   (see admit.lua, settle.lua)
+--       timeline, entry, outbox, queue   (see admit.lua, settle.lua)
 --       others      the entries of the symbol over other hours
 -- ARGV  asked_us, deadline_us   between these the asker expects to be heard
 --       began_us    when the first load began, at the earliest
@@ -39,6 +40,7 @@ local kept_ms = math.floor((fresh_us + stale_us - now) / 1000)
 local there = redis.pcall('GETRANGE', entry, 0, STAMPS_BYTES - 1)
 if value ~= '' and kept_ms >= 1 and type(there) == 'string' and fresh_until(there) <= fresh_us then
     redis.call('SET', entry, seal(int(fresh_us), birth, value), 'PX', int(kept_ms))
+    tell_queue(entry)
 end
 outdate(others, now, fresh_us)
 return STORED

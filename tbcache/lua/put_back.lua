@@ -1,11 +1,12 @@
 --@include number
 --@include envelope
 --@include removal
+--@include answered
 -- put_back: stores what a process has loaded while Redis was away from it, where that is newer than what is there, and
 -- nothing can have been cleared or deleted since its load began. No such value is made of a timeline.
 --
 -- KEYS  clears, everything, deleted   (see removal.lua)
---       entry
+--       entry, queue   (see settle.lua)
 -- ARGV  asked_us, deadline_us   between these the asker expects to be heard
 --       began_us    when the load began, at the earliest
 --       fresh_us, gone_us   until when the value is fresh, and until when it is kept
@@ -30,4 +31,5 @@ if not is_in_time(now, asked_us, deadline_us) or was_removed(now, began_us, clea
     return 0
 end
 redis.call('SET', entry, seal(int(fresh_us), birth, payload), 'PX', int(kept_ms))
+tell_queue(entry)
 return 1

@@ -34,6 +34,7 @@
 -- bell         LIST  has an element when jobs came that no consumer has asked for; idle consumers pop it
 -- asked        STRING  when a worker last asked for jobs (us)
 -- called       STRING  the process that makes itself free for a suspect; it expires
+-- answered     ZSET  job id -> 0: those whose answers have come into the cache since they were queued (see answered.lua)
 --
 -- Included; queue/script.py lists its keys, by these names, with `_` for `-`.
 

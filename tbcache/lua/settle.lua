@@ -7,6 +7,7 @@
 --@include envelope
 --@include outbox
 --@include late
+--@include answered
 -- settle: ends a load, whether it has succeeded or failed.
 --
 -- KEYS  slots, state, entry, lease, usage   (see admit.lua)
@@ -15,6 +16,7 @@
 --                             the lease by then, or had ended
 --       billed        SET     of the ids that were billed today, of items that are billed once a day
 --       timeline, timeline_lease   the symbol's timeline and its lease; any keys where the answer is made from none
+--       queue         pending, answered and bell of the source's queue (see queue.lua)
 --       others        the entries of the symbol over other hours
 -- ARGV  id            of the slot of the last page
 --       cost          in slots
@@ -182,6 +184,7 @@ if is_ours then
             local value = seal(int(now + fresh_us), load[4] or UNCLEARED, payload)
             redis.call('SET', entry, value, 'PX', int((fresh_us + stale_us) / 1000))
             is_stored = true
+            tell_queue(entry)
         end
         redis.call('DEL', lease)
     elseif kind == 'failure' and backoff_us > 0 then

@@ -39,6 +39,7 @@ class QueueKeys(NamedTuple):
     bell: Key
     asked: Key
     called: Key
+    answered: Key
 
 
 #: The parts of a queue, as they are named in Redis.

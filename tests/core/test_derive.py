@@ -104,6 +104,18 @@ def test_a_derived_answer_needs_no_slot(pipeline: Pipeline) -> None:
     assert pipeline.run(upstream, over(6), patience=0).origin == "cache"
 
 
+def test_a_job_that_waits_for_what_was_derived_is_found(pipeline: Pipeline, store: Store) -> None:
+    """It would wait for a slot behind all others of its queue, and needs none."""
+    store.client.hset(store.keys.queue("twitter", "pending"), "twitter:AAPL:1", "job")
+    store.client.expire(store.keys.queue("twitter", "pending"), 60)
+    upstream = Upstream(answer=lambda cursor: posts(0.5))
+    pipeline.run(upstream, over(24))
+    answered = store.keys.queue("twitter", "answered")
+    assert not store.client.exists(answered)
+    pipeline.run(upstream, over(1))
+    assert store.client.zrange(answered, 0, -1) == [b"job"]
+
+
 def test_more_hours_than_were_asked_for_are_fetched(pipeline: Pipeline) -> None:
     """A timeline of an hour says nothing of the day, and is no reason to claim it."""
     upstream = Upstream(answer=lambda cursor: posts(0.5, 20))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tbcache.admission import Go, Join, Merge, Merged
-from tbcache.admission.script import MERGE, StoreMerged
+from tbcache.admission.script import MERGE, StoreMerged, fetch_queue
 from tbcache.admission.stock import TRIES
 from tbcache.fetch import Pipeline
 from tbcache.fetch.reader import Fetched
@@ -573,6 +573,7 @@ def merge_of(store: Store, after: Callable[[float], int], **options: Any) -> Sto
         keys.entry(LINE),
         keys.entry(AAPL.key),
         keys.outbox("twitter"),
+        fetch_queue(keys, "twitter"),
         (),
         asked_us=after(-60),
         deadline_us=after(60),
@@ -611,9 +612,12 @@ def test_the_script_stores_nothing_that_may_be_wrong(store: Store) -> None:
         assert run(store.ask(MERGE, merge_of(store, after, **options))) == expected, options
         assert store.client.get(keys.entry(LINE)) == there
     assert not store.client.exists(keys.entry(AAPL.key))
+    store.client.hset(keys.queue("twitter", "pending"), AAPL.key, "job")
+    store.client.expire(keys.queue("twitter", "pending"), 60)
     assert run(store.ask(MERGE, merge_of(store, after, head=head))) == 1
     assert store.client.get(keys.entry(LINE)) == seal(b"1", after(300))
     assert store.client.get(keys.entry(AAPL.key)) == seal(b"2", after(300))
+    assert store.client.zrange(keys.queue("twitter", "answered"), 0, -1) == [b"job"], "it waits for that"
     assert 0 < store.client.pttl(keys.entry(LINE)) <= 1000
     assert 280_000 < store.client.pttl(keys.entry(AAPL.key)) <= 300_000
     store.client.delete(keys.entry(AAPL.key))

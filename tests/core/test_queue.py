@@ -19,6 +19,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
+from tbcache.fetch import Pipeline
 from tbcache.io import BLOCKING, run
 from tbcache.limiter import Limiter, limiter_of
 from tbcache.models import FetchRequest, Lane, Limit
@@ -1768,6 +1769,116 @@ def test_a_job_whose_answer_is_found_in_the_cache_goes_before_all_others(
     assert queue.depth("twitter").interactive == 120
 
 
+def queue_behind_others(queue: Queue, symbol: str, **options: Any) -> Handle:
+    """A job that a worker which looks at the first of the lane does not see."""
+    for number in range(120):
+        queue.enqueue(job("twitter", f"T{number}"))
+    return queue.enqueue(job("twitter", symbol), **options)
+
+
+def is_there(store: Store, part: str) -> bool:
+    return bool(store.client.exists(store.keys.queue("twitter", part)))
+
+
+def load_directly(pipeline: Pipeline, store: Store, *symbols: str) -> None:
+    """By another than the queue's workers; then the source has no slot left."""
+    limiter = RateLimiter(SLOW, store)
+    for symbol in symbols:
+        assert pipeline.run(Upstream(SLOW), job("twitter", symbol)).origin == "live"
+    while limiter.check_rate_limit()[0]:
+        pass
+
+
+def test_a_job_whose_answer_another_has_loaded_goes_before_all_others(
+    queue: Queue, store: Store, settings: Settings, pipeline: Pipeline
+) -> None:
+    """It waited for days for a slot that it did not need, and its caller for what was there."""
+    queue_behind_others(queue, "KNOWN", caller="bot")
+    tags = store.keys.queue("twitter", "interactive-tags")
+    charged = store.client.zscore(tags, "bot")
+    store.client.delete(store.keys.queue("twitter", "bell"))
+    load_directly(pipeline, store, "KNOWN", "NOBODYS")
+    assert is_there(store, "bell")
+    assert given(Worker(store, settings, SLOW, threads=4)) == [("KNOWN", None)]
+    # It is on nobody's account.
+    assert store.client.zscore(tags, "bot") == charged - 1_000_000
+    assert not is_there(store, "answered")
+
+
+def test_a_worker_comes_again_where_more_are_answered_than_it_looks_at_in_one_go(
+    queue: Queue, store: Store, settings: Settings
+) -> None:
+    """Redis is not to be kept for long, and none of them is to wait."""
+    queue_behind_others(queue, "KNOWN")
+    worker = Worker(store, settings, SLOW, threads=4)
+    while RateLimiter(SLOW, store).check_rate_limit()[0]:
+        pass
+    answered = store.keys.queue("twitter", "answered")
+    store.client.zadd(answered, {f"over-{number}": 0 for number in range(60)})
+    store.client.expire(answered, 60)
+    assert given(worker) == []
+    assert worker.consumer._alarm.wait(0)
+    while is_there(store, "answered"):
+        given(worker)
+
+
+@pytest.mark.parametrize("way", ["needed for longer", "cleared", "gone", "charged", "over"])
+def test_a_job_that_what_was_stored_does_not_serve_keeps_its_place(
+    queue: Queue, store: Store, settings: Settings, pipeline: Pipeline, way: str
+) -> None:
+    """It needs a slot like any other."""
+    known = queue_behind_others(queue, "KNOWN", needed=3600.0 if way == "needed for longer" else 0.0)
+    load_directly(pipeline, store, "KNOWN")
+    if way == "cleared":
+        log = f"{UNCLEARED + 6}\n{UNCLEARED + 6} twitter:*"
+        store.client.set(store.keys.clears("twitter"), log, ex=60)
+    elif way == "gone":
+        store.client.delete(store.keys.entry("twitter:KNOWN:24"))
+    elif way == "over":
+        store.client.hdel(store.keys.queue("twitter", "jobs"), known.job_id)
+    source = replace(SLOW, charge="request") if way == "charged" else SLOW
+    before = store.client.zrange(store.keys.queue("twitter", "interactive"), 0, -1)
+    assert given(Worker(store, settings, source, threads=4)) == []
+    assert store.client.zrange(store.keys.queue("twitter", "interactive"), 0, -1) == before
+
+
+def test_a_job_in_a_workers_hands_is_not_told_of_what_it_has_stored(
+    queue: Queue, store: Store, settings: Settings, pipeline: Pipeline
+) -> None:
+    """Each job's own load ends so: a worker would be rung up for nothing."""
+    queue.enqueue(job("twitter", "AAPL"))
+    worker = Worker(store, settings, SLOW, threads=4)
+    assert len(given(worker)) == 1
+    store.client.delete(store.keys.queue("twitter", "bell"))
+    load_directly(pipeline, store, "AAPL")
+    assert not is_there(store, "answered")
+    assert not is_there(store, "bell")
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("part", ["pending", "answered", "bell"])
+def test_a_damaged_queue_keeps_no_answer_from_being_stored(
+    queue: Queue, store: Store, pipeline: Pipeline, part: str
+) -> None:
+    """The next ask would pay for it again."""
+    queue.enqueue(job("twitter", "AAPL"))
+    store.client.set(store.keys.queue("twitter", part), "junk", ex=60)
+    load_directly(pipeline, store, "AAPL")
+    assert store.client.exists(store.keys.entry("twitter:AAPL:24"))
+
+
+def test_a_job_that_was_put_off_goes_first_where_its_answer_has_come(
+    queue: Queue, store: Store, limited: Worker
+) -> None:
+    """Once it is due it stood behind all the others again."""
+    for number in range(120):
+        queue.enqueue(job("twitter", f"T{number}"))
+    known = queue.enqueue(job("twitter", "KNOWN"), delay_seconds=60.0)
+    cache(store, "KNOWN")
+    store.client.zadd(store.keys.queue("twitter", "delayed"), {known.job_id: 1})
+    assert given(limited) == [("KNOWN", None)]
+
+
 def test_a_job_for_an_answer_that_is_too_big_to_be_replied_goes_before_all_others(
     queue: Queue, store: Store, limited: Worker
 ) -> None:
@@ -2146,7 +2257,9 @@ def parts_of(store: Store, *, without: str) -> dict[str, bytes | None]:
 
 
 @pytest.mark.one_server
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("asked", "called", "pace")])
+@pytest.mark.parametrize(
+    "part", [part for part in PARTS if part not in ("asked", "called", "pace", "answered")]
+)
 def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     server: Server, settings_for: Callable[..., Settings], store_for: Callable[..., Store], part: str
 ) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tbcache.admission import Go, Hit, Join, Settlement, Stale
-from tbcache.admission.script import PUT_BACK, PutBack
+from tbcache.admission.script import PUT_BACK, PutBack, fetch_queue
 from tbcache.admission.stock import MOST_BYTES
 from tbcache.cache.entry import _MARKS
 from tbcache.fetch import Pipeline
@@ -202,11 +202,14 @@ def test_put_back_stores_nothing(process: Process, server: Server, way: str) -> 
         server.client.set(keys.clears("twitter"), str(moment(20)), ex=60)
     elif way == "damaged log":
         server.client.set(keys.clears("twitter"), "123", ex=60)
+    server.client.hset(keys.queue("twitter", "pending"), KEY, "job")
+    server.client.expire(keys.queue("twitter", "pending"), 60)
     asked = PutBack(
         keys.clears("twitter"),
         keys.clears("*"),
         keys.deleted("twitter"),
         keys.entry(KEY),
+        fetch_queue(keys, "twitter"),
         asked_us=moment(30 if way == "set back" else -60),
         deadline_us=moment(-1 if way == "late" else 60),
         began_us=moment(10),
@@ -215,6 +218,8 @@ def test_put_back_stores_nothing(process: Process, server: Server, way: str) -> 
         payload=value("1"),
     )
     is_stored = run(process.store.ask(PUT_BACK, asked))
+    # A job that waits for it is found.
+    assert server.client.exists(keys.queue("twitter", "answered")) == is_stored
     assert is_stored is (way == "damaged log")
     if is_stored:
         assert birth_of(there(server, process.store) or b"") == UNCLEARED
