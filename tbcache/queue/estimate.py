@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple
 
 from tbcache.models import Limit
 
-#: What a job waits for: a slot of a limit; the source, which is closed or paused; a thread of a worker.
-Cause = Limit | Literal["source", "threads", ""]
+#: What a job waits for: a slot of a limit; the source, which is closed or paused; a thread of a worker; a
+#: worker that has nothing else in hand.
+Cause = Limit | Literal["source", "threads", "worker", ""]
 
 #: So many starts are worked out one by one; later ones follow at the pace that the limits and threads allow.
 MOST_STEPS = 2_000

@@ -30,13 +30,14 @@ WAITING = ("interactive", "prewarm", "suspects")
 
 
 class QueueWorkers(NamedTuple):
-    """The workers that take jobs of a queue: how many, their threads, the busy ones, and how long a job has a
-    thread (seconds)."""
+    """The workers that take jobs of a queue: how many, their threads, the busy ones, how long a job has a
+    thread (seconds), and how many of the workers have nothing in hand."""
 
     workers: int
     threads: int
     busy: int
     seconds: float
+    idle: int
 
 
 class Prospect:
@@ -93,7 +94,10 @@ class Prospect:
         ahead = stand.place + (self.found.suspects if stand.state != "suspects" else 0)
         if stand.state == "prewarm":
             return self._prewarm_starts.of(ahead + self.found.interactive, stand.many)
-        return self._starts.of(ahead, stand.many)
+        starts = self._starts.of(ahead, stand.many)
+        if stand.state == "suspects" and not self.crew.idle:
+            return [one if one is None or _is_held_up(one) else _ALONE for one in starts]
+        return starts
 
     @cached_property
     def _starts(self) -> Starts:
@@ -125,6 +129,15 @@ class Prospect:
     def _committed(self, stamp: float, now: float) -> float:
         """The stamp of a slot; of one that is held, what it will be once its job is over."""
         return stamp if stamp <= now else max(now, stamp - self._settings.lease_seconds + self.crew.seconds)
+
+
+#: Nobody knows when a worker has nothing else in hand.
+_ALONE = Start(math.inf, "worker")
+
+
+def _is_held_up(start: Start) -> bool:
+    """Whether a worker with nothing in hand could not begin the job either."""
+    return start.cause not in ("threads", "")
 
 
 async def prospect_of(store: Store, settings: Settings, source: Source, ids: Sequence[str]) -> Prospect:
@@ -180,6 +193,7 @@ def crew_of(store: Store, queue: str) -> QueueWorkers:
         sum(worker.threads for worker in found),
         sum(worker.busy for worker in found),
         mean_pace(found, queue),
+        sum(not worker.busy for worker in found),
     )
 
 
@@ -221,4 +235,10 @@ def _words(start: Start | None, found: Explained, stand: Stand) -> str:
         part = f", of which pre-warms have {cause.count}" if stand.state == "prewarm" else ""
         never = ", which lets no job through" if math.isinf(start.at) else ""
         return f"a slot of the limit {count} per {cause.window_seconds:g} s{part}{never}"
-    return {"source": found.reason, "threads": "a thread of a worker", "": ""}[cause]
+    others = {
+        "source": found.reason,
+        "threads": "a thread of a worker",
+        "worker": "a worker that has nothing else in hand, as its workers died twice",
+        "": "",
+    }
+    return others[cause]

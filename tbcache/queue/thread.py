@@ -15,6 +15,11 @@ from tbcache.io import now
 #: that: others may be free before, and short jobs go on meanwhile.
 CALL_SECONDS = 15.0
 REST_SECONDS = 60.0
+#: One that is still called so long after the first of these times makes itself free however long that takes:
+#: where jobs that are long come all the time, no worker ever is free otherwise.
+PATIENCE_SECONDS = 180.0
+#: A call that comes so long after the last is the first of others.
+FORGET_SECONDS = 600.0
 
 
 class Reservation:
@@ -58,6 +63,8 @@ class Threads:
         #: The queue that the process makes itself free for, or is free for.
         self._exclusive: str | None = None
         self._called_at = self._rests_until = -math.inf
+        #: When it was first called of the times since which it has not come free.
+        self._first_called_at = -math.inf
         self._taken: Counter[str] = Counter()
         #: How many wait for a thread, by queue.
         self._waiting: Counter[str] = Counter()
@@ -104,6 +111,8 @@ class Threads:
         with self._changed:
             free = self._free_for(queue)
             is_all = free > 0 and self._exclusive == queue
+            if is_all:
+                self._rests_until = -math.inf
             reservation = Reservation(free, is_idle=not self._taken.total(), is_all=is_all)
             self._give(queue, reservation.count)
         try:
@@ -154,6 +163,8 @@ class Threads:
             if self._exclusive in (None, queue):
                 if is_wanted and self._exclusive is None:
                     self._called_at = now()
+                    if self._called_at >= self._rests_until + FORGET_SECONDS:
+                        self._first_called_at = self._called_at
                 self._exclusive = queue if is_wanted else None
                 self._changed.notify_all()
 
@@ -163,10 +174,12 @@ class Threads:
         return now() >= self._rests_until
 
     def let_go(self, queue: str) -> None:
-        """Make the process free for ``queue`` no longer, where a job that it has keeps it too long."""
+        """Make the process free for ``queue`` no longer, where a job that it has keeps it too long, and
+        it was first called not long ago."""
         with self._changed:
             is_late = self._exclusive == queue and now() >= self._called_at + CALL_SECONDS
-            if is_late and self._taken.total() > 0:
+            is_patient = now() >= self._first_called_at + PATIENCE_SECONDS
+            if is_late and not is_patient and self._taken.total() > 0:
                 self._exclusive, self._rests_until = None, now() + REST_SECONDS
                 self._changed.notify_all()
 

@@ -17,6 +17,7 @@ from tbcache.queue.estimate import MOST_STEPS, Outlook, Start, Starts
 from tbcache.queue.explain import explain
 from tbcache.queue.heartbeat import Pace
 from tbcache.queue.job import Finish
+from tbcache.queue.script import queue_keys
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
@@ -299,6 +300,29 @@ def test_a_source_that_is_shut_says_why(queue: Queue, store: Store, crew: Callab
     store.client.hset(state, "order", "pause 1 ann moving house")
     found = handle.explain()
     assert (found.cause, found.starts_at) == ("an operator, as it is paused by ann: moving house", None)
+
+
+def test_a_suspect_waits_for_a_worker_that_has_nothing_else_in_hand(
+    queue: Queue, store: Store, crew: Callable[..., None]
+) -> None:
+    """Beside long jobs it was said for hours to start now, and to wait for one of three idle threads."""
+    handle = queue.enqueue(AAPL)
+    keys = queue_keys(store.keys, "news")
+    store.client.zrem(keys.interactive, handle.job_id)
+    store.client.zadd(keys.suspects, {handle.job_id: 1})
+    store.client.expire(keys.suspects, 60)
+    crew(busy=1, news=40.0)
+    found = handle.explain()
+    assert (found.lane, found.place, found.starts_at) == ("suspects", 1, None)
+    assert found.cause == "a worker that has nothing else in hand, as its workers died twice"
+    (joined,) = queue.enqueue_many([AAPL])
+    assert joined.starts_at is None
+    store.client.hset(store.keys.state("news"), "closed_until", 4_000_000_000_000_000)
+    store.client.expire(store.keys.state("news"), 60)
+    assert handle.explain().starts_at == datetime.fromtimestamp(4e9, UTC)
+    store.client.delete(store.keys.state("news"))
+    crew(busy=0, news=40.0)
+    assert seconds_until(handle.explain().starts_at, utc_now()) < 60.0
 
 
 def test_a_job_is_explained_until_it_is_over(queue: Queue, store: Store, settings: Settings) -> None:

@@ -1381,6 +1381,34 @@ def test_a_worker_whose_job_outlasts_a_call_for_a_suspect_goes_on(monkeypatch: p
     assert threads.may_be_called
 
 
+def test_a_worker_that_was_called_for_minutes_waits_until_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside jobs that are long, and come all the time, the one job would wait for ever."""
+    threads, at = Threads(), [100.0]
+    monkeypatch.setattr("tbcache.queue.thread.now", lambda: at[0])
+    threads.open(2)
+
+    def is_called_in_vain() -> bool:
+        """Whether it lets go after its time."""
+        threads.set_free_for("news", True)
+        at[0] += 16
+        threads.let_go("news")
+        is_over = not threads.is_called_by("news")
+        at[0] += 60
+        return is_over
+
+    assert threads.take("news", 0)
+    assert [is_called_in_vain() for _ in range(4)] == [True, True, True, False]
+    threads.release("news")
+    with threads.reserve("news") as reserved:
+        assert reserved.is_all
+    threads.set_free_for("news", False)
+    # What comes later is another job, and so is what comes after it was free.
+    assert threads.take("news", 0)
+    assert is_called_in_vain()
+    at[0] += 600
+    assert [is_called_in_vain() for _ in range(4)] == [True, True, True, False]
+
+
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(
     queue: Queue, store: Store, settings: Settings
 ) -> None:
