@@ -173,9 +173,14 @@ class PacingBroker(Broker):
 
         Raises:
           UnknownSource: none of the broker's sources, and none that the code of this process has declared.
-          ValueError: it has a queue of its own beside.
+          ValueError: it has a queue of its own beside, or waits in that of a source without saying so.
         """
-        source = actor.options.get("source")
+        source, queue = actor.options.get("source"), actor.queue_name
+        if source is None and self.source_of(queue).limits and actor.actor_name != actor_name(queue):
+            raise ValueError(
+                f"{actor.actor_name} waits in the queue {queue!r}, which the limits of that source pace: "
+                f"say source={queue!r} where that is meant, else call the queue {queue + '-jobs'!r}"
+            )
         if source is not None:
             if not self.source_of(source).limits:
                 raise UnknownSource(source, (*self.sources, *get_declared()))

@@ -503,6 +503,18 @@ def test_an_actor_waits_in_the_queue_of_its_source(shop: Shop) -> None:
         shop.actor(actor_name="both", source="reddit", queue_name="mail")
 
 
+def test_an_actor_in_the_queue_of_a_source_says_so(shop: Shop) -> None:
+    """It was paced by limits of an API that its program never asks, and nothing told why its jobs waited."""
+    with pytest.raises(
+        ValueError, match=r"^mine waits in the queue 'reddit', .*source='reddit'.*'reddit-jobs'$"
+    ):
+        shop.actor(actor_name="mine", queue_name="reddit")
+    assert "mine" not in shop.broker.actors
+    assert shop.actor(actor_name="both", source="reddit", queue_name="reddit").queue_name == "reddit"
+    assert shop.actor(actor_name="other", queue_name="reddit-jobs").queue_name == "reddit-jobs"
+    assert shop.actor(actor_name="fetch.reddit", queue_name="reddit").queue_name == "reddit"
+
+
 def test_what_was_queued_before_its_actor_was_paced_waits_for_its_slot(shop: Shop, store: Store) -> None:
     """The version before had a plain actor, or one of another source: 20 of its jobs were sent in 30 ms."""
     shop.actor(actor_name="plain")

@@ -150,7 +150,7 @@ def test_damaged_keys_of_a_queue_hide_no_status(settings: Settings, store: Store
 def test_jobs_that_were_handed_out_tell_how_many_come(settings: Settings, store: Store) -> None:
     """Where workers keep up there is no backlog, and they are wanted all the same."""
     broker, ran = PacingBroker(store, settings, [get_source("stocktwits", settings)]), list[int]()
-    actor: Any = dramatiq.actor(actor_name="note", queue_name="stocktwits", broker=broker)(ran.append)
+    actor: Any = dramatiq.actor(actor_name="note", source="stocktwits", broker=broker)(ran.append)
     for number in range(60):
         actor.send(number)
     with working(broker):
