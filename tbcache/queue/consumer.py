@@ -210,13 +210,16 @@ class PacingConsumer(Consumer):
     def _dequeue(self, reserved: Reservation, most: int) -> None:
         """Take the jobs granted, and have the alarm say when more may come."""
         suffix = f"{self._token}.{next(self._asks):x}."
-        asked_at = now()
+        asked_at, held = now(), self._hand.claims
         self._renew_at = asked_at + self._timeout
-        handed_out: list[HandedOut] = []
+        until, handed_out = self._hand.holds_until, list[HandedOut]()
 
         def on_reply(found: Dequeued) -> None:
+            nonlocal until
             if self._asking.was_in_time(found):
-                self._hand.holds_until = asked_at + self._shared.claim_seconds
+                until = asked_at + self._shared.claim_seconds
+            if not held or now() < self._hand.holds_until:
+                self._hand.holds_until = until
             for job in found.jobs:
                 self._hand.take(job.claim, reserved.spend() if self._is_paced or reserved.is_all else 0)
                 handed_out.append(job)
@@ -232,6 +235,10 @@ class PacingConsumer(Consumer):
             # What comes after the reply may fail: the jobs are in hand, and are given back from the buffer.
             self._add_to_buffer(handed_out)
         self._shared.jobs.cancel(found.revoked)
+        if until != self._hand.holds_until:
+            # The claims had lapsed by then: some jobs may be others' by now.
+            self._hand.lost.update(set(held).difference(self._claims()))
+            self._hand.holds_until = until
         if found.is_stopped:
             self._give_back_unbegun()
         if len(found.jobs) < most and not found.is_called:
@@ -240,7 +247,7 @@ class PacingConsumer(Consumer):
     def _add_to_buffer(self, handed_out: Iterable[HandedOut]) -> None:
         for job in map(self._intake.read, handed_out):
             if job is not None:
-                job.holds_until = lambda: self._hand.holds_until
+                job.holds_until = functools.partial(self._hand.until, job.claim)
                 job.take_up = functools.partial(self._hand.take_up, job.claim)
                 self._shared.jobs.add(job)
                 heapq.heappush(self._buffer, (self._intake.priority(job), next(self._numbers), job))
@@ -251,11 +258,16 @@ class PacingConsumer(Consumer):
         hand = self._hand
         if not hand.unheard:
             return
-        for claim in self._store.call("ZRANGE", self._keys.claims, 0, -1):
+        for claim in self._claims():
             if claim not in hand.claims and any(part in slot_of(claim) for part in hand.unheard):
                 hand.unsaid.append(EndedJob(claim, UNBEGUN))
         hand.unheard.clear()
         self._ends.say()
+
+    def _claims(self) -> list[bytes]:
+        """All that Redis knows of the queue."""
+        claims: list[bytes] = self._store.call("ZRANGE", self._keys.claims, 0, -1)
+        return claims
 
     def _hand_out(self) -> HeldJob | None:
         """The most urgent job that is in hand, once there is a thread for it."""

@@ -12,7 +12,7 @@ from tbcache.io.log import get_logger
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.hand import HeldJob
-from tbcache.queue.script import queue_keys
+from tbcache.queue.script import REVOKED, queue_keys
 from tbcache.store import Refused, Unavailable
 
 log = get_logger("tbcache.queue")
@@ -43,7 +43,7 @@ class Following:
             facts = {"source": self._name, "actor": job.actor_name, "to": message.actor_name}
             was_available = self._store.is_available
             try:
-                if self._store.call("ZSCORE", self._keys.claims, job.claim) is None:
+                if self._is_given_away(job):
                     log.warning("job.follow_dropped", **facts)
                     job.following.clear()
                     return
@@ -64,6 +64,16 @@ class Following:
                 log.error("job.follow_lost", **facts, reason=described(error))
             job.following.pop(0)
             tries = 0
+
+    def _is_given_away(self, job: HeldJob) -> bool:
+        """Whether another has the job, or has had it, or an operator has cancelled it. Redis knows nothing of
+        its claim then; where it had not lapsed, Redis has lost its data, and nobody else queues what follows.
+        """
+        claims = self._keys.claims
+        if self._store.call("ZSCORE", claims, job.claim) is not None:
+            return False
+        is_revoked = job.is_cancelled or self._store.call("ZSCORE", claims, job.claim + REVOKED) is not None
+        return is_revoked or now() >= job.holds_until()
 
     def _is_there(self, message: dramatiq.Message[Any]) -> bool:
         """Whether a try whose answer came too late has queued the message."""

@@ -95,6 +95,9 @@ class Hand:
         self.unsaid: deque[EndedJob] = deque()
         #: Until when the claims hold (monotonic), by the last time that they were renewed.
         self.holds_until = math.inf
+        #: Those of them that Redis did not know any more after they had not been renewed in time: others have
+        #: these jobs, or have done them.
+        self.lost: set[bytes] = set()
         #: Parts of the names of claims that Redis may have handed out in answers that were lost.
         self.unheard: list[str] = []
         #: Held by whoever says it; the others need not wait.
@@ -130,6 +133,10 @@ class Hand:
         """How many slots of which jobs are held on."""
         with self._lock:
             return dict(self._used)
+
+    def until(self, claim: bytes) -> float:
+        """Until when the job is this process's (monotonic), as far as that is known."""
+        return -math.inf if claim in self.lost else self.holds_until
 
     def take(self, claim: bytes, threads: int) -> None:
         """A job is in hand now, and has so many threads."""
@@ -172,4 +179,5 @@ class Hand:
             threads = self._taken.pop(claim, 0)
             self._used.pop(claim, None)
             self._unbegun.pop(claim, None)
+            self.lost.discard(claim)
         self._threads.release(self._queue, threads)

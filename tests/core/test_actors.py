@@ -686,9 +686,10 @@ def test_who_waits_gets_the_error_itself_that_has_half_a_character(
     assert raised.value.retry_at == error.retry_at
 
 
+@pytest.mark.parametrize("has_asked", [False, True])
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
 def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
-    shop: Shop, store: Store, follow: str
+    shop: Shop, store: Store, follow: str, has_asked: bool
 ) -> None:
     """A worker that had stood still sent it a second time, and all that came after it."""
     claims, jobs = (store.keys.queue("default", part) for part in ("claims", "jobs"))
@@ -699,6 +700,11 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         wait_until(lambda: shop.done == ["begun it"])
         # As a dequeue of another worker does, beside the claim of its own.
         assert store.client.zremrangebyrank(claims, 0, -1) == 1
+        hand = shop.broker.hands["default"]
+        hand.holds_until = 0.0
+        if has_asked:
+            # It goes on, and believes once more that it renews what it has.
+            wait_until(lambda: hand.holds_until)
         may_end.set()
         wait_until(lambda: not shop.broker.threads.busy)
         note = shop.actor()
@@ -706,6 +712,54 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         wait_until(lambda: "later" in shop.done)
         wait_until(lambda: store.client.hlen(jobs) == 1)
     assert shop.done == ["begun it", "later"]
+
+
+@pytest.mark.parametrize("follow", ["pipeline", "callback"])
+def test_what_follows_a_job_is_queued_where_redis_has_come_back_empty(
+    shop: Shop, store: Store, follow: str
+) -> None:
+    """Nobody else has the job, or will: its pipeline ended there for good."""
+    may_end = threading.Event()
+    send_two(shop, follow, may_end)
+    with shop.open():
+        wait_until(lambda: shop.done == ["begun it"])
+        shop.broker.flush_all()
+        may_end.set()
+        wait_until(lambda: shop.done == ["begun it", "then"])
+
+
+def test_what_follows_a_job_that_is_cancelled_is_dropped(shop: Shop, store: Store) -> None:
+    """Redis knows its claim no more, as where it is empty; the worker may not have been told yet."""
+    may_end, queue = threading.Event(), Queue(store, shop.broker.settings)
+    send_two(shop, "pipeline", may_end)
+    with shop.open(), pytest.MonkeyPatch.context() as patch:
+        wait_until(lambda: shop.done == ["begun it"])
+        patch.setattr(shop.broker.context.jobs, "cancel", lambda claims: None)
+        (job_id,) = store.client.hkeys(store.keys.queue("default", "jobs"))
+        queue.cancel("default", job_id.decode(), "nobody wants it")
+        may_end.set()
+        wait_until(lambda: not shop.broker.threads.busy)
+        shop.actor().send("later")
+        wait_until(lambda: "later" in shop.done)
+    assert shop.done == ["begun it", "later"]
+
+
+def test_a_job_that_another_has_by_now_is_not_begun(shop: Shop, store: Store) -> None:
+    """A worker that stood still asks for jobs as it goes on, and seemed to have renewed what it had."""
+    note, claims = shop.actor(), store.keys.queue("default", "claims")
+    for number in range(2):
+        note.send(number)
+    consumer: Any = shop.broker.consume("default", prefetch=2, timeout=1)
+    jobs = [next(consumer) for _ in range(2)]
+    shop.broker.hands["default"].holds_until = 0.0
+    store.client.zrem(claims, jobs[0].claim)
+    consumer._take()
+    with pytest.raises(SkipMessage):
+        shop.broker.emit_before("process_message", jobs[0])
+    shop.broker.emit_before("process_message", jobs[1])
+    for one in jobs:
+        shop.broker.emit_after("process_message", one)
+        consumer.ack(one)
 
 
 def test_an_interrupt_amid_a_line_of_the_log_leaves_no_lock(shop: Shop) -> None:
