@@ -18,7 +18,6 @@ from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.limiter import limiter_of
 from tbcache.models.job import comes_again
-from tbcache.queue.account import caller_in
 from tbcache.queue.asking import Asking
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import Ends
@@ -26,7 +25,6 @@ from tbcache.queue.following import PAUSE_SECONDS, Following
 from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.intake import Intake
 from tbcache.queue.job import UNBEGUN, Finish, Result, dead
-from tbcache.queue.log import say_end
 from tbcache.queue.script import Dequeued, HandedOut, queue_keys, slot_of
 from tbcache.queue.thread import Reservation
 from tbcache.settings import Source
@@ -135,15 +133,14 @@ class PacingConsumer(Consumer):
     def _finish(self, job: HeldJob, otherwise: Finish, *, has_failed: bool = False) -> None:
         """Say what became of a job; ``otherwise`` where nobody has decided that. ``has_failed``: see
         :class:`EndedJob`; a fetch whose try has failed may have been tried for the last time."""
+        job.ended_at = now()
         self._following.send(job)
         finish = Finish("done") if job.is_cancelled else job.finish or otherwise
         is_known = job.is_fetch and not job.is_cancelled
         finish = finish if is_known else replace(finish, is_begun=job.is_begun)
         has_failed = has_failed or finish.is_try
         self._shared.jobs.drop(job.claim)
-        self._ends.end(job.claim, finish, caller=caller_in(job.options), has_failed=has_failed)
-        if job.is_begun:
-            say_end(job, finish, self._source.name)
+        self._ends.end(job.claim, finish, job, has_failed=has_failed)
 
     def _end(self, claim: bytes, finish: Finish) -> None:
         self._shared.jobs.drop(claim)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 
 from tbcache.limiter import limiter_of
 from tbcache.models.untrusted import LINE, printable
-from tbcache.queue.hand import EndedJob, Hand
+from tbcache.queue.account import caller_in
+from tbcache.queue.hand import EndedJob, Hand, HeldJob
 from tbcache.queue.job import Finish, encode_result
+from tbcache.queue.log import say_end
 from tbcache.queue.script import FINISH, FinishJobs, QueueKeys, slot_of
 from tbcache.settings import Source
 from tbcache.store import Store, Unavailable
@@ -33,14 +35,14 @@ class Ends:
         self._window = limiter_of(store).process_window(source.name)
 
     def end(
-        self, claim: bytes, finish: Finish, *, caller: str | None = None, has_failed: bool = False
+        self, claim: bytes, finish: Finish, job: HeldJob | None = None, *, has_failed: bool = False
     ) -> None:
         """The job is in hand no longer; see :class:`EndedJob`. What became of it is said later where Redis is
-        away."""
+        away, and so is the line of the log."""
         used = self._hand.used_by(claim) if finish.is_begun else 0
         if used:
             self._window.commit(slot_of(claim), used)
-        self._hand.unsaid.append(EndedJob(claim, finish, used, caller, has_failed))
+        self._hand.unsaid.append(EndedJob(claim, finish, used, job, has_failed))
         self._hand.drop(claim)
         with contextlib.suppress(Unavailable):
             self.say()
@@ -63,21 +65,27 @@ class Ends:
         unsaid = self._hand.unsaid
         ends = [unsaid.popleft() for _ in range(min(len(unsaid), MOST_ENDS))]
         try:
-            self._say(ends)
+            became = self._say(ends)
         except BaseException:
-            unsaid.extendleft(reversed(ends))
+            unsaid.extendleft(one._replace(is_again=True) for one in reversed(ends))
             raise
+        for one, what in zip(ends, became, strict=True):
+            if one.job is not None and one.job.is_begun:
+                is_known = what != "gone" or not one.is_again
+                say_end(one.job, one.finish, what if is_known else one.finish.what, self._name)
 
-    def _say(self, ends: Sequence[EndedJob]) -> None:
+    def _say(self, ends: Sequence[EndedJob]) -> Sequence[str]:
+        """Tell Redis; what was done of each, see finish.lua."""
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots, asked_us = self._store.keys.slots(self._name), self._store.clock.asked_us(self._name)
         finish_jobs = FinishJobs(self._keys, slots, MOST_TRIES, asked_us, arguments)
         became = self._store.run(FINISH, finish_jobs)
-        for (claim, finish, _, caller, has_failed), what in zip(ends, became, strict=True):
+        for (claim, finish, _, job, has_failed, _), what in zip(ends, became, strict=True):
             if has_failed and what == "dead":
-                self._on_unanswered(self._name, caller)
+                self._on_unanswered(self._name, None if job is None else caller_in(job.options))
             if not finish.is_begun:
                 self._window.release(slot_of(claim), self._cost)
+        return became
 
 
 def _arguments(ended: EndedJob, cost: int) -> list[Argument]:

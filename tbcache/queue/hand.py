@@ -48,6 +48,8 @@ class HeldJob(MessageProxy):
         self.ending = threading.Lock()
         #: When a thread took it up (monotonic).
         self.began_at = now()
+        #: When its actor was through (monotonic).
+        self.ended_at = self.began_at
         #: The fields by which the log names it.
         self.names: dict[str, str] = {}
         self.finish: Finish | None = None
@@ -64,15 +66,17 @@ class HeldJob(MessageProxy):
 
 
 class EndedJob(NamedTuple):
-    """A job that is in hand no longer, how many slots of it are to be committed, and in whose name it was.
-    Where it ``has_failed``, and does not come again, its caller is left without an answer.
+    """A job that is in hand no longer, how many slots of it are to be committed, and the job itself, where
+    its actor may have been called. Where it ``has_failed``, and does not come again, its caller is left
+    without an answer. ``is_again``: Redis was told of it before, and may have heard that.
     """
 
     claim: bytes
     finish: Finish
     used: int = 0
-    caller: str | None = None
+    job: HeldJob | None = None
     has_failed: bool = False
+    is_again: bool = False
 
 
 class Hand:

@@ -17,8 +17,8 @@ from tbcache.queue.job import Finish
 
 log = get_logger("tbcache.queue")
 
-#: The words of a :class:`Finish` as the log has them.
-_OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "dead"}
+#: What finish.lua replies as the log has it.
+_OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "dead", "gone": "lost"}
 
 
 class JobLog(Middleware):
@@ -57,23 +57,23 @@ class JobLog(Middleware):
         unbind()
 
 
-def say_end(job: HeldJob, finish: Finish, source: str) -> None:
-    """Say how a job ended, whose actor was called."""
+def say_end(job: HeldJob, finish: Finish, what: str, source: str) -> None:
+    """Say how a job ended, whose actor was called; ``what`` was done of it, see finish.lua."""
     failure = finish.result.failure if finish.result is not None else None
     reason = finish.reason or (failure.message if failure is not None else "")
     facts: dict[str, Any] = {"reason": reason} if reason else {}
-    if finish.what == "later":
+    if what == "later":
         facts["again_in"] = round(finish.delay_seconds, 3)
-    outcome = "cancelled" if job.is_cancelled else _outcome(finish)
+    outcome = "cancelled" if job.is_cancelled else _outcome(finish, what)
     facts |= {"source": source, "actor": job.actor_name, "outcome": outcome}
-    facts |= {"seconds": round(now() - job.began_at, 3), **job.names}
-    if job.is_fetch and finish.what == "later" and not finish.is_try:
+    facts |= {"seconds": round(job.ended_at - job.began_at, 3), **job.names}
+    if job.is_fetch and what == "later" and not finish.is_try:
         # A limit has it wait for a moment, as often as need be: that is no end.
         log.debug("job.ended", **facts)
     else:
         log.info("job.ended", **facts)
 
 
-def _outcome(finish: Finish) -> str:
-    has_failed = finish.what == "done" and finish.result is not None and finish.result.failure is not None
-    return "failed" if has_failed else _OUTCOMES[finish.what]
+def _outcome(finish: Finish, what: str) -> str:
+    has_failed = what == "done" and finish.result is not None and finish.result.failure is not None
+    return "failed" if has_failed else _OUTCOMES[what]

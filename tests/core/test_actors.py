@@ -45,7 +45,7 @@ from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
 from tbcache.queue.job import Result, decode_result, encode_result
-from tbcache.queue.script import JobAsk, queue_keys
+from tbcache.queue.script import FINISH, JobAsk, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.queue.work import declare_work
 from tbcache.settings import BUILT_IN, Settings
@@ -177,7 +177,7 @@ def test_a_job_ends_whatever_a_program_makes_of_what_is_logged_of_it(
     def refuse(*args: Any, **fields: Any) -> None:
         raise KeyError("trace_id")
 
-    monkeypatch.setattr(consumer, "say_end", refuse)
+    monkeypatch.setattr("tbcache.queue.end.say_end", refuse)
     shop.actor().send("what")
     with shop.open():
         wait_until(
@@ -560,6 +560,11 @@ def test_a_message_that_could_not_be_handed_out_is_refused(shop: Shop) -> None:
         shop.broker.enqueue_many([shop.actor(actor_name="many").message("x" * 9_000_000)])
 
 
+def outcomes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """How jobs ended, as the log has it."""
+    return [cast(Any, one).outcome for one in caplog.records if one.msg == "job.ended"]
+
+
 def send_two(shop: Shop, follow: str, may_end: threading.Event) -> None:
     """Queue a job that waits for its end, and one that follows it, as a pipeline or by a callback."""
 
@@ -689,9 +694,11 @@ def test_who_waits_gets_the_error_itself_that_has_half_a_character(
 @pytest.mark.parametrize("has_asked", [False, True])
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
 def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
-    shop: Shop, store: Store, follow: str, has_asked: bool
+    shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, follow: str, has_asked: bool
 ) -> None:
-    """A worker that had stood still sent it a second time, and all that came after it."""
+    """A worker that had stood still sent it a second time, and all that came after it; and its log told of a
+    job that was done."""
+    caplog.set_level("INFO", "tbcache.queue")
     claims, jobs = (store.keys.queue("default", part) for part in ("claims", "jobs"))
     may_end = threading.Event()
 
@@ -712,6 +719,29 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         wait_until(lambda: "later" in shop.done)
         wait_until(lambda: store.client.hlen(jobs) == 1)
     assert shop.done == ["begun it", "later"]
+    assert sorted(outcomes(caplog)) == ["done", "lost"]
+
+
+def test_a_job_whose_end_was_told_twice_is_no_lost_one(
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of Redis came too late, and by then its claim was over as it should be."""
+    caplog.set_level("INFO", "tbcache.queue")
+    store, is_late = shop.broker.store, threading.Event()
+    run_script = store.run
+
+    def run_late(script: Any, call: Any) -> Any:
+        answer = run_script(script, call)
+        if script is FINISH and not is_late.is_set():
+            is_late.set()
+            raise Unavailable("there", "it is late")
+        return answer
+
+    monkeypatch.setattr(store, "run", run_late)
+    shop.actor().send("what")
+    shop.work_off()
+    wait_until(lambda: outcomes(caplog))
+    assert outcomes(caplog) == ["done"]
 
 
 @pytest.mark.parametrize("follow", ["pipeline", "callback"])
