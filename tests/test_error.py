@@ -59,11 +59,15 @@ def test_a_copy_of_an_error_says_the_same_and_knows_as_much(kind: type[TbcacheEr
 
 
 class Slotted(TbcacheError):
-    __slots__ = ("zone",)
+    __slots__ = ("__since", "zone")
 
     def __init__(self, zone: str) -> None:
         super().__init__("it is elsewhere")
-        self.zone = zone
+        self.zone, self.__since = zone, NOON
+
+    @property
+    def since(self) -> datetime:
+        return self.__since
 
 
 class Missing(TbcacheError, OSError):
@@ -72,8 +76,11 @@ class Missing(TbcacheError, OSError):
 
 def test_a_copy_knows_what_stands_in_slots_and_what_the_system_says() -> None:
     for made in (pickle.loads(pickle.dumps(Slotted("x"))), copy.copy(Slotted("x"))):  # noqa: S301
-        assert made.zone == "x"
-    assert str(pickle.loads(pickle.dumps(Missing(2, "no such")))) == "[Errno 2] no such"  # noqa: S301
+        assert (made.zone, made.since) == ("x", NOON)
+    made = pickle.loads(pickle.dumps(Missing(2, "no such", "a.txt")))  # noqa: S301
+    assert (str(made), made.filename) == ("[Errno 2] no such: 'a.txt'", "a.txt")
+    error = MissingExtra("it", ["a"], "sql")
+    assert pickle.loads(pickle.dumps(error)).msg == error.msg == str(error)  # noqa: S301
 
 
 class Refusal(Exception):
@@ -90,7 +97,15 @@ class Refusal(Exception):
 def test_whoever_shares_an_error_raises_the_same_words(error: Exception) -> None:
     """Its class was called with them, and put them into others."""
     error.add_note("a note")
+    error.__cause__, error.__context__ = KeyError("cause"), LookupError("context")
+    error.__suppress_context__ = False
     shared = own_copy(own_copy(error))
+    assert (shared.__cause__, shared.__context__) == (error.__cause__, error.__context__)
+    assert not shared.__suppress_context__
+    assert shared.__notes__ == ["a note"]
     assert (type(shared), str(shared), shared.args) == (type(error), str(error), error.args)
     assert vars(shared) == vars(error)
     assert getattr(shared, "zone", None) == getattr(error, "zone", None)
+    if shared is not error:
+        shared.add_note("another's")
+        assert error.__notes__ == ["a note"]

@@ -226,7 +226,7 @@ class SlidingWindow:
                 self._window.configure((*others, limit)[-MOST_WINDOWS:])
 
     async def _ask(self, ask: _Ask) -> _Decision:
-        if ask.cost != 1 or not is_whole(ask.cost):
+        if type(ask.cost) is not int or ask.cost != 1:
             self._check_cost(ask)
         if ask.slot:
             if not self.source.limits:

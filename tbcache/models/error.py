@@ -55,10 +55,13 @@ class TbcacheError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        slots = [name for base in type(self).__mro__ for name in vars(base).get("__slots__", ())]
-        state = {name: getattr(self, name) for name in slots if hasattr(self, name)}
-        made = type(self), *self.args
-        return copyreg.__newobj__, made, {**vars(self), **state, "args": self.args}  # type: ignore[attr-defined]
+        # What an OSError is made of is more than its args.
+        args, state = super().__reduce__()[1], object.__getstate__(self)
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        state = {**(attributes or {}), **(slots or {}), "args": self.args}
+        if isinstance(self, ImportError):
+            state["msg"] = self.msg
+        return copyreg.__newobj__, (type(self), *args), state  # type: ignore[attr-defined]
 
 
 class ConfigurationError(TbcacheError):

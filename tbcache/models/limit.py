@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from numbers import Integral, Real
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from tbcache.models.error import InvalidRequest, nearest
 from tbcache.models.untrusted import quoted
@@ -112,3 +112,12 @@ class RateLimitStatus:
     window_seconds: float = 0.0
     reason: str | None = None
     left_to_others: int = 0
+
+    # As one that is frozen has them, which it once was: processes of either version read each other's.
+
+    def __getstate__(self) -> list[Any]:
+        return [getattr(self, one.name) for one in fields(self)]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for one, value in zip(fields(self), state, strict=False):
+            setattr(self, one.name, value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -154,6 +155,25 @@ def test_a_weight_counts_as_it_is_said(limiter: RateLimiter) -> None:
     assert not limiter.check_rate_limit(cost=2)[0]
 
 
+@pytest.mark.one_driver
+@pytest.mark.parametrize("protocol", [0, 5])
+def test_a_standing_goes_to_another_process_and_version(limiter: RateLimiter, protocol: int) -> None:
+    """A pool of processes hands it on; a frozen one, as it was, has its values in a list."""
+    status = limiter.get_status()
+    assert pickle.loads(pickle.dumps(status, protocol)) == status  # noqa: S301
+    assert status.__reduce_ex__(4)[2] == [getattr(status, one.name) for one in fields(status)]
+
+
+class Several:
+    """Refuses to be compared, as an array of numpy does."""
+
+    def __ne__(self, other: object) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    def __repr__(self) -> str:
+        return "several"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -162,6 +182,8 @@ def test_a_weight_counts_as_it_is_said(limiter: RateLimiter) -> None:
         ({"cost": 4}, "cost 4 must be from 1 to the limit, 3"),
         ({"cost": 0}, "cost 0 must be"),
         ({"cost": "1"}, "cost '1' must be a whole number"),
+        ({"cost": True}, "cost True must be a whole number"),
+        ({"cost": Several()}, "cost several must be a whole number"),
         ({"cost": 10**9000}, "cost a number of thousands of digits must be from 1 to the limit, 3"),
         ({"limit": "10"}, "limit '10' must be a whole number"),
         ({"limit": 1.5}, "limit 1.5 must be a whole number"),
