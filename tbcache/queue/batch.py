@@ -19,8 +19,9 @@ from tbcache.queue.fence import Fenced
 from tbcache.queue.job import encoded
 from tbcache.queue.script import ENQUEUE, SEND, Enqueue, JobAsk, Queued, Send, SendKeys, queue_keys, queued_of
 from tbcache.queue.wants import Wants
-from tbcache.store import Keys, Store
+from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.clock import Bounds
+from tbcache.store.fault import LATE
 from tbcache.store.script import Argument
 from tbcache.store.wire import to_micros
 
@@ -74,7 +75,8 @@ async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: 
             _count(store, queue, asks, queued, wants)
             return queued
         await clock.learn(int(queued[0].entry), asked_at, queue)
-    raise store.breaker.overdue()
+    # It is there, and has done nothing: what other threads ask of it may be in time.
+    raise Unavailable(store.address, LATE, is_passing=True)
 
 
 def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:

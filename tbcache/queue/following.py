@@ -37,7 +37,7 @@ class Following:
           Unavailable: Redis is away as the worker is stopped. The job is not said to be done, and is done
             once more.
         """
-        tries = 0
+        tries, has_waited = 0, False
         while job.following:
             message, delay_ms = job.following[0]
             facts = {"source": self._name, "actor": job.actor_name, "to": message.actor_name}
@@ -50,12 +50,13 @@ class Following:
                 if not tries or not self._is_there(message):
                     self._shared.resend(message, delay_ms)
             except Unavailable as error:
-                # While Redis is known to be away, it is not asked.
-                tries += was_available
+                # While Redis is known to be away, it is not asked; what it has surely not done is no try.
+                tries += was_available and error.is_timeout
                 if not isinstance(error, Refused) and tries < MOST_TRIES:
                     if not self._threads.is_open and now() >= self._shared.last_moment():
                         raise
-                    if tries == 1 and was_available:
+                    if not has_waited:
+                        has_waited = True
                         log.warning("job.follow_waits", **facts)
                     run(world().sleep(PAUSE_SECONDS))
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
@@ -44,6 +45,7 @@ from tbcache.models.error import (
 from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
+from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.job import Result, decode_result, encode_result
 from tbcache.queue.script import FINISH, JobAsk, queue_keys
 from tbcache.queue.wants import Wants
@@ -756,6 +758,30 @@ def test_what_follows_a_job_is_queued_where_redis_has_come_back_empty(
         shop.broker.flush_all()
         may_end.set()
         wait_until(lambda: shop.done == ["begun it", "then"])
+
+
+@pytest.mark.parametrize("may_be_done", [False, True])
+def test_what_follows_a_job_is_given_up_only_where_it_may_have_been_queued(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, may_be_done: bool
+) -> None:
+    """What Redis has not done, as it came to it too late, can be asked for as often as need be."""
+    resend, tries = shop.broker.context.resend, itertools.count(1)
+
+    def resend_late(*args: Any) -> None:
+        if next(tries) <= MOST_TRIES + 1:
+            error = Unavailable("there", "it is late")
+            error.is_timeout = may_be_done
+            raise error
+        resend(*args)
+
+    monkeypatch.setattr(shop.broker.context, "resend", resend_late)
+    may_end = threading.Event()
+    may_end.set()
+    send_two(shop, "pipeline", may_end)
+    shop.work_off()
+    said = [one.msg for one in caplog.records if one.msg.startswith("job.follow")]
+    assert shop.done == ["begun it", *([] if may_be_done else ["then"])]
+    assert said == ["job.follow_waits", *(["job.follow_lost"] if may_be_done else [])]
 
 
 def test_what_follows_a_job_that_is_cancelled_is_dropped(shop: Shop, store: Store) -> None:

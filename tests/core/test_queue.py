@@ -2325,6 +2325,23 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     assert finish(store, claim, "done") == "done"
 
 
+def test_what_is_queued_too_late_stops_no_other_thread(
+    queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is there, as it has said so: a send of one slow thread had those of all others raise."""
+
+    async def bounds_long_past(source: str) -> Bounds:
+        return Bounds(1, 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.clock, "bounds_us", bounds_long_past)
+        with pytest.raises(Unavailable, match="no answer in time"):
+            queue.enqueue(job("news", "LATE"))
+    assert store.is_available
+    assert queue.depth("news").waiting == 0
+    assert queue.enqueue(job("news", "NEXT")).is_new
+
+
 def long_past(at: float, source: str) -> Bounds:
     """A deadline that nobody keeps."""
     return Bounds(0, 1)
