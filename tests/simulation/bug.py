@@ -165,7 +165,7 @@ _LOSS = (
         "beat.lua",
         "local are_all_present = is_whole and #members.absent == 0",
         "local are_all_present = #members.absent == 0",
-        _LOST,
+        "lose while all are hungry",
     ),
     _bug(
         "a loss of data is not noticed",

@@ -213,6 +213,12 @@ def plan_of(seed: int) -> Plan:
         over = at + 3.0 + shape.limits[0].window_seconds
         added.append(Step(at, "cut off beside what is under way", under_way.below(6), 0, 0.0))
         added.append(Step(over, "take", 0, 0, 0.0))
+    lost = Chance(seed, "lost")
+    if not added and lost.happens(0.1):
+        at = end + 3.0 + shape.limits[0].window_seconds + shape.lease
+        over = at + 2.0 + 2 * shape.limits[0].window_seconds + shape.lease
+        added.append(Step(at, "lose while all are hungry", lost.below(6), lost.below(12), 0.0))
+        added.append(Step(over, "take", 0, 0, 0.0))
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:

@@ -234,6 +234,22 @@ def _kill(faults: Faults, process: Process, step: Step) -> None:
 
 def _cut_while_hungry(faults: Faults, process: Process, step: Step) -> None:
     """It has taken what there was, and others wait for that to come free; shortly before, it is cut off."""
+    at = _be_hungry(faults, process) - process.chance.uniform(0.3, 0.9)
+    faults.kernel.after(at, lambda: faults.cut(process, ("refused", "refused", "silent")[step.odd % 3], 1.5))
+    # What it asks at that moment Redis may hear, and it hears nothing of that.
+    faults.kernel.after(at - 0.001, lambda: process.do("act take", process.take))
+
+
+def _lose_while_hungry(faults: Faults, process: Process, step: Step) -> None:
+    """It is cut off for so long before that it takes again what others were promised, and Redis loses all, and with that
+    its share."""
+    at = max(0.0, _be_hungry(faults, process) - process.chance.uniform(0.9, 1.6))
+    faults.kernel.after(at, lambda: faults.cut(process, ("refused", "silent")[step.odd % 2], 2.5))
+    faults.kernel.after(at + process.chance.uniform(0.0, 0.4), lambda: faults.lose(({}, {}), 0, 0.0))
+
+
+def _be_hungry(faults: Faults, process: Process) -> float:
+    """It takes what there is, and others wait for that: in so many seconds it comes free."""
     limit = faults.world.source.limits[0]
     for _ in range(limit.count):
         process.do("act take", process.take)
@@ -242,10 +258,7 @@ def _cut_while_hungry(faults: Faults, process: Process, step: Step) -> None:
     for number in range(limit.count if others else 0):
         other = others[number % len(others)]
         other.do("act wait in line", lambda other=other: other.wait_in_line(limit.window_seconds + 0.5))
-    at = limit.window_seconds - process.chance.uniform(0.3, 0.9)
-    faults.kernel.after(at, lambda: faults.cut(process, ("refused", "refused", "silent")[step.odd % 3], 1.5))
-    # What it asks at that moment Redis may hear, and it hears nothing of that.
-    faults.kernel.after(at - 0.001, lambda: process.do("act take", process.take))
+    return limit.window_seconds
 
 
 def _cut_in_a_burst(faults: Faults, process: Process, step: Step) -> None:
@@ -518,6 +531,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     ),
     "cut all off": _cut_all,
     "cut off while all are hungry": _cut_while_hungry,
+    "lose while all are hungry": _lose_while_hungry,
     "cut off and kill": _cut_and_kill,
     "cut off in a burst": _cut_in_a_burst,
     "cut off as it rests": _cut_as_it_rests,
