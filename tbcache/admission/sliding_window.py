@@ -188,6 +188,9 @@ class SlidingWindow:
                 self._take_back(ask)
             raise
         is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
+        # A process that stood still as the answer came reads it late: by then the hold may be over.
+        if asked.asked_at and ask.held_seconds:
+            is_held = is_held and now() < asked.asked_at + asked.seconds + ask.held_seconds
         if asked.allowed and not is_held:
             await self.give_back(ask.slot, ask.cost)
         return is_held
