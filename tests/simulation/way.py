@@ -241,8 +241,8 @@ def _cut_while_hungry(faults: Faults, process: Process, step: Step) -> None:
 
 
 def _lose_while_hungry(faults: Faults, process: Process, step: Step) -> None:
-    """It is cut off for so long before that it takes again what others were promised, and Redis loses all, and with that
-    its share."""
+    """It is cut off for so long before that it takes again what others were promised, and Redis loses all, and
+    with that its share."""
     at = max(0.0, _be_hungry(faults, process) - process.chance.uniform(0.9, 1.6))
     faults.kernel.after(at, lambda: faults.cut(process, ("refused", "silent")[step.odd % 2], 2.5))
     faults.kernel.after(at + process.chance.uniform(0.0, 0.4), lambda: faults.lose(({}, {}), 0, 0.0))
