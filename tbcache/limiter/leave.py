@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tbcache.limiter.allotment import Census
 from tbcache.limiter.ask import Terms
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.script import LEAVE, Leave
@@ -38,7 +37,9 @@ class Leaving:
         return self._limiter.windows.machine.is_dead(member)
 
     async def leave(self, source: str) -> None:
-        """Give back this process's own share of ``source``."""
+        """Give back this process's own share of ``source``, by which it must not go any more: see
+        :meth:`ProcessWindow.leave`.
+        """
         window = self._limiter.process_window(source)
         for _ in range(MOST_LEAVES):
             granted = window.granted
@@ -49,7 +50,6 @@ class Leaving:
             if window.granted == granted:
                 break
         self._limiter.epochs.forget(source)
-        window.census = Census()
 
     async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""

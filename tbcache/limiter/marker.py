@@ -101,7 +101,7 @@ class Marker:
 
     def begin(self) -> None:
         """Have the next use write the file, also where the process has left before."""
-        self._due_at = -math.inf
+        self._due_at, self._was_written = -math.inf, False
 
     def use(self, source: str) -> None:
         """Write that the process uses ``source``, once. Whether it is clean stays as it was."""

@@ -75,13 +75,22 @@ class Membership:
         self._limiter.join.by(None)
         self._thread.stop()
         try:
-            for source in list(self._asked_at):
-                # A source whose keys are damaged must not keep this process from leaving the others.
-                with contextlib.suppress(Refused):
-                    io.run(self.leaving.leave(source))
+            io.run(self._leave())
         except Unavailable:
             return
         self._limiter.windows.leave_machine()
+
+    async def _leave(self) -> None:
+        # A beat that is under way would bring a part that is given back right after that.
+        async with self._beating:
+            sources = list(self._asked_at)
+            for source in sources:
+                # Also where Redis cannot be told: it forgets a process that does not beat.
+                self._limiter.process_window(source).leave()
+            for source in sources:
+                # A source whose keys are damaged must not keep this process from leaving the others.
+                with contextlib.suppress(Refused):
+                    await self.leaving.leave(source)
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits."""

@@ -92,6 +92,8 @@ class ProcessWindow(SlotRecord):
         #: How many processes take slots of the source, as Redis said last.
         self.processes = 1
         self.census = Census()
+        #: True from when this process gives its part back until Redis gives it one again.
+        self.has_left = False
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -172,7 +174,7 @@ class ProcessWindow(SlotRecord):
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
-            self._silence = silence
+            self._silence, self.has_left = silence, False
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
                 spent = self._granted - mark
@@ -197,6 +199,16 @@ class ProcessWindow(SlotRecord):
         with self._lock:
             if self._allowances is not None:
                 self._allowances = {}
+
+    def leave(self) -> None:
+        """Take nothing without Redis until the next :meth:`receive`: this process is about to give its part
+        back, and others may have it from then on, whether Redis answers or not.
+        """
+        with self._lock:
+            self.has_left, self._allowances = True, None
+            # What it knows of the fleet is of a time at which it had a part in it.
+            self.census = Census()
+            self.purse.forget()
 
     # Without Redis
 
@@ -225,6 +237,8 @@ class ProcessWindow(SlotRecord):
 
     def mine(self, limit: Limit) -> int:
         """How many slots of ``limit`` are this process's own while Redis is away."""
+        if self.has_left:
+            return 0
         # Redis has given no share yet to a process that it does not know.
         share = self.share
         if not self.is_member:
@@ -233,6 +247,8 @@ class ProcessWindow(SlotRecord):
 
     def why_not(self, limits: Iterable[Limit], why_alone: str) -> str:
         """Why nothing can be taken without Redis, which is not used because ``why_alone``."""
+        if self.has_left:
+            return f"{why_alone}, and this process has given its part of the limit back"
         if self.is_member or all(self.mine(limit) for limit in limits):
             return f"{why_alone}: this process's share is used"
         return (

@@ -48,6 +48,11 @@ class Purse:
         with self._lock:
             self._day, self._left = day, amount - (self._paid - paid)
 
+    def forget(self) -> None:
+        """Have nothing left until the next :meth:`receive`."""
+        with self._lock:
+            self._day = None
+
     def left(self, day: int) -> int | None:
         """How much is left in the purse; None where Redis has given none for that day."""
         return self._left if self._day == day else None

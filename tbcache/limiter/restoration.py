@@ -81,10 +81,9 @@ class Restoration:
         seen_ago_us: int,
     ) -> Restore:
         at = now()
-        # A process that is no member was told of no fleet, and so has the limit to itself.
-        census = (
-            window.census if window.is_member else Census(self._epochs.of(source), window.processes, 0.0, at)
-        )
+        # A process that was never a member was told of no fleet, and so has the limit to itself.
+        is_known = window.is_member or window.has_left
+        census = window.census if is_known else Census(self._epochs.of(source), window.processes, 0.0, at)
         allowances, _, can_fall_back = window.report()
         taken = [part for slot, age in ages for part in (slot, to_micros(age))]
         # This is read after the ages, so that what another thread takes without Redis in between is in

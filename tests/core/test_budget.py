@@ -332,6 +332,8 @@ def test_one_that_leaves_in_order_gives_its_part_back(join: Callable[..., Spende
     near, far = join(), join()
     wait_until(lambda: near.purse == far.purse == 5 * PAGE_COST)
     far.monitor._presence._membership.stop()
+    # What it had is another's by then.
+    assert far.purse is None
     assert near.spend() == 10
 
 

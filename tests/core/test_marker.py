@@ -174,6 +174,16 @@ def test_a_process_that_has_left_and_begins_again_is_seen(
         assert other.is_alone("reddit", 0.0)
 
 
+def test_one_that_begins_again_without_redis_may_be_alone(root: Path) -> None:
+    """Its file is made as it takes the first slot, and for that it has to be alone."""
+    one = Marker("fleet", OURS)
+    one.use("reddit")
+    one.set_over()
+    assert not one.is_alone("reddit", 0.0)
+    one.begin()
+    assert one.is_alone("reddit", 0.0)
+
+
 def test_what_a_process_sent_that_is_over_may_be_in_the_window_for_a_window_more(root: Path) -> None:
     """A command that is started again and again while Redis is away is a new process each time."""
     one, other = Marker("fleet", OURS), Marker("fleet", LIVING)

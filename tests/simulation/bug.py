@@ -146,6 +146,13 @@ _SHARING = (
         "cut off beside what is under way",
     ),
     _bug(
+        "one that has given its part back goes by it",
+        f"{OWN}.leave",
+        "self.has_left, self._allowances = True, None",
+        "pass",
+        "leave and go on",
+    ),
+    _bug(
         "a promise is kept whoever is absent",
         "tbcache.limiter.promise:Promises.is_kept",
         "return is_known and asked_at >= self._unbroken_since",

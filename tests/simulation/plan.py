@@ -219,6 +219,12 @@ def plan_of(seed: int) -> Plan:
         over = at + 2.0 + 2 * shape.limits[0].window_seconds + shape.lease
         added.append(Step(at, "lose while all are hungry", lost.below(6), lost.below(12), 0.0))
         added.append(Step(over, "take", 0, 0, 0.0))
+    left = Chance(seed, "left")
+    if not added and left.happens(0.1):
+        at, window = end + 3.0, shape.limits[0].window_seconds
+        over = at + 4.0 + 4 * window + shape.lease
+        added.append(Step(at, "leave and go on", left.below(6), left.below(12), 0.0))
+        added.append(Step(over, "take", 0, 0, 0.0))
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:

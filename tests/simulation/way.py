@@ -241,8 +241,8 @@ def _cut_while_hungry(faults: Faults, process: Process, step: Step) -> None:
 
 
 def _lose_while_hungry(faults: Faults, process: Process, step: Step) -> None:
-    """It is cut off for so long before that it takes again what others were promised, and Redis loses all, and
-    with that its share."""
+    """It is cut off for so long before that it takes again what others were promised, and Redis loses all,
+    and with that its share."""
     at = max(0.0, _be_hungry(faults, process) - process.chance.uniform(0.9, 1.6))
     faults.kernel.after(at, lambda: faults.cut(process, ("refused", "silent")[step.odd % 2], 2.5))
     faults.kernel.after(at + process.chance.uniform(0.0, 0.4), lambda: faults.lose(({}, {}), 0, 0.0))
@@ -451,6 +451,28 @@ def _leave(faults: Faults, process: Process, step: Step) -> None:
         faults.kernel.spawn(process, "stop", process.stop)
 
 
+def _leave_and_go_on(faults: Faults, process: Process, step: Step) -> None:
+    """It gives its part back, which others have by the time at which nobody reaches Redis. It goes on, or
+    begins again."""
+    if len(faults.world.active) == 1:
+        return
+    others = [one for one in faults.world.active if one is not process]
+    window, after = faults.world.source.limits[0].window_seconds, faults.kernel.after
+    process.spawn("leave", process.membership.stop)
+    cut_at = window + faults.world.lease + process.chance.uniform(1.2, 2.0)
+
+    def cut_off() -> None:
+        for one in (process, *others):
+            faults.cut(one, "refused", 2 * window)
+        if step.odd % 2:
+            process.spawn("begin", process.membership.start)
+        for one in (process, *others):
+            one.do("act saturate", lambda one=one: one.saturate(window))
+
+    after(cut_at, cut_off)
+    after(cut_at + 2 * window + 0.5, lambda: process.spawn("begin", process.membership.start))
+
+
 def _cut_all(faults: Faults, process: Process, step: Step) -> None:
     for one in faults.world.living:
         faults.cut(one, ("refused", "silent")[step.odd % 2], step.seconds)
@@ -543,6 +565,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "freeze": lambda faults, process, step: faults.freeze(process, step.seconds),
     "kill": _kill,
     "leave": _leave,
+    "leave and go on": _leave_and_go_on,
     "begin": lambda faults, process, step: faults.begin(process.kind, 0.0),
     "restart the server": lambda faults, process, step: faults.restart(step.seconds),
     "freeze the server": _freeze_server,

@@ -1,0 +1,159 @@
+"""One that gives its part back in good order: others have it by then, whatever it does after that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tbcache.limiter import limiter_of
+from tbcache.limiter.process_window import ProcessWindow
+from tbcache.store import Store
+from tbcache.store.constant import ABSENT_SECONDS
+from tests.blocking import Membership
+from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
+from tests.server import Server, wait_until
+
+#: Then nothing that was sent before is in a window.
+OVER = (LIMIT.window_seconds + LEASE) * 1.001
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with moved_clock() as clock:
+        yield clock
+
+
+def beat(world: World, *processes: Process) -> None:
+    """They say for a while that they are there, so that each has its part."""
+    for _ in range(6):
+        world.clock.now += ABSENT_SECONDS / 3
+        for process in processes:
+            process.beat()
+
+
+def part(world: World) -> tuple[Process, Process]:
+    """Two that share the limit, each on its machine, of which one leaves; the other has the whole."""
+    leaving, other = world.fleet
+    for process in world.fleet:
+        # No marker of another machine can be seen.
+        limiter_of(process.store).windows.machine.marker.is_alone = lambda source, seconds: True  # type: ignore[method-assign]
+    for process in world.fleet:
+        # Who only takes what the queue gives it has no part.
+        process.take()
+    beat(world, leaving, other)
+    assert leaving.process_window.share == other.process_window.share == 0.5
+    leaving.membership.stop()
+    beat(world, other)
+    assert other.process_window.share == 1.0
+    world.clock.now += OVER
+    other.beat()
+    return leaving, other
+
+
+def take_all(*processes: Process) -> int:
+    return sum(process.take() for _ in range(2 * LIMIT.count) for process in processes)
+
+
+@pytest.mark.parametrize("begins_again", [False, True])
+def test_it_takes_nothing_without_redis(clock: Clock, begins_again: bool) -> None:
+    """A worker ends in a process that goes on, and Redis goes: it had half of the limit beside the whole."""
+    world = World(clock, 2)
+    leaving, other = part(world)
+    leaving.cut_off()
+    other.cut_off()
+    if begins_again:
+        limiter_of(leaving.store).windows.begin()
+        limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+    assert take_all(other, leaving) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+    assert "has given its part of the limit back" in str(leaving.limiter.check_rate_limit()[1].reason)
+
+
+def test_it_takes_nothing_either_where_redis_could_not_be_told(clock: Clock) -> None:
+    """It beats no more: Redis forgets it in the end, and gives its part away without a word."""
+    world = World(clock, 2)
+    leaving, other = world.fleet
+    assert leaving.take()
+    beat(world, leaving, other)
+    leaving.cut_off()
+    leaving.membership.stop()
+    clock.now += OVER
+    assert take_all(leaving) == 0
+
+
+def test_it_has_a_part_again_as_soon_as_redis_gives_it_one(clock: Clock) -> None:
+    world = World(clock, 2)
+    leaving, other = part(world)
+    limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+    beat(world, leaving, other)
+    assert leaving.process_window.share == 0.5
+    leaving.cut_off()
+    clock.now += OVER
+    assert take_all(leaving) == LIMIT.count / 2
+
+
+def test_redis_knows_of_it_before_it_takes_anything_once_more(clock: Clock) -> None:
+    """It may be cut off right after that, and go on by a part that nobody keeps for it."""
+    world = World(clock, 2)
+    leaving, _ = part(world)
+    limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+    assert world.redis.hget("ns:{reddit}:state", f"share:{leaving.name}") is None
+    leaving.take()
+    assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is not None
+    assert leaving.process_window.is_member
+
+
+def test_it_takes_what_is_free_while_redis_is_there(clock: Clock) -> None:
+    """Redis counts what all take, also those that have no part without it."""
+    world = World(clock, 2)
+    leaving, other = part(world)
+    assert not leaving.take()
+    # It is asked for what is free.
+    other.beat(gives_up_allowances=True)
+    assert take_all(leaving) == LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_it_stands_for_no_member_after_a_loss(clock: Clock) -> None:
+    """The window was taken for whole though the one that had sent what it held was not back."""
+    world = World(clock, 2)
+    leaving, other = part(world)
+    assert take_all(other) == LIMIT.count
+    # It learns of the window once more.
+    assert not leaving.take()
+    other.cut_off()
+    world.redis.flushall()
+    clock.now += ABSENT_SECONDS / 2
+    assert take_all(leaving) == 0
+    assert not world.redis.hgetall("ns:{reddit}:back")
+
+
+def test_what_a_beat_brings_that_was_under_way_is_given_back_as_well(
+    server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer was read after the part had been given back: the process went by it beside others."""
+    store, receive, may_read = store_for(server), ProcessWindow.receive, threading.Event()
+    membership, window = Membership(store), limiter_of(store).process_window("reddit")
+    is_read = threading.Event()
+
+    def receive_late(*args: object, **named: object) -> None:
+        is_read.set()
+        assert may_read.wait(20)
+        receive(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ProcessWindow, "receive", receive_late)
+    beating = threading.Thread(target=membership.beat, args=["reddit"])
+    beating.start()
+    assert is_read.wait(20)
+    leaving = threading.Thread(target=membership.stop)
+    leaving.start()
+    # Whoever does not wait for the beat is over by then.
+    leaving.join(0.5)
+    may_read.set()
+    for thread in (beating, leaving):
+        thread.join(20)
+    wait_until(lambda: not server.client.exists(store.keys.fleet("reddit")))
+    assert window.has_left
+    assert not window.is_member
