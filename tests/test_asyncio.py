@@ -6,6 +6,8 @@ import asyncio
 import gc
 import inspect
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -35,6 +37,7 @@ from tbcache.providers.client import HttpClient
 from tbcache.scoring import VoiceRule
 from tbcache.store import get_store
 from tbcache.testing import RunningSimulator, simulator
+from tests.cli.command import clean_environment
 from tests.io.conftest import Run
 from tests.io.conftest import run as run
 from tests.server import Server, wait_until
@@ -865,3 +868,31 @@ def test_without_redis_everything_goes_on_in_memory(monkeypatch: pytest.MonkeyPa
         assert not (await cache.status()).is_available
 
     run(main())
+
+
+def test_a_loop_goes_on_where_the_main_thread_has_ended(server: Server) -> None:
+    """That of another thread, and one that begins at exit. No pool of threads takes any work then, and there
+    was no thread to open the first connection in."""
+    program = """
+import asyncio, atexit, threading, tbcache
+quotes = tbcache.source("alphavantage", limits="5/1m")
+
+@quotes.fetcher
+async def quote(symbol: str) -> float:
+    return 1.5
+
+async def ask(symbol):
+    print(await quote.outcome(symbol), flush=True)
+
+def later():
+    threading.main_thread().join()
+    asyncio.run(ask("AAPL"))
+
+atexit.register(lambda: asyncio.run(ask("MSFT")))
+threading.Thread(target=later).start()
+"""
+    env = clean_environment(REDIS_URL=server.url, TBCACHE_REDIS_TIMEOUT="10")
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.count("origin='live'") == 2, done.stdout + done.stderr

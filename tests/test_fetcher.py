@@ -1471,6 +1471,25 @@ quote("AAPL"), quote("MSFT")
     assert Path(env["TMPDIR"], f"tbcache-{os.geteuid()}").exists() == bool(url)
 
 
+def test_a_program_that_its_own_modules_import_has_its_fetchers(tmp_path: Path) -> None:
+    """It is read twice then: as `__main__`, and by its name."""
+    (tmp_path / "bot.py").write_text("""
+import tbcache
+quotes = tbcache.source("alphavantage", limits="5/1m")
+@quotes.fetcher(name="quote")
+def quote(symbol):
+    return 189.5
+if __name__ == "__main__":
+    import report
+    print(report.quote is not quote, report.quote("AAPL"), quote("AAPL"))
+""")
+    (tmp_path / "report.py").write_text("from bot import quote\n")
+    folders = tmp_path, Path(tbcache.__file__).parents[1]
+    env = clean_environment() | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    done = subprocess.run([sys.executable, "-m", "bot"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True 189.5 189.5\n", done.stderr
+
+
 def test_two_functions_share_no_name_by_chance(quotes: tbcache.FunctionSource) -> None:
     """Each would get the other's values."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbcache.io.description import described
 from tbcache.io.fork import renew_in_child
+from tbcache.io.pool import submit
 from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
 
@@ -85,7 +86,8 @@ class Blocking(RealTime):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
         # Of its caller the work has the trace, and neither the deadline nor the world.
-        self._threads.submit(Context().run, _logged, carried(work))
+        task = carried(work)
+        submit(self._threads, lambda: Context().run(_logged, task))
 
     def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         Context().run(_logged, carried(work))

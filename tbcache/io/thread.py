@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tbcache.io.current import BLOCKING, enter
 from tbcache.io.fork import renew_in_child
+from tbcache.io.pool import submit
 
 T = TypeVar("T")
 
@@ -35,4 +36,4 @@ class ThreadPool:
             pool = self._pool
         context = copy_context()
         context.run(enter, BLOCKING)
-        return pool.submit(context.run, work)
+        return submit(pool, lambda: context.run(work))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from tbcache.cache.decorator import check_function
@@ -44,7 +46,8 @@ class FunctionSource:
         #: The figures of the source. Those of the environment go before those of the code.
         self.source = source
         self._tools = FunctionTools(source.name)
-        self._modules: dict[str, str] = {}
+        #: Of each function its module, and the file that this was read from.
+        self._modules: dict[str, tuple[str, str]] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -142,10 +145,13 @@ class FunctionSource:
         return found
 
     def _check_module(self, name: str, function: Callable[..., Any]) -> None:
-        module = getattr(function, "__module__", "")
-        if self._modules.setdefault(name, module) != module:
+        module, file = getattr(function, "__module__", ""), _file_of(function)
+        known, its_file = self._modules.setdefault(name, (module, file))
+        # A program that runs by `python -m`, and that its own modules import, is two modules of one file.
+        is_one = module == known or ("__main__" in (module, known) and file and file == its_file)
+        if not is_one:
             raise InvalidRequest(
-                f"{name} of {module} and that of {self._modules[name]} would share their values under "
+                f"{name} of {module} and that of {known} would share their values under "
                 f"{self.source.name}: say name= for one of them"
             )
 
@@ -155,6 +161,12 @@ class FunctionSource:
                 f"{name} was made before, around other values, and the two would share what they fetch "
                 f"under {self.source.name}: say name= for each"
             )
+
+
+def _file_of(function: Callable[..., Any]) -> str:
+    """The file that a function stands in; "" where there is none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None or code.co_filename.startswith("<") else str(Path(code.co_filename).resolve())
 
 
 @singleton
