@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 
@@ -28,6 +28,6 @@ def pack(command: Sequence[Argument]) -> bytes:
         return command.packed
     # Hiredis makes a text of a number by a call that runs signal handlers, and does not see that one raises:
     # that ends the process.
-    parts = tuple([str(part) if part.__class__ in _NUMBERS else part for part in command])
-    packed: bytes = hiredis.pack_command(cast(Any, parts))
+    parts: Any = tuple([str(part) if part.__class__ in _NUMBERS else part for part in command])
+    packed: bytes = hiredis.pack_command(parts)
     return packed

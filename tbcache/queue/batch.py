@@ -67,7 +67,7 @@ async def _put_in_time(store: Store, queue: str, asks: Sequence[JobAsk], wants: 
     for _ in range(TRIES):
         asked_us = (await clock.bounds_us(queue)).asked_us
         # Who only sends may have heard of that clock long ago: the earliest moment of the ask counts.
-        bounds = Bounds(asked_us, asked_us + to_micros(clock.answered_seconds))
+        bounds = Bounds(asked_us, asked_us + clock.answered_us)
         asked_at = now()
         replied = await store.ask(ENQUEUE, _call(store, queue, asks, wants, bounds))
         queued = queued_of((ask.id for ask in asks), replied)
@@ -96,7 +96,7 @@ def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
                 str(wants.account.stride),
                 wants.is_follow_up,
                 asked_us,
-                asked_us + to_micros(store.clock.answered_seconds),
+                asked_us + store.clock.answered_us,
             ),
         )
         if sent:

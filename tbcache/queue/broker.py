@@ -314,9 +314,10 @@ class PacingBroker(Broker):
             is_accepted = is_accepted or is_follow_up()
             wants = wants._replace(delay_seconds=delay_ms / 1000, is_follow_up=is_accepted)
         with sending(route.queue) as sent:
-            ask = _ask(message, {**added, **sent.carrier()})
-            ask = ask if is_joining else ask._replace(key="")
-            record_sent(sent, [put(self.store, route.queue, ask, wants)])
+            ask = _ask(message, {**added, **sent.carrier()} if sent.is_on else added)
+            queued = put(self.store, route.queue, ask if is_joining else ask._replace(key=""), wants)
+            if sent.is_on:
+                record_sent(sent, [queued])
 
     def _known_of(self, route: _Route) -> tuple[Carrier, Wants] | None:
         """What is added to the options of such messages, and what Redis is told of them, if it is known."""

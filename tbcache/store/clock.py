@@ -17,7 +17,7 @@ import msgspec
 from tbcache.io import Mutex, now, utc_now
 from tbcache.io.log import get_logger
 from tbcache.store.breaker import Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, DAY_SECONDS, MICROS, day_at, day_of, to_time
+from tbcache.store.wire import CLOCK_DRIFT, DAY_SECONDS, MICROS, day_at, day_of, to_micros, to_time
 
 log = get_logger("tbcache.store")
 
@@ -91,6 +91,7 @@ class ServerClock:
         self.timeout = timeout
         #: And in so many an ask must be carried out.
         self.answered_seconds = timeout * ANSWERED_PART
+        self.answered_us = to_micros(self.answered_seconds)
         self._is_cluster = is_cluster
         self._jumped: list[tuple[BeforeJump, AfterJump]] = []
         self._ranges: dict[str, _Range] = {}
@@ -170,11 +171,12 @@ class ServerClock:
 
     def asked_us(self, source: str) -> int:
         """The server's time (us), at the earliest, unless its clock was set back; 0 before it is known."""
-        return self.moment_us(now(), source) if self.knows(source) else 0
+        known = (source if self._is_cluster else "") in self._ranges
+        return self.moment_us(now(), source) if known else 0
 
     def moment_us(self, moment: float, source: str) -> int:
         """The server's time (us) at a ``moment`` of our clock, at the earliest; it has to be known."""
-        known = self._ranges[self._name(source)]
+        known = self._ranges[source if self._is_cluster else ""]
         drift = CLOCK_DRIFT * abs(moment - known.seen_at)
         return round((moment + known.low - drift) * MICROS)
 

@@ -182,7 +182,8 @@ class Store:
 
     def run_directly(self, script: Script[C, R], call: C) -> R:
         """The same where each microsecond counts: nothing is awaited, which costs as much as the rest."""
-        self.check()
+        if not self.is_ready():
+            run(self._agree())
         packed = script.pack(call)
         try:
             try:

@@ -171,11 +171,11 @@ def test_a_message_gets_the_place_that_another_job_of_its_caller_would(line: Lin
     weights = Settings.load({"TBCACHE_CALLER_WEIGHTS": WEIGHTS}).caller_weights
     lines = {name: Line(store, line.queue._settings, name) for name in ("default", "news")}
 
-    def put(name: str, message_id: str, account: Account) -> None:
+    def queue(name: str, message_id: str, account: Account) -> None:
         wants = Wants(account)
         ask = JobAsk(message_id, dramatiq.Message(name, "note", (), {}, {}).encode(), "")
         if name == "default":
-            run(put_all(store, name, [ask], wants))
+            put(store, name, ask, wants)
         else:
             store.run(ENQUEUE, _call(store, name, [ask], wants))
 
@@ -183,7 +183,7 @@ def test_a_message_gets_the_place_that_another_job_of_its_caller_would(line: Lin
         account = account_for(chance.choice(("double", "half/x", "desk/vip", "bot", "desk")), weights)
         claimed = set()
         for name, one in lines.items():
-            put(name, f"id{number % 40}", account)
+            queue(name, f"id{number % 40}", account)
             if number % 3 == 2:
                 claimed.add(tuple(job.claim.partition(b"/")[0] for job in one.hand_out(1 + number % 2)))
         assert len(claimed) < 2
