@@ -1326,6 +1326,18 @@ def test_an_argument_that_has_no_form_of_its_own_is_refused(quotes: tbcache.Func
 # What a source is
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("1x", "1X"), ("a__b", "A_B"), ("a-_b", "A_B"), ("a.b", "A_B"), ("a_", "A")],
+)
+def test_each_name_is_reached_by_a_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    """Which was refused as no setting, by each process of the machine."""
+    monkeypatch.setenv(f"TBCACHE_{variable}__LIMITS", "3/1m")
+    assert [str(one) for one in tbcache.source(name, limits="5/1m").source.limits] == ["3/1m"]
+
+
 def test_the_environment_goes_before_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs a bot knows the plan that was paid for."""
     monkeypatch.setenv("TBCACHE_ALPHA_VANTAGE__LIMITS", "75/1m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,8 @@ from tbcache.models.coerce import number
 
 _LONGEST_WAIT = 366 * 86400.0
 _LONGEST_AGE = 366 * 86400.0
+#: The comma after a number or a zone. One after the name of a day is within a date.
+_BETWEEN_VALUES = re.compile(r"(?<=\d|T)\s*,\s*")
 
 
 def told_now(response: RawResponse) -> datetime | None:
@@ -72,8 +75,13 @@ def next_month(start: datetime) -> datetime:
 
 
 def retry_after(response: RawResponse) -> datetime | None:
-    """The moment that ``Retry-After`` names, in seconds or as a date."""
-    value = response.headers.get("retry-after", "")
+    """The moment that ``Retry-After`` names, in seconds or as a date; the latest where it names several, as
+    where both a proxy and the upstream do."""
+    values = _BETWEEN_VALUES.split(response.headers.get("retry-after", ""))
+    return max(filter(None, (_retry_after(response, value) for value in values)), default=None)
+
+
+def _retry_after(response: RawResponse, value: str) -> datetime | None:
     seconds = number(value)
     return by_our_clock(response, _http_date(value)) if seconds is None else after(response, seconds)
 

@@ -171,7 +171,7 @@ class Settings:
     def declared(self, name: str) -> SourceSettings:
         """What the variables say of a source that code declares; nothing, where there are none.
 
-        A dash or a dot in ``name`` is an underscore in the variables' names.
+        Dashes, dots and underscores in ``name`` are one underscore in the variables' names.
         """
         return self.custom.get(in_variables(name).lower(), NOTHING_SAID)
 

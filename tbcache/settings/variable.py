@@ -49,8 +49,9 @@ def variable_of(field: str) -> str:
 
 
 def in_variables(source: str) -> str:
-    """The name of ``source`` as variables have it: no shell sets one with a dash or a dot."""
-    return re.sub(r"[.\-]", "_", source)
+    """The name of ``source`` as variables have it: no shell sets one with a dash or a dot, and two
+    underscores end it."""
+    return re.sub(r"[_.\-]+", "_", source).rstrip("_")
 
 
 def misspelt(name: str, sources: Iterable[str]) -> str | None:
@@ -132,7 +133,7 @@ class Fields(NamedTuple):
 
         Not where it is nearly one that is known: it is likely to be a misspelling.
         """
-        if not source.isidentifier() or source in (*self.settings, *self.built_in):
+        if not re.fullmatch(r"\w+", source) or source in (*self.settings, *self.built_in):
             return False
         return misspelt(source, (*self.built_in, *custom)) is None
 
