@@ -234,7 +234,8 @@ class PacingConsumer(Consumer):
         self._shared.jobs.cancel(found.revoked)
         if until != self._hand.holds_until:
             # The claims had lapsed by then: some jobs may be others' by now.
-            self._hand.lost.update(set(held).difference(self._claims()))
+            known = self._claims()
+            self._hand.lost.update(set(held).intersection(self._hand.claims).difference(known))
             self._hand.holds_until = until
         if found.is_stopped:
             self._give_back_unbegun()
