@@ -62,6 +62,8 @@ class Threads:
         self._is_paced = False
         #: The queue that the process makes itself free for, or is free for.
         self._exclusive: str | None = None
+        #: A job that may kill the process has all threads: nothing is taken ahead of them meanwhile, either.
+        self._is_alone = False
         self._called_at = self._rests_until = -math.inf
         #: When it was first called of the times since which it has not come free.
         self._first_called_at = -math.inf
@@ -118,12 +120,14 @@ class Threads:
         try:
             yield reservation
         finally:
+            self._is_alone = self._is_alone or (is_all and reservation.left < reservation.count)
             self.release(queue, reservation.left)
 
     def release(self, queue: str, count: int = 1) -> None:
         """``count`` threads of ``queue`` are idle again."""
         with self._changed:
             self._taken[queue] -= count
+            self._is_alone = self._is_alone and self._taken.total() > 0
             self._changed.notify_all()
 
     def take(self, queue: str, seconds: float) -> bool:
@@ -145,8 +149,8 @@ class Threads:
 
     @property
     def may_run_ahead(self) -> bool:
-        """False when the worker is stopping, or makes itself free for a queue."""
-        return self._is_open and self._exclusive is None
+        """False when the worker is stopping, or makes itself free for a queue, or is to do one job alone."""
+        return self._is_open and self._exclusive is None and not self._is_alone
 
     def may_be_free_for(self, queue: str) -> bool:
         """False when the worker is stopping, or makes itself free for another queue."""

@@ -818,6 +818,40 @@ def test_a_job_that_another_has_by_now_is_not_begun(shop: Shop, store: Store) ->
         consumer.ack(one)
 
 
+@pytest.mark.parametrize("has_source", [False, True])
+def test_a_job_whose_workers_died_twice_has_no_other_beside_it(
+    shop: Shop, store: Store, has_source: bool
+) -> None:
+    """Those that were taken ahead would die with it, and count as having killed their worker."""
+    may_end, keys = threading.Event(), queue_keys(store.keys, "default")
+
+    def wait() -> None:
+        shop.done.append("begun")
+        assert may_end.wait(30)
+
+    note, accused = shop.actor(), shop.actor(wait, actor_name="wait")
+    if has_source:
+        shop.actor(actor_name="paced", source="reddit")
+    job_id = accused.send().message_id
+    store.client.hset(keys.deaths, job_id, 2)
+    store.client.expire(keys.deaths, 60)
+    store.client.zrem(keys.interactive, job_id)
+    store.client.zadd(keys.suspects, {job_id: 1})
+    store.client.expire(keys.suspects, 60)
+    with shop.open(threads=2):
+        wait_until(lambda: shop.done == ["begun"])
+        for number in range(4):
+            note.send(number)
+        hand = shop.broker.hands["default"]
+        for _ in range(3):
+            # It has asked once more.
+            wait_until(lambda before=hand.holds_until: hand.holds_until > before)
+        assert len(hand) == 1
+        assert shop.done == ["begun"]
+        may_end.set()
+        wait_until(lambda: len(shop.done) == 5)
+
+
 def test_an_interrupt_amid_a_line_of_the_log_leaves_no_lock(shop: Shop) -> None:
     """A handler's lock is taken by a function in Python, and every thread that logged hung for good."""
     workers: set[int] = set()
