@@ -39,6 +39,7 @@ from tbcache.fetch.function.shape import shape
 from tbcache.fleet import Fleet
 from tbcache.io.deadline import until
 from tbcache.models.error import (
+    AnswerPending,
     BudgetExhausted,
     ConfigurationError,
     InvalidRequest,
@@ -775,6 +776,21 @@ def test_a_failure_with_half_a_character_is_known_to_all(quotes: tbcache.Functio
         with pytest.raises(UpstreamNotFound, match=said):
             quote("NONE")
     assert calls == ["NONE"]
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_a_call_that_asks_for_itself_is_told_so(quotes: tbcache.FunctionSource) -> None:
+    """It waited for itself until its slot was over, and another worker was to blame."""
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        return mean(symbol)
+
+    def mean(symbol: str) -> float:
+        return quote(symbol)
+
+    with pytest.raises(AnswerPending, match="the very call that asks for it is still fetching it"):
+        quote("AAPL")
 
 
 @pytest.mark.usefixtures("redis_server")

@@ -21,7 +21,7 @@ from tbcache.cache.core import Cache
 from tbcache.fetch import get_pipeline
 from tbcache.fetch.function.shared_load import SharedLoads, _SharedLoad
 from tbcache.io import run
-from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.error import AnswerPending, RateLimited, UpstreamError
 from tbcache.store import Store, get_store
 from tbcache.store.memory import Memory
 from tests.kept import grow_old
@@ -194,6 +194,19 @@ def test_the_first_calls_of_a_process_share_a_load(quotes: tbcache.FunctionSourc
 def waiting(fetch: Any) -> int:
     """How many tasks wait for loads."""
     return sum(one.waiting for loads in list(fetch._shared._loads.values()) for one in list(loads.values()))
+
+
+@pytest.mark.parametrize("is_task", [False, True])
+def test_a_call_that_asks_for_itself_is_told_so(quotes: tbcache.FunctionSource, is_task: bool) -> None:
+    """It waited for itself until its slot was over."""
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        own = quote(symbol)
+        return await (asyncio.create_task(own) if is_task else own)  # type: ignore[arg-type]
+
+    with pytest.raises(AnswerPending, match="the very call that asks for it is still fetching it"):
+        asyncio.run(quote("AAPL"))  # type: ignore[arg-type]
 
 
 def test_two_loops_that_want_the_same_make_one_call(quotes: tbcache.FunctionSource) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -79,6 +80,9 @@ from tbcache.store.codec import DecodeError, decode_sentiment
 log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
+
+#: The tokens of the loads that the running code is part of.
+_WITHIN: ContextVar[frozenset[str]] = ContextVar("tbcache.loads", default=frozenset())
 
 #: Those who joined a load ask again at least so often (seconds), because another may have taken over the load
 #: of a process that died.
@@ -230,11 +234,12 @@ class Pipeline:
                     with contextlib.suppress(TooLate):
                         return await (self._renew if has_some else self._load)(job, grant, stale)
                 case Join() as join:
-                    left = give_up - now()
-                    if left <= 0:
+                    left, is_within = give_up - now(), join.token in _WITHIN.get()
+                    if left <= 0 or is_within:
                         if (stale := _peek(job, join.stale)) is not MISSING:
                             return Answered(stale, "stale")
-                        raise AnswerPending(name, utc_now(), "another worker is still fetching it")
+                        who = "the very call that asks for it" if is_within else "another worker"
+                        raise AnswerPending(name, utc_now(), f"{who} is still fetching it")
                     tell_wait()
                     seconds = min(join.seconds, left, JOIN_SECONDS)
                     link(await self.admission.wait_for(join, name, seconds))
@@ -355,7 +360,7 @@ class Pipeline:
         tell_load()
         attempt, started = Attempt(grant), now()
         try:
-            loaded = await job.load(attempt)
+            loaded = await _within(grant.token, job.load(attempt))
             if loaded.settlement == Settlement():
                 await self.admission.settle(attempt.grant, Settlement())
                 return Answered(loaded.value, "cache")
@@ -430,6 +435,17 @@ class Pipeline:
         except BaseException:
             world().undo(functools.partial(self.admission.settle, grant, Settlement()))
             raise
+
+
+async def _within(token: str, load: Coroutine[Any, Any, T]) -> T:
+    """What ``load`` brings. Where it asks for its own key, it does not wait for itself."""
+    before = _WITHIN.set(_WITHIN.get() | {token})
+    try:
+        return await load
+    finally:
+        # A coroutine that is collected unfinished is not in its own context any more.
+        with contextlib.suppress(ValueError):
+            _WITHIN.reset(before)
 
 
 def _facts(job: Job[Any], ask: Ask) -> Facts:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from tbcache.io.fork import renew_in_child
@@ -21,6 +22,10 @@ class _SharedLoad:
         self.is_joined = False
         #: The context of the span in which it was begun.
         self.carrier = carrier()
+
+
+#: The loads that the running code is part of.
+_WITHIN: ContextVar[frozenset[_SharedLoad]] = ContextVar("tbcache.shared_loads", default=frozenset())
 
 
 class SharedLoads:
@@ -48,9 +53,11 @@ class SharedLoads:
         if shared is not None and shared.task.done():
             shared = None  # An interrupt came before it was told to leave.
         if shared is None:
-            shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
+            context = copy_context()
+            shared = loads[key] = _SharedLoad(asyncio.create_task(load(), context=context))
+            context.run(_WITHIN.set, _WITHIN.get() | {shared})
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
-        elif shared.task is asyncio.current_task():
+        elif shared in _WITHIN.get():
             # A load that asks for its own key must not wait for itself.
             return await load(), False
         else:
