@@ -365,7 +365,7 @@ def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
         what = f"a message of {len(data) / 1e6:.1f} MB to {message.actor_name}, and the most is"
         where = "keep what is so large elsewhere, and send where it is"
         raise InvalidRequest(f"{what} {MOST_MESSAGE_BYTES / 1e6:.0f} MB: {where}")
-    return JobAsk(message.message_id, data, call_key(message.options))
+    return JobAsk(message.message_id, data, call_key(message.args, message.options))
 
 
 def _why_again(job: HeldJob) -> str:

@@ -141,7 +141,8 @@ class DeadLetter:
     def call_key(self) -> str:
         """See :func:`call_key`; "" where its message cannot be read."""
         try:
-            return call_key(read_message_of(self.data)["options"])
+            found = read_message_of(self.data)
+            return call_key(found["args"], found["options"])
         except (ValueError, TypeError, LookupError, AttributeError):
             return ""
 
@@ -255,12 +256,14 @@ def dead(reason: str, *, is_begun: bool = True) -> Finish:
     return Finish("dead", Result(message=reason), is_begun=is_begun, reason=reason)
 
 
-def call_key(options: Mapping[str, Any]) -> str:
+def call_key(args: Sequence[Any], options: Mapping[str, Any]) -> str:
     """The key by which a message, the call of a fetcher, joins another of the same call, and is answered by
     the cache; "" where each message has a job of its own, as where nobody else's end sends what its own does.
     """
     key = options.get("cache_key")
-    return key if isinstance(key, str) and _SENDS_MORE.isdisjoint(options) else ""
+    # The step before has added an argument to that of a pipeline since its key was made.
+    is_its_own = len(args) == options.get("cache_key_args", len(args))
+    return key if isinstance(key, str) and is_its_own and _SENDS_MORE.isdisjoint(options) else ""
 
 
 def actor_name(source: str) -> str:

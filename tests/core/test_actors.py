@@ -1158,6 +1158,30 @@ def test_a_call_whose_end_sends_another_joins_none_and_is_no_hit(
     broker.flush_all()
 
 
+def test_a_call_to_which_a_pipeline_adds_a_value_is_no_other_call(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for the call without that value, and never ran where that was cached, or queued."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    broker = tbcache.get_broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    shop = Shop(broker)
+
+    @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="bars")
+    def bars(symbol: str, hours: int = 1) -> int:
+        shop.done.append(hours)
+        return hours
+
+    choose = shop.actor(lambda hours: hours)
+    with shop.open(threads=1):
+        bars.enqueue("AAPL").result(20.0)
+        (choose.message(24) | bars.message("AAPL")).run()
+        wait_until(lambda: shop.done == [1, 24])
+    assert bars.peek("AAPL", 24) == 24
+    broker.flush_all()
+
+
 def test_an_operator_knows_a_source_whose_actors_alone_are_used(shop: Shop, store: Store) -> None:
     """Nothing is fetched from it, and its jobs may wait before any worker has begun."""
     tbcache.source("prices", limits="2/10m")

@@ -121,7 +121,8 @@ class _Function(Generic[P, R]):
         if self._owner:
             raise TypeError(f"{self!r} is a method of an instance, which a worker does not have")
         # By its key one call waits, or runs, at a time; and none where its value is cached.
-        options = {"cache_key": self._shaped(self._key.of(*args, **kwargs))}
+        key = self._shaped(self._key.of(*args, **kwargs))
+        options = {"cache_key": key, "cache_key_args": len(args)}
         return dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
