@@ -7,6 +7,7 @@ a thread for as long as it likes, in its headers too. So the sum is bounded at t
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,13 +43,18 @@ def time_left(timeout: float | None = None) -> float | None:
 
 
 def bound(client: httpx2.Client) -> None:
-    """Make every socket of ``client`` keep to the deadline of the thread that uses it."""
+    """Make every socket of ``client`` keep to the deadline of the thread that uses it, and let none that is
+    interrupted stop its pool.
+    """
     # There is no public option that takes a network backend and keeps the environment's proxies; a test drips
-    # bytes at a client, so an httpx2 that moves this attribute is noticed.
+    # bytes at a client, so an httpx2 that moves this attribute is noticed. Another looks at the lock.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.HTTPTransport):
             pool: Any = transport._pool
             pool._network_backend = _BoundedBackend(pool._network_backend)
+            # It has a lock that is taken by a function in Python: a time limit that comes in there leaves it
+            # taken, and all further requests wait for it for ever. In one of C no exception comes in between.
+            pool._optional_thread_lock = threading.RLock()
 
 
 class _BoundedBackend:

@@ -243,6 +243,14 @@ def test_an_answer_that_drips_ends_at_the_total_timeout(parts: tuple[bytes, ...]
         assert 0.35 < time.monotonic() - start < 1.5
 
 
+def test_the_lock_of_the_pool_is_one_that_no_interrupt_leaves_taken() -> None:
+    """All further requests of the source would wait for it for ever."""
+    assert hasattr(httpx2.Client()._transport._pool, "_optional_thread_lock")  # type: ignore[attr-defined]
+    with _closing(HttpClient("news")) as plain:
+        pool = plain.blocking()._transport._pool  # type: ignore[attr-defined]
+        assert type(pool._optional_thread_lock) is type(threading.RLock())
+
+
 def test_a_silent_upstream_ends_at_the_read_timeout() -> None:
     """A connection that is open and says nothing is the slowest failure."""
     with (
