@@ -31,3 +31,10 @@ def pack(command: Sequence[Argument]) -> bytes:
     parts: Any = tuple([str(part) if part.__class__ in _NUMBERS else part for part in command])
     packed: bytes = hiredis.pack_command(parts)
     return packed
+
+
+class Packer:
+    """Packs what redis-py sends by itself, as it does not make a text of a number."""
+
+    def pack(self, *command: Argument) -> list[bytes]:
+        return [pack(command)]

@@ -15,7 +15,7 @@ from redis.client import PubSub
 from redis.retry import Retry
 
 from tbcache.io.boundary import boundary
-from tbcache.io.command import pack
+from tbcache.io.command import Packer, pack
 from tbcache.io.connection import CHECK_SECONDS, Connection
 from tbcache.io.error import Unsent
 from tbcache.store.script import Argument
@@ -157,8 +157,12 @@ class Node:
             # redis-py takes them for an answer that nobody has read, and gives the connection up.
             options["driver_info"] = None
         if self._watched is not None:
-            return self._watched.client(options)
-        return redis.Redis.from_url(self._url, **options)
+            client = self._watched.client(options)
+        else:
+            client = redis.Redis.from_url(self._url, **options)
+        # A login has numbers: the database, and the version of the protocol.
+        client.connection_pool.connection_kwargs["command_packer"] = Packer()
+        return client
 
     def _checkout(self) -> Connection:
         """A connection that nobody else has until it is checked in again.
