@@ -49,6 +49,12 @@ class LogWriter(logging.Filter):
         # It has a line of each request of a source.
         logging.getLogger("httpx2").addFilter(self)
         self._is_on = self._thread.start()
+        # Importing it takes long for whoever runs no worker.
+        from multiprocessing.util import Finalize
+
+        # A worker that is told to end twice does not stop in order. Unlike handlers of atexit this is called
+        # in children of multiprocessing as well, as dramatiq's processes are.
+        Finalize(None, self.stop, exitpriority=0)
 
     def stop(self) -> None:
         """Write what waits, and no more."""
@@ -66,6 +72,11 @@ class LogWriter(logging.Filter):
             return True
         if self._lines.qsize() >= MOST_WAITING:
             self._wait()
+        if record.args:
+            # What the line is about may have changed by the time it is written. What is wrong with one that
+            # cannot be put in words is said by who handles it.
+            with contextlib.suppress(Exception):
+                record.msg, record.args = record.getMessage(), None
         self._lines.put(functools.partial(copy_context().run, _log, record))
         return False
 
@@ -78,8 +89,9 @@ class LogWriter(logging.Filter):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            # As whoever logs something is told of no error, too.
-            with contextlib.suppress(Exception):
+            # As whoever logs something is told of no error, too; and a handler that ends its thread does not
+            # end the lines of all others.
+            with contextlib.suppress(BaseException):
                 line()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -76,8 +78,14 @@ def test_any_other_thread_writes_its_lines_itself(lines: Lines) -> None:
     assert lines.lines == [("one", "any", "any", "")]
 
 
-def test_a_line_that_cannot_be_written_holds_none_up(lines: Lines) -> None:
-    lines.addFilter(lambda record: 1 / (record.msg != "bad") > 0)
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_line_that_cannot_be_written_holds_none_up(lines: Lines, error: type[BaseException]) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        if record.msg == "bad":
+            raise error
+        return True
+
+    lines.addFilter(refuse)
     served("bad", "good")
     wait_until(lambda: [event for event, *_ in lines.lines] == ["good"])
 
@@ -91,6 +99,61 @@ def test_all_is_written_before_a_worker_has_stopped(lines: Lines) -> None:
     assert [event for event, *_ in lines.lines] == [*map(str, range(100))]
     served("later")
     assert lines.lines[-1] == ("later", "worker", "worker", "ada")
+
+
+def test_a_line_says_what_was_there_as_it_was_logged(lines: Lines) -> None:
+    """What it is about has gone on by the time it is written."""
+    get_logger("tbcache.test")
+    lines.may_write.clear()
+    orders = ["AAPL"]
+
+    def work() -> None:
+        LOG_WRITER.serve_this_thread()
+        logger = logging.getLogger("tbcache.test")
+        logger.info("%s are open", orders)
+        logger.info("%d are open", orders)
+        orders.clear()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    lines.may_write.set()
+    wait_until(lambda: len(lines.lines) == 2)
+    assert [event for event, *_ in lines.lines] == ["['AAPL'] are open", "%d are open"]
+
+
+@pytest.mark.parametrize("how", ["run()", "multiprocessing.get_context('fork').Process(target=run).start()"])
+def test_all_is_written_of_a_process_that_just_ends(how: str) -> None:
+    """As dramatiq ends a worker that is told to twice. The last lines say what it was doing."""
+    program = f"""
+import logging, multiprocessing, sys, threading, time
+from tbcache.io.log import get_logger
+from tbcache.io.log_writer import LOG_WRITER
+
+class Slow(logging.Handler):
+    def emit(self, record):
+        time.sleep(0.01)
+        print(record.msg, flush=True)
+
+def run():
+    logging.getLogger("tbcache").setLevel("INFO")
+    logging.getLogger("tbcache").addHandler(Slow())
+    LOG_WRITER.start()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    sys.exit()
+
+def work():
+    LOG_WRITER.serve_this_thread()
+    for number in range(20):
+        get_logger("tbcache.test").info(str(number))
+
+{how}
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [*map(str, range(20))], done.stderr
 
 
 def test_whoever_logs_faster_than_is_written_waits(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
