@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -266,6 +267,62 @@ def test_a_plain_functions_argument_may_be_called_cls(cache: CacheManager, modul
     assert (kept("equity"), kept("fx")) == ("equity", "fx")
     assert kept.invalidate("fx") is True
     assert kept.cache_key("equity") == kept.cache_key(cls="equity") == 'screen:cls="equity"'
+
+
+class Screens:
+    @staticmethod
+    @cached
+    def by(cls: str, hours: int = 24) -> str:
+        return cls
+
+
+def test_a_static_methods_argument_may_be_called_cls(cache: CacheManager) -> None:
+    """It was taken for the class, and what one class of assets has was everyone's."""
+
+    class Local:
+        @staticmethod
+        @cached(cache=cache)
+        def by(cls: str) -> str:
+            return cls
+
+    desk: Any = Local
+    assert (desk.by("equity"), desk().by("fx")) == ("equity", "fx")
+    assert Screens.by.cache_key("fx").endswith('Screens.by:cls="fx",hours=24')
+
+
+def test_a_method_may_be_made_elsewhere_than_in_its_class(cache: CacheManager, calls: list[Any]) -> None:
+    """By a factory, by a module whose functions are set on a class, or behind decorators of others."""
+
+    def getter(path: str) -> Any:
+        @cached(cache=cache, key_prefix=path)
+        def get(self: object, symbol: str, hours: int = 24) -> str:
+            calls.append(symbol)
+            return f"{path}/{symbol}"
+
+        return get
+
+    @dataclass(frozen=True)
+    class Client:
+        key: str
+        price = getter("price")
+
+        @property
+        @cached(cache=cache)
+        def all(self) -> str:
+            calls.append("all")
+            return "all"
+
+    class Late:
+        pass
+
+    Late.price = Client.price  # type: ignore[attr-defined]
+    one: Any
+    for one in Client("first"), Client("second"), Late():
+        assert one.price("A") == "price/A"
+        assert one.price.cache_key("A", 24) == Client.price.cache_key("A") == Client.price.cache_key(one, "A")
+    assert (Client("first").all, Client("second").all) == ("all", "all")
+    assert Client("third").price.invalidate("A") is True
+    assert calls == ["A", "all"]
 
 
 def test_threads_share_one_call(cache: CacheManager, calls: list[Any]) -> None:

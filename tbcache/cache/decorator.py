@@ -6,6 +6,9 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import itertools
+import operator
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -30,6 +33,8 @@ T = TypeVar("T")
 
 #: They tell functions apart that are made around them.
 _PLAIN = (str, bytes, bool, int, float, Decimal, date, time, timedelta, UUID)
+#: It stands for the owner of a method, in a call that is asked about without one.
+_OWNER = object()
 #: Longer arguments are hashed.
 READABLE_CHARS = 100
 
@@ -169,10 +174,10 @@ def _full_name(function: Callable[..., Any]) -> str:
     return f"{name}#{hashlib.blake2b(taken.encode(), digest_size=8).hexdigest()}" if taken else name
 
 
-def _is_of_class(function: Callable[..., Any]) -> bool:
-    """True for one that was defined in a class; a plain function may well have an argument called ``cls``."""
+def _class_around(function: Callable[..., Any]) -> str:
+    """The qualified name of the class in which a function was defined; "" where that is none."""
     around, _, _ = getattr(function, "__qualname__", "").rpartition(".")
-    return bool(around) and not around.endswith("<locals>")
+    return "" if around.endswith("<locals>") else around
 
 
 def _taken(function: Callable[..., Any]) -> Iterator[str]:
@@ -204,35 +209,54 @@ class CallKey:
         self._signature = inspect.signature(function)
         self._prefix = _full_name(function) if prefix is None else prefix
         check_key(self._prefix, what="key_prefix")
-        first = next(iter(self._signature.parameters), "")
-        self._skipped = first if first in ("self", "cls") and _is_of_class(function) else None
+        self._class = _class_around(function)
+        self._first = next(iter(self._signature.parameters), "")
+        #: Whether it is, only a call tells: plain functions and static methods may have a ``cls`` as well.
+        self._may_be_owned = self._first in ("self", "cls")
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        text = self._given(bound) if self._chosen is None else self._text("key", self._choose(bound))
+        is_owned = self._may_be_owned and self._is_owner(bound.arguments[self._first])
+        if self._chosen is None:
+            text = self._given(bound, is_owned)
+        else:
+            text = self._text("key", self._chosen(*bound.args[is_owned:], **bound.kwargs))
         if len(text) > READABLE_CHARS or not text.isprintable():
             text = "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return f"{self._prefix}:{text}"
 
-    def _given(self, bound: inspect.BoundArguments) -> str:
-        given = bound.arguments.items()
-        return ",".join(f"{name}={self._text(name, value)}" for name, value in given if name != self._skipped)
-
-    def _choose(self, bound: inspect.BoundArguments) -> object:
-        owner = self._skipped is not None
-        return self._chosen(*bound.args[owner:], **bound.kwargs) if self._chosen is not None else None
+    def _given(self, bound: inspect.BoundArguments, is_owned: bool) -> str:
+        given = itertools.islice(bound.arguments.items(), is_owned, None)
+        return ",".join(f"{name}={self._text(name, value)}" for name, value in given)
 
     def of(self, *args: Any, **kwargs: Any) -> str:
         """The key of a call with these arguments; of a method, with or without its ``self``."""
-        if self._skipped is not None and not (args and self._is_owner(args[0])):
-            args = (None, *args)
+        if self._may_be_owned and not (args and self._is_owner(args[0])) and self._is_method():
+            args = (_OWNER, *args)
         return self(args, kwargs)
 
     def _is_owner(self, first: object) -> bool:
-        """True for an instance of the class that the method belongs to."""
-        name = self._function.__name__
-        return any(vars(base).get(name) is self.wrapped for base in type(first).__mro__)
+        """True for an instance of the class whose method this is, and for that class itself."""
+        bases = (*(first.__mro__ if isinstance(first, type) else ()), *type(first).__mro__)
+        return first is _OWNER or any(map(self._is_of, bases))
+
+    def _is_of(self, base: type) -> bool:
+        # Where other decorators stand around it, the class does not have it by itself; where a factory has
+        # made it, or it was set on the class later, its name does not say the class.
+        if (base.__module__, base.__qualname__) == (self._function.__module__, self._class):
+            return True
+        found = tuple(vars(base).values())
+        return any((one.__func__ if isinstance(one, classmethod) else one) is self.wrapped for one in found)
+
+    def _is_method(self) -> bool:
+        """What a function is by its name, as no call tells: a factory's method looks as a plain one does."""
+        if not self._class:
+            return self._first == "self"
+        with contextlib.suppress(AttributeError, KeyError):
+            found = operator.attrgetter(self._class)(sys.modules[self._function.__module__])
+            return not isinstance(inspect.getattr_static(found, self._function.__name__, None), staticmethod)
+        return True
 
     def _text(self, name: str, value: object) -> str:
         try:

@@ -93,6 +93,10 @@ class _Function(Generic[P, R]):
         """The key under which the value for these arguments is cached."""
         return self._shaped(self._key.of(*self._owner, *args, **kwargs))
 
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The key of a call, in which a method has its ``self``."""
+        return self._shaped(self._key((*self._owner, *args), kwargs))
+
     def _shaped(self, key: str) -> str:
         """``key``, for values that are read as those of this function are (see shape.py)."""
         return f"{key}@{self._values.shape}" if self._values.shape else key
@@ -121,7 +125,7 @@ class _Function(Generic[P, R]):
         if self._owner:
             raise TypeError(f"{self!r} is a method of an instance, which a worker does not have")
         # By its key one call waits, or runs, at a time; and none where its value is cached.
-        key = self._shaped(self._key.of(*args, **kwargs))
+        key = self._called(args, kwargs)
         options = {"cache_key": key, "cache_key_args": len(args)}
         return dramatiq.Message(self.source.name, self.actor_name, args, kwargs, options)
 
@@ -222,7 +226,7 @@ class Fetcher(_Function[P, R]):
 
         Raises nothing but TypeError, for arguments that are none of the function's or no part of a key.
         """
-        self.cache_key(*args, **kwargs)
+        self._called(args, kwargs)
         try:
             return self._ask(args, kwargs)
         except Exception as error:
@@ -286,8 +290,7 @@ class Fetcher(_Function[P, R]):
         needed: float = 0.0,
         slot: str | None = None,
     ) -> FetcherOutcome[R]:
-        given = (*self._owner, *args)
-        key = self._shaped(self._key(given, kwargs))
+        given, key = (*self._owner, *args), self._called(args, kwargs)
 
         def call(send_by: float) -> Coroutine[Any, Any, Any]:
             with until(send_by):
@@ -333,7 +336,7 @@ class AsyncFetcher(_Function[P, R]):
 
     async def outcome(self, *args: P.args, **kwargs: P.kwargs) -> FetcherOutcome[R]:
         """See :meth:`Fetcher.outcome`."""
-        self.cache_key(*args, **kwargs)
+        self._called(args, kwargs)
         try:
             return await self._ask(args, kwargs)
         except Exception as error:
@@ -379,8 +382,7 @@ class AsyncFetcher(_Function[P, R]):
         needed: float = 0.0,
         slot: str | None = None,
     ) -> FetcherOutcome[R]:
-        given = (*self._owner, *args)
-        key = self._shaped(self._key(given, kwargs))
+        given, key = (*self._owner, *args), self._called(args, kwargs)
 
         async def call(send_by: float) -> Any:
             left = max(0.0, send_by - now())
@@ -451,7 +453,7 @@ def _checked(function: _Function[..., Any], calls: Iterable[Any]) -> list[Argume
         raise TypeError(f"prewarm was given {quoted(calls)}, which is one call: give it a list of calls")
     found = [_arguments(one) for one in calls]
     for args, kwargs in found:
-        function.cache_key(*args, **kwargs)
+        function._called(args, kwargs)
     return found
 
 
