@@ -26,6 +26,12 @@ _READER = "model_validate_json"
 _NONE = type(None)
 _ATOMS = (_NONE, bool, int, float, str, bytes, date, time, timedelta, Decimal, Enum, UUID)
 
+_PLAIN = (
+    *(kinds.NoneType, kinds.BoolType, kinds.IntType, kinds.FloatType, kinds.StrType, kinds.BytesType),
+    *(kinds.DateTimeType, kinds.DateType, kinds.TimeType, kinds.TimeDeltaType, kinds.DecimalType),
+    *(kinds.UUIDType, kinds.LiteralType, kinds.UnionType, kinds.ListType, kinds.DictType),
+)
+
 #: What has changed between two parts, in words; it is given the name of their place.
 Comparison = Callable[[Any, Any, str], str | None]
 
@@ -65,17 +71,28 @@ def change(kind: kinds.Type, found: Any, value: Any, place: str = "it") -> str |
     return _atom_change(found, value, place)
 
 
+def is_plain(kind: kinds.Type) -> bool:
+    """True where what is read as a ``kind``, and is equal to what was written, is the same: nothing within it
+    is open, or of a class with an equality of its own."""
+    return all(isinstance(one, _PLAIN) for one in _all_within(kind))
+
+
 def foreign_class(kind: kinds.Type) -> type | None:
     """A class within ``kind`` of which no value can be read from JSON; None where there is none."""
+    for one in _all_within(kind):
+        if isinstance(one, kinds.CustomType) and not (_is_open(one) or hasattr(one.cls, _READER)):
+            return one.cls
+    return None
+
+
+def _all_within(kind: kinds.Type) -> Iterator[kinds.Type]:
     waiting, seen = [kind], set[int]()
     while waiting:
         one = waiting.pop()
-        if isinstance(one, kinds.CustomType) and not (_is_open(one) or hasattr(one.cls, _READER)):
-            return one.cls
         if id(one) not in seen:
             seen.add(id(one))
+            yield one
             waiting += _parts_of(one)
-    return None
 
 
 def _parts_of(kind: kinds.Type) -> Iterator[kinds.Type]:
@@ -197,7 +214,11 @@ def _closed_change(found: Any, value: Any, place: str) -> str | None:
         is_kept = is_mute or _are_equal(found, value)
     except Exception:  # the code is somebody else's
         is_kept = True
-    return None if is_kept else _other(found, value, place)
+    if is_kept:
+        return None
+    return (
+        f"{_other(found, value, place)}, as its model writes it (a serializer, a secret, exclude) or reads it"
+    )
 
 
 def _atom_change(found: Any, value: Any, place: str) -> str | None:

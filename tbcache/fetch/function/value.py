@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from tbcache.fetch.function.fidelity import change, foreign_class
+from tbcache.fetch.function.fidelity import change, foreign_class, is_plain
 from tbcache.fetch.function.shape import shape
 from tbcache.models.decoder import json_decoder
 from tbcache.models.error import InvalidRequest
@@ -112,7 +112,9 @@ class Values(Generic[T]):
         except Exception as error:  # as above
             raise self._cannot(value, f"it does not fit the annotation: {error}") from None
         try:
-            changed = change(self._kind, found, value)
+            # Most is equal, which is seen much sooner than what has changed.
+            is_same = self._is_plain and found == value
+            changed = None if is_same else change(self._kind, found, value)
         except RecursionError:
             changed = "it is nested too deeply"
         if changed is not None:
@@ -122,6 +124,10 @@ class Values(Generic[T]):
     def _cannot(self, value: object, why: str) -> TypeError:
         kind, reason = type(value).__qualname__, printable(why, 200)
         return TypeError(f"{self._name}() returned a {kind} that cannot be cached ({reason}): {_ADVICE}")
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return is_plain(self._kind)
 
     @cached_property
     def _annotation(self) -> Any:
