@@ -74,23 +74,18 @@ class Membership:
         """Leave the fleet and give the share back, as far as Redis can be told."""
         self._limiter.join.by(None)
         self._thread.stop()
+        sources = list(self._asked_at)
+        for source in sources:
+            # Also where Redis cannot be told: it forgets a process that does not beat.
+            self._limiter.process_window(source).leave()
         try:
-            io.run(self._leave())
-        except Unavailable:
-            return
-        self._limiter.windows.leave_machine()
-
-    async def _leave(self) -> None:
-        # A beat that is under way would bring a part that is given back right after that.
-        async with self._beating:
-            sources = list(self._asked_at)
-            for source in sources:
-                # Also where Redis cannot be told: it forgets a process that does not beat.
-                self._limiter.process_window(source).leave()
             for source in sources:
                 # A source whose keys are damaged must not keep this process from leaving the others.
                 with contextlib.suppress(Refused):
-                    await self.leaving.leave(source)
+                    io.run(self.leaving.leave(source))
+        except Unavailable:
+            return
+        self._limiter.windows.leave_machine()
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits."""
@@ -157,7 +152,7 @@ class Membership:
             part = read_allotment(allotted)
             window.receive(part, mark, can_fall_back=can_fall_back, silence=silence)
             window.promises.record_fleet(asked_at, are_all_present=allotted.are_all_present)
-            if allotted.is_whole:
+            if allotted.is_whole and window.is_member:
                 now = io.now()
                 window.census = Census(
                     allotted.seen.epoch, window.processes, now + allotted.left_us / MICROS, now

@@ -29,6 +29,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import tbcache.io as io
 from tbcache.limiter.allotment import Allotment, Census
@@ -43,6 +44,13 @@ from tbcache.store.wire import pack_limits, strictest
 RETURN_SECONDS = 0.01
 #: Even an ask without patience waits for so many seconds for a slot that another process is giving back.
 GIVING_BACK_SECONDS = 0.1
+
+
+class Mark(NamedTuple):
+    """When a beat was sent: how many slots Redis had granted by then, and how often the process had left."""
+
+    granted: int
+    leaves: int
 
 
 class ProcessWindow(SlotRecord):
@@ -94,6 +102,7 @@ class ProcessWindow(SlotRecord):
         self.census = Census()
         #: True from when this process gives its part back until Redis gives it one again.
         self.has_left = False
+        self._leaves = 0
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -140,7 +149,7 @@ class ProcessWindow(SlotRecord):
         with self._lock:
             self._spend(self._put_back(ages))
 
-    def report(self) -> tuple[str, int, bool]:
+    def report(self) -> tuple[str, Mark, bool]:
         """What a beat reports: our allowances, in the form of beat.lua; a mark, for :meth:`receive`; and
         whether this process can go on without Redis.
         """
@@ -148,7 +157,7 @@ class ProcessWindow(SlotRecord):
             allowances = (self._allowances or {}).items()
             left = [(limit, allowance - len(self._fallback)) for limit, allowance in allowances]
             text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
-            return text, self._granted, self.can_fall_back
+            return text, Mark(self._granted, self._leaves), self.can_fall_back
 
     def ask_for_silence(self, seconds: float) -> None:
         """Record that a beat is about to ask that this process may be silent for so long.
@@ -161,23 +170,26 @@ class ProcessWindow(SlotRecord):
     def receive(
         self,
         allotment: Allotment,
-        mark: int,
+        mark: Mark,
         *,
         can_fall_back: bool = True,
         silence: float = ABSENT_SECONDS,
     ) -> None:
         """Take over what a beat brought. It was sent with ``mark``, ``can_fall_back`` and ``silence``.
 
-        Slots that were granted since the mark may have come out of these allowances.
+        Slots that were granted since the mark may have come out of these allowances. A part that it brings to
+        one that has left since is given back by then.
         """
         with self._lock:
+            if mark.leaves != self._leaves:
+                return
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
             self._silence, self.has_left = silence, False
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
-                spent = self._granted - mark
+                spent = self._granted - mark.granted
                 self._allowances = {
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()
                 }
@@ -206,6 +218,7 @@ class ProcessWindow(SlotRecord):
         """
         with self._lock:
             self.has_left, self._allowances = True, None
+            self._leaves += 1
             # What it knows of the fleet is of a time at which it had a part in it.
             self.census = Census()
             self.purse.forget()

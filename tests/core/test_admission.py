@@ -876,7 +876,8 @@ def test_what_was_granted_and_could_not_be_answered_ends_with_the_outage(
         patch.setattr(store._server, "call", deaf)
         if not is_fallback:
             nothing = Allotment(0.0, 0.0, {}, TWITTER.limits, 2, 0.0)
-            limiter_of(store).process_window("twitter").receive(nothing, 0)
+            window = limiter_of(store).process_window("twitter")
+            window.receive(nothing, window.report()[1])
         verdict = admission.admit(ask("B"))
     assert isinstance(verdict, Go if is_fallback else Wait)
     if isinstance(verdict, Go):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tbcache.admission import Go, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Allotment
-from tbcache.limiter.process_window import GIVING_BACK_SECONDS, ProcessWindow
+from tbcache.limiter.process_window import GIVING_BACK_SECONDS, Mark, ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Allotted, Beat, Leave, WindowKeys
 from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
@@ -184,7 +184,7 @@ def test_whatever_redis_answers_is_known_to_have_been_heard(moved: Clock, way: S
     assert not first.store.is_available
 
 
-def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: int) -> None:
+def hear(window: ProcessWindow, share: float, allowances: dict[str, int], mark: Mark) -> None:
     """A beat is answered."""
     window.receive(Allotment(share, share, allowances, (LIMIT,), 2, 0.0), mark)
     window.answered("beat")
