@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy
 
 from tbcache.fetch.outbox import Outbox
+from tbcache.io import utc_now
 from tbcache.models import Item, SymbolSentiment
 from tbcache.repository import Answer, SentimentRepository, Writer, encode_answer, reject
 from tbcache.repository.prune import Pruner
@@ -157,6 +158,20 @@ def test_a_load_counts_from_when_its_answer_was_stored(
     assert timedelta(0) < found.counts_from - stored_at <= timedelta(milliseconds=1.1)
 
 
+def test_a_load_is_stored_by_when_it_is_read_though_the_servers_clock_was_ahead(
+    outbox: Outbox, repository: SentimentRepository, store: Store
+) -> None:
+    """The ids of a stream never go back: the past told of no load for as long as the clock had been ahead."""
+    data = encode_answer(replace(answer(item()), load=Load(NOW, NOW, NOW, 24, "any/1")))
+    ahead = int(utc_now().timestamp() + 3600) * 1000
+    store.client.xadd(store.keys.outbox(SOURCE), {"answer": data}, id=f"{ahead}-0")
+    assert store.client.xadd(store.keys.outbox(SOURCE), {"answer": data}) == f"{ahead}-1".encode()
+    store.client.expire(store.keys.outbox(SOURCE), 60)
+    assert outbox.drain() == 2
+    (found,) = repository.loads(SOURCE, answer().sentiment.symbol, NOW, NOW)
+    assert abs(found.counts_from - utc_now()) < timedelta(minutes=5)
+
+
 def test_an_id_that_is_no_time_stops_no_outbox(outbox: Outbox, store: Store) -> None:
     """All entries after it have ids as late."""
     data = encode_answer(replace(answer(item()), load=Load(NOW, NOW, NOW, 24, "any/1")))
@@ -264,7 +279,7 @@ def test_a_damaged_outbox_of_one_source_holds_up_no_other(
     """A key of another type is one source's trouble."""
     damaged = store.keys.outbox("news")
     store.client.set(damaged, "no stream", ex=60)
-    outbox._keys.insert(0, damaged)
+    outbox._sources.insert(0, "news")
     accept(answer(item("1")))
     assert outbox.drain() == 1
     assert names(repository) == {"1"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from tbcache.fetch.hour import HourWriter
@@ -30,6 +30,8 @@ from tbcache.settings import get_settings, get_sources
 from tbcache.settings.database import database_url
 from tbcache.store import Refused, Store, Unavailable, get_store
 from tbcache.store.reply import pairs
+from tbcache.store.server import TIME, AskTime, Time
+from tbcache.store.wire import MICROS, to_time
 
 if TYPE_CHECKING:
     from tbcache.repository.repository import SentimentRepository
@@ -39,7 +41,6 @@ log = get_logger("tbcache.repository")
 POLL_SECONDS = 0.5
 IDLE_POLLS = 10
 BATCH = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: The id of an entry of the outbox, and its fields by name.
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -58,7 +59,7 @@ class Outbox:
         hours: HourWriter | None = None,
     ) -> None:
         self._store = store
-        self._keys = [store.keys.outbox(source) for source in sources]
+        self._sources = list(sources)
         self._repository = repository
         self._writer = writer
         self._rejects = writer.rejects
@@ -94,18 +95,18 @@ class Outbox:
           Unavailable: Redis is away. RepositoryUnavailable: the database is; they wait.
         """
         written = 0
-        for key in self._keys:
+        for source in self._sources:
             # A refusal that is about one source's key must not hold up the others.
             try:
-                written += self._drain(key)
+                written += self._drain(source)
             except Refused as error:
-                log.warning("outbox.refused", key=key, reason=error.reason)
+                log.warning("outbox.refused", key=self._store.keys.outbox(source), reason=error.reason)
         return written
 
-    def _drain(self, key: str) -> int:
-        written, start = 0, "-"
+    def _drain(self, source: str) -> int:
+        key, written, start = self._store.keys.outbox(source), 0, "-"
         while entries := self._read(key, start):
-            done = self._write(entries)
+            done = self._write(entries, self._store.run(TIME, AskTime(self._store.keys.state(source))))
             if done:
                 self._store.call("XDEL", key, *done)
             written += len(done)
@@ -113,13 +114,13 @@ class Outbox:
             start = f"({entries[-1][0].decode()}"
         return written
 
-    def _write(self, entries: Sequence[Entry]) -> list[bytes]:
-        """Write a batch; the ids of what is in the database now, or put aside."""
+    def _write(self, entries: Sequence[Entry], read_at: Time) -> list[bytes]:
+        """Write a batch that was read by then; the ids of what is in the database now, or put aside."""
         answers, kept = {}, set()
         for entry, fields in entries:
             data = fields.get(b"answer", b"")
             try:
-                answer = decode_answer(data).with_stored_at(_written_at(entry))
+                answer = decode_answer(data).with_stored_at(_written_at(entry, read_at))
                 # What was overtaken was never told to the fleet: the past does not tell of it either.
                 answers[entry] = replace(answer, load=None) if b"overtaken" in fields else answer
             except CorruptAnswer as error:
@@ -161,13 +162,12 @@ class Outbox:
         return [(entry, dict(pairs(fields))) for entry, fields in entries]
 
 
-def _written_at(entry: bytes) -> datetime | None:
-    """By when the ``entry`` of an outbox was there: its id is the server's time, in whole milliseconds. None
-    where somebody has given it one that is no time."""
-    try:
-        return _EPOCH + timedelta(milliseconds=1 + int(entry.partition(b"-")[0]))
-    except OverflowError:
-        return None
+def _written_at(entry: bytes, read_at: Time) -> datetime:
+    """By when the ``entry`` of an outbox, which was read by ``read_at``, was there. Its id is the server's
+    time, in whole milliseconds; but where that was ever ahead, all later ids are, until it comes there again.
+    """
+    id_us = (1 + int(entry.partition(b"-")[0])) * 1000
+    return to_time(min(id_us, read_at.seconds * MICROS + read_at.micros))
 
 
 @singleton

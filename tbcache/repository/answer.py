@@ -28,8 +28,8 @@ class Answer:
     load: Load | None = None
     is_private: bool = False
 
-    def with_stored_at(self, at: datetime | None) -> Answer:
-        """This answer as one that nobody was given before ``at``; None where that is not known."""
+    def with_stored_at(self, at: datetime) -> Answer:
+        """This answer as one that nobody was given before ``at``."""
         return self if self.load is None else replace(self, load=replace(self.load, stored_at=at))
 
 
