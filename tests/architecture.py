@@ -138,18 +138,12 @@ def layers() -> list[list[str]]:
 def thread_names() -> set[str]:
     """What the threads are called that the code starts, by its calls."""
     calls = [node for _, tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    own = {
-        call.args[0].value  # type: ignore[attr-defined]
+    return {
+        call.args[0].value
         for call in calls
-        if _called(call) in ("BackgroundThread", "ThreadPool")
+        if _called(call) in ("BackgroundThread", "BackgroundPool", "ThreadPool")
+        and isinstance(call.args[0], ast.Constant)
     }
-    pools = {
-        keyword.value.value
-        for call in calls
-        for keyword in call.keywords
-        if keyword.arg == "thread_name_prefix" and isinstance(keyword.value, ast.Constant)
-    }
-    return own | pools
 
 
 def _purpose(name: str) -> str:

@@ -187,7 +187,9 @@ def test_no_thread_is_started_in_another_way() -> None:
         if made.search(re.sub(r"BackgroundThread\(", "", path.read_text("utf-8")))
     }
     simulated = {name for name in found if name.startswith("tbcache/testing/simulated/")}
-    assert found - simulated == {"tbcache/io/background.py"}, "what runs a simulated world is no thread of it"
+    # One that stands in for a pool at the end of a program hands each error to who waits for it.
+    allowed = {"tbcache/io/background.py", "tbcache/io/pool.py"}
+    assert found - simulated == allowed, "what runs a simulated world is no thread of it"
 
 
 def test_one_that_died_is_started_by_whoever_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tbcache.io.background import BackgroundPool
 from tbcache.io.description import described
 from tbcache.io.fork import renew_in_child
-from tbcache.io.pool import submit
 from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
 
@@ -54,7 +55,7 @@ class Blocking(RealTime):
 
     def renew(self) -> None:
         """Have no threads: at the start, and in a forked child, as they are its parent's."""
-        self._threads: ThreadPoolExecutor | None = None
+        self._pool = BackgroundPool("tbcache-refresh", BACKGROUND_THREADS)
 
     async def call(self, server: Server, command: Sequence[Argument]) -> Any:
         return server.call(*command)
@@ -83,20 +84,17 @@ class Blocking(RealTime):
         return thread.is_alive()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="tbcache-refresh")
         # Of its caller the work has the trace, and neither the deadline nor the world.
-        task = carried(work)
-        submit(self._threads, lambda: Context().run(_logged, task))
+        self._pool.submit(functools.partial(Context().run, _logged, carried(work)))
 
     def undo(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         Context().run(_logged, carried(work))
 
     def close(self) -> None:
         """Wait for what runs in the background."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=True)
+        pool = self._pool
+        self.renew()
+        pool.close()
 
 
 def complete(coroutine: Coroutine[Any, Any, T]) -> T:

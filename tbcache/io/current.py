@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -14,6 +16,10 @@ from tbcache.io.world import IO
 T = TypeVar("T")
 
 BLOCKING = Blocking()
+# A process ends when what is under way is over. A child of multiprocessing calls only what is registered in
+# the second way, as concurrent.futures does. That comes before threads that outlive the main one are over.
+atexit.register(BLOCKING.close)
+threading._register_atexit(BLOCKING.close)  # type: ignore[attr-defined]
 
 _WORLD: ContextVar[IO] = ContextVar("tbcache.world", default=BLOCKING)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import multiprocessing
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -14,8 +18,64 @@ import pytest
 
 from tbcache import io
 from tbcache.io import utc_now
+from tbcache.io.blocking import BACKGROUND_THREADS
 from tbcache.io.deadline import seconds_left, until
 from tests.server import wait_until
+
+#: Spawns while signals come, whose handler raises; then another thread does, and so does another executor.
+INTERRUPTED = """
+import concurrent.futures, os, random, signal, sys, threading
+from tbcache import io
+
+class Rung(BaseException): pass
+
+def ring(*_):
+    if is_armed[0]:
+        is_armed[0] = False
+        raise Rung
+
+async def work(): pass
+
+is_armed = [False]
+signal.signal(signal.SIGALRM, ring)
+for _ in range(1000):
+    try:
+        is_armed[0] = True
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.0002))
+        while is_armed[0]:
+            io.BLOCKING.spawn(work)
+    except Rung:
+        pass
+    is_armed[0] = False
+thread = threading.Thread(target=io.BLOCKING.spawn, args=[work], daemon=True)
+thread.start()
+thread.join(20)
+pool = concurrent.futures.ThreadPoolExecutor(1)
+other = threading.Thread(target=pool.submit, args=[int], daemon=True)
+other.start()
+other.join(20)
+print(thread.is_alive(), other.is_alive(), flush=True)
+os._exit(0)
+"""
+#: Ends while work goes on in the background.
+ENDED = """
+import multiprocessing, sys, time
+from tbcache import io
+
+async def work():
+    time.sleep(0.3)
+    print("done", flush=True)
+
+def main():
+    io.BLOCKING.spawn(work)
+
+if sys.argv[1] == "program":
+    main()
+else:
+    child = multiprocessing.get_context("fork").Process(target=main)
+    child.start()
+    child.join()
+"""
 
 
 class Elsewhere(io.Blocking):
@@ -113,6 +173,55 @@ def test_work_in_the_background_has_no_deadline_of_who_asked_for_it() -> None:
     ((world, left, thread),) = found
     assert (world, left) == (io.BLOCKING, math.inf)
     assert thread.startswith("tbcache-refresh")
+
+
+def test_so_many_work_in_the_background_at_most() -> None:
+    """A thousand answers that are stale at once must not be a thousand threads."""
+    blocking, lock = io.Blocking(), threading.Lock()
+    running, most = set[str](), []
+
+    async def work() -> None:
+        name = threading.current_thread().name
+        with lock:
+            running.add(name)
+            most.append(len(running))
+        time.sleep(0.005)
+        with lock:
+            running.discard(name)
+
+    for _ in range(40):
+        blocking.spawn(work)
+    blocking.close()
+    assert (len(most), max(most)) == (40, BACKGROUND_THREADS)
+
+
+def test_an_interrupt_amid_a_spawn_stops_no_other() -> None:
+    """It stopped all executors of the process, and its exit."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "False False\n", ran.stderr
+
+
+@pytest.mark.parametrize("of", ["program", "child"])
+def test_a_process_ends_when_what_is_under_way_is_over(of: str) -> None:
+    """A refresh has a slot, and may have been paid for."""
+    ran = subprocess.run([sys.executable, "-c", ENDED, of], capture_output=True, text=True, timeout=120)
+    assert (ran.stdout, ran.stderr) == ("done\n", "")
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """Those of its parent are not there."""
+    found = multiprocessing.get_context("fork").SimpleQueue()
+
+    async def work() -> None:
+        found.put(threading.current_thread().name)
+
+    io.BLOCKING.spawn(work)
+    assert found.get()
+    child = multiprocessing.get_context("fork").Process(target=lambda: io.BLOCKING.spawn(work))
+    child.start()
+    child.join(20)
+    assert not found.empty()
+    assert found.get().startswith("tbcache-refresh")
 
 
 def test_what_fails_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:

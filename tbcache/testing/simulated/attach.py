@@ -182,6 +182,15 @@ async def _send(self: Blocking, connections: Any, request: Any, most_bytes: int)
     return await _SEND(self, connections, request, most_bytes)
 
 
+def _spawn(self: Blocking, work: Callable[[], Any]) -> None:
+    """Stands for ``Blocking.spawn``, which would start a real thread."""
+    kernel = here()
+    if kernel is None:
+        _SPAWN(self, work)
+    else:
+        kernel.spawn(kernel.host, "background", lambda: self.undo(work))
+
+
 def _interrupt(thread: int, error: type[BaseException]) -> None:
     """Stands for dramatiq's way to raise an error in another thread."""
     kernel = here()
@@ -202,7 +211,7 @@ def _no_file(*_: Any) -> Any:
 
 
 _TIME, _UUID, _RANDOM = _Time(time), _Uuid(uuid), _Random(random)
-_ONE, _SEND = singleton.__call__, Blocking.send
+_ONE, _SEND, _SPAWN = singleton.__call__, Blocking.send, Blocking.spawn
 #: What stands for each of the boundary, and is called with the process that runs as the first argument.
 _SIMULATED: dict[str, Callable[..., Any]] = {
     "node": lambda home, *args: home.node(*args),
@@ -243,6 +252,7 @@ _ATTRIBUTES: list[tuple[Any, str, Any]] = [
     (error, "datetime", _Datetime),
     (singleton, "__call__", _one_each),
     (Blocking, "send", _send),
+    (Blocking, "spawn", _spawn),
 ]
 _ABSENT = object()
 #: Modules whose own clocks and threads stay real.
