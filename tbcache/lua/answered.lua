@@ -5,9 +5,6 @@
 -- Included; its keys are the script's: pending, answered and bell of that queue (see queue.lua).
 local function tell_queue(entry)
     local tag, rest = string.match(entry, ':cache:{(.-)}(.*)$')
-    if not tag then
-        return
-    end
     local key = tag .. rest
     -- A damaged part of the queue keeps no answer from being stored.
     local job = redis.pcall('HMGET', pending, key, '@' .. key)
