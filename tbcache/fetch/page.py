@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -81,6 +81,9 @@ def _bounded(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def _fits(item: Item) -> bool:
+    if type(item.symbols) is not tuple:
+        # A list, or a set, is not what comes back of it: each read would be a new version.
+        return False
     ids = (item.id, item.origin or "", item.first_id or "")
     texts = (item.text, item.author or "", item.url or "", item.lang or "", *item.symbols)
     return (
@@ -94,8 +97,6 @@ def _fits(item: Item) -> bool:
         and len(item.author or "") <= MAX_AUTHOR
         and len(item.url or "") <= MAX_URL
         and len(item.lang or "") <= MAX_LANG
-        # A list is not what comes back of it: each read would be a new version.
-        and type(item.symbols) is tuple
         and len(item.symbols) <= MAX_SYMBOLS
         and all(len(symbol) <= MAX_SYMBOL for symbol in item.symbols)
     )
@@ -117,10 +118,18 @@ def _cut(item: Item) -> Item:
         # A URL, a language or a ticker that is cut would be another one: it is left out.
         url=None if item.url is None or len(item.url) > MAX_URL else storable(item.url),
         lang=None if item.lang is None or len(item.lang) > MAX_LANG else storable(item.lang),
-        symbols=tuple(storable(one) for one in item.symbols if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS],
+        symbols=_symbols(item.symbols),
         origin=item.origin and _key(item.origin),
         first_id=item.first_id and _key(item.first_id),
     )
+
+
+def _symbols(given: Iterable[str]) -> tuple[str, ...]:
+    """The symbols of an item; a text is one. Those of a set come in another order in each process."""
+    if isinstance(given, str):
+        given = (given,)
+    ordered = given if isinstance(given, list | tuple) else sorted(given)
+    return tuple(storable(one) for one in ordered if len(one) <= MAX_SYMBOL)[:MAX_SYMBOLS]
 
 
 def _counts(engagement: Engagement) -> tuple[int | None, ...]:

@@ -55,10 +55,19 @@ def test_what_else_an_item_says_is_bounded_too() -> None:
     assert len(item.origin or "") == 32
 
 
-def test_a_list_of_symbols_is_what_is_known_of_it_later() -> None:
-    """Each refresh made a new version of each item of such a source."""
-    (item,) = _read(Page((replace(ITEM, symbols=cast("Any", ["AAPL"])),))).items
-    assert item == replace(ITEM, symbols=("AAPL",))
+@pytest.mark.parametrize(
+    ("given", "symbols"),
+    [
+        (["MSFT", "AAPL"], ("MSFT", "AAPL")),
+        ({"GME", "AAPL", "TSLA", "AMC"}, ("AAPL", "AMC", "GME", "TSLA")),
+        (iter(["MSFT", "AAPL"]), ("AAPL", "MSFT")),
+        ("AAPL", ("AAPL",)),
+    ],
+)
+def test_symbols_of_any_kind_are_what_is_known_of_them_later(given: Any, symbols: tuple[str, ...]) -> None:
+    """Each refresh made a new version of each item of such a source; of a text each letter was one."""
+    (item,) = _read(Page((replace(ITEM, symbols=given),))).items
+    assert item == replace(ITEM, symbols=symbols)
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
