@@ -120,24 +120,53 @@ def test_ones_own_entry_says_that_a_symbol_is_a_word() -> None:
     assert named("SQ", {"SQ*": "Block"}).is_stressed
 
 
-def test_the_dow_is_no_chemical_company() -> None:
-    """What was said of the index was its answer, with a confidence near 1."""
-    said = (
-        "Dow falls 500 points as stocks slump",
-        "DOW earnings beat as the Dow falls",
-        "UK PM resigns after vote",
-    )
+def test_ones_own_mark_goes_before_the_one_that_is_shipped() -> None:
+    """Who searches on a source where nobody means the word had no way to say so."""
+    own = Settings.load({"TBCACHE_NAMES": "NOW!=ServiceNow,OPEN~=Opendoor,UP=Wheels Up"}).names
+    assert named("NOW").is_stressed
     assert [
-        named(symbol).is_meant(text) for symbol, text in zip(("DOW", "DOW", "PM"), said, strict=True)
+        (one.is_word, one.is_stressed) for one in (named(name, own) for name in ("NOW", "OPEN", "UP"))
     ] == [
-        *(False, True),
-        False,
+        (False, False),
+        (True, False),
+        (True, True),
     ]
+    assert named("NOW", own).is_meant("NOW is at a new high")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "text", "is_meant"),
+    [
+        ("DOW", "Dow falls 500 points as stocks slump", False),
+        ("DOW", "DOW falls 500 points as stocks slump", False),
+        ("DOW", "DOW down 400, NASDAQ down 2%", False),
+        ("DOW", "S&P and DOW at highs, stocks rally", False),
+        ("DOW", "DOW 40,000! Stocks rally", False),
+        ("DOW", "DOW earnings beat as the Dow falls", True),
+        ("PM", "UK PM resigns after vote", False),
+        ("PM", "Market close 4:00 PM ET", False),
+        ("PM", "PM raises its dividend at 4 PM", True),
+        ("AM", "8:30 AM CPI, futures down 1%", False),
+    ],
+)
+def test_an_index_and_a_time_of_day_are_no_company(symbol: str, text: str, is_meant: bool) -> None:
+    """What was said of the index was the answer for the chemical company, with a confidence near 1."""
+    assert named(symbol).is_meant(text) is is_meant
 
 
 @pytest.mark.parametrize(
     "entry",
-    ["SQ~=Block,SQ=Cash", "~=Block", "SQ=*", "SQ=|", "SQ=Block|", 'SQ="Block" Inc', "SQ=Block,SQ=Cash", "SQ"],
+    [
+        "SQ~=Block,SQ=Cash",
+        "SQ~*=Block",
+        "~=Block",
+        "SQ=*",
+        "SQ=|",
+        "SQ=Block|",
+        'SQ="Block" Inc',
+        "SQ=Block,SQ=Cash",
+        "SQ",
+    ],
 )
 def test_names_that_make_no_query_are_refused(entry: str) -> None:
     """A query with half a quotation mark is refused by the upstream at each fetch; a name was forgotten."""

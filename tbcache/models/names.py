@@ -33,8 +33,9 @@ _COMPANY = re.compile(
 MOST_QUERY = 500
 #: A ticker of so many letters is rarely a word by chance, in small letters neither: "amd".
 CLEAR = 3
-#: What stands behind a symbol that is a word as well; of a ``*`` people write that in capitals, too.
-MARKS = "~*"
+#: What stands behind a symbol that is a word as well: of a ``*`` people write that in capitals, too; and a
+#: ``!`` says that it is none.
+MARKS = "~*!"
 _LETTER = re.compile(r"[a-z]")
 _ARTICLE = re.compile(r"\b(?:the|a|an|this|that)\s\Z", re.IGNORECASE)
 _GOES_ON = re.compile(
@@ -69,7 +70,7 @@ class Named:
             return True
         whole = text
         for other in self.others:
-            text = _phrase(other).sub(" ", text)
+            text = _other(other).sub(" ", text)
         if any(self._is_named(text, name) for name in self.names):
             return True
         found = list(_ticker(self.symbol).finditer(text))
@@ -125,13 +126,13 @@ def quote_words(words: Iterable[str]) -> list[str]:
 
 
 def named(symbol: str, custom: Mapping[str, str] | None = None) -> Named:
-    """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped. Its
-    symbols may have the marks that the rows of :func:`read_names` have."""
+    """What is known of ``symbol``; names in ``custom``, split by ``|``, go before those that are shipped, as
+    does one of the :data:`MARKS` behind its symbol."""
     known = every_named().get(symbol, Named(symbol))
     for mark in ("", *MARKS):
         if (names := (custom or {}).get(symbol + mark)) is not None:
-            is_word, is_stressed = known.is_word or mark != "", known.is_stressed or mark == "*"
-            return replace(known, names=_split(names), is_word=is_word, is_stressed=is_stressed)
+            known = replace(known, names=_split(names))
+            return replace(known, is_word=mark != "!", is_stressed=mark == "*") if mark else known
     return known
 
 
@@ -194,6 +195,12 @@ def _ticker(symbol: str, flags: int = 0) -> re.Pattern[str]:
 def _name(name: str, flags: int = 0) -> re.Pattern[str]:
     # A name is written with capitals: "a target", "an apple" are none.
     return re.compile(rf"(?<!\w){re.escape(name)}(?:'s|’s)?(?!\w)", flags)
+
+
+@functools.lru_cache(maxsize=4096)
+def _other(words: str) -> re.Pattern[str]:
+    number = r"\d[\d.,]*"
+    return re.compile(rf"(?<!\w){re.escape(words).replace(re.escape('#'), number)}(?!\w)", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -71,7 +71,11 @@ def names(value: str) -> dict[str, str]:
 def _marked(symbol: str) -> str:
     """A ticker, with the mark that may stand behind it."""
     bare = symbol.rstrip(MARKS)
-    return ticker(bare) + symbol[len(bare) :][:1]
+    if len(mark := symbol[len(bare) :]) > 1:
+        raise ValueError(
+            f"{symbol!r} has several marks, of which one may stand behind a symbol: {' '.join(MARKS)}"
+        )
+    return ticker(bare) + mark
 
 
 def _are_names(text: str) -> bool:
