@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
+from tbcache.io.description import text_of
 from tbcache.io.log import get_logger
 from tbcache.models import Engagement, Item, Page, RawResponse
 from tbcache.models.error import UpstreamPayloadError
@@ -202,4 +203,4 @@ def _place(error: Exception) -> str:
 
 def _message(error: Exception) -> str:
     """Its message in one printable line: it may quote the answer."""
-    return "".join(sign if sign.isprintable() else " " for sign in str(error)[:200])
+    return "".join(sign if sign.isprintable() else " " for sign in text_of(error)[:200])

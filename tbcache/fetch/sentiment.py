@@ -105,7 +105,7 @@ class SentimentJob:
     ) -> Loaded[SymbolSentiment]:
         fetched = await self._read(attempt, reach, known, pack)
         part = fetched if known is None else pack.part_of(fetched, self.request, known)
-        # The members first: this load counts from when it is scored, and nobody is told of it before it ends.
+        # The members first: this load counts from when its answer is stored, and nobody is told of it before.
         await pack.settle(fetched)
         found = await world().offload(
             lambda: load_result(self._upstream, self.request, known, part, lambda: self._admission.now)

@@ -18,6 +18,11 @@ ITEM = Item("1", utc_now(), "up we go", author="me")
 ANSWER = RawResponse(200, {}, b"")
 
 
+class Wordless(ValueError):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
 def _read(page: Page | Exception) -> Page:
     def parse(response: RawResponse) -> Page:
         if isinstance(page, Exception):
@@ -115,6 +120,7 @@ def test_a_cursor_that_fits_in_no_url_is_a_payload_error(cursor: str) -> None:
         RecursionError("maximum recursion depth exceeded"),
         ValueError("no \x1b[2J number"),
         KeyError("posts"),
+        Wordless(),
     ],
 )
 def test_a_parser_that_is_surprised_is_a_payload_error(page: Page | Exception) -> None:

@@ -41,6 +41,7 @@ from tbcache.queue import (
     bell,
     consumer,
     context,
+    end,
 )
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
@@ -341,7 +342,7 @@ def test_what_may_pass_is_tried_again_and_then_buried(
     fleet.start()
     with pytest.raises(UpstreamUnavailable, match="on fire"):
         handle.result(30)
-    assert len(fleet.ran) == asking.MOST_TRIES
+    assert len(fleet.ran) == end.MOST_TRIES
     assert queue.depth("news").dead == 1
 
 
@@ -539,7 +540,7 @@ def test_a_limit_puts_a_job_off_and_spends_no_try(fleet: Fleet, queue: Queue) ->
     from tbcache.io import utc_now
 
     def limited(source: str, symbol: str, slot: str | None) -> Any:
-        if len(fleet.ran) <= asking.MOST_TRIES + 1:
+        if len(fleet.ran) <= end.MOST_TRIES + 1:
             raise RateLimited("news", utc_now())
         return outcome(symbol)
 
@@ -2303,7 +2304,7 @@ def test_a_part_of_another_type_stops_every_script_before_it_changes_anything(
     due = queue.enqueue(job("news", "DUE"), delay_seconds=60.0)
     client.zadd(keys.delayed, {due.job_id: 1})
     waiting = [queue.enqueue(job("news", lane), lane) for lane in ("interactive", "prewarm")]
-    client.hset(keys.deaths, lapsed.job_id, asking.MOST_TRIES - 1)
+    client.hset(keys.deaths, lapsed.job_id, end.MOST_TRIES - 1)
     for name in (keys.claims, keys.delayed, keys.deaths):
         client.expire(name, 60)
     held, before = client.dump(key), parts_of(store, without=part)
