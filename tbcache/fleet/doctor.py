@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from redis.exceptions import NoPermissionError
+
 from tbcache.fleet.drift import drift_of
 from tbcache.fleet.finding import Finding, losses
 from tbcache.fleet.incident import Incidents
@@ -175,11 +177,18 @@ def _alerts(settings: Settings, store: Store) -> Iterator[Finding]:
 
 def _left_to_stock(store: Store, status: FleetStatus) -> Iterator[Finding]:
     """What dramatiq's RedisBroker has queued, in the queues that are known: a program that moves here leaves
-    it behind. Nothing is said where this shell may not read its keys."""
+    it behind."""
     names = dict.fromkeys(["default", *(one.name for one in status.all_queues)])
     asks = [("HLEN", f"dramatiq:{name}{part}.msgs") for name in names for part in ("", ".DQ")]
     try:
-        counts = [one if isinstance(one, int) else 0 for one in store.execute(*asks)]
+        # One alone first: what is refused stands in the server's own list of refusals.
+        (first,) = store.execute(asks[0])
+        if isinstance(first, NoPermissionError):
+            what = "this user may not look whether dramatiq's RedisBroker has left messages"
+            fix = "`redis-cli hlen dramatiq:default.msgs`, as a user who may, says how many (docs/actors.md)"
+            yield Finding("note", "dramatiq", what, fix)
+            return
+        counts = [one if isinstance(one, int) else 0 for one in (first, *store.execute(*asks[1:]))]
     except Unavailable:
         return
     for name, now, later in zip(names, counts[::2], counts[1::2], strict=True):

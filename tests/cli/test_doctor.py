@@ -23,7 +23,7 @@ from tbcache.settings.origin import MASK, near_misses, settings_in_force
 from tbcache.store import Store
 from tbcache.store.server import ServerFacts
 from tests.cli.command import Done
-from tests.cli.test_rights import user
+from tests.cli.test_rights import denied, user
 from tests.server import Server, free_port
 from tests.upstream import SimulatorProcess
 
@@ -131,6 +131,19 @@ def test_what_dramatiqs_own_broker_has_queued_is_told(
     stock.flush_all()
     stock.close()
     server.client.delete("dramatiq:__heartbeats__")
+
+
+@pytest.mark.usefixtures("keeping")
+def test_a_user_who_may_not_read_what_dramatiqs_own_broker_has_left_is_told_so(
+    cli: Cli, sound: dict[str, str], server: Server
+) -> None:
+    """By the rule of the docs nobody may: silence reads as none, and each key that is asked for is logged."""
+    with user(server) as url:
+        done = cli("doctor", **{**sound, "REDIS_URL": url})
+        assert denied(server) == [("key", "dramatiq:default.msgs")]
+    (found,) = about(done, "dramatiq")
+    assert (done.code, found["level"]) == (0, "note")
+    assert "this user may not look whether dramatiq's RedisBroker has left" in found["what"]
 
 
 def test_a_server_that_is_away_is_one_finding_among_others(cli: Cli, sound: dict[str, str]) -> None:
