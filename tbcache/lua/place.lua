@@ -39,7 +39,7 @@ local function set_places(tags, caller, finish, before, time)
     end
     -- A caller that has used nothing beyond that time may be forgotten: it would begin there as a new one does. Tags
     -- that were emptied first would be made anew, without their TTL.
-    redis.call('ZREMRANGEBYSCORE', tags, '-inf', before - 1)
+    redis.call('ZREMRANGEBYSCORE', tags, '-inf', before)
 end
 
 -- Gives jobs their places in a lane on a caller's account, one after the other. This is start-time fair queueing: the

@@ -10,7 +10,6 @@
 -- ARGV  id, message
 --       caller     on whose account the job is; "" for nobody's
 --       stride     how far apart the caller's places in a lane are (see queue.lua)
---       is_follow_up   a job that runs sends it, as part of what was accepted before
 --       asked_us       when it was asked, at the earliest, by the server's time
 --       deadline_us    0: none (see late.lua)
 -- Replies the id in force; "" where nothing is changed and it is for enqueue.lua, which says why it is late or refused, and
@@ -21,7 +20,7 @@ if is_late(server_time(), asked_us, deadline_us) then
 end
 -- It begins with what was said (see state.lua).
 local order = redis.call('HGET', state, 'order')
-if order and not is_follow_up and string.sub(order, 1, 5) == 'drain' then
+if order and string.sub(order, 1, 5) == 'drain' then
     return ''
 end
 -- A key of another type ends it in one of these, before anything is changed.

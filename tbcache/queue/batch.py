@@ -94,7 +94,6 @@ def put(store: Store, queue: str, ask: JobAsk, wants: Wants) -> Queued:
                 ask.message,
                 wants.account.caller,
                 str(wants.account.stride),
-                wants.is_follow_up,
                 asked_us,
                 asked_us + store.clock.answered_us,
             ),

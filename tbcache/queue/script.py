@@ -135,7 +135,6 @@ class Send(NamedTuple):
     message: bytes
     caller: str
     stride: str
-    is_follow_up: bool
     asked_us: int
     deadline_us: int
 

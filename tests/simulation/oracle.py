@@ -346,8 +346,7 @@ class Oracle:
         if not found:
             return
         id = found.decode()
-        if not call.number("is_follow_up"):
-            self._check_drained(who, call, id)
+        self._check_drained(who, call, id)
         self._jobs_of(call).sent(who, id)
 
     def _check_drained(self, who: str, call: Call, id: str) -> None:
