@@ -36,5 +36,6 @@ def pack(command: Sequence[Argument]) -> bytes:
 class Packer:
     """Packs what redis-py sends by itself, as it does not make a text of a number."""
 
-    def pack(self, *command: Argument) -> list[bytes]:
-        return [pack(command)]
+    def pack(self, name: str, *arguments: Argument) -> list[bytes]:
+        # redis-py has commands of two words in one text: "CONFIG GET".
+        return [pack((*name.split(), *arguments))]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tbcache.io.command import pack
+from tbcache.io.command import Packer, pack
 
 #: Packs many numbers while a signal comes, whose handler raises, as that of Ctrl-C does.
 PROGRAM = """
@@ -44,6 +44,11 @@ print(rung)
 )
 def test_numbers_are_sent_as_text(command: tuple[str | bytes | float, ...], sent: bytes) -> None:
     assert pack(command) == sent
+
+
+def test_a_command_of_two_words_is_sent_as_such() -> None:
+    """So redis-py has it; the server knew no "CONFIG GET"."""
+    assert Packer().pack("CONFIG GET", "dir") == [pack(("CONFIG", "GET", "dir"))]
 
 
 @pytest.mark.parametrize(
