@@ -188,7 +188,7 @@ def test_no_thread_is_started_in_another_way() -> None:
     }
     simulated = {name for name in found if name.startswith("tbcache/testing/simulated/")}
     # One that stands in for a pool at the end of a program hands each error to who waits for it.
-    allowed = {"tbcache/io/background.py", "tbcache/io/pool.py"}
+    allowed = {"tbcache/io/background.py", "tbcache/io/thread.py"}
     assert found - simulated == allowed, "what runs a simulated world is no thread of it"
 
 

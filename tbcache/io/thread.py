@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from tbcache.io.current import BLOCKING, enter
 from tbcache.io.fork import renew_in_child
-from tbcache.io.pool import submit
 
 T = TypeVar("T")
 
@@ -29,11 +28,36 @@ class ThreadPool:
         self._pool: ThreadPoolExecutor | None = None
 
     def run(self, work: Callable[[], T]) -> Future[T]:
-        """What ``work`` returns, in the blocking world and with the deadline of the caller."""
+        """What ``work`` returns, in the blocking world and with the deadline of the caller.
+
+        Once the main thread has ended no pool takes any work. Other threads go on, with event loops of
+        theirs, and so does what is called at exit: then it has a thread of its own, or where there is none
+        any more the caller's.
+        """
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
             pool = self._pool
         context = copy_context()
         context.run(enter, BLOCKING)
-        return submit(pool, lambda: context.run(work))
+        if threading.main_thread().is_alive():
+            return pool.submit(context.run, work)
+        return _run_alone(lambda: context.run(work))
+
+
+def _run_alone(work: Callable[[], T]) -> Future[T]:
+    found: Future[T] = Future()
+
+    def run() -> None:
+        if not found.set_running_or_notify_cancel():
+            return
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        run()
+    return found
