@@ -178,7 +178,7 @@ end
 
 -- Those go first whose answers have come since they were queued, wherever in their lane they stand, and on nobody's account.
 local function bring_forward(id)
-    local place = not is_suspect(id) and redis.call('ZSCORE', (account_of(id)), id)
+    local place = redis.call('ZSCORE', (account_of(id)), id)
     if bounded(place, -MOST_PLACE, MOST_PLACE, 0) > 0 and has_answer(id) then
         put_in_front(id)
         refund(id)

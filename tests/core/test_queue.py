@@ -1772,6 +1772,21 @@ def test_an_answered_job_that_took_no_slot_is_on_nobodys_account(
     assert queue.enqueue(job("twitter", "NEW"), caller="bot").explain().place == 2
 
 
+def test_an_answered_job_in_front_of_its_lane_is_paid_back_once(
+    queue: Queue, store: Store, limited: Worker
+) -> None:
+    """It was when it was put there; its caller's next jobs came before those of others by as much."""
+    lane, tags = (store.keys.queue("twitter", part) for part in ("interactive", "interactive-tags"))
+    first, known = (queue.enqueue(job("twitter", symbol), caller="bot") for symbol in ("FIRST", "KNOWN"))
+    store.client.zadd(lane, {first.job_id: -2, known.job_id: -1})
+    # A load tells of it once more.
+    store.client.zadd(store.keys.queue("twitter", "answered"), {known.job_id: 0})
+    before = store.client.zscore(tags, "bot")
+    cache(store, "KNOWN")
+    assert given(limited) == [("KNOWN", None)]
+    assert store.client.zscore(tags, "bot") == before
+
+
 def test_an_answered_job_takes_no_slot_that_is_free(queue: Queue, store: Store, settings: Settings) -> None:
     """The next job has more use for it."""
     for symbol in ("A", "B"):
