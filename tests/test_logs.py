@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,35 @@ def test_each_line_within_a_job_names_it_and_one_says_how_it_ended(
     assert (library["message_id"], "no good" in library["exception"]) == (sent[1].message_id, True)
     (over,) = [one for one in said if one["event"] == "it.is_over"]
     assert set(over) == {"event", "level", "timestamp"}
+
+
+def test_each_worker_of_a_process_has_its_jobs_lines_written_by_a_thread_that_nobody_interrupts(
+    store: Store, settings: Settings
+) -> None:
+    """A program may have workers of its own, one after the other. Later versions of Python need none."""
+    configure_logging("info", "json")
+    log, writers = get_logger("tbcache.test"), list[str]()
+
+    def write(record: logging.LogRecord) -> bool:
+        writers.append(threading.current_thread().name)
+        return True
+
+    # It is asked by whoever writes, as all that are added later.
+    logging.getLogger("tbcache.test").addFilter(write)
+    broker = PacingBroker(store, settings, [])
+    actor = dramatiq.actor(broker=broker, actor_name="work")(lambda: log.info("page.read"))
+    try:
+        for _ in range(2):
+            worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
+            worker.start()
+            actor.send()
+            try:
+                broker.join("default", interval=5, timeout=30_000)
+            finally:
+                worker.stop(30_000)
+    finally:
+        logging.getLogger("tbcache.test").removeFilter(write)
+    assert [name == "tbcache-log" for name in writers] == [sys.version_info < (3, 13)] * 2
 
 
 def test_a_thread_whose_job_is_over_names_it_no_more(

@@ -3,7 +3,8 @@
 A time limit, an abort and an operator's cancel raise an exception in a worker's thread, wherever that is. If
 ``logging.Handler.acquire`` has just taken the lock of a handler, that lock is never released, and each thread
 that logs waits for it for ever: before Python 3.13 the lock is taken by a function in Python. A line is
-handed over by a queue that is written in C, where no exception comes in between.
+handed over by a queue that is written in C, and waited for by a lock that is, where no exception comes in
+between. So it is written before the job goes on, and is there where the process is killed at once.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from queue import SimpleQueue
 from tbcache.io.background import BackgroundThread
 from tbcache.io.fork import renew_in_child
 
-#: So many lines may wait. Whoever logs one more waits until these are written, as it would for a slow disk.
-MOST_WAITING = 1000
-#: Nobody waits for the lines for longer.
+#: Nobody waits for a line for longer, as where the disk stands still.
 PATIENCE_SECONDS = 5.0
 
 
 class LogWriter(logging.Filter):
     """Passes by what other threads log; a thread of its own logs what one that may be interrupted does.
 
-    A filter of loggers, the first one: all others are asked in the thread that writes. Lines come in their
-    order, with the name of the thread that logged them, and in its context.
+    A filter of loggers, the first one: all others are asked in the thread that writes. It writes a line with
+    the name of the thread that logged it, and in its context.
     """
 
     def __init__(self) -> None:
@@ -41,27 +40,14 @@ class LogWriter(logging.Filter):
 
     def renew(self) -> None:
         """Have nothing to write: at the start, and in a forked child, as its parent writes what waits."""
-        self._lines: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._lines: SimpleQueue[tuple[Callable[[], object], threading.Lock]] = SimpleQueue()
         self._is_on = False
 
     def start(self) -> None:
-        """Write from now on, as a process of a worker does."""
+        """Write from now on, until the process ends."""
         # It has a line of each request of a source.
         logging.getLogger("httpx2").addFilter(self)
         self._is_on = self._thread.start()
-        # Importing it takes long for whoever runs no worker.
-        from multiprocessing.util import Finalize
-
-        # A worker that is told to end twice does not stop in order. Unlike handlers of atexit this is called
-        # in children of multiprocessing as well, as dramatiq's processes are.
-        Finalize(None, self.stop, exitpriority=0)
-
-    def stop(self) -> None:
-        """Write what waits, and no more."""
-        if self._is_on:
-            self._is_on = False
-            self._lines.put(None)
-            self._thread.stop(PATIENCE_SECONDS)
 
     def serve_this_thread(self) -> None:
         """This thread may be interrupted, from now on."""
@@ -70,29 +56,25 @@ class LogWriter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not self._is_on or not hasattr(self._here, "is_served"):
             return True
-        if self._lines.qsize() >= MOST_WAITING:
-            self._wait()
         if record.args:
-            # What the line is about may have changed by the time it is written. What is wrong with one that
+            # Where it is not written in time, what it is about may have changed. What is wrong with one that
             # cannot be put in words is said by who handles it.
             with contextlib.suppress(Exception):
                 record.msg, record.args = record.getMessage(), None
-        self._lines.put(functools.partial(copy_context().run, _log, record))
+        written = threading.Lock()
+        written.acquire()
+        self._lines.put((functools.partial(copy_context().run, _log, record), written))
+        written.acquire(timeout=PATIENCE_SECONDS)
         return False
 
-    def _wait(self) -> None:
-        """Wait until all is written that waits now."""
-        done = threading.Lock()
-        done.acquire()
-        self._lines.put(done.release)
-        done.acquire(timeout=PATIENCE_SECONDS)
-
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while True:
+            line, written = self._lines.get()
             # As whoever logs something is told of no error, too; and a handler that ends its thread does not
             # end the lines of all others.
             with contextlib.suppress(BaseException):
                 line()
+            written.release()
 
 
 def _log(record: logging.LogRecord) -> None:

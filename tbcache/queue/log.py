@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -23,17 +24,16 @@ _OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "
 
 class JobLog(Middleware):
     """Binds the id of the message, its caller and this worker to all that is logged within a job, and has
-    another thread write that, where the process is a worker's.
+    another thread write that, where Python needs it.
     """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
 
-    def after_process_boot(self, broker: Broker) -> None:
-        LOG_WRITER.start()
-
-    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        LOG_WRITER.stop()
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        # Later ones take the lock of a handler in a way that no interrupt comes amid.
+        if sys.version_info < (3, 13):
+            LOG_WRITER.start()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         caller = caller_in(message.options) or "-"

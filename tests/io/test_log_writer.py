@@ -7,10 +7,12 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 import pytest
+from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.io import log_writer
 from tbcache.io.log import get_logger
@@ -44,7 +46,6 @@ def lines() -> Iterator[Lines]:
     LOG_WRITER.start()
     yield handler
     handler.may_write.set()
-    LOG_WRITER.stop()
     logger.removeHandler(handler)
     logger.setLevel(level)
 
@@ -58,7 +59,7 @@ def served(*events: str) -> None:
         for event in events:
             get_logger("tbcache.test").info(event)
 
-    thread = threading.Thread(target=work, name="worker")
+    thread = threading.Thread(target=work, name="worker", daemon=True)
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
@@ -67,7 +68,6 @@ def served(*events: str) -> None:
 def test_another_thread_writes_with_the_names_of_whoever_logs(lines: Lines) -> None:
     """A handler of a program's own may read the context, as those of traces do."""
     served("one", "two")
-    wait_until(lambda: len(lines.lines) == 2)
     assert lines.lines == [(event, "worker", "tbcache-log", "ada") for event in ("one", "two")]
 
 
@@ -87,22 +87,44 @@ def test_a_line_that_cannot_be_written_holds_none_up(lines: Lines, error: type[B
 
     lines.addFilter(refuse)
     served("bad", "good")
-    wait_until(lambda: [event for event, *_ in lines.lines] == ["good"])
+    assert [event for event, *_ in lines.lines] == ["good"]
 
 
-def test_all_is_written_before_a_worker_has_stopped(lines: Lines) -> None:
-    """Its process may end at once."""
-    lines.may_write.clear()
-    served(*map(str, range(100)))
-    threading.Timer(0.05, lines.may_write.set).start()
-    LOG_WRITER.stop()
-    assert [event for event, *_ in lines.lines] == [*map(str, range(100))]
-    served("later")
-    assert lines.lines[-1] == ("later", "worker", "worker", "ada")
+def test_no_interrupt_stops_the_log(lines: Lines) -> None:
+    """Every thread of the process that logs would wait for ever."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def work() -> None:
+        LOG_WRITER.serve_this_thread()
+        logger = logging.getLogger("tbcache.test")
+        while len(interrupts) < 300:
+            try:
+                while True:
+                    logger.info("at work")
+            except Interrupt:
+                interrupts.append(None)
+
+    interrupts: list[None] = []
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    give_up = time.monotonic() + 60.0
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up:
+        for thread in threads:
+            raise_thread_exception(thread.ident or 0, Interrupt)
+            time.sleep(0.0003)
+    assert len(interrupts) >= 300
+    served("after that")
+    assert lines.lines[-1][0] == "after that"
 
 
-def test_a_line_says_what_was_there_as_it_was_logged(lines: Lines) -> None:
-    """What it is about has gone on by the time it is written."""
+def test_a_line_that_waits_for_long_says_what_was_there_as_it_was_logged(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for a disk, or a pipe, that stands still."""
+    monkeypatch.setattr(log_writer, "PATIENCE_SECONDS", 0.05)
     get_logger("tbcache.test")
     lines.may_write.clear()
     orders = ["AAPL"]
@@ -122,11 +144,11 @@ def test_a_line_says_what_was_there_as_it_was_logged(lines: Lines) -> None:
     assert [event for event, *_ in lines.lines] == ["['AAPL'] are open", "%d are open"]
 
 
-@pytest.mark.parametrize("how", ["run()", "multiprocessing.get_context('fork').Process(target=run).start()"])
-def test_all_is_written_of_a_process_that_just_ends(how: str) -> None:
-    """As dramatiq ends a worker that is told to twice. The last lines say what it was doing."""
+@pytest.mark.parametrize("end", ["sys.exit()", "os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_all_is_written_of_a_process_that_just_ends(end: str) -> None:
+    """The last lines of one that is killed, or has a crash, say what it was doing."""
     program = f"""
-import logging, multiprocessing, sys, threading, time
+import logging, os, signal, sys, threading, time
 from tbcache.io.log import get_logger
 from tbcache.io.log_writer import LOG_WRITER
 
@@ -135,42 +157,30 @@ class Slow(logging.Handler):
         time.sleep(0.01)
         print(record.msg, flush=True)
 
-def run():
-    logging.getLogger("tbcache").setLevel("INFO")
-    logging.getLogger("tbcache").addHandler(Slow())
-    LOG_WRITER.start()
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    sys.exit()
-
 def work():
     LOG_WRITER.serve_this_thread()
     for number in range(20):
         get_logger("tbcache.test").info(str(number))
+    is_over.set()
+    time.sleep(60)
 
-{how}
+logging.getLogger("tbcache").setLevel("INFO")
+logging.getLogger("tbcache").addHandler(Slow())
+LOG_WRITER.start()
+is_over = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+is_over.wait()
+{end}
 """
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [*map(str, range(20))], done.stderr
 
 
-def test_whoever_logs_faster_than_is_written_waits(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits would else fill the memory where the log's disk, or pipe, stands still."""
-    monkeypatch.setattr(log_writer, "MOST_WAITING", 3)
-    lines.may_write.clear()
-    worker = threading.Thread(target=served, args=[*map(str, range(20))])
-    worker.start()
-    wait_until(lambda: LOG_WRITER._lines.qsize() >= 3)
-    assert worker.is_alive()
-    assert LOG_WRITER._lines.qsize() <= 4
-    lines.may_write.set()
-    worker.join(30)
-    wait_until(lambda: len(lines.lines) == 20)
-
-
-def test_a_forked_child_writes_its_lines_itself_and_none_of_its_parents(lines: Lines) -> None:
+def test_a_forked_child_writes_its_lines_itself_and_none_of_its_parents(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "PATIENCE_SECONDS", 0.05)
     lines.may_write.clear()
     served("parent's")
     results = multiprocessing.get_context("fork").SimpleQueue()
