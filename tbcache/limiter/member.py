@@ -24,7 +24,6 @@ from tbcache.limiter.leave import Leaving
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.notice import Notices
 from tbcache.limiter.process_window import ProcessWindow
-from tbcache.limiter.purse import Purse
 from tbcache.limiter.rest import Rest
 from tbcache.limiter.script import BEAT, FILL, Allotted, Beat, Fill
 from tbcache.models import Limit
@@ -92,6 +91,9 @@ class Membership:
         window = self._limiter.process_window(source)
         # There is one beat at a time, as each says what was learned from the last.
         async with self._beating:
+            if self._thread.is_stopping:
+                # It has left, or is about to: nobody would beat for the part that it would be given.
+                return
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
             self._limiter.windows.join_machine(source)
@@ -104,13 +106,14 @@ class Membership:
                 # The others may have the difference only once Redis knows that we go by less.
                 await self._beat(source, window)
             if window.purse.budget:
-                await self._fill(window.purse, source)
+                await self._fill(window, source)
         if window.unreported:
             await self._limiter.ends.try_to_report(source)
 
-    async def _fill(self, purse: Purse, source: str) -> None:
+    async def _fill(self, window: ProcessWindow, source: str) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
-        keys, today, paid = self._store.keys, self._store.clock.today, purse.paid
+        keys, today, purse = self._store.keys, self._store.clock.today, window.purse
+        paid = purse.paid
         day = day_of(today)
         ask = Fill(
             window=self._limiter.window_keys(source),
@@ -121,7 +124,7 @@ class Membership:
             slot_price=purse.page_price,
             going_by=max(0, purse.left(day) or 0),
         )
-        purse.receive(await self._store.ask(FILL, ask), day, paid)
+        window.receive_purse(await self._store.ask(FILL, ask), day, paid)
 
     async def _beat(self, source: str, window: ProcessWindow) -> float:
         """Beat once. Returns the share that this process went by until then."""

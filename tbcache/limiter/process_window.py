@@ -194,6 +194,12 @@ class ProcessWindow(SlotRecord):
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()
                 }
 
+    def receive_purse(self, amount: int, day: int, paid: int) -> None:
+        """Take over a purse: see :meth:`Purse.receive`. One that has left since has none."""
+        with self._lock:
+            if not self.has_left:
+                self.purse.receive(amount, day, paid)
+
     @property
     def silence(self) -> float:
         """For how long this process may be silent before the others take it for absent (seconds), at most."""

@@ -53,6 +53,14 @@ def part(world: World) -> tuple[Process, Process]:
     return leaving, other
 
 
+def begin_again(process: Process) -> None:
+    """As :meth:`Membership.start` does, but for the thread."""
+    limiter = limiter_of(process.store)
+    limiter.windows.begin()
+    process.membership.core._thread.renew()
+    limiter.join.by(process.membership.core.beat)
+
+
 def take_all(*processes: Process) -> int:
     return sum(process.take() for _ in range(2 * LIMIT.count) for process in processes)
 
@@ -65,8 +73,7 @@ def test_it_takes_nothing_without_redis(clock: Clock, begins_again: bool) -> Non
     leaving.cut_off()
     other.cut_off()
     if begins_again:
-        limiter_of(leaving.store).windows.begin()
-        limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+        begin_again(leaving)
     assert take_all(other, leaving) == LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
     assert "has given its part of the limit back" in str(leaving.limiter.check_rate_limit()[1].reason)
@@ -87,7 +94,7 @@ def test_it_takes_nothing_either_where_redis_could_not_be_told(clock: Clock) -> 
 def test_it_has_a_part_again_as_soon_as_redis_gives_it_one(clock: Clock) -> None:
     world = World(clock, 2)
     leaving, other = part(world)
-    limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+    begin_again(leaving)
     beat(world, leaving, other)
     assert leaving.process_window.share == 0.5
     leaving.cut_off()
@@ -99,7 +106,7 @@ def test_redis_knows_of_it_before_it_takes_anything_once_more(clock: Clock) -> N
     """It may be cut off right after that, and go on by a part that nobody keeps for it."""
     world = World(clock, 2)
     leaving, _ = part(world)
-    limiter_of(leaving.store).join.by(leaving.membership.core.beat)
+    begin_again(leaving)
     assert world.redis.hget("ns:{reddit}:state", f"share:{leaving.name}") is None
     leaving.take()
     assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is not None
@@ -129,6 +136,25 @@ def test_it_stands_for_no_member_after_a_loss(clock: Clock) -> None:
     clock.now += ABSENT_SECONDS / 2
     assert take_all(leaving) == 0
     assert not world.redis.hgetall("ns:{reddit}:back")
+
+
+def test_a_purse_that_comes_after_that_is_another_s(clock: Clock) -> None:
+    """Its answer was read after the money had been given back."""
+    window = World(clock, 1).fleet[0].process_window
+    window.leave()
+    window.receive_purse(5, 1, 0)
+    assert window.purse.left(1) is None
+
+
+def test_no_beat_comes_after_it_has_left(clock: Clock) -> None:
+    """A round was under way: nobody would beat for the part that Redis keeps free, for five minutes."""
+    world = World(clock, 2)
+    leaving, other = part(world)
+    leaving.beat()
+    assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is None
+    assert leaving.process_window.has_left
+    beat(world, other)
+    assert other.process_window.share == 1.0
 
 
 def test_what_a_beat_brings_that_was_under_way_is_given_back_by_then(
