@@ -91,9 +91,6 @@ class Membership:
         window = self._limiter.process_window(source)
         # There is one beat at a time, as each says what was learned from the last.
         async with self._beating:
-            if self._thread.is_stopping:
-                # It has left, or is about to: nobody would beat for the part that it would be given.
-                return
             # The others know of us what was sent, not what we would have sent.
             await self._store.ready()
             self._limiter.windows.join_machine(source)
@@ -101,6 +98,9 @@ class Membership:
                 self._limiter.join.await_others(source)
             if gives_up_allowances:
                 window.give_up_allowances()
+            if self._thread.is_stopping:
+                # It has left, or is about to: nobody would beat for the part that it would be given.
+                return
             going_by = await self._beat(source, window)
             if window.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.

@@ -47,10 +47,10 @@ GIVING_BACK_SECONDS = 0.1
 
 
 class Mark(NamedTuple):
-    """When a beat was sent: how many slots Redis had granted by then, and how often the process had left."""
+    """When a beat was sent: how many slots Redis had granted by then, and in which stay in the fleet."""
 
     granted: int
-    leaves: int
+    stay: object | None
 
 
 class ProcessWindow(SlotRecord):
@@ -102,7 +102,8 @@ class ProcessWindow(SlotRecord):
         self.census = Census()
         #: True from when this process gives its part back until Redis gives it one again.
         self.has_left = False
-        self._leaves = 0
+        #: Another one each time that this process joins the fleet; None while it has left.
+        self._stay: object | None = object()
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -157,7 +158,7 @@ class ProcessWindow(SlotRecord):
             allowances = (self._allowances or {}).items()
             left = [(limit, allowance - len(self._fallback)) for limit, allowance in allowances]
             text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
-            return text, Mark(self._granted, self._leaves), self.can_fall_back
+            return text, Mark(self._granted, self._stay), self.can_fall_back
 
     def ask_for_silence(self, seconds: float) -> None:
         """Record that a beat is about to ask that this process may be silent for so long.
@@ -178,10 +179,10 @@ class ProcessWindow(SlotRecord):
         """Take over what a beat brought. It was sent with ``mark``, ``can_fall_back`` and ``silence``.
 
         Slots that were granted since the mark may have come out of these allowances. A part that it brings to
-        one that has left since is given back by then.
+        one that has left, before or since, is given back by then.
         """
         with self._lock:
-            if mark.leaves != self._leaves:
+            if mark.stay is None or mark.stay is not self._stay:
                 return
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
@@ -218,13 +219,17 @@ class ProcessWindow(SlotRecord):
             if self._allowances is not None:
                 self._allowances = {}
 
+    def begin(self) -> None:
+        """Join the fleet, maybe once more after this process has left."""
+        with self._lock:
+            self._stay = object()
+
     def leave(self) -> None:
-        """Take nothing without Redis until the next :meth:`receive`: this process is about to give its part
-        back, and others may have it from then on, whether Redis answers or not.
+        """Take nothing without Redis until a :meth:`receive` after the next :meth:`begin`: this process is
+        about to give its part back, and others may have it from then on, whether Redis answers or not.
         """
         with self._lock:
-            self.has_left, self._allowances = True, None
-            self._leaves += 1
+            self.has_left, self._allowances, self._stay = True, None, None
             # What it knows of the fleet is of a time at which it had a part in it.
             self.census = Census()
             self.purse.forget()

@@ -146,6 +146,8 @@ class Windows:
     def begin(self) -> None:
         """This process takes slots from now on, maybe once more after it has left."""
         self.machine.marker.begin()
+        for window in self._windows.copy().values():
+            window.begin()
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -157,6 +157,37 @@ def test_no_beat_comes_after_it_has_left(clock: Clock) -> None:
     assert other.process_window.share == 1.0
 
 
+@pytest.mark.parametrize("begins_again", [False, True])
+def test_what_a_beat_brings_that_is_sent_amid_the_leave_is_given_back_by_then(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, begins_again: bool
+) -> None:
+    """Nine of six were sent: the last beat of a round made it a member by its own word alone."""
+    world = World(clock, 2)
+    leaving, core = world.fleet[0], world.fleet[0].membership.core
+    leave, receive, late = core.leaving.leave, leaving.process_window.receive, []
+
+    async def leave_amid_a_beat(source: str) -> None:
+        with monkeypatch.context() as patch:
+            # It has looked whether the thread is to stop just before that.
+            patch.setattr(core._thread, "_stopping", threading.Event())
+            patch.setattr(
+                leaving.process_window, "receive", lambda *args, **named: late.append((args, named))
+            )
+            await core.beat(source)
+        await leave(source)
+
+    monkeypatch.setattr(core.leaving, "leave", leave_amid_a_beat)
+    leaving, other = part(world)
+    if begins_again:
+        begin_again(leaving)
+    ((args, named),) = late
+    receive(*args, **named)
+    assert leaving.process_window.has_left
+    leaving.cut_off()
+    other.cut_off()
+    assert take_all(other, leaving) == LIMIT.count
+
+
 def test_what_a_beat_brings_that_was_under_way_is_given_back_by_then(
     server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
