@@ -189,7 +189,7 @@ class SlidingWindow:
             raise
         is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
         # A process that stood still as the answer came reads it late: by then the hold may be over.
-        if asked.asked_at and ask.held_seconds:
+        if ask.held_seconds:
             is_held = is_held and now() < asked.asked_at + asked.seconds + ask.held_seconds
         if asked.allowed and not is_held:
             await self.give_back(ask.slot, ask.cost)
@@ -302,7 +302,7 @@ class SlidingWindow:
 
     def _ask_fallback(self, ask: _Ask) -> _Decision:
         """Decide without Redis, within this process's share of the limit."""
-        window, limiter, name = self._window, self._limiter, self.source.name
+        window, limiter, name, asked_at = self._window, self._limiter, self.source.name, now()
         limits = window.in_force(ask.about.named)
         if ask.slot:
             shortage = limiter.fallback.take(name, ask.slot, ask.cost, limits, ask.held_seconds)
@@ -322,7 +322,7 @@ class SlidingWindow:
             window_seconds=tightest.window_seconds,
             reason=going_on if shortage is None else shortage.reason,
         )
-        return _Decision(wait == 0, status, wait)
+        return _Decision(wait == 0, status, wait, asked_at=asked_at)
 
     def _take_back(self, ask: _Ask) -> None:
         world().undo(functools.partial(self.give_back, ask.slot, ask.cost))

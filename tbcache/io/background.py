@@ -184,6 +184,8 @@ class BackgroundPool:
     def close(self) -> None:
         """Wait until all is done. After that nothing is taken any more."""
         self._waiting.put(None)
+        # A thread that has not begun yet would end without a look.
+        self._work()
         for thread in self._threads:
             thread.stop(threading.TIMEOUT_MAX)
 
