@@ -64,6 +64,8 @@ class Threads:
         self._exclusive: str | None = None
         #: A job that may kill the process has all threads: nothing is taken ahead of them meanwhile, either.
         self._is_alone = False
+        #: The queue that it was last called for.
+        self._called_for: str | None = None
         self._called_at = self._rests_until = -math.inf
         #: When it was first called of the times since which it has not come free.
         self._first_called_at = -math.inf
@@ -112,10 +114,11 @@ class Threads:
         """Every idle thread that ``queue`` may have; those that no job took are idle again afterwards."""
         with self._changed:
             free = self._free_for(queue)
-            is_all = free > 0 and self._exclusive == queue
-            if is_all:
+            is_all, is_idle = free > 0 and self._exclusive == queue, not self._taken.total()
+            if free > 0 and is_idle and queue == self._called_for:
+                # It has come free, though another may have had that job meanwhile.
                 self._rests_until = -math.inf
-            reservation = Reservation(free, is_idle=not self._taken.total(), is_all=is_all)
+            reservation = Reservation(free, is_idle=is_idle, is_all=is_all)
             self._give(queue, reservation.count)
         try:
             yield reservation
@@ -166,7 +169,7 @@ class Threads:
         with self._changed:
             if self._exclusive in (None, queue):
                 if is_wanted and self._exclusive is None:
-                    self._called_at = now()
+                    self._called_for, self._called_at = queue, now()
                     if self._called_at >= self._rests_until + FORGET_SECONDS:
                         self._first_called_at = self._called_at
                 self._exclusive = queue if is_wanted else None

@@ -1410,6 +1410,51 @@ def test_a_worker_that_was_called_for_minutes_waits_until_it_is_free(monkeypatch
     assert [is_called_in_vain() for _ in range(4)] == [True, True, True, False]
 
 
+def test_a_worker_that_was_idle_between_two_calls_lets_go_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another has had the job of the first; the second would have it begin nothing for hours at once."""
+    threads, at = Threads(), [100.0]
+    monkeypatch.setattr("tbcache.queue.thread.now", lambda: at[0])
+    threads.open(2)
+
+    def lets_go() -> bool:
+        assert threads.take("news", 0)
+        threads.set_free_for("news", True)
+        at[0] += 16
+        threads.let_go("news")
+        return not threads.is_called_by("news")
+
+    assert lets_go()
+    threads.release("news")
+    with threads.reserve("news") as reserved:
+        assert (reserved.is_idle, reserved.is_all) == (True, False)
+    threads.set_free_for("news", False)
+    at[0] += 200
+    assert lets_go()
+
+
+def test_a_worker_that_another_queue_finds_idle_still_waits_for_the_one_that_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is free for a moment between long jobs, in which the queue of the suspect did not ask."""
+    threads, at = Threads(), [100.0]
+    monkeypatch.setattr("tbcache.queue.thread.now", lambda: at[0])
+    threads.open(2)
+
+    def lets_go() -> bool:
+        with threads.reserve("twitter") as reserved:
+            assert reserved.is_idle
+        assert threads.take("twitter", 0)
+        threads.set_free_for("news", True)
+        at[0] += 16
+        threads.let_go("news")
+        is_over = not threads.is_called_by("news")
+        at[0] += 60
+        threads.release("twitter")
+        return is_over
+
+    assert [lets_go() for _ in range(4)] == [True, True, True, False]
+
+
 def test_a_stalled_worker_does_not_renew_the_claim_of_another(
     queue: Queue, store: Store, settings: Settings
 ) -> None:
