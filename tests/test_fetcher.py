@@ -17,7 +17,8 @@ import threading
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -55,6 +56,7 @@ from tbcache.store import get_store
 from tests.cli.command import clean_environment
 from tests.providers.wire import answering
 from tests.server import Server, sending, sent_here, wait_until
+from tests.task import SECONDS
 
 
 class Quote(BaseModel):
@@ -792,6 +794,29 @@ def test_a_call_that_asks_for_itself_is_told_so(quotes: tbcache.FunctionSource) 
 
     with pytest.raises(AnswerPending, match="the very call that asks for it is still fetching it"):
         quote("AAPL")
+
+
+@pytest.mark.usefixtures("_fleet")
+def test_a_thread_that_a_load_has_begun_has_its_value(quotes: tbcache.FunctionSource) -> None:
+    """A thread of one's own outlives the load whose context it has: it was refused, as if the load waited."""
+    admission, has_joined = get_pipeline().admission, threading.Event()
+    wait_for = admission.wait_for
+
+    async def join(*args: Any) -> Any:
+        has_joined.set()
+        return await wait_for(*args)
+
+    admission.wait_for = join  # type: ignore[method-assign]
+    begun: list[Future[float]] = []
+
+    @quotes.fetcher
+    def quote(symbol: str) -> float:
+        begun.append(pool.submit(copy_context().run, quote, symbol))
+        assert has_joined.wait(SECONDS)
+        return 1.5
+
+    with ThreadPoolExecutor(1) as pool:
+        assert quote("AAPL") == begun[0].result(SECONDS) == 1.5
 
 
 @pytest.mark.usefixtures("redis_server")

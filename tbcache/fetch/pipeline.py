@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
@@ -81,8 +82,8 @@ log = get_logger("tbcache.fetch")
 
 T = TypeVar("T")
 
-#: The tokens of the loads that the running code is part of.
-_WITHIN: ContextVar[frozenset[str]] = ContextVar("tbcache.loads", default=frozenset())
+#: The loads that the running code is part of, or was begun by: who runs them, by token.
+_WITHIN: ContextVar[Mapping[str, int]] = ContextVar("tbcache.loads", default=MappingProxyType({}))
 
 #: Those who joined a load ask again at least so often (seconds), because another may have taken over the load
 #: of a process that died.
@@ -234,11 +235,12 @@ class Pipeline:
                     with contextlib.suppress(TooLate):
                         return await (self._renew if has_some else self._load)(job, grant, stale)
                 case Join() as join:
-                    left, is_within = give_up - now(), join.token in _WITHIN.get()
-                    if left <= 0 or is_within:
+                    left, runner = give_up - now(), _WITHIN.get().get(join.token)
+                    # A task or thread that the load has begun waits as all do: the load need not wait for it.
+                    if left <= 0 or runner == world().runner():
                         if (stale := _peek(job, join.stale)) is not MISSING:
                             return Answered(stale, "stale")
-                        who = "the very call that asks for it" if is_within else "another worker"
+                        who = "another worker" if runner is None else "the very call that asks for it"
                         raise AnswerPending(name, utc_now(), f"{who} is still fetching it")
                     tell_wait()
                     seconds = min(join.seconds, left, JOIN_SECONDS)
@@ -439,7 +441,7 @@ class Pipeline:
 
 async def _within(token: str, load: Coroutine[Any, Any, T]) -> T:
     """What ``load`` brings. Where it asks for its own key, it does not wait for itself."""
-    before = _WITHIN.set(_WITHIN.get() | {token})
+    before = _WITHIN.set({**_WITHIN.get(), token: world().runner()})
     try:
         return await load
     finally:

@@ -80,6 +80,9 @@ class Blocking(RealTime):
     async def detach(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await work()
 
+    def runner(self) -> int:
+        return threading.get_ident()
+
     def runs(self, thread: threading.Thread) -> bool:
         return thread.is_alive()
 

@@ -122,6 +122,9 @@ class Asyncio(RealTime):
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
+    def runner(self) -> int:
+        return id(asyncio.current_task())
+
     def runs(self, thread: threading.Thread) -> bool:
         # It may go on in another thread.
         return self._loop.is_running()

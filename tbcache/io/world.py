@@ -128,6 +128,9 @@ class IO(Protocol):
         """What ``work`` comes to, which goes on though the caller is cancelled: others wait for it, too. It
         may be given up with the world."""
 
+    def runner(self) -> int:
+        """A number of who runs this code, a thread or a task of a loop, which no other has meanwhile."""
+
     def runs(self, thread: threading.Thread) -> bool:
         """Whether what was begun in ``thread`` goes on. May be asked from any thread."""
 

@@ -132,6 +132,9 @@ class Simulated:
         if work.error is not None:
             raise work.error
 
+    def runner(self) -> int:
+        return id(self._task())
+
     def runs(self, thread: object) -> bool:
         return True
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
-from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from tbcache.io.fork import renew_in_child
@@ -22,10 +21,6 @@ class _SharedLoad:
         self.is_joined = False
         #: The context of the span in which it was begun.
         self.carrier = carrier()
-
-
-#: The loads that the running code is part of.
-_WITHIN: ContextVar[frozenset[_SharedLoad]] = ContextVar("tbcache.shared_loads", default=frozenset())
 
 
 class SharedLoads:
@@ -53,12 +48,11 @@ class SharedLoads:
         if shared is not None and shared.task.done():
             shared = None  # An interrupt came before it was told to leave.
         if shared is None:
-            context = copy_context()
-            shared = loads[key] = _SharedLoad(asyncio.create_task(load(), context=context))
-            context.run(_WITHIN.set, _WITHIN.get() | {shared})
+            shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
             shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
-        elif shared in _WITHIN.get():
-            # A load that asks for its own key must not wait for itself.
+        elif shared.task is asyncio.current_task():
+            # A load that asks for its own key must not wait for itself. A task that it has begun may: the
+            # load need not wait for that one.
             return await load(), False
         else:
             shared.is_joined = True
