@@ -192,7 +192,9 @@ def test_so_many_work_in_the_background_at_most() -> None:
     for _ in range(40):
         blocking.spawn(work)
     blocking.close()
-    assert (len(most), max(most)) == (40, BACKGROUND_THREADS)
+    assert len(most) == 40
+    # Who closes helps.
+    assert BACKGROUND_THREADS <= max(most) <= BACKGROUND_THREADS + 1
 
 
 def test_an_interrupt_amid_a_spawn_stops_no_other() -> None:
