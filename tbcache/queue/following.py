@@ -69,6 +69,8 @@ class Following:
     def _is_given_away(self, job: HeldJob) -> bool:
         """Whether another has the job, or has had it, or an operator has cancelled it. Redis knows nothing of
         its claim then; where it had not lapsed, Redis has lost its data, and nobody else queues what follows.
+        Once it may have lapsed, as Redis was away for long, another may have done the job: True, though Redis
+        may have come back empty.
         """
         claims = self._keys.claims
         if self._store.call("ZSCORE", claims, job.claim) is not None:
