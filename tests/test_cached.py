@@ -6,11 +6,13 @@ import asyncio
 import inspect
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -288,6 +290,43 @@ def test_a_static_methods_argument_may_be_called_cls(cache: CacheManager) -> Non
     desk: Any = Local
     assert (desk.by("equity"), desk().by("fx")) == ("equity", "fx")
     assert Screens.by.cache_key("fx").endswith('Screens.by:cls="fx",hours=24')
+
+
+@dataclass(frozen=True)
+class Sheet:
+    name: str
+
+    @staticmethod
+    @cached
+    def title(cls: Any) -> str:
+        return str(cls.name)
+
+
+def test_a_static_methods_cls_may_be_of_its_class() -> None:
+    """What is given to one is an argument, whatever it is: all such calls had the value of one."""
+    assert [Sheet.title(Sheet(name)) for name in "AB"] == ["A", "B"]
+    with pytest.raises(TypeError, match=r"'cls' of Sheet.title\(\) cannot be part of a cache key"):
+        Sheet.title(Sheet)
+
+
+class Stock:
+    @cached
+    def price(self, symbol: str) -> float:
+        return 1.5
+
+
+def test_what_stands_for_an_instance_is_no_part_of_a_key() -> None:
+    """A proxy, or a mock in somebody's test, was a TypeError."""
+
+    class Local:
+        @cached
+        def price(self, symbol: str) -> float:
+            return 1.5
+
+    one = Local()
+    assert Local.price.cache_key(weakref.proxy(one), "A") == Local.price.cache_key("A")
+    assert Local.price(weakref.proxy(one), "A") == Stock.price(Mock(), "A") == 1.5
+    assert Stock.price.cache_key("A") == Stock().price.cache_key("A")
 
 
 def test_a_method_may_be_made_elsewhere_than_in_its_class(cache: CacheManager, calls: list[Any]) -> None:

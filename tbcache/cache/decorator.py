@@ -217,7 +217,10 @@ class CallKey:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        is_owned = self._may_be_owned and self._is_owner(bound.arguments[self._first])
+        # What does not say whom it stands for, as a mock, is given as ``self`` all the same.
+        is_owned = self._may_be_owned and (
+            self._is_owner(bound.arguments[self._first]) or self._is_found_method()
+        )
         if self._chosen is None:
             text = self._given(bound, is_owned)
         else:
@@ -237,26 +240,36 @@ class CallKey:
         return self(args, kwargs)
 
     def _is_owner(self, first: object) -> bool:
-        """True for an instance of the class whose method this is, and for that class itself."""
-        bases = (*(first.__mro__ if isinstance(first, type) else ()), *type(first).__mro__)
+        """True for an instance of the class whose method this is, or a proxy of one, and for that class."""
+        bases = type(first).__mro__
+        if isinstance(first, type):
+            bases += first.__mro__
+        elif first.__class__ is not type(first):
+            bases += first.__class__.__mro__  # A proxy says whom it stands for.
         return first is _OWNER or any(map(self._is_of, bases))
 
     def _is_of(self, base: type) -> bool:
         # Where other decorators stand around it, the class does not have it by itself; where a factory has
         # made it, or it was set on the class later, its name does not say the class.
         if (base.__module__, base.__qualname__) == (self._function.__module__, self._class):
-            return True
+            return not isinstance(vars(base).get(self._function.__name__), staticmethod)
         found = tuple(vars(base).values())
         return any((one.__func__ if isinstance(one, classmethod) else one) is self.wrapped for one in found)
 
     def _is_method(self) -> bool:
         """What a function is by its name, as no call tells: a factory's method looks as a plain one does."""
-        if not self._class:
-            return self._first == "self"
+        return not isinstance(self._attribute(), staticmethod) if self._class else self._first == "self"
+
+    def _is_found_method(self) -> bool:
+        """True where its class is found by its name and has a method here, not a static one."""
+        return self._first == "self" and not isinstance(self._attribute(), staticmethod | None)
+
+    def _attribute(self) -> object:
+        """What the class has by the name of the function; None where it is not found by its own name."""
         with contextlib.suppress(AttributeError, KeyError):
             found = operator.attrgetter(self._class)(sys.modules[self._function.__module__])
-            return not isinstance(inspect.getattr_static(found, self._function.__name__, None), staticmethod)
-        return True
+            return inspect.getattr_static(found, self._function.__name__)
+        return None
 
     def _text(self, name: str, value: object) -> str:
         try:
