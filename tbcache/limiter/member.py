@@ -72,19 +72,22 @@ class Membership:
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
         self._limiter.join.by(None)
-        self._thread.stop()
         sources = list(self._asked_at)
         for source in sources:
-            # Also where Redis cannot be told: it forgets a process that does not beat.
+            # Also where Redis cannot be told: it forgets a process that does not beat. And before the thread
+            # is stopped: whoever joins again after that has joined anew.
             self._limiter.process_window(source).leave()
+        self._thread.stop()
         try:
             for source in sources:
                 # A source whose keys are damaged must not keep this process from leaving the others.
                 with contextlib.suppress(Refused):
-                    io.run(self.leaving.leave(source))
+                    if not self._thread.is_running:
+                        io.run(self.leaving.leave(source))
         except Unavailable:
             return
-        self._limiter.windows.leave_machine()
+        if not self._thread.is_running:
+            self._limiter.windows.leave_machine()
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits."""

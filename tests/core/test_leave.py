@@ -10,11 +10,13 @@ import pytest
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Census
 from tbcache.limiter.process_window import ProcessWindow
+from tbcache.rate_limiter import RateLimiter
+from tbcache.settings import BUILT_IN
 from tbcache.store import Store
 from tbcache.store.constant import ABSENT_SECONDS
 from tests.blocking import Membership
 from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
-from tests.server import Server
+from tests.server import Server, wait_until
 
 #: Then nothing that was sent before is in a window.
 OVER = (LIMIT.window_seconds + LEASE) * 1.001
@@ -111,6 +113,31 @@ def test_redis_knows_of_it_before_it_takes_anything_once_more(clock: Clock) -> N
     leaving.take()
     assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is not None
     assert leaving.process_window.is_member
+
+
+def test_one_that_joins_again_while_it_leaves_has_joined(
+    server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker of a process ended as a fetch began: each ask of the process was refused for good."""
+    store = store_for(server)
+    membership, limiter = Membership(store).core, RateLimiter(BUILT_IN["reddit"], store)
+    membership.start()
+    assert limiter.check_rate_limit()[0]
+    stop = membership._thread.stop
+
+    def stop_as_another_joins() -> None:
+        stop()
+        membership.start()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(membership._thread, "stop", stop_as_another_joins)
+        membership.stop()
+    wait_until(lambda: limiter_of(store).process_window("reddit").is_member)
+    assert limiter.check_rate_limit()[0]
+    # It gives nothing back that it has been given since.
+    assert server.client.zscore(store.keys.fleet("reddit"), limiter_of(store).member) is not None
+    assert not limiter_of(store).windows.machine.marker_of("elsewhere-1.x").is_alone("reddit", 0.0)
+    membership.stop()
 
 
 def test_it_takes_what_is_free_while_redis_is_there(clock: Clock) -> None:
