@@ -1071,14 +1071,20 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     broker.flush_all()
 
 
-def test_who_waits_in_vain_is_told_why_the_job_failed(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A function with a bug is tried again for minutes, and "no result" says nothing of it."""
+def broker_of_settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> PacingBroker:
+    """The broker of a program whose settings name the server."""
     for name, value in server.variables.items():
         monkeypatch.setenv(name, value)
     broker = tbcache.get_broker()
     monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    return broker
+
+
+def test_who_waits_in_vain_is_told_why_the_job_failed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function with a bug is tried again for minutes, and "no result" says nothing of it."""
+    broker = broker_of_settings(server, monkeypatch)
 
     @tbcache.source("quotes", limits="5/1m").fetcher(name="quote")
     def quote(symbol: str) -> float:
@@ -1098,10 +1104,7 @@ def test_a_dead_call_that_is_queued_again_is_the_one_job_of_that_call(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of two would take a slot, and who waits for one by its id would not be told of its end."""
-    for name, value in server.variables.items():
-        monkeypatch.setenv(name, value)
-    broker = tbcache.get_broker()
-    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    broker = broker_of_settings(server, monkeypatch)
     monkeypatch.setattr("tbcache.queue.handle.LOOK_SECONDS", 60.0)
 
     @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="quote")
@@ -1136,10 +1139,7 @@ def test_a_call_whose_end_sends_another_joins_none_and_is_no_hit(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next step of its pipeline was never sent, and its group never complete."""
-    for name, value in server.variables.items():
-        monkeypatch.setenv(name, value)
-    broker = tbcache.get_broker()
-    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    broker = broker_of_settings(server, monkeypatch)
     shop = Shop(broker)
 
     @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="quote")
@@ -1162,10 +1162,7 @@ def test_a_call_to_which_a_pipeline_adds_a_value_is_no_other_call(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was taken for the call without that value, and never ran where that was cached, or queued."""
-    for name, value in server.variables.items():
-        monkeypatch.setenv(name, value)
-    broker = tbcache.get_broker()
-    monkeypatch.setattr("dramatiq.broker.global_broker", broker)
+    broker = broker_of_settings(server, monkeypatch)
     shop = Shop(broker)
 
     @tbcache.source("quotes", limits="9/1m", ttl=60).fetcher(name="bars")

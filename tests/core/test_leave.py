@@ -129,12 +129,19 @@ def test_one_that_joins_again_while_it_leaves_has_joined(
         stop()
         membership.start()
 
+    given_back: list[str] = []
+
+    async def give_back(source: str) -> None:
+        given_back.append(source)
+
     with monkeypatch.context() as patch:
         patch.setattr(membership._thread, "stop", stop_as_another_joins)
+        patch.setattr(membership.leaving, "leave", give_back)
         membership.stop()
     wait_until(lambda: limiter_of(store).process_window("reddit").is_member)
     assert limiter.check_rate_limit()[0]
     # It gives nothing back that it has been given since.
+    assert given_back == []
     assert server.client.zscore(store.keys.fleet("reddit"), limiter_of(store).member) is not None
     assert not limiter_of(store).windows.machine.marker_of("elsewhere-1.x").is_alone("reddit", 0.0)
     membership.stop()
