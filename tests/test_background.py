@@ -7,12 +7,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tbcache.io import background, fork
-from tbcache.io.background import BackgroundPool, BackgroundThread, restart_dead
+from tbcache.io.background import BackgroundThread, restart_dead
 from tests.server import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -204,27 +203,6 @@ def test_one_that_died_is_started_by_whoever_needs_it(monkeypatch: pytest.Monkey
     thread.start()
     assert ran.wait(30)
     thread.stop()
-
-
-def test_what_a_pool_was_given_last_is_done_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine begins the thread late: a program that ended just then held a slot and a lease for ten
-    minutes."""
-    run, may_begin = BackgroundThread._run, threading.Event()
-    done: list[str] = []
-
-    def run_late(self: BackgroundThread, *args: Any) -> None:
-        may_begin.wait(30)
-        run(self, *args)
-
-    monkeypatch.setattr(BackgroundThread, "_run", run_late)
-    pool = BackgroundPool("tbcache-test", 2)
-    pool.submit(lambda: done.append("it"))
-    closing = threading.Thread(target=pool.close)
-    closing.start()
-    wait_until(lambda: pool._threads[0].is_stopping)
-    may_begin.set()
-    closing.join(30)
-    assert done == ["it"]
 
 
 def _no_more_threads(self: threading.Thread) -> None:

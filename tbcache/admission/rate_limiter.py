@@ -7,10 +7,10 @@ makes for it stay within the limits of the source together.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tbcache.admission.registration import registering, too_many
+from tbcache.admission.registration import Registration, registering, too_many
 from tbcache.admission.sliding_window import SlidingWindow
 from tbcache.io import run
 from tbcache.io.singleton import singleton
@@ -35,12 +35,12 @@ class RateLimiter:
         source: Source,
         store: Store,
         hold_seconds: float = 15.0,
-        join: Callable[[], None] = lambda: None,
+        registration: Registration | None = None,
     ) -> None:
-        """``join`` makes this process known to the fleet, before it takes a slot."""
+        """``registration`` makes this process known to the fleet, before it takes a slot."""
         self.source = source
         #: The same methods as coroutines, for event loops.
-        self.core = SlidingWindow(source, store, hold_seconds, join)
+        self.core = SlidingWindow(source, store, hold_seconds, registration or Registration())
 
     def check_rate_limit(
         self, limit: int | None = None, window_seconds: float | None = None, *, cost: int = 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tbcache.io.fork import renew_in_child
 from tbcache.models.error import InvalidRequest
-from tbcache.monitoring import get_usage_monitor
+from tbcache.monitoring import UsageMonitor, get_usage_monitor
 from tbcache.settings import get_settings, source_names
 from tbcache.store import Unavailable
 from tbcache.store.name import MOST_NAMES
@@ -20,14 +20,17 @@ REGISTER_SECONDS = 10.0
 
 
 class Registration:
-    """Calls ``register``, which makes this process known to the fleet, every few seconds of use.
+    """Calls ``register``, which makes this process known to the fleet, every few seconds of use, and at the
+    first use after it has left by ``monitor``.
 
     The callable may ask Redis and block, so a caller in an event loop runs it in a thread: only when it is
     due.
     """
 
-    def __init__(self, register: Callable[[], None]) -> None:
-        self._register = register
+    def __init__(
+        self, register: Callable[[], None] = lambda: None, monitor: UsageMonitor | None = None
+    ) -> None:
+        self._register, self._monitor = register, monitor
         self.renew()
         renew_in_child(self)
 
@@ -38,18 +41,22 @@ class Registration:
     @property
     def is_due(self) -> bool:
         """False while the fleet knows this process."""
+        if self._monitor is not None and self._registered_at <= self._monitor.left_at:
+            return True
         return time.monotonic() - self._registered_at >= REGISTER_SECONDS
 
     def __call__(self) -> None:
+        began = time.monotonic()
         self._register()
-        self._registered_at = time.monotonic()
+        # One that leaves meanwhile is known no more.
+        self._registered_at = began
 
 
-def registering(source: str) -> Callable[[], None]:
-    """A callable that makes this process known to the fleet as one that takes slots of ``source``, a name.
+def registering(source: str) -> Registration:
+    """What makes this process known to the fleet as one that takes slots of ``source``, a name.
 
     Raises:
-      InvalidRequest: this process has used too many names. The callable raises it where the fleet has.
+      InvalidRequest: this process has used too many names. It raises it when called where the fleet has.
     """
     monitor, is_configured = get_usage_monitor(), source in source_names(get_settings())
     if not is_configured and not monitor.names.register(source):
@@ -65,7 +72,7 @@ def registering(source: str) -> Callable[[], None]:
             # differences: what was counted before the first mark would appear in none of them.
             monitor.mark_minute(source)
 
-    return register
+    return Registration(register, monitor)
 
 
 def too_many(source: str) -> InvalidRequest:

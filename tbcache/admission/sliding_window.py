@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 
 import msgspec
 
 from tbcache.admission.registration import Registration
+from tbcache.admission.shared import SEND_PART
 from tbcache.io import is_cancelled, now, random_id, utc_now, world
 from tbcache.limiter import Terms, Want, limiter_of
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS
@@ -84,11 +85,9 @@ class _Decision(msgspec.Struct, frozen=True):
 class SlidingWindow:
     """Has the methods of :class:`tbcache.RateLimiter` as coroutines. They are described there."""
 
-    def __init__(
-        self, source: Source, store: Store, hold_seconds: float, register: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: Source, store: Store, hold_seconds: float, registration: Registration) -> None:
         self.source = source
-        self._registration = Registration(register)
+        self._registration = registration
         self._store = store
         self._hold = hold_seconds
         self._limiter = limiter_of(store)
@@ -190,7 +189,7 @@ class SlidingWindow:
         is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
         # A process that stood still as the answer came reads it late: by then the hold may be over.
         if ask.held_seconds:
-            is_held = is_held and now() < asked.asked_at + asked.seconds + ask.held_seconds
+            is_held = is_held and now() < asked.asked_at + asked.seconds + ask.held_seconds * SEND_PART
         if asked.allowed and not is_held:
             await self.give_back(ask.slot, ask.cost)
         return is_held

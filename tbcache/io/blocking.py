@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tbcache.io.background import BackgroundPool
 from tbcache.io.description import described
 from tbcache.io.fork import renew_in_child
+from tbcache.io.pool import BackgroundPool
 from tbcache.io.trace import carried
 from tbcache.io.world import Argument, Connections, Reply, Server
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from tbcache.io import now
+from tbcache.limiter.stay import Stays
 from tbcache.store.wire import Seen
 
 
@@ -25,11 +26,9 @@ class LastSeen(msgspec.Struct, frozen=True):
 class Epochs:
     """The last reply of Redis for each source."""
 
-    def __init__(self) -> None:
+    def __init__(self, stays: Stays) -> None:
+        self._stays = stays
         self._last: dict[str, LastSeen] = {}
-        #: True while this process leaves the fleet. That Redis does not know it any more is no sign of a loss
-        #: then.
-        self.is_leaving = False
 
     def renew(self) -> None:
         """Forget all, at the start and in a forked child, which Redis has told nothing yet."""
@@ -67,7 +66,8 @@ class Epochs:
         last = self._last.get(source)
         if last is None:
             return ""
-        return str(Seen(last.seen.epoch) if self.is_leaving else last.seen)
+        # That Redis does not know one any more which leaves is no sign of a loss.
+        return str(Seen(last.seen.epoch) if self._stays.current is None else last.seen)
 
     def learn(self, source: str, seen: Seen, asked_at: float) -> bool:
         """Learn what Redis replied to an ask that was made at ``asked_at`` (monotonic).

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from tbcache.io import Mutex
 from tbcache.limiter.ask import TRIES, Want
 from tbcache.limiter.broken import Unheard
-from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.stay import Stays
 from tbcache.limiter.window import Windows
 from tbcache.store import Store
 
@@ -18,29 +18,26 @@ UNHEARD = "Redis does not know yet what another process of this machine has sent
 class Joining:
     """Has Redis know of this process, and of how it takes slots, before it takes the first one."""
 
-    def __init__(self, store: Store, windows: Windows, epochs: Epochs) -> None:
-        self._store, self._windows, self._epochs = store, windows, epochs
+    def __init__(self, store: Store, windows: Windows, stays: Stays) -> None:
+        self._store, self._windows, self._stays = store, windows, stays
         self._beat: Callable[[str], Awaitable[None]] | None = None
         self._joining = Mutex()
 
     @property
     def is_possible(self) -> bool:
-        """False before the first :meth:`by`, and once this process is about to leave."""
-        return self._beat is not None
+        """False before the first :meth:`by`, and from when this process leaves until it begins again."""
+        return self._beat is not None and self._stays.current is not None
 
-    def by(self, beat: Callable[[str], Awaitable[None]] | None) -> None:
-        """Call ``beat`` with the name of a source before this process first asks for its slots.
-
-        None says that the process is about to leave.
-        """
-        self._beat, self._epochs.is_leaving = beat, beat is None
+    def by(self, beat: Callable[[str], Awaitable[None]]) -> None:
+        """Call ``beat`` with the name of a source before this process first asks for its slots."""
+        self._beat = beat
 
     def is_over(self, want: Want, window: ProcessWindow) -> bool:
         """True where Redis knows all that it has to know before this ask."""
         if not self._store.is_ready():
             return False
         self._windows.join_machine(want.source)
-        return not window.must_announce(want.can_fall_back) or self._beat is None
+        return not window.must_announce(want.can_fall_back) or not self.is_possible
 
     async def before(self, want: Want, window: ProcessWindow) -> None:
         """Join, where what is wanted needs it."""
@@ -72,6 +69,6 @@ class Joining:
             raise error
 
     async def now(self, source: str) -> None:
-        """Join once more, unless this process is about to leave."""
-        if self._beat is not None:
+        """Join once more, unless this process has left."""
+        if self._beat is not None and self.is_possible:
             await self._beat(source)

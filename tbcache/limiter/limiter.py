@@ -22,6 +22,7 @@ from tbcache.limiter.repair import WindowRepair
 from tbcache.limiter.restoration import Restoration
 from tbcache.limiter.script import RESTORE, Restore, Restored
 from tbcache.limiter.slot_end import SlotEnds
+from tbcache.limiter.stay import Stays
 from tbcache.limiter.step import ClockSteps
 from tbcache.limiter.window import Windows
 from tbcache.store import Refused, Store, Unavailable
@@ -44,11 +45,12 @@ class Limiter:
         self.store = store
         #: The sources that are closed or paused, as far as is known. That holds while Redis is away as well.
         self.closures = Closures(store.clock)
-        self.windows = Windows(store, self.closures)
-        self.epochs = Epochs()
+        self.stays = Stays(lambda: store.clock.is_known)
+        self.windows = Windows(store, self.closures, self.stays)
+        self.epochs = Epochs(self.stays)
         self.fallback = FallbackSlots(self.windows, self.closures)
         self.ends = SlotEnds(store, self.windows)
-        self.join = Joining(store, self.windows, self.epochs)
+        self.join = Joining(store, self.windows, self.stays)
         self.restoration = Restoration(
             store, self.windows, self.epochs, self.ends, self.join, self._take_back
         )
@@ -58,6 +60,7 @@ class Limiter:
 
     def renew(self) -> None:
         """Forget, in a forked child, what Redis has told the parent: it was meant for one process only."""
+        self.stays.renew()
         self.windows.renew()
         self.closures.renew()
         self.epochs.renew()

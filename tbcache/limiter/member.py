@@ -46,6 +46,7 @@ class Membership:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._limiter = limiter_of(store)
+        self._stays = self._limiter.stays
         self._rest = Rest(store)
         self.leaving = Leaving(store)
         self._asked_at: dict[str, float] = {}
@@ -59,35 +60,37 @@ class Membership:
     @property
     def is_joined(self) -> bool:
         """True from :meth:`start` until :meth:`stop`."""
-        return self._thread.is_running
+        return self._thread.is_running and self._stays.current is not None
 
     def start(self) -> None:
-        """Join the fleet; does nothing when it has."""
-        if not self._thread.is_running:
-            self._limiter.windows.begin()
-            self._limiter.join.by(self.beat)
-            self._beating.renew()
+        """Join the fleet; does nothing when it has, nor while it is just leaving."""
+        if not self.is_joined and self._begin():
             self._thread.start()
 
     def stop(self) -> None:
         """Leave the fleet and give the share back, as far as Redis can be told."""
-        self._limiter.join.by(None)
-        sources = list(self._asked_at)
-        for source in sources:
-            # Also where Redis cannot be told: it forgets a process that does not beat. And before the thread
-            # is stopped: whoever joins again after that has joined anew.
-            self._limiter.process_window(source).leave()
-        self._thread.stop()
-        try:
-            for source in sources:
-                # A source whose keys are damaged must not keep this process from leaving the others.
-                with contextlib.suppress(Refused):
-                    if not self._thread.is_running:
+        with self._stays.leaving():
+            # Also where Redis cannot be told: it forgets a process that does not beat.
+            self._limiter.windows.leave()
+            self._thread.stop()
+            try:
+                for source in list(self._asked_at):
+                    # A source whose keys are damaged must not keep this process from leaving the others.
+                    with contextlib.suppress(Refused):
                         io.run(self.leaving.leave(source))
-        except Unavailable:
-            return
-        if not self._thread.is_running:
+            except Unavailable:
+                return
             self._limiter.windows.leave_machine()
+
+    def _begin(self) -> bool:
+        """Take part from now on, maybe once more. False while this process is just leaving."""
+        self._limiter.join.by(self.beat)
+        if self._stays.current is not None:
+            return True
+        if not self._stays.begin():
+            return False
+        self._limiter.windows.machine.marker.begin()
+        return True
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits."""
@@ -101,19 +104,22 @@ class Membership:
                 self._limiter.join.await_others(source)
             if gives_up_allowances:
                 window.give_up_allowances()
-            if self._thread.is_stopping:
-                # It has left, or is about to: nobody would beat for the part that it would be given.
+            if (stay := self._stays.current) is None:
                 return
             going_by = await self._beat(source, window)
             if window.share < going_by:
                 # The others may have the difference only once Redis knows that we go by less.
                 await self._beat(source, window)
             if window.purse.budget:
-                await self._fill(window, source)
+                await self._fill(window, source, stay)
+            if self._stays.current is None:
+                # It has left since, and nobody would beat for the part that Redis may keep for it now.
+                await self.leaving.leave(source)
+                return
         if window.unreported:
             await self._limiter.ends.try_to_report(source)
 
-    async def _fill(self, window: ProcessWindow, source: str) -> None:
+    async def _fill(self, window: ProcessWindow, source: str, stay: object) -> None:
         """Learn what of the day's budget is ours while Redis is away."""
         keys, today, purse = self._store.keys, self._store.clock.today, window.purse
         paid = purse.paid
@@ -127,7 +133,7 @@ class Membership:
             slot_price=purse.page_price,
             going_by=max(0, purse.left(day) or 0),
         )
-        window.receive_purse(await self._store.ask(FILL, ask), day, paid)
+        window.receive_purse(await self._store.ask(FILL, ask), day, paid, stay)
 
     async def _beat(self, source: str, window: ProcessWindow) -> float:
         """Beat once. Returns the share that this process went by until then."""
@@ -208,7 +214,7 @@ class Membership:
 
     async def beat_if_idle(self) -> None:
         """Beat for every source once, where no thread does it all the time."""
-        if not self._thread.is_running:
+        if not self._thread.is_running and self._begin():
             await self._beat_all_sources()
 
     def _beat_all(self) -> None:

@@ -36,6 +36,7 @@ from tbcache.limiter.allotment import Allotment, Census
 from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST, Promises
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.slot_record import SlotRecord
+from tbcache.limiter.stay import Stays
 from tbcache.models import Limit
 from tbcache.store.constant import ABSENT_SECONDS, ROUNDING
 from tbcache.store.wire import pack_limits, strictest
@@ -61,13 +62,15 @@ class ProcessWindow(SlotRecord):
         may_fall_back: Callable[[], bool] = lambda: True,
         fall_back: Callable[[float], bool] = lambda window: True,
         newcomers_share: Callable[[float], float] = lambda window: 1.0,
+        stays: Stays | None = None,
     ) -> None:
         """``may_fall_back`` is true while Redis is away, until what was taken without it is being put back.
 
         ``fall_back`` is called before each slot that is taken without Redis, with the longest window that the
         slot may be in (seconds), and may forbid it. ``newcomers_share`` gives this process's part of a limit
-        over so many seconds, as long as Redis has told it none.
+        over so many seconds, as long as Redis has told it none. ``stays`` are those of this process.
         """
+        self._stays = stays or Stays()
         self._may_fall_back = may_fall_back
         self._fall_back, self._newcomers_share = fall_back, newcomers_share
         #: What this process may spend of the source's daily budget while Redis is away.
@@ -100,10 +103,6 @@ class ProcessWindow(SlotRecord):
         #: How many processes take slots of the source, as Redis said last.
         self.processes = 1
         self.census = Census()
-        #: True from when this process gives its part back until Redis gives it one again.
-        self.has_left = False
-        #: Another one each time that this process joins the fleet; None while it has left.
-        self._stay: object | None = object()
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -127,6 +126,11 @@ class ProcessWindow(SlotRecord):
     def is_member(self) -> bool:
         """True once Redis knows of this process, and it knows its share."""
         return self._allowances is not None
+
+    @property
+    def has_left(self) -> bool:
+        """True from when this process gives its part back until Redis gives it one again."""
+        return self._allowances is None and self._stays.has_left
 
     # What Redis answers
 
@@ -158,7 +162,7 @@ class ProcessWindow(SlotRecord):
             allowances = (self._allowances or {}).items()
             left = [(limit, allowance - len(self._fallback)) for limit, allowance in allowances]
             text = ",".join(f"{limit}={allowance}" for limit, allowance in left if allowance > 0)
-            return text, Mark(self._granted, self._stay), self.can_fall_back
+            return text, Mark(self._granted, self._stays.current), self.can_fall_back
 
     def ask_for_silence(self, seconds: float) -> None:
         """Record that a beat is about to ask that this process may be silent for so long.
@@ -182,12 +186,12 @@ class ProcessWindow(SlotRecord):
         one that has left, before or since, is given back by then.
         """
         with self._lock:
-            if mark.stay is None or mark.stay is not self._stay:
+            if mark.stay is None or mark.stay is not self._stays.current:
                 return
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
-            self._silence, self.has_left = silence, False
+            self._silence = silence
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
                 spent = self._granted - mark.granted
@@ -195,10 +199,12 @@ class ProcessWindow(SlotRecord):
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()
                 }
 
-    def receive_purse(self, amount: int, day: int, paid: int) -> None:
-        """Take over a purse: see :meth:`Purse.receive`. One that has left since has none."""
+    def receive_purse(self, amount: int, day: int, paid: int, stay: object) -> None:
+        """Take over a purse that was asked for in that stay: see :meth:`Purse.receive`. It is given back
+        where that is over.
+        """
         with self._lock:
-            if not self.has_left:
+            if stay is self._stays.current:
                 self.purse.receive(amount, day, paid)
 
     @property
@@ -219,17 +225,12 @@ class ProcessWindow(SlotRecord):
             if self._allowances is not None:
                 self._allowances = {}
 
-    def begin(self) -> None:
-        """Join the fleet, maybe once more after this process has left."""
-        with self._lock:
-            self._stay = object()
-
     def leave(self) -> None:
-        """Take nothing without Redis until a :meth:`receive` after the next :meth:`begin`: this process is
-        about to give its part back, and others may have it from then on, whether Redis answers or not.
+        """Have no part until a :meth:`receive` of another stay: this process is about to give its own back,
+        and others may have it from then on, whether Redis answers or not.
         """
         with self._lock:
-            self.has_left, self._allowances, self._stay = True, None, None
+            self._allowances = None
             # What it knows of the fleet is of a time at which it had a part in it.
             self.census = Census()
             self.purse.forget()

@@ -13,6 +13,7 @@ from tbcache.limiter.local_window import LocalWindow
 from tbcache.limiter.machine import Machine
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.slot_file import SlotFile
+from tbcache.limiter.stay import Stays
 from tbcache.store import Refused, Store
 from tbcache.store.script import Script
 
@@ -23,8 +24,8 @@ R = TypeVar("R")
 class Windows:
     """A window for each source that this process knows of. Iterating gives their names."""
 
-    def __init__(self, store: Store, closures: Closures) -> None:
-        self._store, self._closures = store, closures
+    def __init__(self, store: Store, closures: Closures, stays: Stays) -> None:
+        self._store, self._closures, self._stays = store, closures, stays
         #: For how long (seconds) a slot is held for one request.
         self.hold_seconds = store.settings.lease_seconds
         self.machine = Machine(store)
@@ -57,7 +58,7 @@ class Windows:
             return LocalWindow(file, source, self._closures, self.hold_seconds, day, may_fall_back)
         share = functools.partial(self._newcomers_share, source)
         fall_back = functools.partial(self._fall_back, source)
-        return ProcessWindow(may_fall_back, fall_back, share)
+        return ProcessWindow(may_fall_back, fall_back, share, self._stays)
 
     def keys(self, source: str) -> WindowKeys:
         """The keys of a source's window."""
@@ -143,11 +144,10 @@ class Windows:
         longest = max((limit.window_seconds for limit in self.of(source).limits), default=0.0)
         return self.machine.marker.has_unheard(source, self.hold_seconds + longest)
 
-    def begin(self) -> None:
-        """This process takes slots from now on, maybe once more after it has left."""
-        self.machine.marker.begin()
+    def leave(self) -> None:
+        """Have no part of any limit any more: see :meth:`ProcessWindow.leave`."""
         for window in self._windows.copy().values():
-            window.begin()
+            window.leave()
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -66,6 +67,8 @@ class UsageMonitor:
             store, settings, process_name(settings), self._send_hints, lambda: self.ask_counts.collect()
         )
         self._presence = Presence(store, settings, self._recorder.worker)
+        #: When :meth:`leave` was last over (monotonic): whoever goes on has to join anew.
+        self.left_at = -math.inf
         self.names = self._recorder.names
         #: How often which answer is asked for.
         self.popularity = Popularity(store, self._recorder.wake)
@@ -87,6 +90,8 @@ class UsageMonitor:
         joins the fleet.
         """
         self._joining = threading.Lock()
+        #: True once the interpreter ends: whoever joined then would not leave any more.
+        self._is_over = False
 
     @property
     def worker(self) -> str:
@@ -253,10 +258,12 @@ class UsageMonitor:
         ``role`` has one.
         """
         with self._joining:
+            if self._is_over:
+                return
             if not self._presence.is_kept:
                 started_at = utc_now()
                 self._presence.add(lambda: self.beat(role, started_at=started_at, workload=report()))
-                atexit.register(self.leave)
+                atexit.register(self._end)
             if role in SHARING_ROLES:
                 self._presence.share()
 
@@ -271,9 +278,16 @@ class UsageMonitor:
             self._presence.look_for_others()
 
     def leave(self) -> None:
-        """Take this process off the list, and beat no more."""
-        with contextlib.suppress(Unavailable):
-            self._presence.leave()
+        """Take this process off the list, and beat no more, until it next asks for something."""
+        try:
+            with contextlib.suppress(Unavailable):
+                self._presence.leave()
+        finally:
+            self.left_at = time.monotonic()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self.leave()
 
     def get_workers(self) -> list[WorkerStatus]:
         """Every process heard of within the hour, the living first."""

@@ -89,7 +89,8 @@ class Presence:
     def beat(self, role: str, started_at: datetime, workload: Workload) -> None:
         """Say that this process is alive, and shares its sources' limits where ``role`` does."""
         self._tell(self._heartbeat(role, started_at, workload))
-        if role in SHARING_ROLES or self._membership.is_joined:
+        # The thread here has another beside it, for the shares; it must not join for one that has left.
+        if role in SHARING_ROLES and not self._beater.is_current:
             run(self._membership.beat_if_idle())
 
     def _heartbeat(self, role: str, started_at: datetime, workload: Workload) -> Heartbeat:

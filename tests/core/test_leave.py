@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from tbcache import get_rate_limiter, get_usage_monitor
+from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Census
 from tbcache.limiter.process_window import ProcessWindow
+from tbcache.limiter.script import BEAT, FILL
+from tbcache.monitoring.heartbeat import Heartbeat
+from tbcache.monitoring.monitor import monitor_of
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN
-from tbcache.store import Store
+from tbcache.store import Store, get_store
 from tbcache.store.constant import ABSENT_SECONDS
+from tbcache.store.script import Script
+from tbcache.store.wire import day_of
 from tests.blocking import Membership
 from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
 from tests.server import Server, wait_until
@@ -57,10 +66,7 @@ def part(world: World) -> tuple[Process, Process]:
 
 def begin_again(process: Process) -> None:
     """As :meth:`Membership.start` does, but for the thread."""
-    limiter = limiter_of(process.store)
-    limiter.windows.begin()
-    process.membership.core._thread.renew()
-    limiter.join.by(process.membership.core.beat)
+    assert process.membership.core._begin()
 
 
 def take_all(*processes: Process) -> int:
@@ -115,36 +121,163 @@ def test_redis_knows_of_it_before_it_takes_anything_once_more(clock: Clock) -> N
     assert leaving.process_window.is_member
 
 
-def test_one_that_joins_again_while_it_leaves_has_joined(
+def test_it_joins_again_once_it_has_left_and_not_amid_that(
     server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One worker of a process ended as a fetch began: each ask of the process was refused for good."""
+    """One worker of a process ended as a fetch began: each ask of the process was refused for good, or the
+    marker said that it is over, or all sources were shut as if Redis had lost its data."""
     store = store_for(server)
     membership, limiter = Membership(store).core, RateLimiter(BUILT_IN["reddit"], store)
     membership.start()
     assert limiter.check_rate_limit()[0]
-    stop = membership._thread.stop
+    stop, leave = membership._thread.stop, membership.leaving.leave
+    is_joined: list[bool] = []
+
+    def joins() -> None:
+        membership.start()
+        is_joined.append(membership.is_joined)
 
     def stop_as_another_joins() -> None:
         stop()
-        membership.start()
+        joins()
 
-    given_back: list[str] = []
-
-    async def give_back(source: str) -> None:
-        given_back.append(source)
+    async def leave_as_another_joins(source: str) -> None:
+        joins()
+        await leave(source)
+        joins()
 
     with monkeypatch.context() as patch:
         patch.setattr(membership._thread, "stop", stop_as_another_joins)
-        patch.setattr(membership.leaving, "leave", give_back)
+        patch.setattr(membership.leaving, "leave", leave_as_another_joins)
         membership.stop()
-    wait_until(lambda: limiter_of(store).process_window("reddit").is_member)
+    assert is_joined == [False] * 3
+    fleet, looking = store.keys.fleet("reddit"), limiter_of(store).windows.machine.marker_of("elsewhere-1.x")
+    assert server.client.zscore(fleet, limiter_of(store).member) is None
+    assert looking.is_alone("reddit", 0.0)
+    membership.start()
     assert limiter.check_rate_limit()[0]
-    # It gives nothing back that it has been given since.
-    assert given_back == []
-    assert server.client.zscore(store.keys.fleet("reddit"), limiter_of(store).member) is not None
-    assert not limiter_of(store).windows.machine.marker_of("elsewhere-1.x").is_alone("reddit", 0.0)
+    assert limiter_of(store).process_window("reddit").is_member
+    assert server.client.zscore(fleet, limiter_of(store).member) is not None
+    assert not looking.is_alone("reddit", 0.0)
     membership.stop()
+
+
+def test_one_that_is_stopped_as_it_begins_joins_with_the_next_ask(
+    server: Server, store_for: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread ran without a stay, and was taken for one that beats."""
+    store = store_for(server)
+    membership = Membership(store).core
+    begin = membership._begin
+
+    def begin_and_stop() -> bool:
+        assert begin()
+        membership.stop()
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(membership, "_begin", begin_and_stop)
+        membership.start()
+    assert not membership.is_joined
+    membership.start()
+    assert membership.is_joined
+    assert RateLimiter(BUILT_IN["reddit"], store).check_rate_limit()[0]
+    assert limiter_of(store).process_window("reddit").is_member
+    membership.stop()
+
+
+def test_who_waits_for_a_beat_is_let_in_after_it_has_joined_again(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """A first fetch stood still for good, and each later one of the process behind it."""
+    store, done = store_for(server, timeout=20.0), threading.Event()
+    membership = Membership(store).core
+    membership.start()
+
+    async def hold() -> None:
+        async with membership._beating:
+            waiting.start()
+            wait_until(lambda: membership._beating._waiting)
+            membership.stop()
+            membership.start()
+
+    def fetch() -> None:
+        RateLimiter(BUILT_IN["reddit"], store).check_rate_limit()
+        done.set()
+
+    waiting = threading.Thread(target=fetch, daemon=True)
+    run(hold())
+    assert done.wait(20)
+    membership.stop()
+
+
+def test_who_beats_by_hand_joins_again_with_the_next_beat(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """It was on the list of the fleet, and took nothing without Redis."""
+    store, at = store_for(server), datetime.now(UTC)
+    monitor, limiter = monitor_of(store), RateLimiter(BUILT_IN["reddit"], store)
+    window = limiter_of(store).process_window("reddit")
+    assert limiter.check_rate_limit()[0]
+    for _ in range(2):
+        monitor.beat("client", started_at=at)
+        assert window.is_member
+        monitor.leave()
+        assert not window.is_member
+        assert window.has_left
+
+
+def test_the_last_beat_of_a_heartbeat_joins_no_more(server: Server, store_for: Callable[..., Store]) -> None:
+    """It was under way for longer than one that leaves waits for it: nobody would beat for its part."""
+    store = store_for(server)
+    monitor, is_left, is_over = monitor_of(store), threading.Event(), threading.Event()
+    tell, limiter = monitor._presence._tell, RateLimiter(BUILT_IN["reddit"], store)
+
+    def tell_late(heartbeat: Heartbeat) -> None:
+        tell(heartbeat)
+        if is_told.is_set():
+            assert is_left.wait(20)
+            is_over.set()
+        is_told.set()
+
+    is_told = threading.Event()
+    monitor._presence._tell = tell_late  # type: ignore[method-assign]
+    monitor.keep_beating("client")
+    assert limiter.check_rate_limit()[0]
+    thread = monitor._presence._beater._thread
+    assert thread is not None
+    assert is_told.wait(20)
+    # Its second round is under way.
+    wait_until(lambda: monitor._presence._written[0] is not None)
+    monitor.leave()
+    is_left.set()
+    thread.join(20)
+    assert not server.client.exists(store.keys.fleet("reddit"))
+    assert not monitor._presence._membership.is_joined
+
+
+def test_one_that_goes_on_joins_with_its_next_ask(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For ten seconds it was in no census: where Redis lost its data, the others did not wait for it."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    limiter, store = get_rate_limiter("reddit"), get_store()
+    for _ in range(2):
+        assert limiter.check_rate_limit()[0]
+        assert server.client.zscore(store.keys.fleet("reddit"), limiter_of(store).member) is not None
+        get_usage_monitor().leave()
+        assert not server.client.exists(store.keys.fleet("reddit"))
+
+
+def test_nobody_joins_as_the_interpreter_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of the user's that goes on would be taken for one that is there, until it is found dead."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    limiter, monitor = get_rate_limiter("reddit"), get_usage_monitor()
+    assert limiter.check_rate_limit()[0]
+    monitor._end()
+    assert limiter.check_rate_limit()[0]
+    assert not monitor._presence.is_kept
+    assert not server.client.exists(get_store().keys.fleet("reddit"))
 
 
 def test_it_takes_what_is_free_while_redis_is_there(clock: Clock) -> None:
@@ -174,9 +307,13 @@ def test_it_stands_for_no_member_after_a_loss(clock: Clock) -> None:
 
 def test_a_purse_that_comes_after_that_is_another_s(clock: Clock) -> None:
     """Its answer was read after the money had been given back."""
-    window = World(clock, 1).fleet[0].process_window
-    window.leave()
-    window.receive_purse(5, 1, 0)
+    process = World(clock, 1).fleet[0]
+    stay, window = limiter_of(process.store).stays.current, process.process_window
+    process.membership.stop()
+    window.receive_purse(5, 1, 0, stay)
+    assert window.purse.left(1) is None
+    begin_again(process)
+    window.receive_purse(5, 1, 0, stay)
     assert window.purse.left(1) is None
 
 
@@ -198,28 +335,72 @@ def test_what_a_beat_brings_that_is_sent_amid_the_leave_is_given_back_by_then(
     """Nine of six were sent: the last beat of a round made it a member by its own word alone."""
     world = World(clock, 2)
     leaving, core = world.fleet[0], world.fleet[0].membership.core
-    leave, receive, late = core.leaving.leave, leaving.process_window.receive, []
-
-    async def leave_amid_a_beat(source: str) -> None:
-        with monkeypatch.context() as patch:
-            # It has looked whether the thread is to stop just before that.
-            patch.setattr(core._thread, "_stopping", threading.Event())
-            patch.setattr(
-                leaving.process_window, "receive", lambda *args, **named: late.append((args, named))
-            )
-            await core.beat(source)
-        await leave(source)
-
-    monkeypatch.setattr(core.leaving, "leave", leave_amid_a_beat)
-    leaving, other = part(world)
+    receive, late = leaving.process_window.receive, []
+    monkeypatch.setattr(leaving.process_window, "receive", lambda *args, **named: late.append((args, named)))
+    leaving.take()
+    monkeypatch.setattr(leaving.process_window, "receive", receive)
+    core.stop()
     if begins_again:
         begin_again(leaving)
-    ((args, named),) = late
-    receive(*args, **named)
+    for args, named in late:
+        receive(*args, **named)
     assert leaving.process_window.has_left
+    assert not leaving.process_window.is_member
+
+
+@pytest.mark.parametrize("script", [BEAT, FILL])
+def test_what_is_asked_for_as_it_leaves_is_given_back(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, script: Script[Any, Any]
+) -> None:
+    """A task of a loop was about to ask as another one left: Redis kept half of the limit for five minutes,
+    and half of the budget until midnight."""
+    world = World(clock, 2)
+    leaving, other = world.fleet
+    for process in world.fleet:
+        process.process_window.purse.configure(1_000_000, 1000)
+        process.take()
+    beat(world, leaving, other)
+    ask, left = leaving.store.ask, []
+
+    async def leave_and_ask(asked: Script[Any, Any], call: Any) -> Any:
+        if asked is script and not left:
+            left.append(leaving.membership.stop())
+        return await ask(asked, call)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaving.store, "ask", leave_and_ask)
+        leaving.beat()
+    assert left
+    today = leaving.store.clock.today
+    assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is None
+    assert not world.redis.hexists(leaving.store.keys.purses("reddit", today), leaving.name)
+    clock.now += OVER
+    beat(world, other)
+    assert other.process_window.share == 1.0
+    assert other.process_window.purse.left(day_of(today)) == 1_000_000
+
+
+@pytest.mark.parametrize("begins_again", [False, True])
+def test_a_source_that_it_first_asks_for_after_that_is_left_as_well(clock: Clock, begins_again: bool) -> None:
+    """Twelve of six: it was in no beat before, and nobody had told its window."""
+    world = World(clock, 2)
+    leaving, other = world.fleet
+    for process in world.fleet:
+        limiter_of(process.store).windows.machine.marker.is_alone = lambda source, seconds: True  # type: ignore[method-assign]
+    leaving.membership.stop()
+    other.take()
+    beat(world, other)
+    assert not leaving.take()
+    other.beat(gives_up_allowances=True)
+    assert leaving.take()
+    clock.now += OVER
+    other.beat()
+    if begins_again:
+        begin_again(leaving)
     leaving.cut_off()
     other.cut_off()
-    assert take_all(other, leaving) == LIMIT.count
+    assert take_all(leaving) == 0
+    assert take_all(other) == LIMIT.count
 
 
 def test_what_a_beat_brings_that_was_under_way_is_given_back_by_then(

@@ -222,9 +222,9 @@ def test_what_a_process_takes_as_it_leaves_is_seen(clock: Clock) -> None:
     """It beats no more, so that nothing else would name the source."""
     world = World(clock, 2)
     leaving, new = world.fleet
-    limiter_of(leaving.store).join.by(None)
     new.cut_off()
-    assert leaving.take()
+    with limiter_of(leaving.store).stays.leaving():
+        assert leaving.take()
     assert not new.take()
     clock.now += OVER
     assert not new.take()

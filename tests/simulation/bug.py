@@ -148,7 +148,7 @@ _SHARING = (
     _bug(
         "one that has given its part back goes by it",
         f"{OWN}.leave",
-        "self.has_left, self._allowances, self._stay = True, None, None",
+        "self._allowances = None",
         "pass",
         "leave and go on",
     ),

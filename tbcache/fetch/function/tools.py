@@ -32,4 +32,4 @@ class FunctionTools:
         """
         store = get_store()
         store.keys = store.keys.knowing(self._source)
-        return Registration(registering(self._source))
+        return registering(self._source)
