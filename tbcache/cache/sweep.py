@@ -26,9 +26,9 @@ MOST_CLEARS = 64
 #: A sweeper that is not heard of for so long has died, and another takes over.
 CLAIM_MS = 10_000
 #: So few that no step holds up the server's readers.
-SCAN_COUNT = 100
+SCAN_COUNT = 50
 MOST_REST_SECONDS = 0.01
-BATCH = 5
+BATCH = 3
 #: How long a sweep in the background waits for a server that is just coming back.
 RETURN_SECONDS = 5.0
 
