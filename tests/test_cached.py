@@ -547,6 +547,53 @@ def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:
     assert asyncio.run(asyncio.wait_for(load("A"), 5)) == 2
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_threads_whose_loads_ask_for_each_others_keys_end(
+    cache: CacheManager, calls: list[Any], count: int
+) -> None:
+    """Each waited for the next one's load for good."""
+    all_load = threading.Barrier(count)
+
+    def load(number: int) -> str:
+        calls.append(number)
+        if calls.count(number) > 1:
+            return "end"
+        all_load.wait(30)
+        return f"{number}-{ask((number + 1) % count)}"
+
+    def ask(number: int) -> str:
+        return cache.get_or_load(f"load:{number}", lambda: load(number))
+
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(ask, number) for number in range(count)]
+        assert [one.result(10)[:2] for one in asked] == [f"{number}-" for number in range(count)]
+    assert count < len(calls) <= 2 * count
+
+
+@pytest.mark.one_driver
+@pytest.mark.parametrize("has_tasks", [False, True])
+def test_tasks_whose_loads_ask_for_each_others_keys_end(
+    cache: CacheManager, calls: list[Any], has_tasks: bool
+) -> None:
+    """As those of threads do, also where the tasks of a load ask."""
+    both_load = asyncio.Barrier(2)
+
+    @cached(cache=cache)
+    async def load(number: int) -> str:
+        calls.append(number)
+        if calls.count(number) > 1:
+            return "end"
+        await both_load.wait()
+        (found,) = await asyncio.gather(load(1 - number)) if has_tasks else [await load(1 - number)]
+        return f"{number}-{found}"
+
+    async def main() -> list[str]:
+        return await asyncio.wait_for(asyncio.gather(load(0), load(1)), 10)
+
+    assert [one[:2] for one in asyncio.run(main())] == ["0-", "1-"]
+    assert 2 < len(calls) <= 4
+
+
 def test_threads_and_tasks_share_one_call(cache: CacheManager, calls: list[Any]) -> None:
     """A bot has both, and the upstream must be asked once."""
     is_loading, may_end = threading.Event(), threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -39,16 +39,26 @@ class _Flight:
         self.is_flown = False
         #: True once another loads the value, as who ran this one was gone.
         self.is_replaced = False
+        #: The loads that it waits for, be it in a task that it has begun.
+        self.awaited: list[_Flight] = []
         self._thread = threading.current_thread()
         self._world: IO = world()
 
     @property
     def is_ours(self) -> bool:
-        """True where its end would wait for the caller: it is the load that asks for its own key, or one
-        of the event loop that the caller is about to block."""
-        return self in _FLIGHTS.get() or (
-            self._thread is threading.current_thread() and self._world is not world()
-        )
+        """True where its end would wait for the caller: it is a load that the caller is part of, or one of
+        the event loop that the caller is about to block, or it waits for such a load."""
+        ahead, met = [self], set[_Flight]()
+        while ahead:
+            one = ahead.pop()
+            if one in _FLIGHTS.get() or (
+                one._thread is threading.current_thread() and one._world is not world()
+            ):
+                return True
+            if one not in met:
+                met.add(one)
+                ahead += one.awaited
+        return False
 
     @property
     def is_left(self) -> bool:
@@ -69,6 +79,21 @@ class _Flight:
 
 #: The loads that the running code is part of.
 _FLIGHTS: ContextVar[frozenset[_Flight]] = ContextVar("tbcache.flights", default=frozenset())
+
+
+@contextlib.contextmanager
+def _awaiting(flight: _Flight) -> Iterator[bool]:
+    """Meanwhile the loads that the caller is part of wait for ``flight``; whether they would do so for
+    ever."""
+    ours = _FLIGHTS.get()
+    # It is there before the look: of two loads that wait for each other, one at least sees that.
+    for one in ours:
+        one.awaited.append(flight)
+    try:
+        yield flight.is_ours
+    finally:
+        for one in ours:
+            one.awaited.remove(flight)
 
 
 class SingleFlight:
@@ -101,11 +126,12 @@ class SingleFlight:
         # An interrupt may come as soon as it is in the table.
         try:
             while (flight := self._joined(key, mine)) is not mine:
-                if flight.is_ours:
-                    return await load(), False
                 landing = None
-                with contextlib.suppress(TimeoutError):
-                    landing = await world().wait(flight.future, flight.look_at - now())
+                with _awaiting(flight) as is_endless, contextlib.suppress(TimeoutError):
+                    if not is_endless:
+                        landing = await world().wait(flight.future, flight.look_at - now())
+                if is_endless:
+                    return await load(), False
                 if landing is not None:
                     return landing.taken(), True
             return await world().detach(functools.partial(self._fly, key, mine, load)), False
