@@ -29,7 +29,7 @@ from tbcache.settings import Settings, get_source
 from tbcache.store import Store, envelope
 from tbcache.store import change as change_module
 from tbcache.store.breaker import LONGEST_PROBE_SECONDS
-from tbcache.store.memory import Memory
+from tbcache.store.memory import MISSING, Memory
 from tests.blocking import Admission
 from tests.server import Server, sending, sent_here, wait_until
 
@@ -228,6 +228,18 @@ def test_a_value_of_a_class_not_loaded_here_is_a_miss_and_stays(cache: CacheMana
     server.client.set(entry, envelope.seal(b'{"$dataclass":"bot.models:Order","v":{}}'), ex=60)
     assert cache.get("other:process", "miss") == "miss"
     assert server.client.exists(entry)
+
+
+def test_a_value_in_memory_of_a_class_that_has_gone_is_a_miss(
+    local_cache_for: Callable[[], CacheManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of a notebook may rename its class: until the TTL was over, each ask was a DecodeError."""
+    cache = local_cache_for()
+    cache.set("quote", Quote("AAPL", 1.5, datetime(2026, 1, 5, tzinfo=UTC)))
+    wait_until(lambda: cache.get("quote") and cache.core.recall("quote") is not MISSING)
+    monkeypatch.delattr(f"{__name__}.Quote")
+    assert cache.get("quote", "none") == "none"
+    assert cache.get_or_load("quote", lambda: 1.5) == 1.5
 
 
 def test_an_answer_of_a_source_is_a_hit_while_it_is_fresh(cache: CacheManager, server: Server) -> None:

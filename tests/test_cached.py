@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 import time
@@ -166,6 +167,17 @@ def test_a_bad_ttl_is_refused_where_it_is_written(ttl: float) -> None:
         cached(ttl=ttl)
     with pytest.raises(InvalidRequest, match="key_prefix is empty"):
         cached(key_prefix="")(len)
+
+
+def test_what_has_no_name_needs_one(cache: CacheManager) -> None:
+    """A partial has none of its own; that was an AttributeError from within, also of a bad argument."""
+    half = functools.partial(divmod, 7)
+    with pytest.raises(InvalidRequest, match=r"partial.* has no name to stand in a key: say key_prefix="):
+        cached(half)
+    halved = cached(cache=cache, key_prefix="half")(half)
+    assert halved(2) == (3, 1)
+    with pytest.raises(TypeError, match=r"argument 'y' of half\(\) cannot be part of a cache key"):
+        halved(object())
 
 
 @pytest.mark.parametrize("figure", [60, "quote", None])

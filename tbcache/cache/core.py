@@ -68,9 +68,13 @@ class Cache:
         value = self.memory.get(key)
         if value is MISSING:
             return MISSING
+        try:
+            # This does what `_unpack` does, without a call.
+            found = codec.decode(value.payload) if type(value) is Encoded else value
+        except DecodeError:
+            return MISSING  # It is read from Redis, which removes it there.
         self.hits += 1
-        # This does what `_unpack` does, without a call.
-        return codec.decode(value.payload) if type(value) is Encoded else value
+        return found
 
     async def find(self, key: str) -> Any:
         """What Redis has under ``key``, or ``MISSING``; while it is away, what this process knows."""

@@ -169,6 +169,8 @@ def _wrap_async(
 
 def _full_name(function: Callable[..., Any]) -> str:
     """What a function is called, and with which values: those that a factory makes have one name."""
+    if not hasattr(function, "__qualname__"):  # as a partial, or an instance that can be called
+        raise InvalidRequest(f"{quoted(function)} has no name to stand in a key: say key_prefix=")
     name = f"{function.__module__}.{function.__qualname__}"
     taken = ",".join(_taken(function))
     return f"{name}#{hashlib.blake2b(taken.encode(), digest_size=8).hexdigest()}" if taken else name
@@ -275,6 +277,7 @@ class CallKey:
         try:
             return codec.canonical(value).decode()
         except TypeError as error:
+            called = getattr(self._function, "__qualname__", self._prefix)
             raise TypeError(
-                f"argument {name!r} of {self._function.__qualname__}() cannot be part of a cache key: {error}"
+                f"argument {name!r} of {called}() cannot be part of a cache key: {error}"
             ) from None
