@@ -697,6 +697,28 @@ def test_nobody_waits_for_good_for_the_load_of_a_loop_that_stands_still(store: S
 
 
 @pytest.mark.one_driver
+def test_a_load_that_hangs_is_begun_anew_after_its_callers_time_limit(store: Store) -> None:
+    """A lost connection tells nobody. Whoever asked within a time limit waited for that load, for good."""
+    cache, calls = CacheManager(store, lease_seconds=0.5), list[int]()
+
+    @cached(cache=cache)
+    async def load() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+        return "value"
+
+    async def ask() -> str:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(load(), 0.1)
+        return await asyncio.wait_for(load(), 10)
+
+    assert asyncio.run(ask()) == "value"
+    assert len(calls) == 2
+    assert cache.get(load.cache_key()) == "value"
+
+
+@pytest.mark.one_driver
 @pytest.mark.parametrize("is_failing", [False, True])
 def test_those_who_wait_have_the_value_that_comes_first(store: Store, is_failing: bool) -> None:
     """Another has begun to load it as the loop stood still, which goes on then. Its failure is nobody else's,

@@ -37,6 +37,8 @@ class _Flight:
         self.look_at = 0.0
         #: True once who runs it sees to its end, whatever becomes of its caller.
         self.is_flown = False
+        #: True once its caller does not wait for it any more, by when it mostly is over.
+        self.is_given_up = False
         #: True once another loads the value, as who ran this one was gone.
         self.is_replaced = False
         #: The loads that it waits for, be it in a task that it has begun.
@@ -62,8 +64,9 @@ class _Flight:
 
     @property
     def is_left(self) -> bool:
-        """True where it does not go on: its thread has ended, or its loop is not run any more."""
-        return not self._world.runs(self._thread)
+        """True where it may have no end: its thread has ended, its loop is not run any more, or its caller
+        was cancelled, mostly by a time limit."""
+        return self.is_given_up or not self._world.runs(self._thread)
 
     def replace(self, other: _Flight) -> None:
         """Go on in place of ``other``: who waits for that waits for this one, and has what comes first."""
@@ -101,7 +104,7 @@ class SingleFlight:
 
     A load goes on though its caller is cancelled, as it may be another's loop that waits for it. Who waits
     looks every ``seconds`` whether it does go on, and else loads the value himself: a loop may not be run any
-    more, and an interrupt may leave anything undone.
+    more, an interrupt may leave anything undone, and what a caller's time limit has left may never end.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -136,6 +139,7 @@ class SingleFlight:
                     return landing.taken(), True
             return await world().detach(functools.partial(self._fly, key, mine, load)), False
         finally:
+            mine.is_given_up = True
             if not mine.is_flown:
                 self._leave(key, mine)
 
