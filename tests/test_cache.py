@@ -898,6 +898,30 @@ def test_an_interrupt_just_after_a_load_comes_out_as_what_it_is(
 
 
 @pytest.mark.one_driver
+def test_an_end_that_an_interrupt_has_left_locked_holds_up_no_other_key(cache: CacheManager) -> None:
+    """A future's lock may stay locked: who asked for that key did so too, and held the lock of all keys."""
+    is_loading, may_end = threading.Event(), threading.Event()
+
+    def load() -> str:
+        is_loading.set()
+        assert may_end.wait(30)
+        return "value"
+
+    with ThreadPoolExecutor(3) as pool:
+        loading = pool.submit(cache.get_or_load, "key", load)
+        assert is_loading.wait(30)
+        flights = cache.core._single_flight
+        with flights._flights["key"].future._condition:  # type: ignore[attr-defined]
+            asking = pool.submit(flights._joined, "key", _Flight())
+            try:
+                assert pool.submit(cache.get_or_load, "other", lambda: "other").result(10) == "other"
+                asking.result(10)
+            finally:
+                may_end.set()
+        assert loading.result(10) == "value"
+
+
+@pytest.mark.one_driver
 @pytest.mark.parametrize("kind", [LookupError, TimeoutError])
 def test_those_who_share_a_failed_load_raise_errors_of_their_own(
     cache: CacheManager, kind: type[Exception]

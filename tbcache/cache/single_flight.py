@@ -28,12 +28,18 @@ class _Landing(NamedTuple):
         return self.value
 
 
+class _End(Future["_Landing | None"]):
+    """How a load ends; None where it came to no end, and those who wait load the value themselves."""
+
+    #: True from just before it is said. To ask a future takes its lock, which an interrupt may leave locked.
+    is_near = False
+
+
 class _Flight:
     """A load under way, and who runs it. Those who wait for it look after them at ``look_at``."""
 
     def __init__(self) -> None:
-        #: None where it came to no end, and those who wait load the value themselves.
-        self.future: Future[_Landing | None] = Future()
+        self.future = _End()
         self.look_at = 0.0
         #: True once who runs it sees to its end, whatever becomes of its caller.
         self.is_flown = False
@@ -76,6 +82,7 @@ class _Flight:
         """Tell those who wait. The first one counts: an interrupt may come just after it."""
         if self.is_replaced and (landing is None or landing.error is not None):
             return  # The other may still bring a value.
+        self.future.is_near = True
         with contextlib.suppress(InvalidStateError):
             self.future.set_result(landing)
 
@@ -147,7 +154,7 @@ class SingleFlight:
         """The load of ``key`` that is under way; ``mine`` from now on, where there is none that goes on."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is None or flight.future.done():
+            if flight is None or flight.future.is_near:
                 flight = self._flights[key] = mine
             elif flight.look_at <= now() and flight.is_left:
                 mine.replace(flight)
