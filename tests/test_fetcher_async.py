@@ -191,6 +191,30 @@ def test_the_first_calls_of_a_process_share_a_load(quotes: tbcache.FunctionSourc
     assert [type(error) for error in asyncio.run(use())] == [ZeroDivisionError] * 2
 
 
+def test_who_waits_for_a_call_that_is_cancelled_from_within_makes_it_himself(
+    quotes: tbcache.FunctionSource,
+) -> None:
+    """A task that the function waits for may be cancelled. Those who shared the call were it as well, and a
+    server dropped their requests without a word."""
+    calls: list[str] = []
+
+    @quotes.fetcher
+    async def quote(symbol: str) -> float:
+        calls.append(symbol)
+        await until(lambda: waiting(quote) == 4 - len(calls), "the other tasks")
+        if len(calls) < 3:
+            raise asyncio.CancelledError
+        return 1.5
+
+    async def use() -> list[Any]:
+        return await asyncio.gather(*(quote("AAPL") for _ in range(3)), return_exceptions=True)
+
+    found = asyncio.run(use())
+    assert [one for one in found if one == 1.5] == [1.5]
+    assert len([one for one in found if isinstance(one, asyncio.CancelledError)]) == 2
+    assert len(calls) == 3
+
+
 def waiting(fetch: Any) -> int:
     """How many tasks wait for loads."""
     return sum(one.waiting for loads in list(fetch._shared._loads.values()) for one in list(loads.values()))

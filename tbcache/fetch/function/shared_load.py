@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
@@ -41,32 +42,46 @@ class SharedLoads:
         )
 
     async def run(self, key: Hashable, load: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """What ``load`` returns, and whether others have it as well; all get its exception."""
+        """What ``load`` returns, and whether others have it as well; all get its exception. Where it is
+        cancelled from within, the next of those who wait loads."""
         with self._lock:
             loads = self._loads.setdefault(asyncio.get_running_loop(), {})
-        shared = loads.get(key)
-        if shared is not None and shared.task.done():
-            shared = None  # An interrupt came before it was told to leave.
-        if shared is None:
-            shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
-            shared.task.add_done_callback(lambda _: self._end(loads, key, shared))
-        elif shared.task is asyncio.current_task():
-            # A load that asks for its own key must not wait for itself. A task that it has begun may: the
-            # load need not wait for that one.
-            return await load(), False
-        else:
-            shared.is_joined = True
-            link(shared.carrier)
-        shared.waiting += 1
-        try:
-            return await asyncio.shield(shared.task), shared.is_joined
-        finally:
-            shared.waiting -= 1
-            if not shared.waiting and not shared.task.done():
-                # The next caller begins a new load.
-                self._end(loads, key, shared)
-                shared.task.cancel()
+        while True:
+            shared = loads.get(key)
+            if shared is not None and shared.task.done():
+                shared = None  # An interrupt came before it was told to leave.
+            is_ours = shared is None
+            if shared is None:
+                shared = loads[key] = _SharedLoad(asyncio.create_task(load()))
+                shared.task.add_done_callback(functools.partial(self._end, loads, key, shared))
+            elif shared.task is asyncio.current_task():
+                # A load that asks for its own key must not wait for itself. A task that it has begun may:
+                # the load need not wait for that one.
+                return await load(), False
+            else:
+                shared.is_joined = True
+                link(shared.carrier)
+            shared.waiting += 1
+            try:
+                return await asyncio.shield(shared.task), shared.is_joined
+            except asyncio.CancelledError:
+                if is_ours or not shared.task.cancelled() or _is_cancelled():
+                    raise
+            finally:
+                shared.waiting -= 1
+                if not shared.waiting and not shared.task.done():
+                    # The next caller begins a new load.
+                    self._end(loads, key, shared)
+                    shared.task.cancel()
 
-    def _end(self, loads: dict[Hashable, _SharedLoad], key: Hashable, shared: _SharedLoad) -> None:
+    def _end(
+        self, loads: dict[Hashable, _SharedLoad], key: Hashable, shared: _SharedLoad, _: object = None
+    ) -> None:
         if loads.get(key) is shared:
             del loads[key]
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the task that runs this."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
