@@ -18,7 +18,7 @@ from unittest.mock import Mock
 import pytest
 
 from tbcache.cache import CacheManager, cached
-from tbcache.cache.single_flight import SingleFlight
+from tbcache.cache.single_flight import _FLIGHTS, SingleFlight
 from tbcache.models.error import InvalidRequest
 from tbcache.store import Store
 from tests.server import Server, sending, sent_here, wait_until
@@ -557,6 +557,33 @@ def test_an_async_call_may_ask_for_its_own_key(cache: CacheManager) -> None:
         return 1 if len(deep) == 2 else await load(symbol) + 1
 
     assert asyncio.run(asyncio.wait_for(load("A"), 5)) == 2
+
+
+@pytest.mark.one_driver
+def test_a_load_begun_by_a_task_of_another_holds_nothing_of_that_once_it_is_over(cache: CacheManager) -> None:
+    """Each page may begin the load of the next: a program that reads on and on kept all that it had read."""
+    begun: list[asyncio.Task[int]] = []
+    held: list[int] = []
+
+    @cached(cache=cache)
+    async def page(number: int) -> int:
+        held.append(len(_FLIGHTS.get()))
+        if number:
+            begun.append(asyncio.create_task(after(begun[-1:], number - 1)))
+        return number
+
+    async def after(tasks: list[asyncio.Task[int]], number: int) -> int:
+        await until(lambda: all(one.done() for one in (first, *tasks)), "the page before")
+        return await page(number)
+
+    async def main() -> None:
+        nonlocal first
+        first = asyncio.create_task(page(3))
+        await until(lambda: len(begun) == 3 and begun[-1].done(), "the last page")
+
+    first: asyncio.Task[int]
+    asyncio.run(main())
+    assert held == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -164,7 +164,9 @@ class SingleFlight:
             return flight
 
     async def _fly(self, key: str, mine: _Flight, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        before = _FLIGHTS.set(_FLIGHTS.get() | {mine})
+        # A task that a load has begun may outlast it, and begin loads and tasks of its own.
+        under_way = (one for one in _FLIGHTS.get() if not one.future.is_near)
+        before = _FLIGHTS.set(frozenset((*under_way, mine)))
         try:
             mine.is_flown = True
             value = await load()
