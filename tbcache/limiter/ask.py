@@ -51,7 +51,8 @@ class Want(msgspec.Struct, frozen=True):
 
 class Terms(msgspec.Struct, frozen=True):
     """The part of a call that says who asks, and between which moments of the server's time it is carried
-    out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``.
+    out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``; ``stay`` is the
+    one that it asks in.
     """
 
     window: WindowKeys
@@ -59,6 +60,7 @@ class Terms(msgspec.Struct, frozen=True):
     deadline_us: int
     seen_before: str
     process: str
+    stay: object
 
 
 class Given(msgspec.Struct, frozen=True):

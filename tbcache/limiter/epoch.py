@@ -14,13 +14,14 @@ from tbcache.store.wire import Seen
 
 
 class LastSeen(msgspec.Struct, frozen=True):
-    """What Redis replied as ``seen`` to an ask that was made at ``asked_at``; ``since`` is when this process
-    learned of that epoch (monotonic).
+    """What Redis replied as ``seen`` to an ask that was made at ``asked_at``, in that stay; ``since`` is when
+    this process learned of that epoch (monotonic).
     """
 
     seen: Seen
     asked_at: float
     since: float
+    stay: object
 
 
 class Epochs:
@@ -52,9 +53,9 @@ class Epochs:
         return last.seen.epoch if last is not None and last.since < moment else ""
 
     def last_seen_us(self, source: str) -> int:
-        """When Redis last saw this process, by its own reply (us); 0 for never."""
+        """When Redis last saw this process in this stay, by its own reply (us); 0 for never."""
         last = self._last.get(source)
-        return 0 if last is None else last.seen.last_seen_us
+        return 0 if last is None or last.stay is not self._stays.current else last.seen.last_seen_us
 
     def age(self, source: str) -> float:
         """How many seconds ago Redis replied at most; -1.0 where it has not."""
@@ -66,30 +67,32 @@ class Epochs:
         last = self._last.get(source)
         if last is None:
             return ""
-        # That Redis does not know one any more which leaves is no sign of a loss.
-        return str(Seen(last.seen.epoch) if self._stays.current is None else last.seen)
+        stay = self._stays.current
+        # That Redis does not know one any more which has left since is no sign of a loss.
+        is_of_this_stay = stay is not None and last.stay is stay
+        return str(last.seen if is_of_this_stay else Seen(last.seen.epoch))
 
-    def learn(self, source: str, seen: Seen, asked_at: float) -> bool:
-        """Learn what Redis replied to an ask that was made at ``asked_at`` (monotonic).
+    def learn(self, source: str, seen: Seen, asked_at: float, stay: object) -> bool:
+        """Learn what Redis replied to an ask that was made at ``asked_at`` (monotonic), in that stay.
 
         False where Redis has lost the window, or has forgotten this process.
         """
         if not seen.epoch:
             return True
-        last = self._last.get(source) or self._last.setdefault(source, LastSeen(seen, asked_at, now()))
+        last = self._last.get(source) or self._last.setdefault(source, LastSeen(seen, asked_at, now(), stay))
         known = last.seen
-        if known.epoch != seen.epoch or seen.last_seen_us == 0 < known.last_seen_us:
+        if known.epoch != seen.epoch:
             return False
-        if seen.last_seen_us > known.last_seen_us:
-            self._last[source] = LastSeen(seen, asked_at, last.since)
+        if stay is not self._stays.current:
+            return True
+        if last.stay is stay and seen.last_seen_us == 0 < known.last_seen_us:
+            return False
+        if last.stay is not stay or seen.last_seen_us > known.last_seen_us:
+            self._last[source] = LastSeen(seen, asked_at, last.since, stay)
         return True
 
-    def set(self, source: str, seen: Seen, asked_at: float) -> None:
+    def set(self, source: str, seen: Seen, asked_at: float, stay: object) -> None:
         """Record that this process's slots are in the window of the epoch of ``seen``."""
         last = self._last.get(source)
         since = last.since if last is not None and last.seen.epoch == seen.epoch else now()
-        self._last[source] = LastSeen(seen, asked_at, since)
-
-    def forget(self, source: str) -> None:
-        """Record that this process has left the fleet of ``source``: Redis does not know it any more."""
-        self.set(source, Seen(self.of(source)), now())
+        self._last[source] = LastSeen(seen, asked_at, since, stay)

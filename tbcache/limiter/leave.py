@@ -41,18 +41,14 @@ class Leaving:
         :meth:`ProcessWindow.leave`.
         """
         window = self._limiter.process_window(source)
-        try:
-            for _ in range(MOST_LEAVES):
-                granted = window.granted
-                await self._leave(
-                    source, self._limiter.member, is_clean=True, gone_in_us=to_micros(window.gone_in)
-                )
-                # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
-                if window.granted == granted:
-                    break
-        finally:
-            # Also where the answer was lost: Redis may know this process no more, which is no loss of data.
-            self._limiter.epochs.forget(source)
+        for _ in range(MOST_LEAVES):
+            granted = window.granted
+            await self._leave(
+                source, self._limiter.member, is_clean=True, gone_in_us=to_micros(window.gone_in)
+            )
+            # What another thread took meanwhile is told as well: after a loss nobody else knows of it.
+            if window.granted == granted:
+                break
 
     async def _leave(self, source: str, member: str, *, is_clean: bool, gone_in_us: int = -1) -> None:
         """``gone_in_us``: when the last slot of it has left every window; -1 where that is not known."""

@@ -137,7 +137,7 @@ class Limiter:
             ahead_us = self.epochs.last_seen_us(source) - reply.now
             window.answered(want.slot, ahead_us / MICROS if ahead_us > 0 else 0.0)
             seen = None if is_late else getattr(reply, "seen", None)
-            if seen is not None and not self.epochs.learn(source, seen, asked_at):
+            if seen is not None and not self.epochs.learn(source, seen, asked_at, terms.stay):
                 await self.restoration.try_to_restore(source)
             if (jump := clock.compare(reply.now, asked_at, source)) is not None:
                 await clock.tell(jump, source)
@@ -159,16 +159,18 @@ class Limiter:
 
     async def look(self, script: SlotScript[C, R], source: str, call: Callable[[Terms], C]) -> R:
         """Run a script so that it only looks. It has no deadline, as it takes nothing."""
-        terms = Terms(self.windows.keys(source), 0, 0, self.epochs.known(source), self.member)
+        known = self.epochs.known(source)
+        terms = Terms(self.windows.keys(source), 0, 0, known, self.member, self.stays.current)
         found: R = await self.windows.run(script, source, call(terms))
         return found
 
     def _terms(self, source: str, at: float) -> Terms:
-        # The epoch is read first: another thread may just learn the next one, and the time of then. Who knew
-        # that epoch with the time of before would not notice that the clock is put right again.
-        known = self.epochs.known(source)
-        bounds = self.store.clock.bounds_at(at, source)
-        return Terms(self.windows.keys(source), bounds.asked_us, bounds.deadline_us, known, self.member)
+        # The stay comes first: what is answered to one that has left says nothing of the next one. Then
+        # the epoch: another thread may just learn the next one, and the time of then. Who knew that epoch
+        # with the time of before would not notice that the clock is put right.
+        stay, known = self.stays.current, self.epochs.known(source)
+        bounds, keys = self.store.clock.bounds_at(at, source), self.windows.keys(source)
+        return Terms(keys, bounds.asked_us, bounds.deadline_us, known, self.member, stay)
 
     def _record_lost(self, want: Want, window: ProcessWindow, error: BaseException) -> None:
         """Record that an ask has no answer, so that nobody knows whether it took slots."""

@@ -36,6 +36,8 @@ log = get_logger("tbcache.store")
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
+#: One that leaves waits so long at most for what it has asked, and looks so often.
+MOST_SECONDS_TO_LEAVE, LOOK_SECONDS = 1.0, 0.005
 #: What a beat is called among a source's asks.
 BEATING = "beat"
 
@@ -73,14 +75,24 @@ class Membership:
             # Also where Redis cannot be told: it forgets a process that does not beat.
             self._limiter.windows.leave()
             self._thread.stop()
+            io.run(self._outlast_asks())
             try:
                 for source in list(self._asked_at):
                     # A source whose keys are damaged must not keep this process from leaving the others.
                     with contextlib.suppress(Refused):
                         io.run(self.leaving.leave(source))
+                    self._asked_at.pop(source, None)
             except Unavailable:
                 return
             self._limiter.windows.leave_machine()
+
+    async def _outlast_asks(self) -> None:
+        """Wait for what is asked yet in the stay that is over. It says that Redis knows this process: carried
+        out after that is forgotten, it would be taken for a sign that Redis has lost its data.
+        """
+        until = min(self._limiter.windows.in_doubt_until, io.now() + MOST_SECONDS_TO_LEAVE)
+        while io.now() < min(until, self._limiter.windows.in_doubt_until):
+            await io.world().sleep(LOOK_SECONDS)
 
     def _begin(self) -> bool:
         """Take part from now on, maybe once more. False while this process is just leaving."""

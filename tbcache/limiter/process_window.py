@@ -103,6 +103,8 @@ class ProcessWindow(SlotRecord):
         #: How many processes take slots of the source, as Redis said last.
         self.processes = 1
         self.census = Census()
+        #: True from when this process leaves until Redis gives it a part of this source again.
+        self._is_left = False
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -129,8 +131,10 @@ class ProcessWindow(SlotRecord):
 
     @property
     def has_left(self) -> bool:
-        """True from when this process gives its part back until Redis gives it one again."""
-        return self._allowances is None and self._stays.has_left
+        """True from when this process gives its part back until Redis gives it one again. A source that it
+        asks for first after it has left is no other.
+        """
+        return self._is_left or (self._allowances is None and self._stays.has_left)
 
     # What Redis answers
 
@@ -191,7 +195,8 @@ class ProcessWindow(SlotRecord):
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
-            self._silence = silence
+            self._silence, self._is_left = silence, False
+            self._stays.receive(mark.stay)
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:
                 spent = self._granted - mark.granted
@@ -230,7 +235,7 @@ class ProcessWindow(SlotRecord):
         and others may have it from then on, whether Redis answers or not.
         """
         with self._lock:
-            self._allowances = None
+            self._allowances, self._is_left = None, True
             # What it knows of the fleet is of a time at which it had a part in it.
             self.census = Census()
             self.purse.forget()

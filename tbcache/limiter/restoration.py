@@ -53,19 +53,19 @@ class Restoration:
         """
         window, asked_at, granted = self._windows.of(source), now(), 0
         ages: list[tuple[str, float]] = []
-        is_all = False
+        is_all, stay = False, None
 
         def call(terms: Terms) -> Restore:
             # What is asked again, as it came too late, is asked anew.
-            nonlocal asked_at, granted, ages
-            asked_at, granted, ages = now(), window.granted, window.ages()
+            nonlocal asked_at, granted, ages, stay
+            asked_at, granted, ages, stay = now(), window.granted, window.ages(), terms.stay
             seen_ago_us = -1 if is_step_known else self._seen_ago_us(source)
             return self._call(window, source, terms, ages, seen_ago_us)
 
         def on_reply(found: Restored) -> None:
             nonlocal is_all
             is_all = window.granted == granted
-            self._epochs.set(source, found.seen, asked_at)
+            self._epochs.set(source, found.seen, asked_at, stay)
             window.restored(ages)
 
         await self._take(source, call, on_reply)

@@ -25,11 +25,16 @@ class Stays:
 
     @property
     def has_left(self) -> bool:
-        """True once this process has left: what Redis gave it by then it has no more, and others may have it.
-
-        One that has never reached Redis had nothing to give back.
+        """True from when this process leaves until Redis tells it, in another stay, what is its own: others
+        may have what it had. One that has never reached Redis had nothing.
         """
         return self._has_ended and self._is_reached()
+
+    def receive(self, stay: object) -> None:
+        """Redis has told what is ours in that stay."""
+        with self._lock:
+            if stay is self.current:
+                self._has_ended = False
 
     def begin(self) -> bool:
         """Begin one, unless it is there. False where this process is just leaving."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -145,9 +146,17 @@ class Windows:
         return self.machine.marker.has_unheard(source, self.hold_seconds + longest)
 
     def leave(self) -> None:
-        """Have no part of any limit any more: see :meth:`ProcessWindow.leave`."""
-        for window in self._windows.copy().values():
-            window.leave()
+        """Have no part of any limit any more: see :meth:`ProcessWindow.leave`. One that has never reached
+        Redis was given none.
+        """
+        if self._stays.has_left:
+            for window in self._windows.copy().values():
+                window.leave()
+
+    @property
+    def in_doubt_until(self) -> float:
+        """Until when Redis may carry out what it was asked of any source (monotonic)."""
+        return max((window.in_doubt_until for window in self._windows.copy().values()), default=-math.inf)
 
     def leave_machine(self) -> None:
         """This process ends, and sends nothing any more."""

@@ -69,6 +69,7 @@ class UsageMonitor:
         self._presence = Presence(store, settings, self._recorder.worker)
         #: When :meth:`leave` was last over (monotonic): whoever goes on has to join anew.
         self.left_at = -math.inf
+        self._leaves_at_exit = False
         self.names = self._recorder.names
         #: How often which answer is asked for.
         self.popularity = Popularity(store, self._recorder.wake)
@@ -263,6 +264,8 @@ class UsageMonitor:
             if not self._presence.is_kept:
                 started_at = utc_now()
                 self._presence.add(lambda: self.beat(role, started_at=started_at, workload=report()))
+            if not self._leaves_at_exit:
+                self._leaves_at_exit = True
                 atexit.register(self._end)
             if role in SHARING_ROLES:
                 self._presence.share()

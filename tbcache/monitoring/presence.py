@@ -89,9 +89,13 @@ class Presence:
     def beat(self, role: str, started_at: datetime, workload: Workload) -> None:
         """Say that this process is alive, and shares its sources' limits where ``role`` does."""
         self._tell(self._heartbeat(role, started_at, workload))
-        # The thread here has another beside it, for the shares; it must not join for one that has left.
-        if role in SHARING_ROLES and not self._beater.is_current:
+        if role not in SHARING_ROLES:
+            return
+        if not self._beater.is_current:
             run(self._membership.beat_if_idle())
+        elif self.is_kept:
+            # It may have begun while another thread left.
+            self.share()
 
     def _heartbeat(self, role: str, started_at: datetime, workload: Workload) -> Heartbeat:
         return Heartbeat(

@@ -29,13 +29,15 @@ class HeartbeatMiddleware(Middleware):
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         # Before the first job: its provider would beat as a mere client.
-        get_usage_monitor().keep_beating("worker", self._load)
+        self._keep_beating()
         self._broker.context.on_unanswered = get_usage_monitor().callers.fail
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         self._worker = worker
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        # Another worker of the process may have ended, or a bot in it: that takes the whole process out.
+        self._keep_beating()
         self._doing[message.message_id] = f"{message.queue_name} {message.kwargs.get('symbol', '')}"
         self._begun[message.message_id] = now()
 
@@ -59,6 +61,9 @@ class HeartbeatMiddleware(Middleware):
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         get_usage_monitor().flush()
         get_usage_monitor().leave()
+
+    def _keep_beating(self) -> None:
+        get_usage_monitor().keep_beating("worker", self._load)
 
     @property
     def _queues(self) -> Iterable[str]:

@@ -188,7 +188,7 @@ def test_clocks_of_nodes_are_not_compared_with_each_other(
 ) -> None:
     """An hour between two nodes is no jump: no window is given up for it."""
     store, now, now_us = store_for(cluster), time.monotonic(), round(time.time() * 1e6)
-    limiter_of(store).epochs.learn("twitter", Seen("one"), 0.0)
+    limiter_of(store).epochs.learn("twitter", Seen("one"), 0.0, None)
     run(store.clock.learn(now_us - 3_600_000_000, now, "twitter"))
     run(store.clock.learn(now_us, now, "reddit"))
     assert limiter_of(store).epochs.of("twitter") == "one"

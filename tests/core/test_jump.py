@@ -811,7 +811,7 @@ def test_who_knows_the_next_epoch_asks_by_the_time_of_then(clock: ServersClock) 
 
     def learn_meanwhile(at: float, name: str) -> Bounds:
         found = bounds(at, name)
-        known.set(source, Seen("the-next", 1), clock.now)
+        known.set(source, Seen("the-next", 1), clock.now, limiter_of(asker.store).stays.current)
         return found
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import dramatiq
 import pytest
 
 from tbcache import get_rate_limiter, get_usage_monitor
@@ -17,15 +19,16 @@ from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.script import BEAT, FILL
 from tbcache.monitoring.heartbeat import Heartbeat
 from tbcache.monitoring.monitor import monitor_of
+from tbcache.queue import get_broker
 from tbcache.rate_limiter import RateLimiter
-from tbcache.settings import BUILT_IN
+from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store, get_store
 from tbcache.store.constant import ABSENT_SECONDS
 from tbcache.store.script import Script
 from tbcache.store.wire import day_of
 from tests.blocking import Membership
 from tests.core.world import LEASE, LIMIT, Clock, Process, World, moved_clock
-from tests.server import Server, wait_until
+from tests.server import Server, free_port, wait_until
 
 #: Then nothing that was sent before is in a window.
 OVER = (LIMIT.window_seconds + LEASE) * 1.001
@@ -97,6 +100,127 @@ def test_it_takes_nothing_either_where_redis_could_not_be_told(clock: Clock) -> 
     leaving.membership.stop()
     clock.now += OVER
     assert take_all(leaving) == 0
+
+
+def test_one_that_has_never_reached_redis_begins_again_without_it(store_for: Callable[..., Store]) -> None:
+    """It had no part to give back: a worker ended in a bot that runs while there is no Redis."""
+    server = Server()
+    server.port = free_port()
+    store = store_for(server)
+    membership, limiter = Membership(store).core, RateLimiter(BUILT_IN["reddit"], store)
+    for _ in range(2):
+        membership.start()
+        assert limiter.check_rate_limit()[0]
+        membership.stop()
+
+
+def test_what_a_program_without_redis_has_spent_stays_spent() -> None:
+    """It had its whole daily budget once more."""
+    store = Store(Settings.load({}))
+    membership, window = Membership(store).core, limiter_of(store).process_window("reddit")
+    membership.start()
+    window.purse.receive(5, 1, 0)
+    membership.stop()
+    assert window.purse.left(1) == 5
+    store.close()
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_an_answer_that_is_read_after_the_leave_is_none_of_the_next_stay(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, is_overtaken: bool
+) -> None:
+    """It said when Redis had heard of it last, and Redis had forgotten it by then: all were shut as after a
+    loss of data. So it was where the ask came only after the leave."""
+    world = World(clock, 2)
+    leaving, other = world.fleet
+    for process in world.fleet:
+        process.take()
+    beat(world, leaving, other)
+    epoch = world.redis.hget("ns:{reddit}:state", "epoch")
+    ask, left = leaving.store.ask, []
+
+    async def leave_amid(script: Script[Any, Any], call: Any) -> Any:
+        if left:
+            return await ask(script, call)
+        left.append(True)
+        if not is_overtaken:
+            answer = await ask(script, call)
+            leaving.membership.stop()
+            return answer
+        leaving.membership.stop()
+        return await ask(script, call)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaving.store, "ask", leave_amid)
+        leaving.take()
+    assert left
+    begin_again(leaving)
+    beat(world, leaving, other)
+    assert leaving.process_window.is_member
+    assert world.redis.hget("ns:{reddit}:state", "epoch") == epoch
+
+
+def test_who_leaves_waits_a_moment_for_what_it_has_asked(clock: Clock) -> None:
+    """An ask that is carried out after the leave would look as if Redis had lost its data."""
+    leaving, _ = World(clock, 2).fleet
+    assert leaving.take()
+    now = clock.now
+    leaving.membership.stop()
+    assert clock.now == now
+    begin_again(leaving)
+    leaving.process_window.ask("late", 1, clock.now + 0.1)
+    leaving.process_window.ask("very late", 1, clock.now + 20)
+    leaving.membership.stop()
+    assert 1.0 <= clock.now - now < 1.1
+
+
+def test_a_source_that_it_asks_for_first_in_a_later_stay_is_as_any_other(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """One that had left once was refused at each, for as long as Redis was away, though it had given nothing
+    of it back."""
+    store = store_for(private_server)
+    membership, limiter = Membership(store).core, RateLimiter(BUILT_IN["reddit"], store)
+    membership.start()
+    assert limiter.check_rate_limit()[0]
+    membership.stop()
+    membership.start()
+    assert limiter.check_rate_limit()[0]
+    private_server.kill()
+    wait_until(lambda: not limiter_of(store).store.is_available)
+    assert RateLimiter(BUILT_IN["news"], store).check_rate_limit()[0]
+    membership.stop()
+
+
+def test_one_that_begins_to_beat_while_another_thread_leaves_joins_with_its_next_beat(
+    server: Server, store_for: Callable[..., Store]
+) -> None:
+    """A worker that booted just then was on the list, and never in the fleet."""
+    monitor = monitor_of(store_for(server))
+    with limiter_of(monitor._store).stays.leaving():
+        monitor.keep_beating("worker")
+        assert not monitor._presence._membership.is_joined
+    wait_until(lambda: monitor._presence._membership.is_joined)
+    monitor.leave()
+
+
+def test_nothing_is_taken_for_lost_where_the_answer_to_its_leave_was_lost(clock: Clock) -> None:
+    """It said when Redis had heard of it last, and Redis had forgotten it: all were shut as after a loss."""
+    world = World(clock, 2)
+    leaving, other = world.fleet
+    for process in world.fleet:
+        process.take()
+    beat(world, leaving, other)
+    epoch = world.redis.hget("ns:{reddit}:state", "epoch")
+    leaving.store.is_unconfirmed = True
+    leaving.membership.stop()
+    leaving.store.is_unconfirmed = False
+    assert world.redis.zscore("ns:{reddit}:fleet", leaving.name) is None
+    begin_again(leaving)
+    leaving.mend()
+    beat(world, leaving, other)
+    assert world.redis.hget("ns:{reddit}:state", "epoch") == epoch
+    assert leaving.process_window.is_member
 
 
 def test_it_has_a_part_again_as_soon_as_redis_gives_it_one(clock: Clock) -> None:
@@ -266,6 +390,45 @@ def test_one_that_goes_on_joins_with_its_next_ask(server: Server, monkeypatch: p
         assert server.client.zscore(store.keys.fleet("reddit"), limiter_of(store).member) is not None
         get_usage_monitor().leave()
         assert not server.client.exists(store.keys.fleet("reddit"))
+
+
+def test_a_worker_that_goes_on_joins_with_its_next_job(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bot beside it ended: it was on no list, and in no census, for good."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    broker, fleet = get_broker(), get_store().keys.fleet("reddit")
+    is_joined: list[bool] = []
+
+    @dramatiq.actor(broker=broker, source="reddit")
+    def joined() -> None:
+        is_joined.append(get_usage_monitor()._presence._membership.is_joined)
+
+    worker = dramatiq.Worker(broker, worker_threads=1)
+    worker.start()
+    for count in (1, 2):
+        joined.send()
+        wait_until(lambda count=count: len(is_joined) == count)  # type: ignore[misc]
+        wait_until(lambda: server.client.zcard(fleet) == 1)
+        get_usage_monitor().leave()
+    worker.stop()
+    assert is_joined == [True, True]
+    assert not server.client.exists(fleet)
+
+
+def test_the_end_of_a_program_leaves_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left as often as it had joined: after 40 times the end took nine seconds."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    monkeypatch.setenv("TBCACHE_REDIS_TIMEOUT", "10")
+    before = atexit._ncallbacks()
+    for _ in range(3):
+        assert get_rate_limiter("reddit").check_rate_limit()[0]
+        get_usage_monitor().leave()
+    assert get_usage_monitor()._presence._membership._asked_at == {}
+    more = atexit._ncallbacks() - before
+    assert get_rate_limiter("reddit").check_rate_limit()[0]
+    assert atexit._ncallbacks() - before == more
 
 
 def test_nobody_joins_as_the_interpreter_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ from tests.core.world import LEASE, LIMIT, World, moved_clock
 
 
 @pytest.mark.parametrize("is_away", [False, True])
-def test_a_slot_whose_hold_is_over_by_then_is_taken_anew(
-    monkeypatch: pytest.MonkeyPatch, is_away: bool
+@pytest.mark.parametrize("holds", [0.9, 2.0])
+def test_a_slot_whose_hold_is_nearly_over_by_then_is_taken_anew(
+    monkeypatch: pytest.MonkeyPatch, is_away: bool, holds: float
 ) -> None:
     """What was sent with it left the window as it was sent, or before."""
     way = "_ask_fallback" if is_away else "_read"
-    ask, stands_still = getattr(SlidingWindow, way), iter([2 * LEASE])
+    ask, stands_still = getattr(SlidingWindow, way), iter([holds * LEASE])
     with moved_clock() as clock:
         world = World(clock, 1)
         (process,) = world.fleet

@@ -148,7 +148,7 @@ _SHARING = (
     _bug(
         "one that has given its part back goes by it",
         f"{OWN}.leave",
-        "self._allowances = None",
+        "self._allowances, self._is_left = None, True",
         "pass",
         "leave and go on",
     ),
