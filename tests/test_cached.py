@@ -853,6 +853,34 @@ def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheMa
     assert asyncio.run(main()) == ("here", "task's")
 
 
+@pytest.mark.one_driver
+def test_two_loops_that_block_each_other_go_on(cache: CacheManager) -> None:
+    """Each waited for a task of the other, which could not go on, for good."""
+    both_load = threading.Barrier(2)
+
+    async def main(number: int) -> tuple[str, str]:
+        is_loading, may_end = asyncio.Event(), asyncio.Event()
+
+        @cached(cache=cache, key_prefix=f"loop:{number}")
+        async def load() -> str:
+            is_loading.set()
+            await may_end.wait()
+            return f"task {number}"
+
+        task = asyncio.create_task(load())
+        await is_loading.wait()
+        both_load.wait(30)
+        found = cache.get_or_load(f"loop:{1 - number}:", lambda: "here")
+        may_end.set()
+        return found, await task
+
+    with ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(asyncio.run, main(number)) for number in range(2)]
+        found, tasks = zip(*(end.result(10) for end in ends), strict=True)
+    assert "here" in found
+    assert tasks == ("task 0", "task 1")
+
+
 def test_a_blocking_call_waits_for_no_lease_that_a_task_of_its_loop_is_about_to_get(
     store: Store, cache: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

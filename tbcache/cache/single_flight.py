@@ -10,7 +10,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from tbcache.io import IO, now, world
+from tbcache.io import BLOCKING, IO, now, world
 from tbcache.io.error import own_copy
 from tbcache.io.fork import renew_in_child
 
@@ -47,21 +47,26 @@ class _Flight:
         self.is_given_up = False
         #: True once another loads the value, as who ran this one was gone.
         self.is_replaced = False
-        #: The loads that it waits for, be it in a task that it has begun.
+        #: The loads that it waits for, be it in a task that it has begun, or by who blocks its loop.
         self.awaited: list[_Flight] = []
         self._thread = threading.current_thread()
         self._world: IO = world()
 
     @property
+    def is_held_up(self) -> bool:
+        """True where it goes on only after the caller: it is a load that the caller is part of, or one of the
+        event loop that the caller blocks."""
+        return self in _FLIGHTS.get() or (
+            self._thread is threading.current_thread() and self._world is not world()
+        )
+
+    @property
     def is_ours(self) -> bool:
-        """True where its end would wait for the caller: it is a load that the caller is part of, or one of
-        the event loop that the caller is about to block, or it waits for such a load."""
+        """True where its end would wait for the caller, as that of a load which it waits for would."""
         ahead, met = [self], set[_Flight]()
         while ahead:
             one = ahead.pop()
-            if one in _FLIGHTS.get() or (
-                one._thread is threading.current_thread() and one._world is not world()
-            ):
+            if one.is_held_up:
                 return True
             if one not in met:
                 met.add(one)
@@ -89,21 +94,6 @@ class _Flight:
 
 #: The loads that the running code is part of.
 _FLIGHTS: ContextVar[frozenset[_Flight]] = ContextVar("tbcache.flights", default=frozenset())
-
-
-@contextlib.contextmanager
-def _awaiting(flight: _Flight) -> Iterator[bool]:
-    """Meanwhile the loads that the caller is part of wait for ``flight``; whether they would do so for
-    ever."""
-    ours = _FLIGHTS.get()
-    # It is there before the look: of two loads that wait for each other, one at least sees that.
-    for one in ours:
-        one.awaited.append(flight)
-    try:
-        yield flight.is_ours
-    finally:
-        for one in ours:
-            one.awaited.remove(flight)
 
 
 class SingleFlight:
@@ -137,7 +127,7 @@ class SingleFlight:
         try:
             while (flight := self._joined(key, mine)) is not mine:
                 landing = None
-                with _awaiting(flight) as is_endless, contextlib.suppress(TimeoutError):
+                with self._awaiting(flight) as is_endless, contextlib.suppress(TimeoutError):
                     if not is_endless:
                         landing = await world().wait(flight.future, flight.look_at - now())
                 if is_endless:
@@ -149,6 +139,22 @@ class SingleFlight:
             mine.is_given_up = True
             if not mine.is_flown:
                 self._leave(key, mine)
+
+    @contextlib.contextmanager
+    def _awaiting(self, flight: _Flight) -> Iterator[bool]:
+        """Meanwhile the loads that the caller holds up wait for ``flight``; whether they would do so for
+        ever."""
+        with self._lock:  # Who awaits blocks no loop.
+            others = tuple(self._flights.values()) if world() is BLOCKING else ()
+        held_up = {one for one in (*_FLIGHTS.get(), *others) if one.is_held_up}
+        # It is there before the look: of two loads that wait for each other, one at least sees that.
+        for one in held_up:
+            one.awaited.append(flight)
+        try:
+            yield flight.is_ours
+        finally:
+            for one in held_up:
+                one.awaited.remove(flight)
 
     def _joined(self, key: str, mine: _Flight) -> _Flight:
         """The load of ``key`` that is under way; ``mine`` from now on, where there is none that goes on."""
