@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import threading
 import time
@@ -461,6 +462,29 @@ def test_a_cancelled_caller_takes_nobody_with_it(cache: CacheManager, calls: lis
 
     asyncio.run(main())
     assert calls == ["A"]
+
+
+@pytest.mark.one_driver
+def test_a_load_that_fails_after_its_callers_time_limit_is_no_error_of_the_loop(cache: CacheManager) -> None:
+    """It stood in the log, with its whole trace, as one that nobody had retrieved."""
+    heard: list[Any] = []
+
+    @cached(cache=cache)
+    async def slow() -> str:
+        await has_left.wait()
+        raise LookupError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(slow(), 0.05)
+        has_left.set()
+        await until(lambda: not cache.core._single_flight._flights, "the end of the load")
+        gc.collect()
+
+    has_left = asyncio.Event()
+    asyncio.run(main())
+    assert not heard
 
 
 def test_who_waits_for_a_cancelled_load_loads_instead(cache: CacheManager, calls: list[Any]) -> None:

@@ -119,7 +119,7 @@ class Asyncio(RealTime):
         # The task runs in the context of the caller, whose own code it may be.
         task = self._loop.create_task(work())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
         return await asyncio.shield(task)
 
     def runner(self) -> int:
@@ -198,6 +198,12 @@ class Asyncio(RealTime):
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Or the loop would say that nobody retrieves it, where the caller was cancelled meanwhile.
+            task.exception()
 
     def _done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
