@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,8 +13,9 @@ import redis
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
+from tbcache.limiter.member import BEAT_SECONDS
 from tbcache.limiter.script import REOPEN, Reopen
-from tbcache.store import Store
+from tbcache.store import Store, Unavailable
 from tbcache.store import clock as clock_module
 from tbcache.store import node as node_module
 from tbcache.store.clock import ServerClock
@@ -106,6 +108,20 @@ def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_comes_back(
     # Or of a call that began before the end and comes to a connection after it.
     assert node.call("PING") == b"PONG"
     wait_until(lambda: server.connections() <= before, what="the end of its connection")
+
+
+def test_what_is_asked_of_a_server_that_has_gone_is_not_in_doubt(
+    private_server: Server, store_for: Callable[..., Store]
+) -> None:
+    """Whoever might have been heard counts as heard, and what leaves of his slots meanwhile is not his."""
+    store = store_for(private_server)
+    store.call("PING")
+    private_server.kill()
+    killed_at = time.monotonic()
+    wait_until(lambda: time.monotonic() > killed_at + BEAT_SECONDS, what="the next beat")
+    with pytest.raises(Unavailable) as raised:
+        store.call("PING")
+    assert not raised.value.is_timeout
 
 
 def test_a_wait_for_an_element_ends_as_its_node_is_closed(server: Server) -> None:

@@ -192,9 +192,12 @@ def test_a_connection_that_the_server_has_closed_is_replaced_before_it_is_used(
     assert node.call("CLIENT", "ID") != first
 
 
-def test_what_may_have_been_done_is_not_done_again(server: Server, node_at: Callable[[str], Node]) -> None:
+def test_what_may_have_been_done_is_not_done_again(
+    server: Server, node_at: Callable[[str], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that ends in an ask says nothing of what was asked: a slot would be taken twice."""
     node = node_at(server.url)
+    monkeypatch.setattr(node_module, "CHECK_SECONDS", 60.0)
     node.call("SET", "asked", 1, "EX", 60)
     server.client.client_kill_filter(_id=node.call("CLIENT", "ID"))
     with pytest.raises(redis.ConnectionError):
