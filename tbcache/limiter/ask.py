@@ -67,8 +67,8 @@ class Given(msgspec.Struct, frozen=True):
     """What a reply says of this process's slots. Each id stands for ``cost`` slots.
 
     The ``granted`` ones may be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that
-    at the latest. The ``released`` ones were held, and are so no longer. Besides, Redis has counted ``spent``
-    slots that are over already.
+    at the latest; nobody is absent for ``present`` seconds. The ``released`` ones were held, and are so no
+    longer. Besides, Redis has counted ``spent`` slots that are over already.
     """
 
     granted: Sequence[str] = ()
@@ -77,6 +77,7 @@ class Given(msgspec.Struct, frozen=True):
     released: Sequence[str] = ()
     spent: int = 0
     cost: int = 1
+    present: float = 0.0
 
 
 NOTHING = Given()

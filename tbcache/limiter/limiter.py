@@ -192,7 +192,7 @@ class Limiter:
         if given.granted and given.starts_in > 0:
             # With this margin it is not too early even where our clock is a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
-            window.promises.record(starts_at, asked_at)
+            window.promises.record(starts_at, asked_at, given.present)
         for slot in given.released:
             window.release(slot, given.cost)
         if given.spent:

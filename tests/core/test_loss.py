@@ -9,7 +9,7 @@ import pytest
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import FORGET_SECONDS
+from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Refused, Unavailable
@@ -122,6 +122,31 @@ def test_what_was_promised_before_a_loss_is_not_used(clock: Clock) -> None:
         old.use_promised()
     assert not old.promised
     assert len(world.arrivals) > LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("looks_from", [0.0, 0.03, 0.06, 0.09, 0.12])
+@pytest.mark.parametrize("before", [0.3, 0.46, 0.5, 0.54, 0.58, 0.7])
+def test_what_leaves_of_one_that_is_cut_off_is_either_promised_or_its_own(
+    clock: Clock, before: float, looks_from: float
+) -> None:
+    """However long before it leaves its process is cut off, and whenever the other has looked last."""
+    world, (near, far) = begin(clock, 0, LIMIT.count)
+    for symbol in "ABCDEF":
+        near.admit(symbol, patience=LIMIT.window_seconds)
+    leaves_at = world.arrivals[0] + LIMIT.window_seconds
+    look_at = clock.now + looks_from
+    while clock.now < leaves_at + 0.5:
+        clock.now += 0.01
+        if clock.now >= look_at:
+            look_at += BEAT_SECONDS
+            beat(near)
+        if clock.now < leaves_at - before:
+            beat(far)
+        else:
+            far.cut_off()
+            far.take()
+        near.use_promised()
     assert world.most_in_a_window() == LIMIT.count
 
 

@@ -155,7 +155,7 @@ _SHARING = (
     _bug(
         "a promise is kept whoever is absent",
         "tbcache.limiter.promise:Promises.is_kept",
-        "return is_known and asked_at >= self._unbroken_since",
+        "return io.now() <= self._present_until and asked_at >= self._unbroken_since",
         "return True",
     ),
     _bug(
@@ -170,8 +170,8 @@ _LOSS = (
     _bug(
         "a promised slot is used though Redis has lost who is absent",
         "beat.lua",
-        "local are_all_present = is_whole and #members.absent == 0",
-        "local are_all_present = #members.absent == 0",
+        "local present_us = is_whole and present_for(window, now) or 0",
+        "local present_us = present_for(window, now)",
         "lose while all are hungry",
     ),
     _bug(
