@@ -51,6 +51,7 @@ class Admit(NamedTuple):
     process: str
     hours: int
     timeline_cleared: int
+    has_allowance: bool = False
 
 
 class HitReply(NamedTuple):
@@ -144,6 +145,7 @@ class Turn(NamedTuple):
     amount: int
     process: str
     seen_before: str
+    has_allowance: bool
     once: tuple[str | int, ...]
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from tbcache.io import now, random_id
 from tbcache.io.fork import renew_in_child
 from tbcache.limiter.ask import TRIES, Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
@@ -122,6 +124,8 @@ class Limiter:
         # By the ask, the server learns that this process is there. After its deadline the script does
         # nothing. No other place records that Redis has heard of this process.
         window.ask(want.slot, want.cost, asked_at + clock.answered_seconds)
+        if not window.is_whole and window.has_allowance(want.slot, want.cost, want.limits):
+            terms = msgspec.structs.replace(terms, has_allowance=True)
         try:
             try:
                 asked = call(terms)

@@ -105,6 +105,8 @@ class ProcessWindow(SlotRecord):
         self.census = Census()
         #: True from when this process leaves until Redis gives it a part of this source again.
         self._is_left = False
+        #: False where Redis may have lost slots of the source, as far as is known.
+        self.is_whole = True
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -157,6 +159,15 @@ class ProcessWindow(SlotRecord):
         """
         with self._lock:
             self._spend(self._put_back(ages))
+            self.is_whole = False
+
+    def has_allowance(self, slot: str, cost: int, limits: Iterable[Limit]) -> bool:
+        """Whether the allowance has room for an ask of that name, beside all others that are under way."""
+        with self._lock:
+            others = sum(asked.cost for name, asked in self._pending.items() if name != slot)
+            kept = self._allowances or {}
+            left = [kept.get(pack_limits([limit]), 0) for limit in {*limits, *self.limits}]
+            return cost <= min(left, default=0) - others - len(self._fallback)
 
     def report(self) -> tuple[str, Mark, bool]:
         """What a beat reports: our allowances, in the form of beat.lua; a mark, for :meth:`receive`; and
@@ -197,8 +208,10 @@ class ProcessWindow(SlotRecord):
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
             self._silence, self._is_left = silence, False
             self._stays.receive(mark.stay)
-            # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
-            if not self._fallback or self._allowances is None:
+            self.is_whole = allotment.is_whole
+            # While some slots are taken without Redis, or are missing there, the old allowances hold: Redis
+            # still reserves them.
+            if (self.is_whole and not self._fallback) or self._allowances is None:
                 spent = self._granted - mark.granted
                 self._allowances = {
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()

@@ -11,9 +11,10 @@ from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
+from tbcache.limiter.script import TAKE, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store import Refused, Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, MICROS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
 LONG = replace(SOURCE, limits=(Limit(6, 1000.0),))
@@ -342,6 +343,20 @@ def test_one_who_was_forgotten_puts_its_slots_back_and_shuts_nobody_out(clock: C
     assert awake.take()
 
 
+def test_one_who_was_forgotten_has_nothing_kept_for_it(clock: Clock) -> None:
+    """Others were given it since, and a loss of data gives it back to nobody."""
+    world, (near, far) = begin(clock, 1, 1)
+    world.redis.hdel("ns:{reddit}:state", "wanted_until")
+    beat(near, far)
+    far.cut_off()
+    clock.now += FORGET_SECONDS + 1.0
+    near.beat()
+    near.cut_off()
+    flush(world)
+    far.mend()
+    assert [far.take(), far.take()] == [False, False]
+
+
 def test_a_second_loss_before_the_first_is_mended_opens_nothing(clock: Clock) -> None:
     """Who is known in between is not all that there was."""
     world, (old, dead) = begin(clock, 2, 4)
@@ -385,6 +400,43 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
     flush(world)
     assert ask_on(world, one, two, seconds=0.4) == 0
     assert ask_on(world, one, two, seconds=0.2) == 2
+
+
+def test_what_was_kept_for_one_it_takes_though_the_others_are_not_back(clock: Clock) -> None:
+    """Nobody else was given it, before the loss or since; the rest waits for those who are missing."""
+    world, (near, far) = begin(clock, 1, 1)
+    world.redis.hdel("ns:{reddit}:state", "wanted_until")
+    beat(near, far)
+    far.cut_off()
+    flush(world)
+    took = []
+    for _ in range(8):
+        took.append(near.take())
+        near.beat()
+        clock.now += 0.01
+    assert sum(took) == (LIMIT.count - 2) // 2
+    while far.take():
+        clock.now += 0.01
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize(
+    ("seen", "has_allowance", "used", "is_allowed"),
+    [("e", False, 0, False), ("e", True, 0, True), ("e", True, LIMIT.count, False), ("d", True, 0, False)],
+)
+def test_a_window_that_is_shut_gives_what_is_kept_and_known_to_be_free(
+    clock: Clock, seen: str, has_allowance: bool, used: int, is_allowed: bool
+) -> None:
+    """Not to one whose slots are missing, nor beside slots that fill the window by what is known already."""
+    world = World(clock, 1)
+    now, keys = round(clock.now * MICROS), WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
+    world.redis.hset(keys.state, mapping={"epoch": "e", "lost_at": now - 1, "past": "d"})
+    world.redis.zadd(keys.slots, {f"{number}": now for number in range(used)} or {"old": 1})
+    limits = pack_limits([LIMIT])
+    ask = Take(keys, limits, True, "x", 1, 0, 0, 0, f"{seen} 0", 0, "me", "fleet", has_allowance)
+    found = TAKE.read(world.redis.eval(TAKE.text, *TAKE.pack(ask)))
+    assert isinstance(found, Taken)
+    assert found.is_allowed == is_allowed
 
 
 def test_who_is_cut_off_again_right_after_its_return_keeps_its_part(clock: Clock) -> None:

@@ -168,6 +168,13 @@ _SHARING = (
 )
 _LOSS = (
     _bug(
+        "a window that is shut is open to whoever has an allowance or none",
+        f"{OWN}.has_allowance",
+        "return cost <= min(left",
+        "return True or cost <= min(left",
+        _LOST,
+    ),
+    _bug(
         "a promised slot is used though Redis has lost who is absent",
         "beat.lua",
         "local present_us = is_whole and present_for(window, now) or 0",
