@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import dramatiq
 import pytest
 
+from tbcache.io import log_lock
 from tbcache.io.lock import try_lock
 from tbcache.io.log import configure_logging, get_logger
 from tbcache.io.log_file import open_log_file
@@ -146,33 +146,15 @@ def test_each_line_within_a_job_names_it_and_one_says_how_it_ended(
     assert set(over) == {"event", "level", "timestamp"}
 
 
-def test_each_worker_of_a_process_has_its_jobs_lines_written_by_a_thread_that_nobody_interrupts(
-    store: Store, settings: Settings
+def test_a_worker_has_an_interrupt_leave_no_lock_of_a_handler_taken(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program may have workers of its own, one after the other. Later versions of Python need none."""
-    configure_logging("info", "json")
-    log, writers = get_logger("tbcache.test"), list[str]()
-
-    def write(record: logging.LogRecord) -> bool:
-        writers.append(threading.current_thread().name)
-        return True
-
-    # It is asked by whoever writes, as all that are added later.
-    logging.getLogger("tbcache.test").addFilter(write)
-    broker = PacingBroker(store, settings, [])
-    actor = dramatiq.actor(broker=broker, actor_name="work")(lambda: log.info("page.read"))
-    try:
-        for _ in range(2):
-            worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
-            worker.start()
-            actor.send()
-            try:
-                broker.join("default", interval=5, timeout=30_000)
-            finally:
-                worker.stop(30_000)
-    finally:
-        logging.getLogger("tbcache.test").removeFilter(write)
-    assert [name == "tbcache-log" for name in writers] == [sys.version_info < (3, 13)] * 2
+    """Also one that a program starts itself. Later versions of Python do so by themselves."""
+    monkeypatch.setattr(logging.Handler, "handle", log_lock._HANDLE)
+    worker = dramatiq.Worker(PacingBroker(store, settings, []), worker_threads=1, worker_timeout=50)
+    worker.start()
+    worker.stop(30_000)
+    assert (logging.Handler.handle is log_lock._HANDLE) == (sys.version_info >= (3, 13))
 
 
 def test_a_thread_whose_job_is_over_names_it_no_more(

@@ -28,7 +28,6 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict
 
 from tbcache.io.log_file import open_log_file
-from tbcache.io.log_writer import LOG_WRITER
 from tbcache.io.redact import Redactor
 from tbcache.io.trace import ids
 from tbcache.models.error import TbcacheWarning
@@ -141,7 +140,6 @@ class _Formatter(ProcessorFormatter):
 #: The filter of all our own loggers.
 REPEATED = Repeated()
 # The modules of background work stand below this one, and log without it.
-logging.getLogger("tbcache.io").addFilter(LOG_WRITER)
 logging.getLogger("tbcache.io").addFilter(REPEATED)
 
 
@@ -166,7 +164,6 @@ class Logger(structlog.stdlib.BoundLogger):
 def get_logger(name: str) -> Logger:
     """An event logger over the standard logger ``name``."""
     logger = logging.getLogger(name)
-    logger.addFilter(LOG_WRITER)
     # On the logger itself: a program that has set up logging in its own way is spared as well.
     logger.addFilter(REPEATED)
     return cast(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -10,7 +9,7 @@ from dramatiq.middleware import Middleware
 
 from tbcache.io import now
 from tbcache.io.log import bind, get_logger, unbind
-from tbcache.io.log_writer import LOG_WRITER
+from tbcache.io.log_lock import bear_interrupts
 from tbcache.io.trace import ids
 from tbcache.queue.account import caller_in
 from tbcache.queue.hand import HeldJob
@@ -23,23 +22,20 @@ _OUTCOMES = {"done": "done", "later": "put off", "back": "given back", "dead": "
 
 
 class JobLog(Middleware):
-    """Binds the id of the message, its caller and this worker to all that is logged within a job, and has
-    another thread write that, where Python needs it.
+    """Binds the id of the message, its caller and this worker to all that is logged within a job, and has an
+    interrupt of the job leave no lock of the log taken.
     """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
-        # Later ones take the lock of a handler in a way that no interrupt comes amid.
-        if sys.version_info < (3, 13):
-            LOG_WRITER.start()
+        bear_interrupts()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         caller = caller_in(message.options) or "-"
         names = {"message_id": message.message_id, "caller": caller, "worker": self._worker}
         bind(**names)
-        LOG_WRITER.serve_this_thread()
         if isinstance(message, HeldJob):
             message.began_at, message.names = now(), names | ids()
 

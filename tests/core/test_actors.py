@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 import threading
 import time
 import types
@@ -853,30 +854,32 @@ def test_a_job_whose_workers_died_twice_has_no_other_beside_it(
 
 
 def test_an_interrupt_amid_a_line_of_the_log_leaves_no_lock(shop: Shop) -> None:
-    """A handler's lock is taken by a function in Python, and every thread that logged hung for good."""
-    workers: set[int] = set()
+    """A handler's lock was taken by a function in Python, and every thread that logged hung for good."""
 
     class Lines(logging.Handler):
-        def acquire(self) -> None:
-            super().acquire()
-            if threading.get_ident() in workers:
-                raise TimeLimitExceeded
-
         def emit(self, record: logging.LogRecord) -> None:
             shop.done.append(str.__str__(record.msg))
 
-    def work() -> None:
-        workers.add(threading.get_ident())
-        get_logger("tbcache.fetch").warning("it.works")
-
     logger, handler = logging.getLogger("tbcache"), Lines(logging.WARNING)
+    lock: Any = handler.lock
+
+    def interrupt(frame: types.FrameType, event: str, called: object) -> None:
+        if event == "c_return" and called == lock.acquire:
+            raise TimeLimitExceeded
+
+    def work() -> None:
+        sys.setprofile(interrupt)
+        try:
+            get_logger("tbcache.fetch").warning("it.works")
+        finally:
+            sys.setprofile(None)
+
     logger.addHandler(handler)
     try:
         shop.broker.emit_after("process_boot")
         shop.actor(work, actor_name="work", max_retries=0).send()
         shop.work_off()
         assert shop.done == ["it.works"]
-        lock: Any = handler.lock
         assert lock.acquire(timeout=30)
         lock.release()
     finally:
