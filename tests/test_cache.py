@@ -911,7 +911,7 @@ def test_an_end_that_an_interrupt_has_left_locked_holds_up_no_other_key(cache: C
         loading = pool.submit(cache.get_or_load, "key", load)
         assert is_loading.wait(30)
         flights = cache.core._single_flight
-        with flights._flights["key"].future._condition:  # type: ignore[attr-defined]
+        with flights._flights["key"].end.future._condition:  # type: ignore[attr-defined]
             asking = pool.submit(flights._joined, "key", _Flight())
             try:
                 assert pool.submit(cache.get_or_load, "other", lambda: "other").result(10) == "other"
@@ -966,7 +966,7 @@ def interrupted_before(*_: Any) -> None:
 def waiting(cache: CacheManager) -> int:
     """How many threads wait for the loads of others."""
     flights = list(cache.core._single_flight._flights.values())
-    return sum(len(flight.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
+    return sum(len(flight.end.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
 
 
 def test_a_load_that_landed_meanwhile_is_not_repeated(

@@ -854,7 +854,7 @@ def test_a_load_that_is_cancelled_before_it_begins_stands_in_nobodys_way(
 def waiting(cache: CacheManager) -> int:
     """How many threads wait for the loads of others."""
     flights = list(cache.core._single_flight._flights.values())
-    return sum(len(flight.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
+    return sum(len(flight.end.future._condition._waiters) for flight in flights)  # type: ignore[attr-defined]
 
 
 def test_a_blocking_call_in_a_loop_does_not_wait_for_a_task_of_it(cache: CacheManager) -> None:

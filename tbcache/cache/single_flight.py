@@ -28,18 +28,22 @@ class _Landing(NamedTuple):
         return self.value
 
 
-class _End(Future["_Landing | None"]):
-    """How a load ends; None where it came to no end, and those who wait load the value themselves."""
+class _End:
+    """The end of a load. The future brings None where it came to none, and those who wait load the value
+    themselves."""
 
-    #: True from just before it is said. To ask a future takes its lock, which an interrupt may leave locked.
-    is_near = False
+    def __init__(self) -> None:
+        self.future: Future[_Landing | None] = Future()
+        #: True from just before it is said. To ask a future takes its lock, which an interrupt may leave
+        #: locked.
+        self.is_near = False
 
 
 class _Flight:
     """A load under way, and who runs it. Those who wait for it look after them at ``look_at``."""
 
     def __init__(self) -> None:
-        self.future = _End()
+        self.end = _End()
         self.look_at = 0.0
         #: True once who runs it sees to its end, whatever becomes of its caller.
         self.is_flown = False
@@ -81,15 +85,15 @@ class _Flight:
 
     def replace(self, other: _Flight) -> None:
         """Go on in place of ``other``: who waits for that waits for this one, and has what comes first."""
-        self.future, other.is_replaced = other.future, True
+        self.end, other.is_replaced = other.end, True
 
     def land(self, landing: _Landing | None) -> None:
         """Tell those who wait. The first one counts: an interrupt may come just after it."""
         if self.is_replaced and (landing is None or landing.error is not None):
             return  # The other may still bring a value.
-        self.future.is_near = True
+        self.end.is_near = True
         with contextlib.suppress(InvalidStateError):
-            self.future.set_result(landing)
+            self.end.future.set_result(landing)
 
 
 #: The loads that the running code is part of.
@@ -129,7 +133,7 @@ class SingleFlight:
                 landing = None
                 with self._awaiting(flight) as is_endless, contextlib.suppress(TimeoutError):
                     if not is_endless:
-                        landing = await world().wait(flight.future, flight.look_at - now())
+                        landing = await world().wait(flight.end.future, flight.look_at - now())
                 if is_endless:
                     return await load(), False
                 if landing is not None:
@@ -160,7 +164,7 @@ class SingleFlight:
         """The load of ``key`` that is under way; ``mine`` from now on, where there is none that goes on."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is None or flight.future.is_near:
+            if flight is None or flight.end.is_near:
                 flight = self._flights[key] = mine
             elif flight.look_at <= now() and flight.is_left:
                 mine.replace(flight)
@@ -171,7 +175,7 @@ class SingleFlight:
 
     async def _fly(self, key: str, mine: _Flight, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         # A task that a load has begun may outlast it, and begin loads and tasks of its own.
-        under_way = (one for one in _FLIGHTS.get() if not one.future.is_near)
+        under_way = (one for one in _FLIGHTS.get() if not one.end.is_near)
         before = _FLIGHTS.set(frozenset((*under_way, mine)))
         try:
             mine.is_flown = True
