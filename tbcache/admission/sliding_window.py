@@ -31,6 +31,7 @@ from tbcache.store.wire import (
     to_time,
 )
 
+TOO_LATE = "the slot was granted, and could not be used in time: this process or Redis is too slow"
 #: Of a source that is not configured, at most so many of the windows that its callers name are told to the
 #: fleet.
 MOST_WINDOWS = 4
@@ -176,6 +177,9 @@ class SlidingWindow:
                 raise RateLimited(self.source.name, asked.status.reset_at, reason)
             if await self._holds_slot(asked, ask):
                 return ask.slot, asked.status
+            if asked.allowed and left == 0.0:
+                # Each answer may come as late as the last one.
+                raise RateLimited(self.source.name, asked.status.reset_at, TOO_LATE)
 
     async def _holds_slot(self, asked: _Decision, ask: _Ask) -> bool:
         """Wait for as long as the decision says; True where this process has the slot then."""

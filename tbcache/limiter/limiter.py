@@ -120,14 +120,15 @@ class Limiter:
         # This comes first, because an ask that is not sent must not be recorded below.
         self.windows.broken.check(source)
         asked_at = now()
-        terms = self._terms(source, asked_at)
         # By the ask, the server learns that this process is there. After its deadline the script does
-        # nothing. No other place records that Redis has heard of this process.
+        # nothing. No other place records that Redis has heard of this process. One that leaves waits for what
+        # is recorded here: after that its terms say nothing any more of the stay that is over.
         window.ask(want.slot, want.cost, asked_at + clock.answered_seconds)
-        if not window.is_whole and window.has_allowance(want.slot, want.cost, want.limits):
-            terms = msgspec.structs.replace(terms, has_allowance=True)
         try:
             try:
+                terms = self._terms(source, asked_at)
+                if not window.is_whole and window.has_allowance(want.slot, want.cost, want.limits):
+                    terms = msgspec.structs.replace(terms, has_allowance=True)
                 asked = call(terms)
                 reply = await self.store.ask(script, asked)
                 is_late, starts_at = isinstance(reply, Late), asked_at

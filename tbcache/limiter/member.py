@@ -100,10 +100,9 @@ class Membership:
         self._limiter.join.by(self.beat)
         if self._stays.current is not None:
             return True
-        if not self._stays.begin():
-            return False
+        # This comes first: an interrupt in between must leave none there whose marker says that it is over.
         self._limiter.windows.machine.marker.begin()
-        return True
+        return self._stays.begin()
 
     async def beat(self, source: str, *, gives_up_allowances: bool = False) -> None:
         """Say that this process is there, and learn its part of ``source``'s limits."""

@@ -38,19 +38,23 @@ class Rest:
 
     def renew(self) -> None:
         """Rest nowhere: at the start, and after a fork, as nobody has been told of the child."""
-        #: By source: the epoch in force, and since when this process has known it (monotonic).
-        self._since: dict[str, tuple[str, float]] = {}
+        #: By source: the epoch in force, and the stay in which this process has known it, since when
+        #: (monotonic).
+        self._since: dict[str, tuple[tuple[str, object], float]] = {}
         self._summaries: dict[str, bytes] = {}
 
     def on_beat(self, source: str) -> None:
         """Redis has answered a beat for ``source``."""
-        epoch = self._limiter.epochs.of(source)
-        if self._since.get(source, ("", 0.0))[0] != epoch:
-            self._since[source] = epoch, io.now()
+        known, before = (
+            (self._limiter.epochs.of(source), self._limiter.stays.current),
+            self._since.get(source),
+        )
+        if before is None or before[0] != known:
+            self._since[source] = known, io.now()
 
     def is_at(self, source: str) -> bool:
         """Whether this process rests at ``source``."""
-        window, (_, since) = self._limiter.process_window(source), self._since.get(source, ("", io.now()))
+        window, (_, since) = self._limiter.process_window(source), self._since.get(source, (None, io.now()))
         is_idle = not window.can_fall_back or window.idle_seconds >= IDLE_SECONDS
         return is_idle and io.now() - since >= SETTLED_SECONDS
 

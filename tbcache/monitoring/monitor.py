@@ -41,6 +41,8 @@ from tbcache.store.total import DayTotals
 from tbcache.store.wire import MICROS, day_of
 
 KEPT_DAYS = 30
+#: At its end the process waits so long at most for a thread that is just joining.
+MOST_SECONDS_TO_JOIN = 1.0
 #: More US dollars than any request costs.
 MOST_COST = 1e6
 
@@ -263,7 +265,8 @@ class UsageMonitor:
                 return
             if not self._presence.is_kept:
                 started_at = utc_now()
-                self._presence.add(lambda: self.beat(role, started_at=started_at, workload=report()))
+                share = self._presence.go_on_sharing
+                self._presence.add(lambda: self._beat(role, started_at, report(), share))
             if not self._leaves_at_exit:
                 self._leaves_at_exit = True
                 atexit.register(self._end)
@@ -275,8 +278,13 @@ class UsageMonitor:
 
         Does nothing while Redis is away.
         """
+        self._beat(role, started_at, workload or Workload(), self._presence.share_once)
+
+    def _beat(self, role: str, started_at: datetime, workload: Workload, share: Callable[[], None]) -> None:
         with contextlib.suppress(Unavailable):
-            self._presence.beat(role, started_at, workload or Workload())
+            self._presence.beat(role, started_at, workload)
+            if role in SHARING_ROLES:
+                share()
             self._recorder.mark_minutes()
             self._presence.look_for_others()
 
@@ -290,6 +298,9 @@ class UsageMonitor:
 
     def _end(self) -> None:
         self._is_over = True
+        # Whoever joins just now has not seen that, and is to be there before all leave.
+        if self._joining.acquire(timeout=MOST_SECONDS_TO_JOIN):
+            self._joining.release()
         self.leave()
 
     def get_workers(self) -> list[WorkerStatus]:

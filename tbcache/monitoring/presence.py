@@ -20,7 +20,7 @@ from tbcache.limiter.member import Membership
 from tbcache.models.untrusted import NotJson, read_json
 from tbcache.models.version import __version__
 from tbcache.monitoring.departure import add_departure
-from tbcache.monitoring.heartbeat import SHARING_ROLES, Heartbeat, Workload
+from tbcache.monitoring.heartbeat import Heartbeat, Workload
 from tbcache.monitoring.process import MISSED_SECONDS, read_workers
 from tbcache.settings import Settings, get_declared
 from tbcache.settings.profile import profile_of
@@ -82,20 +82,24 @@ class Presence:
         """Have a share of the limits, until :meth:`leave`; does nothing where this process has one."""
         self._membership.start()
 
+    def share_once(self) -> None:
+        """Have a share for a moment, where it is not had until :meth:`leave`."""
+        run(self._membership.beat_if_idle())
+
+    def go_on_sharing(self) -> None:
+        """:meth:`share` once more, as the thread does: it may have begun while another one left. Its last
+        round joins no more.
+        """
+        if self.is_kept:
+            self.share()
+
     def _beat_on(self) -> float:
         self._round()
         return HEARTBEAT_SECONDS
 
     def beat(self, role: str, started_at: datetime, workload: Workload) -> None:
-        """Say that this process is alive, and shares its sources' limits where ``role`` does."""
+        """Say that this process is alive."""
         self._tell(self._heartbeat(role, started_at, workload))
-        if role not in SHARING_ROLES:
-            return
-        if not self._beater.is_current:
-            run(self._membership.beat_if_idle())
-        elif self.is_kept:
-            # It may have begun while another thread left.
-            self.share()
 
     def _heartbeat(self, role: str, started_at: datetime, workload: Workload) -> Heartbeat:
         return Heartbeat(

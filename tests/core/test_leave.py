@@ -15,6 +15,7 @@ from tbcache import get_rate_limiter, get_usage_monitor
 from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Census
+from tbcache.limiter.ask import Terms
 from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.script import BEAT, FILL
 from tbcache.monitoring.heartbeat import Heartbeat
@@ -354,30 +355,49 @@ def test_who_beats_by_hand_joins_again_with_the_next_beat(
 def test_the_last_beat_of_a_heartbeat_joins_no_more(server: Server, store_for: Callable[..., Store]) -> None:
     """It was under way for longer than one that leaves waits for it: nobody would beat for its part."""
     store = store_for(server)
-    monitor, is_left, is_over = monitor_of(store), threading.Event(), threading.Event()
-    tell, limiter = monitor._presence._tell, RateLimiter(BUILT_IN["reddit"], store)
+    monitor, limiter = monitor_of(store), RateLimiter(BUILT_IN["reddit"], store)
+    presence, is_under_way, is_left = monitor._presence, threading.Event(), threading.Event()
+    tell, rounds = presence._tell, list[Heartbeat]()
 
     def tell_late(heartbeat: Heartbeat) -> None:
         tell(heartbeat)
-        if is_told.is_set():
+        rounds.append(heartbeat)
+        if len(rounds) == 2:
+            is_under_way.set()
             assert is_left.wait(20)
-            is_over.set()
-        is_told.set()
 
-    is_told = threading.Event()
-    monitor._presence._tell = tell_late  # type: ignore[method-assign]
+    presence._tell = tell_late  # type: ignore[method-assign]
     monitor.keep_beating("client")
     assert limiter.check_rate_limit()[0]
-    thread = monitor._presence._beater._thread
+    thread = presence._beater._thread
     assert thread is not None
-    assert is_told.wait(20)
-    # Its second round is under way.
-    wait_until(lambda: monitor._presence._written[0] is not None)
+    assert is_under_way.wait(20)
     monitor.leave()
     is_left.set()
     thread.join(20)
+    assert len(rounds) == 2
     assert not server.client.exists(store.keys.fleet("reddit"))
-    assert not monitor._presence._membership.is_joined
+    assert not presence._membership.is_joined
+
+
+def test_an_ask_says_nothing_of_a_stay_that_ends_as_it_begins(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not waited for, as it was recorded only after it had read when Redis had heard of it last."""
+    world = World(clock, 1)
+    (leaving,) = world.fleet
+    assert leaving.take()
+    beat(world, leaving)
+    limiter, said = limiter_of(leaving.store), []
+    terms = limiter._terms
+
+    def terms_later(source: str, at: float) -> Terms:
+        said.append(limiter.process_window(source).in_doubt_until > clock.now)
+        return terms(source, at)
+
+    monkeypatch.setattr(limiter, "_terms", terms_later)
+    leaving.take()
+    assert said == [True]
 
 
 def test_one_that_goes_on_joins_with_its_next_ask(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
