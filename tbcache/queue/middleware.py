@@ -16,8 +16,9 @@ from tbcache.models.job import comes_again
 from tbcache.queue.account import caller_in
 from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import UNBEGUN, Finish, Result
-from tbcache.queue.rate_limit import RETRY_SECONDS, SOON_SECONDS
+from tbcache.queue.rate_limit import RETRY_SECONDS
 from tbcache.queue.slot import current_slot
+from tbcache.queue.work import SOON_SECONDS
 
 #: After so long a job that was to load anew looks whether it may.
 NOT_LOADED_SECONDS, NOT_LOADED = 2.0, "it is to be loaded anew, and another load was under way"

@@ -16,11 +16,10 @@ from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
 from tbcache.queue.hand import HeldJob
 from tbcache.queue.slot import current_slot
-from tbcache.queue.work import declare_work
+from tbcache.queue.work import SOON_SECONDS, declare_work
 
 log = get_logger("tbcache.queue")
 
-SOON_SECONDS = 0.25
 #: After so long a job is tried again that could not be paced.
 RETRY_SECONDS = 5.0
 

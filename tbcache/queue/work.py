@@ -6,11 +6,16 @@ from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker
+from dramatiq.middleware import CurrentMessage
 
+from tbcache.admission.rate_limiter import get_rate_limiter
+from tbcache.io import run
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.queue.slot import current_slot
 from tbcache.settings.declared import Work, get_work
 
+#: After so long a job is tried again at the earliest that a limit was in the way of.
+SOON_SECONDS = 0.25
 #: So often a call that failed is tried again.
 MOST_RETRIES = 3
 
@@ -24,11 +29,20 @@ def declare_work(broker: Broker) -> None:
 
 def _declare(broker: Broker, work: Work) -> None:
     def call(*args: Any, **kwargs: Any) -> None:
+        slot = current_slot.get()
+        if slot is not None and not work.uses_slot:
+            # Jobs that hold a slot each, and ask for more, would wait for one another.
+            limiter = get_rate_limiter(work.source)
+            run(limiter.core.give_back(slot, limiter.source.cost))
+            slot = None
         try:
-            work.call(current_slot.get() if work.uses_slot else None, *args, **kwargs)
+            work.call(slot, *args, **kwargs)
         except RateLimited as error:
-            # A limit is no failure: it is tried again when it is over, however often.
-            raise dramatiq.Retry(str(error), delay=max(1, round(1000 * error.retry_after))) from None
+            # A limit is no failure: it is tried again when it is over, however often, and spends no retry.
+            if (message := CurrentMessage.get_current_message()) is not None:
+                message.options["retries"] = message.options.get("retries", 0) - 1
+            seconds = max(SOON_SECONDS, error.retry_after)
+            raise dramatiq.Retry(str(error), delay=round(1000 * seconds)) from None
 
     options: Any = {"retry_when": _may_pass} if "retry_when" in broker.actor_options else {}
     declared = dramatiq.actor(

@@ -149,7 +149,8 @@ class Work:
     """A function of ``source``, which jobs name ``name``.
 
     ``call`` takes the slot that the job came with, and then the job's own arguments. Without a slot (None) it
-    takes one itself. ``uses_slot``: a call costs as many slots as a job of the source comes with.
+    takes one itself. ``uses_slot``: a call costs as many slots as a job of the source comes with; else it
+    takes its own, once the job's is given back.
     """
 
     name: str

@@ -1074,6 +1074,29 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     broker.flush_all()
 
 
+def test_a_call_that_costs_more_than_its_job_waits_in_redis_without_a_slot(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each held the slot of its job, and waited in its thread for those of the others."""
+    broker = broker_of_settings(server, monkeypatch)
+    quotes = tbcache.source("quotes", limits="5/10m", ttl=60)
+    quote = quotes.fetcher(name="quote", cost=5, patience=float("inf"))(lambda symbol: symbol.lower())
+    jobs = [quote.enqueue(symbol) for symbol in "AB"]
+    queue, store = Queue(broker.store, broker.settings), broker.store
+    with Shop(broker).open(threads=2):
+        wait_until(lambda: queue.depth("quotes").delayed == 1, what="one that waits in Redis")
+        wait_until(lambda: queue.depth("quotes").running == 0)
+    states = [job.explain().state for job in jobs]
+    (done,) = (job for job, state in zip(jobs, states, strict=True) if state != "delayed")
+    assert (done.result(0.0), store.client.zcard(store.keys.slots("quotes"))) == (
+        done.message.args[0].lower(),
+        5,
+    )
+    (left,) = store.client.hvals(store.keys.queue("quotes", "jobs"))
+    assert dramatiq.Message.decode(left).options["retries"] == 0
+    broker.flush_all()
+
+
 def broker_of_settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> PacingBroker:
     """The broker of a program whose settings name the server."""
     for name, value in server.variables.items():

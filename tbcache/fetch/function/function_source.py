@@ -108,7 +108,9 @@ class FunctionSource:
             setup = Setup(self._tools, self._figures(ttl, cost), named, seconds, key)
             made: Fetcher[..., Any] | AsyncFetcher[..., Any] = kind(function, setup)
             uses_slot = made.source.cost == self.source.cost
-            get_work()[made.actor_name] = Work(made.actor_name, self.source.name, made.work, uses_slot)
+            # One whose job brings no slot waits for its own in the queue, and not in a thread.
+            worker = made if uses_slot else kind(function, setup._replace(patience=0.0))
+            get_work()[made.actor_name] = Work(made.actor_name, self.source.name, worker.work, uses_slot)
             return made
 
         seconds = wait_seconds("patience", patience)
