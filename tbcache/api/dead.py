@@ -49,6 +49,7 @@ class DeadLetter(Schema):
     caller: str | None
     died_at: datetime
     reason: str
+    actor: str | None = Field(description="The name of its actor; null: its message cannot be read.")
 
 
 @router.get("/dead")

@@ -115,7 +115,12 @@ class DeadLetter:
     @property
     def what(self) -> str:
         """What died: the symbol of a fetch, the actor of any other job; as far as its message can be read."""
-        return self._said("kwargs", "symbol") or self._said("actor_name") or "?"
+        return self._said("kwargs", "symbol") or self.actor or "?"
+
+    @property
+    def actor(self) -> str | None:
+        """The name of its actor; None where its message cannot be read."""
+        return self._said("actor_name")
 
     @property
     def caller(self) -> str | None:
@@ -125,7 +130,7 @@ class DeadLetter:
     @property
     def is_fetch(self) -> bool:
         """True for a source's own job, and no user's."""
-        return self._said("actor_name") == actor_name(self.queue)
+        return self.actor == actor_name(self.queue)
 
     def _said(self, *path: str) -> str | None:
         """What stands in the message at a path; None where nothing does."""
