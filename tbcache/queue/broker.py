@@ -69,6 +69,14 @@ def _route_of(message: dramatiq.Message[Any]) -> _Route:
     return _Route(message.queue_name, lane, caller if caller is None else check_caller(caller))
 
 
+def _is_given_away(message: MessageProxy) -> bool:
+    """Whether nothing is to come of a job's end, as another has the job by now."""
+    is_given_away = isinstance(message, HeldJob) and message.is_given_away(message)
+    if is_given_away:
+        message.options["store_results"] = False
+    return is_given_away
+
+
 def _does_something(one: Middleware, name: str) -> bool:
     """Whether a middleware does something at a signal; mostly none does."""
     method = getattr(one, name, None)
@@ -133,8 +141,12 @@ class PacingBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **options: Any) -> None:
         listeners = self._listeners(f"after_{signal}")
         if listeners.is_any:
-            before = _ending.set(args[0] if signal == "process_message" else None)
+            is_end = signal == "process_message"
+            before = _ending.set(args[0] if is_end else None)
             try:
+                if is_end and _is_given_away(args[0]):
+                    # Whoever has it counts it in its group, and stores its result.
+                    signal, options = "skip_message", {}
                 super().emit_after(signal, *args, **options)
             finally:
                 _ending.reset(before)
@@ -203,7 +215,7 @@ class PacingBroker(Broker):
         """Queue a message as it is; ``delay`` in milliseconds. Same fetches are not joined here.
 
         A job that is queued while it runs, as to be tried again, is put off: whether Redis hears of it or the
-        worker dies first, it is there once.
+        worker dies first, it is there once. One that is over by then is queued anew.
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains the queue.
@@ -342,14 +354,15 @@ class PacingBroker(Broker):
         return found
 
     def _put_off(self, job: HeldJob, delay_ms: int) -> None:
-        if job.is_fetch:
-            return  # What becomes of it was decided with its outcome.
-        if job.finish is not None:
-            # It is put off already: this is one more.
-            self._put(job._message, delay_ms, is_joining=False)
-        else:
+        if job.finish is None:
+            if job.is_fetch:
+                return  # What becomes of it is decided with its outcome.
             seconds, reason = delay_ms / 1000, _why_again(job)
-            job.finish = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)
+            again = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)
+            if job.decide(again) is again:
+                return
+        # It is put off already, or over: this is one more.
+        self._put(job._message, delay_ms, is_joining=False)
 
 
 def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:

@@ -135,7 +135,8 @@ class PacingConsumer(Consumer):
         :class:`EndedJob`; a fetch whose try has failed may have been tried for the last time."""
         job.ended_at = now()
         self._following.send(job)
-        finish = Finish("done") if job.is_cancelled else job.finish or otherwise
+        decided = job.decide(otherwise)
+        finish = Finish("done") if job.is_cancelled else decided
         is_known = job.is_fetch and not job.is_cancelled
         finish = finish if is_known else replace(finish, is_begun=job.is_begun)
         has_failed = has_failed or finish.is_try
@@ -247,6 +248,7 @@ class PacingConsumer(Consumer):
             if job is not None:
                 job.holds_until = functools.partial(self._hand.until, job.claim)
                 job.take_up = functools.partial(self._hand.take_up, job.claim)
+                job.is_given_away = self._following.is_given_away
                 self._shared.jobs.add(job)
                 heapq.heappush(self._buffer, (self._intake.priority(job), next(self._numbers), job))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import dramatiq
+from dramatiq.middleware.threading import Interrupt
 
 from tbcache.io import now, run, world
 from tbcache.io.description import described
@@ -12,6 +14,7 @@ from tbcache.io.log import get_logger
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.hand import HeldJob
+from tbcache.queue.job import UNBEGUN
 from tbcache.queue.script import REVOKED, queue_keys
 from tbcache.store import Refused, Unavailable
 
@@ -65,6 +68,25 @@ class Following:
                 log.error("job.follow_lost", **facts, reason=described(error))
             job.following.pop(0)
             tries = 0
+
+    def is_given_away(self, job: HeldJob) -> bool:
+        """Whether nobody is to hear of the end of a job whose actor is through, as another has the job, or
+        has had it. Once its claim may have lapsed, Redis is asked, and waited for. Where a worker is stopped
+        meanwhile, the job goes back to be done, and heard of, once more.
+        """
+        while now() >= job.holds_until():
+            # What comes after the actor's end is late for a time limit.
+            with contextlib.suppress(Interrupt):
+                try:
+                    return self._is_given_away(job)
+                except Refused:
+                    return False
+                except Unavailable:
+                    if not self._threads.is_open and now() >= self._shared.last_moment():
+                        job.finish = UNBEGUN
+                        return True
+                    run(world().sleep(PAUSE_SECONDS))
+        return False
 
     def _is_given_away(self, job: HeldJob) -> bool:
         """Whether another has the job, or has had it, or an operator has cancelled it. Redis knows nothing of

@@ -28,12 +28,16 @@ class HeldJob(MessageProxy):
     actor was called.
     """
 
+    finish: Finish | None = None
+
     def __init__(self, message: dramatiq.Message[Any], claim: bytes, *, is_fetch: bool) -> None:
         super().__init__(message)
         self.claim = claim
         self.is_fetch = is_fetch
         #: Until when it is this process's (monotonic), as far as that is known.
         self.holds_until: Callable[[], float] = lambda: math.inf
+        #: Called with it once its actor is through; True where another has it by now.
+        self.is_given_away: Callable[[HeldJob], bool] = lambda job: False
         #: Called by the thread that takes it up; False where the job was given back before.
         self.take_up: Callable[[], bool] = lambda: True
         #: The slot that it came with, if one did.
@@ -52,12 +56,17 @@ class HeldJob(MessageProxy):
         self.ended_at = self.began_at
         #: The fields by which the log names it.
         self.names: dict[str, str] = {}
-        self.finish: Finish | None = None
         #: What its end sends, as the next step of a pipeline, and after how many milliseconds each: queued
         #: before it is said to be done.
         self.following: list[tuple[dramatiq.Message[Any], int]] = []
         #: The one in which it is processed.
         self.span: Span | None = None
+
+    def decide(self, finish: Finish) -> Finish:
+        """What becomes of it: this, where that was not decided before; in one step, as another thread may
+        queue it once more as it ends."""
+        decided: Finish = vars(self).setdefault("finish", finish)
+        return decided
 
     def cancel(self) -> None:
         """Nobody wants what comes of it."""

@@ -28,7 +28,7 @@ from dramatiq.middleware import (
     TimeLimitExceeded,
 )
 from dramatiq.rate_limits.backends import StubBackend as Barriers
-from dramatiq.results import ResultFailure, Results
+from dramatiq.results import ResultFailure, ResultMissing, Results
 from dramatiq.results.backends import StubBackend
 
 import tbcache
@@ -723,6 +723,131 @@ def test_what_follows_a_job_that_was_given_away_is_queued_by_whoever_has_it(
         wait_until(lambda: store.client.hlen(jobs) == 1)
     assert shop.done == ["begun it", "later"]
     assert sorted(outcomes(caplog)) == ["done", "lost"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("has_asked", [False, True])
+def test_the_end_of_a_job_that_was_given_away_counts_nowhere(
+    shop: Shop, store: Store, caplog: pytest.LogCaptureFixture, has_asked: bool, fails: bool
+) -> None:
+    """A worker that had been cut off counted it in its group a second time, whose callback came while others
+    ran, and twice; and what it made of the job, as that it had failed, took the place of its result."""
+    caplog.set_level("INFO", "tbcache.queue")
+    may_end, messages = threading.Event(), list[Any]()
+
+    def work(what: str) -> str:
+        messages.append(CurrentMessage.get_current_message().copy())
+        shop.done.append(f"{what} begun")
+        if shop.done.count(f"{what} begun") == 1:
+            assert may_end.wait(30)
+            if fails:
+                raise RuntimeError("it failed")
+        return f"{what} done"
+
+    work_on, note = shop.actor(work, actor_name="work", store_results=True, max_retries=0), shop.actor()
+    group: Any = dramatiq.group
+    queued = group([work_on.message("it"), note.message("other")], broker=shop.broker)
+    queued.add_completion_callback(note.message("all"))
+    queued.run()
+    with shop.open():
+        wait_until(lambda: sorted(shop.done) == ["it begun", "other"])
+        wait_until(lambda: outcomes(caplog) == ["done"])
+        assert store.client.zremrangebyrank(store.keys.queue("default", "claims"), 0, -1) == 1
+        hand = shop.broker.hands["default"]
+        hand.holds_until = 0.0
+        if has_asked:
+            wait_until(lambda: hand.holds_until)
+        may_end.set()
+        wait_until(lambda: outcomes(caplog) == ["done", "lost"])
+        with pytest.raises(ResultMissing):
+            shop.results.get_result(messages[0])
+        # As another does that has it.
+        shop.broker.enqueue(messages[0])
+        wait_until(lambda: shop.done[-1] == "all")
+        note.send("later")
+        wait_until(lambda: "later" in shop.done)
+    assert shop.results.get_result(messages[0]) == "it done"
+    assert sorted(shop.done) == ["all", "it begun", "it begun", "later", "other"]
+
+
+def test_the_end_of_a_job_whose_claim_may_have_lapsed_waits_for_redis(
+    private_server: Server, settings_for: Callable[..., Settings]
+) -> None:
+    """Longer than its time limit: its actor is through."""
+    settings = settings_for(private_server)
+    with closing(Store(settings)) as store:
+        shop = Shop(PacingBroker(store, settings, [REDDIT]))
+        shop.broker.add_middleware(cast(Any, Results)(backend=shop.results))
+        shop.broker.emit_after("process_boot")
+        may_end = threading.Event()
+
+        def work() -> str:
+            shop.done.append("begun")
+            assert may_end.wait(30)
+            return "done"
+
+        message = shop.actor(work, actor_name="work", store_results=True, time_limit=1500).send()
+        with shop.open() as worker:
+            wait_until(lambda: shop.done == ["begun"])
+            with private_server.frozen():
+                wait_until(lambda: not store.is_available)
+                shop.broker.hands["default"].holds_until = 0.0
+                may_end.set()
+                overdue = time.monotonic() + 2.5
+                wait_until(lambda: time.monotonic() > overdue)
+                with pytest.raises(ResultMissing):
+                    shop.results.get_result(message)
+            wait_until(lambda: not shop.broker.threads.busy)
+            assert all(thread.is_alive() for thread in worker.workers)
+    assert (shop.results.get_result(message), shop.done) == ("done", ["begun"])
+
+
+def test_a_job_of_which_a_stopped_worker_cannot_know_whose_it_is_is_done_once_more(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever does it then is heard of."""
+    monkeypatch.setattr("tbcache.queue.context.STOP_SECONDS", 0.5)
+    may_end, is_asked, ask = threading.Event(), threading.Event(), store.call
+
+    def work() -> int:
+        shop.done.append("begun")
+        assert may_end.wait(30)
+        return len(shop.done)
+
+    def is_away(name: str, *args: Any) -> Any:
+        if name != "ZSCORE":
+            return ask(name, *args)
+        is_asked.set()
+        raise Unavailable("there", "it is away")
+
+    message = shop.actor(work, actor_name="work", store_results=True).send()
+    with shop.open():
+        wait_until(lambda: shop.done == ["begun"])
+        monkeypatch.setattr(store, "call", is_away)
+        (job,) = shop.broker.context.jobs._jobs.values()
+        job.holds_until = lambda: 0.0
+        may_end.set()
+        assert is_asked.wait(30)
+    monkeypatch.undo()
+    with pytest.raises(ResultMissing):
+        shop.results.get_result(message)
+    shop.work_off()
+    assert (shop.results.get_result(message), shop.done) == (2, ["begun"] * 2)
+
+
+def test_a_message_that_is_queued_again_after_its_job_is_one_more_job(shop: Shop) -> None:
+    """As an actor does that keeps what it has, and works it off later: it was dropped without a word."""
+    kept: list[Any] = []
+
+    def keep(what: str) -> None:
+        shop.done.append(what)
+        kept.append(CurrentMessage.get_current_message())
+
+    shop.actor(keep, actor_name="keep").send("what")
+    shop.work_off()
+    shop.broker.enqueue(kept[0])
+    shop.work_off()
+    assert shop.done == ["what"] * 2
 
 
 def test_a_job_whose_end_was_told_twice_is_no_lost_one(
