@@ -51,7 +51,6 @@ class Admit(NamedTuple):
     process: str
     hours: int
     timeline_cleared: int
-    has_allowance: bool = False
 
 
 class HitReply(NamedTuple):
@@ -83,7 +82,6 @@ class GoReply(NamedTuple):
     entry: bytes
     seen: SeenReply
     start: int
-    present_us: int
     timeline: bytes
 
 
@@ -145,7 +143,6 @@ class Turn(NamedTuple):
     amount: int
     process: str
     seen_before: str
-    has_allowance: bool
     once: tuple[str | int, ...]
 
 
@@ -285,8 +282,7 @@ Admitted = HitReply | StaleReply | DeriveReply | GoReply | JoinReply | WaitReply
 def _admitted(ask: Admit, reply: Admitted | ClearedReply) -> Given:
     if isinstance(reply, GoReply):
         starts_in = (reply.start - reply.now) / MICROS
-        present = reply.present_us / MICROS
-        return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost, present=present)
+        return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost)
     if isinstance(reply, ClearedReply):
         return NOTHING
     if ask.is_held and ask.charge == "fetch":

@@ -52,8 +52,7 @@ class Want(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """The part of a call that says who asks, and between which moments of the server's time it is carried
     out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``; ``stay`` is the
-    one that it asks in. ``has_allowance``: where Redis has lost data, the process's allowance has room for
-    the ask.
+    one that it asks in.
     """
 
     window: WindowKeys
@@ -62,15 +61,14 @@ class Terms(msgspec.Struct, frozen=True):
     seen_before: str
     process: str
     stay: object
-    has_allowance: bool = False
 
 
 class Given(msgspec.Struct, frozen=True):
     """What a reply says of this process's slots. Each id stands for ``cost`` slots.
 
     The ``granted`` ones may be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that
-    at the latest; nobody is absent for ``present`` seconds. The ``released`` ones were held, and are so no
-    longer. Besides, Redis has counted ``spent`` slots that are over already.
+    at the latest. The ``released`` ones were held, and are so no longer. Besides, Redis has counted ``spent``
+    slots that are over already.
     """
 
     granted: Sequence[str] = ()
@@ -79,7 +77,6 @@ class Given(msgspec.Struct, frozen=True):
     released: Sequence[str] = ()
     spent: int = 0
     cost: int = 1
-    present: float = 0.0
 
 
 NOTHING = Given()

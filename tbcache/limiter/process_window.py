@@ -12,11 +12,11 @@ Redis may be away from this process alone:
   the others from one beat to the next (beat.lua), or until one of them needs them and this process has given
   them back.
 - The others may have been promised slots that begin when ours leave the window. They use them only while they
-  know that nobody is absent yet (promise.py).
+  know that nobody was absent ``PROMISE_SECONDS`` ago.
 
-So from when we were last heard until we count as absent, the others may use each of our slots that leaves the
-window. What they send with it arrives within a hold, and leaves the window one window after that. Until then
-we count such a slot as used; a slot that leaves after that time is ours again.
+So from when we were last heard until ``PROMISE_SECONDS`` after we count as absent, the others may use each of
+our slots that leaves the window. What they send with it arrives within a hold, and leaves the window one
+window after that. Until then we count such a slot as used; a slot that leaves after that time is ours again.
 
 Why no window holds more than its limit L: what the others take while we are absent leaves our allowance, or
 our share, free. Without Redis we take no more than the allowance and what has left of our own slots since
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import tbcache.io as io
 from tbcache.limiter.allotment import Allotment, Census
-from tbcache.limiter.promise import SLOWEST, Promises
+from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST, Promises
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.slot_record import SlotRecord
 from tbcache.limiter.stay import Stays
@@ -105,8 +105,6 @@ class ProcessWindow(SlotRecord):
         self.census = Census()
         #: True from when this process leaves until Redis gives it a part of this source again.
         self._is_left = False
-        #: False where Redis may have lost slots of the source, as far as is known.
-        self.is_whole = True
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -159,15 +157,6 @@ class ProcessWindow(SlotRecord):
         """
         with self._lock:
             self._spend(self._put_back(ages))
-            self.is_whole = False
-
-    def has_allowance(self, slot: str, cost: int, limits: Iterable[Limit]) -> bool:
-        """Whether the allowance has room for an ask of that name, beside all others that are under way."""
-        with self._lock:
-            others = sum(asked.cost for name, asked in self._pending.items() if name != slot)
-            kept = self._allowances or {}
-            left = [kept.get(pack_limits([limit]), 0) for limit in {*limits, *self.limits}]
-            return cost <= min(left, default=0) - others - len(self._fallback)
 
     def report(self) -> tuple[str, Mark, bool]:
         """What a beat reports: our allowances, in the form of beat.lua; a mark, for :meth:`receive`; and
@@ -208,10 +197,8 @@ class ProcessWindow(SlotRecord):
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
             self._silence, self._is_left = silence, False
             self._stays.receive(mark.stay)
-            self.is_whole = allotment.is_whole
-            # While some slots are taken without Redis, or are missing there, the old allowances hold: Redis
-            # still reserves them.
-            if (self.is_whole and not self._fallback) or self._allowances is None:
+            # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
+            if not self._fallback or self._allowances is None:
                 spent = self._granted - mark.granted
                 self._allowances = {
                     limit: allowance - spent for limit, allowance in allotment.allowances.items()
@@ -316,7 +303,7 @@ class ProcessWindow(SlotRecord):
         waits = [_until(fallback, len(fallback) + cost - share, now)]
         # A lost ask may have reached Redis, which then heard of us.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
-        noticed = max(heard) + self._silence * SLOWEST
+        noticed = max(heard) + (self._silence + PROMISE_SECONDS) * SLOWEST
         # Until then what the others took before may be in the window: their requests may be under way yet.
         gone_at = noticed + self._hold * SLOWEST + window
         if self._allowances is not None and now < gone_at:

@@ -67,9 +67,6 @@ class Restoration:
             is_all = window.granted == granted
             self._epochs.set(source, found.seen, asked_at, stay)
             window.restored(ages)
-            if not found.seen.last_seen_us:
-                # Redis has forgotten this process, and others may have what was kept for it.
-                window.give_up_allowances()
 
         await self._take(source, call, on_reply)
         await self._ends.report(source)

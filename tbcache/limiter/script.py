@@ -36,7 +36,6 @@ class Take(NamedTuple):
     patience_us: int
     process: str
     beside: Beside
-    has_allowance: bool = False
 
 
 class Taken(NamedTuple):
@@ -53,7 +52,6 @@ class Taken(NamedTuple):
     reason: bytes
     seen: SeenReply
     start: int
-    present_us: int
 
 
 class Beat(NamedTuple):
@@ -87,7 +85,7 @@ class Allotted(NamedTuple):
     closed_until: int
     reason: str
     paused: str
-    present_us: int
+    are_all_present: bool
     absent: tuple[str, ...]
     is_whole: bool
     left_us: int
@@ -213,8 +211,7 @@ def _taken(ask: Take, reply: Taken) -> Given:
     if not (ask.is_take and reply.is_allowed):
         return NOTHING
     starts_in = (reply.start - reply.now) / MICROS
-    present = reply.present_us / MICROS
-    return Given([ask.id], starts_in, ask.held_us / MICROS, cost=ask.cost, present=present)
+    return Given([ask.id], starts_in, ask.held_us / MICROS, cost=ask.cost)
 
 
 TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)

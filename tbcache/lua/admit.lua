@@ -37,14 +37,12 @@
 --       process
 --       hours        of the symbol's timeline from which the answer is made; 0: it is made from none
 --       timeline_cleared   the same as `cleared`, for the timeline
---       has_allowance  the process's allowance has room for this (see window.lua)
 -- Replies  (moments as us of the server's time)
 --       hit: now, entry                             fresh
 --       stale: now, entry, failure                  old, and an answer; another refreshes it, or nobody may yet
 --       derive: now, timeline                       the timeline is fresh, and was asked for as many hours
---       go: now, entry, seen, start, present_us, timeline   the asker has the slot and the lease; it must send
---                                                   nothing before start; present_us: for how long nobody will be
---                                                   absent (see present_for); entry and timeline may be ""
+--       go: now, entry, seen, start, timeline       the asker has the slot and the lease; it must send
+--                                                   nothing before start; entry and timeline may be ""
 --       join: now, token, ends_at, entry            another loads it; entry may be "", as below
 --       wait: now, retry_at, code, reason, seen, entry   there is no slot before retry_at; window.lua has
 --                                                   the codes; seen: what check_in replies
@@ -140,7 +138,7 @@ local serves = lasts(timeline_head) and hours_of(timeline_head) >= hours and hou
 --@include usage
 --@include lease
 local window = {slots = slots, state = state, fleet = fleet, process = process, fleet_entries = fleet_entries or nil,
-    is_for_new = not is_held, has_allowance = has_allowance}
+    is_for_new = not is_held}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 -- Every verdict from here on goes through this function. The verdict decides what becomes of the slot that the queue
@@ -258,4 +256,4 @@ if hours > 0 then
     renew_lease(timeline_lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since, 'hours', hours)
     redis.call('PEXPIRE', timeline_lease, kept_ms)
 end
-return leave('go', reply_go(now, found or '', seen, start, start > now and present_for(window, now) or 0, read_timeline()))
+return leave('go', reply_go(now, found or '', seen, start, read_timeline()))

@@ -7,9 +7,8 @@
 -- window: the sliding window of held slots, for all scripts that take slots or look. state.lua describes its keys.
 --
 -- A window is a table {slots, state, fleet: the keys; process: who takes, nil for a look; is_behind: the process has
--- not put its slots back yet (see check_in); is_for_new: the slot is for work that was not accepted before;
--- has_allowance: by the process's own account, its allowance has room for the ask; limits: those in force; and what the
--- state says of it}.
+-- not put its slots back yet (see check_in); is_for_new: the slot is for work that was not accepted before; limits:
+-- those in force; and what the state says of it}.
 --
 -- Why there is no slot is told by a code and a text for people. The codes are "limit": the limit is used up; "closed":
 -- the upstream said stop, and the text is its own; GIVING_BACK: other processes are about to give slots back; "budget":
@@ -140,10 +139,7 @@ local function look_at_limit(window, limit, now, cost, fraction)
         known_at = whole_from(window.lost_at, stored[1], span, bounded(stored[2], 0, HOUR_US, 0))
     end
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
-    -- What a process has as its allowance is kept for it since before the loss, as it is where Redis is away: it may take
-    -- that though others have not put their slots back. It tells so itself: what it has of it, it alone knows.
-    local is_kept = window.has_allowance and not window.is_behind and found.free_at == 0
-    if now < known_at and not is_kept then
+    if now < known_at then
         -- Every process may have put its own slots back at any moment, so the asker looks again soon.
         found.free_at = math.max(found.free_at, math.min(known_at, now + LOST_POLL_US))
         found.used, found.is_certain = count, false

@@ -9,12 +9,11 @@ import pytest
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
+from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
-from tbcache.limiter.script import TAKE, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store import Refused, Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits
+from tbcache.store.wire import CLOCK_DRIFT, MICROS
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
 LONG = replace(SOURCE, limits=(Limit(6, 1000.0),))
@@ -123,31 +122,6 @@ def test_what_was_promised_before_a_loss_is_not_used(clock: Clock) -> None:
         old.use_promised()
     assert not old.promised
     assert len(world.arrivals) > LIMIT.count
-    assert world.most_in_a_window() == LIMIT.count
-
-
-@pytest.mark.parametrize("looks_from", [0.0, 0.03, 0.06, 0.09, 0.12])
-@pytest.mark.parametrize("before", [0.3, 0.46, 0.5, 0.54, 0.58, 0.7])
-def test_what_leaves_of_one_that_is_cut_off_is_either_promised_or_its_own(
-    clock: Clock, before: float, looks_from: float
-) -> None:
-    """However long before it leaves its process is cut off, and whenever the other has looked last."""
-    world, (near, far) = begin(clock, 0, LIMIT.count)
-    for symbol in "ABCDEF":
-        near.admit(symbol, patience=LIMIT.window_seconds)
-    leaves_at = world.arrivals[0] + LIMIT.window_seconds
-    look_at = clock.now + looks_from
-    while clock.now < leaves_at + 0.5:
-        clock.now += 0.01
-        if clock.now >= look_at:
-            look_at += BEAT_SECONDS
-            beat(near)
-        if clock.now < leaves_at - before:
-            beat(far)
-        else:
-            far.cut_off()
-            far.take()
-        near.use_promised()
     assert world.most_in_a_window() == LIMIT.count
 
 
@@ -343,20 +317,6 @@ def test_one_who_was_forgotten_puts_its_slots_back_and_shuts_nobody_out(clock: C
     assert awake.take()
 
 
-def test_one_who_was_forgotten_has_nothing_kept_for_it(clock: Clock) -> None:
-    """Others were given it since, and a loss of data gives it back to nobody."""
-    world, (near, far) = begin(clock, 1, 1)
-    world.redis.hdel("ns:{reddit}:state", "wanted_until")
-    beat(near, far)
-    far.cut_off()
-    clock.now += FORGET_SECONDS + 1.0
-    near.beat()
-    near.cut_off()
-    flush(world)
-    far.mend()
-    assert [far.take(), far.take()] == [False, False]
-
-
 def test_a_second_loss_before_the_first_is_mended_opens_nothing(clock: Clock) -> None:
     """Who is known in between is not all that there was."""
     world, (old, dead) = begin(clock, 2, 4)
@@ -400,43 +360,6 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
     flush(world)
     assert ask_on(world, one, two, seconds=0.4) == 0
     assert ask_on(world, one, two, seconds=0.2) == 2
-
-
-def test_what_was_kept_for_one_it_takes_though_the_others_are_not_back(clock: Clock) -> None:
-    """Nobody else was given it, before the loss or since; the rest waits for those who are missing."""
-    world, (near, far) = begin(clock, 1, 1)
-    world.redis.hdel("ns:{reddit}:state", "wanted_until")
-    beat(near, far)
-    far.cut_off()
-    flush(world)
-    took = []
-    for _ in range(8):
-        took.append(near.take())
-        near.beat()
-        clock.now += 0.01
-    assert sum(took) == (LIMIT.count - 2) // 2
-    while far.take():
-        clock.now += 0.01
-    assert world.most_in_a_window() == LIMIT.count
-
-
-@pytest.mark.parametrize(
-    ("seen", "has_allowance", "used", "is_allowed"),
-    [("e", False, 0, False), ("e", True, 0, True), ("e", True, LIMIT.count, False), ("d", True, 0, False)],
-)
-def test_a_window_that_is_shut_gives_what_is_kept_and_known_to_be_free(
-    clock: Clock, seen: str, has_allowance: bool, used: int, is_allowed: bool
-) -> None:
-    """Not to one whose slots are missing, nor beside slots that fill the window by what is known already."""
-    world = World(clock, 1)
-    now, keys = round(clock.now * MICROS), WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
-    world.redis.hset(keys.state, mapping={"epoch": "e", "lost_at": now - 1, "past": "d"})
-    world.redis.zadd(keys.slots, {f"{number}": now for number in range(used)} or {"old": 1})
-    limits = pack_limits([LIMIT])
-    ask = Take(keys, limits, True, "x", 1, 0, 0, 0, f"{seen} 0", 0, "me", "fleet", has_allowance)
-    found = TAKE.read(world.redis.eval(TAKE.text, *TAKE.pack(ask)))
-    assert isinstance(found, Taken)
-    assert found.is_allowed == is_allowed
 
 
 def test_who_is_cut_off_again_right_after_its_return_keeps_its_part(clock: Clock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -23,9 +22,9 @@ from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
 from tbcache.limiter.allotment import Allotment
-from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
+from tbcache.limiter.member import FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
-from tbcache.limiter.promise import MARGIN_SECONDS, SLOWEST
+from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
 from tbcache.limiter.script import (
     BEAT,
     LEAVE,
@@ -523,49 +522,38 @@ def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> 
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
     promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
     assert promises.is_kept(asked_at)
-    promises.record_fleet(asked_at, 0.3)
-    promises.record(asked_at + 5.0, asked_at, 0.3)
-    clock.now += 0.99 * 0.3
+    promises.record_fleet(asked_at, are_all_present=True)
+    promises.record(asked_at + 5.0, asked_at)
+    clock.now += 0.99 * PROMISE_SECONDS
     assert promises.is_kept(asked_at)
-    clock.now += 0.01 * 0.3
+    clock.now += 0.01 * PROMISE_SECONDS
     assert not promises.is_kept(asked_at)
-    promises.record_fleet(clock.now, 0.0)
+    assert promises.need_beat(PROMISE_SECONDS)
+    promises.record_fleet(clock.now, are_all_present=False)
     assert not promises.is_kept(clock.now)
     # Nothing is promised while somebody is absent: nobody was.
-    promises.record(clock.now + 5.0, clock.now, 0.3)
-    promises.record_fleet(clock.now, 0.3)
+    promises.record(clock.now + 5.0, clock.now)
     assert promises.is_kept(clock.now)
-
-
-def test_before_somebody_may_be_absent_it_is_asked_again(clock: Clock) -> None:
-    """A promise that lapses costs whoever has it two more ways to Redis."""
-    promises = window_of(clock, taken=0, allowance=0, share=0.5).promises
-    promises.record_fleet(clock.now, 0.3)
-    assert promises.beat_at(0.15) == math.inf
-    promises.record(clock.now + 5.0, clock.now, 0.3)
-    assert promises.beat_at(0.15) == clock.now + 0.15
-    promises.record_fleet(clock.now, 0.1)
-    assert promises.beat_at(0.15) == pytest.approx(clock.now + 0.1 - MARGIN_SECONDS, abs=0.001)
+    assert not promises.need_beat(PROMISE_SECONDS)
     clock.now += 5.0
-    assert promises.beat_at(0.15) == math.inf
+    assert not promises.need_beat(PROMISE_SECONDS)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_promise_is_kept_no_more_once_somebody_was_absent(clock: Clock, is_told: bool) -> None:
     """He is back, and what he has sent alone came in place of what had left of his."""
     promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
-    promises.record_fleet(asked_at, 0.3)
-    promises.record(asked_at + 5.0, asked_at, 0.3)
+    promises.record(asked_at + 5.0, asked_at)
     for _ in range(4):
-        clock.now += 0.9 * 0.3
-        promises.record_fleet(clock.now, 0.3)
+        clock.now += 0.9 * PROMISE_SECONDS
+        promises.record_fleet(clock.now, are_all_present=True)
     assert promises.is_kept(asked_at)
     if is_told:
-        promises.record_fleet(clock.now, 0.0)
+        promises.record_fleet(clock.now, are_all_present=False)
     else:
         # Nobody has looked for so long that he may have gone and come.
-        clock.now += 1.1 * 0.3
-    promises.record_fleet(clock.now, 0.3)
+        clock.now += 1.1 * PROMISE_SECONDS
+    promises.record_fleet(clock.now, are_all_present=True)
     assert not promises.is_kept(asked_at)
     assert promises.is_kept(clock.now)
 
@@ -595,12 +583,14 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is absent.
-    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic() - 10.0, ABSENT_SECONDS)
+    limiter_of(store).process_window("twitter").promises.record_fleet(
+        time.monotonic() - 10.0, are_all_present=True
+    )
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), 0.0)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=False)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -746,73 +736,17 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     assert limiter_of(store).closures.of("twitter") is not None
 
 
-@pytest.mark.parametrize(
-    ("silent", "silence_us", "can_fall_back", "present"),
-    [
-        (0.2, 0, True, ABSENT_SECONDS - 0.2),
-        (0.2, 4_500_000, True, ABSENT_SECONDS),
-        (ABSENT_SECONDS + 0.1, 0, True, 0.0),
-        (ABSENT_SECONDS + 0.1, 0, False, ABSENT_SECONDS),
-    ],
-)
-def test_redis_says_for_how_long_nobody_will_be_absent(
-    store: Store, silent: float, silence_us: int, can_fall_back: bool, present: float
-) -> None:
-    """One that may be silent for longer may say another with its next beat. One without a share is not
-    missed."""
-    beat(store, "far-1", can_fall_back=can_fall_back)
-    if silence_us:
-        store.client.hset(store.keys.state("twitter"), "silence:far-1", silence_us)
-    silence(store, "far-1", silent)
-    told = store.run(BEAT, saying(limiter_of(store).window_keys("twitter"), "me"))
-    assert isinstance(told, Allotted)
-    assert present - 0.2 <= told.present_us / 1e6 <= present
-
-
-def test_a_promise_holds_no_longer_than_until_somebody_may_be_absent(
-    admission: Admission, store: Store
-) -> None:
-    """Then he takes again what leaves of his, which may be what was promised."""
-    promises = limiter_of(store).process_window("twitter").promises
-    for symbol in "ABCDE":
-        verdict = admission.admit(ask(symbol))
-        assert isinstance(verdict, Go)
-        admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
-    beat(store, "far-1")
-    promises.record_fleet(time.monotonic() - 10.0, ABSENT_SECONDS)
-    silence(store, "far-1", 0.1)
-    before = time.monotonic()
-    promised = admission.admit(ask("F", patience=100.0))
-    assert isinstance(promised, Go)
-    assert promises.is_kept(promised.grant.granted_at)
-    wait_until(lambda: time.monotonic() > before + ABSENT_SECONDS - 0.1)
-    assert not promises.is_kept(promised.grant.granted_at)
-
-
-def test_a_beat_comes_as_it_is_due_whatever_was_asked_meanwhile(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that came a whole pause later would leave its process unheard for twice as long."""
-    membership, window = Membership(store), limiter_of(store).process_window("twitter")
-    window.configure(TWITTER.limits)
-    membership.beat("twitter")
-    until: list[float] = []
-    monkeypatch.setattr(membership._notices, "listen", lambda moment, _: until.append(moment))
-    membership._round()
-    assert until == [window.last_seen_at + BEAT_SECONDS]
-
-
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
     membership, window = Membership(store), limiter_of(store).process_window("twitter")
     window.configure(TWITTER.limits)
     membership.beat("twitter")
     window.answered("beat")
-    assert membership._due_at("twitter") > time.monotonic()
+    assert not membership._is_due("twitter")
     asked_at = time.monotonic() - ABSENT_SECONDS
-    window.promises.record_fleet(asked_at, ABSENT_SECONDS)
-    window.promises.record(time.monotonic() + 60.0, asked_at, ABSENT_SECONDS)
-    assert membership._due_at("twitter") <= time.monotonic()
+    window.promises.record_fleet(asked_at, are_all_present=True)
+    window.promises.record(time.monotonic() + 60.0, asked_at)
+    assert membership._is_due("twitter")
 
 
 def test_a_slot_that_was_not_used_is_given_back_after_an_outage(

@@ -155,7 +155,7 @@ _SHARING = (
     _bug(
         "a promise is kept whoever is absent",
         "tbcache.limiter.promise:Promises.is_kept",
-        "return io.now() <= self._present_until and asked_at >= self._unbroken_since",
+        "return is_known and asked_at >= self._unbroken_since",
         "return True",
     ),
     _bug(
@@ -168,17 +168,10 @@ _SHARING = (
 )
 _LOSS = (
     _bug(
-        "a window that is shut is open to whoever has an allowance or none",
-        f"{OWN}.has_allowance",
-        "return cost <= min(left",
-        "return True or cost <= min(left",
-        _LOST,
-    ),
-    _bug(
         "a promised slot is used though Redis has lost who is absent",
         "beat.lua",
-        "local present_us = is_whole and present_for(window, now) or 0",
-        "local present_us = present_for(window, now)",
+        "local are_all_present = is_whole and #members.absent == 0",
+        "local are_all_present = #members.absent == 0",
         "lose while all are hungry",
     ),
     _bug(
