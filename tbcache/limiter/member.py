@@ -36,8 +36,8 @@ log = get_logger("tbcache.store")
 BEAT_SECONDS = ABSENT_SECONDS / 3
 #: Shares move as members come and go: each asks for its own at least so often.
 SHARE_SECONDS = 1.0
-#: One that leaves waits so long at most for what it has asked, and looks so often.
-MOST_SECONDS_TO_LEAVE, LOOK_SECONDS = 1.0, 0.005
+#: One that leaves looks so often whether what it has asked is over.
+LOOK_SECONDS = 0.005
 #: What a beat is called among a source's asks.
 BEATING = "beat"
 
@@ -90,7 +90,7 @@ class Membership:
         """Wait for what is asked yet in the stay that is over. It says that Redis knows this process: carried
         out after that is forgotten, it would be taken for a sign that Redis has lost its data.
         """
-        until = min(self._limiter.windows.in_doubt_until, io.now() + MOST_SECONDS_TO_LEAVE)
+        until = self._limiter.windows.in_doubt_until
         while io.now() < min(until, self._limiter.windows.in_doubt_until):
             await io.world().sleep(LOOK_SECONDS)
 
