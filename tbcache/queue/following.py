@@ -14,7 +14,7 @@ from tbcache.io.log import get_logger
 from tbcache.queue.context import WorkerContext
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.hand import HeldJob
-from tbcache.queue.job import UNBEGUN
+from tbcache.queue.job import UNHEARD
 from tbcache.queue.script import REVOKED, queue_keys
 from tbcache.store import Refused, Unavailable
 
@@ -83,7 +83,7 @@ class Following:
                     return False
                 except Unavailable:
                     if not self._threads.is_open and now() >= self._shared.last_moment():
-                        job.finish = UNBEGUN
+                        job.finish = UNHEARD
                         return True
                     run(world().sleep(PAUSE_SECONDS))
         return False

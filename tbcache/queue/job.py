@@ -253,6 +253,8 @@ class Finish:
 
 #: The end of a job that is given back as it came.
 UNBEGUN = Finish("back", is_begun=False)
+#: The end of one that was done, and is given back all the same, as nobody may hear of that.
+UNHEARD = Finish("back")
 
 
 def dead(reason: str, *, is_begun: bool = True) -> Finish:

@@ -15,7 +15,7 @@ from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.models.job import comes_again
 from tbcache.queue.account import caller_in
 from tbcache.queue.hand import HeldJob
-from tbcache.queue.job import UNBEGUN, Finish, Result
+from tbcache.queue.job import UNBEGUN, UNHEARD, Finish, Result
 from tbcache.queue.rate_limit import RETRY_SECONDS
 from tbcache.queue.slot import current_slot
 from tbcache.queue.work import SOON_SECONDS
@@ -69,7 +69,7 @@ class JobMiddleware(Middleware):
         result: Any | None = None,
         exception: BaseException | None = None,
     ) -> None:
-        if isinstance(message, HeldJob) and message.is_fetch:
+        if isinstance(message, HeldJob) and message.is_fetch and message.finish is not UNHEARD:
             is_awaited = message.kwargs.get("lane") != "prewarm"
             is_old = isinstance(result, Outcome) and result.origin != "live"
             if is_old and message.kwargs.get("after"):

@@ -47,7 +47,8 @@ from tbcache.queue import HeartbeatMiddleware, PacingBroker, Queue, consumer
 from tbcache.queue.account import Account
 from tbcache.queue.batch import put_all
 from tbcache.queue.end import MOST_TRIES
-from tbcache.queue.job import Result, decode_result, encode_result
+from tbcache.queue.hand import HeldJob
+from tbcache.queue.job import UNHEARD, Finish, Result, decode_result, encode_result
 from tbcache.queue.script import FINISH, JobAsk, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.queue.work import declare_work
@@ -1220,6 +1221,38 @@ def test_a_call_that_costs_more_than_its_job_waits_in_redis_without_a_slot(
     (left,) = store.client.hvals(store.keys.queue("quotes", "jobs"))
     assert dramatiq.Message.decode(left).options["retries"] == 0
     broker.flush_all()
+
+
+def test_a_call_that_costs_more_than_its_job_is_not_done_by_an_old_value(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit was used: the job was over, with what was to be loaded anew."""
+    broker = broker_of_settings(server, monkeypatch)
+    quotes = tbcache.source("quotes", limits="5/10m", ttl=0.2, stale=300)
+    quote = quotes.fetcher(name="quote", cost=3)(lambda symbol: symbol.lower())
+    assert quote("A") == "a"
+    wait_until(lambda: quote.peek("A") is None)
+    quote.enqueue("A")
+    queue = Queue(broker.store, broker.settings)
+    with Shop(broker).open(threads=2):
+        wait_until(lambda: queue.depth("quotes").delayed == 1, what="one that waits in Redis")
+    broker.flush_all()
+
+
+def test_a_fetch_that_nobody_may_hear_of_is_given_back_with_its_slot_used(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was stopped while Redis was away: it was said to be done, and answered nobody."""
+    broker = broker_of_settings(server, monkeypatch)
+    job = HeldJob(dramatiq.Message("reddit", "fetch.reddit", (), {"symbol": "AAPL"}, {}), b"c", is_fetch=True)
+
+    def give_up(job: HeldJob) -> bool:
+        job.finish = UNHEARD
+        return True
+
+    job.is_given_away = give_up
+    broker.emit_after("process_message", job, exception=RuntimeError("the fetch failed"))
+    assert job.finish == Finish("back", is_begun=True)
 
 
 def broker_of_settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> PacingBroker:

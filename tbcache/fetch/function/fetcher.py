@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -27,13 +28,13 @@ from tbcache.fetch.function.queued import AsyncQueuedCall, Places, QueuedCall
 from tbcache.fetch.function.shared_load import SharedLoads
 from tbcache.fetch.function.tools import FunctionTools
 from tbcache.fetch.function.value import Timed, Values
-from tbcache.io import now, run, world
+from tbcache.io import now, run, utc_now, world
 from tbcache.io.coroutine import mark_coroutine_function
 from tbcache.io.deadline import until
 from tbcache.io.error import own_copy
 from tbcache.io.loop import drive
 from tbcache.models import Lane
-from tbcache.models.error import InvalidRequest, UpstreamError
+from tbcache.models.error import InvalidRequest, RateLimited, UpstreamError
 from tbcache.models.untrusted import quoted
 from tbcache.settings import LONGEST_SECONDS, Source
 from tbcache.store.codec import DecodeError
@@ -46,6 +47,11 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
+
+#: A job is done in order to have a value that stays fresh for so long (seconds) at least, and no old one.
+FRESH_SECONDS = 0.001
+#: After so long a job that may not load looks again.
+NOT_LOADED = timedelta(seconds=2.0)
 
 #: The arguments of one call.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -267,7 +273,8 @@ class Fetcher(_Function[P, R]):
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it as a worker does, with the slot that its job came with."""
-        return self._ask(args, kwargs, slot=slot).value  # type: ignore[return-value]
+        found = self._ask(args, kwargs, needed=_needed(slot), slot=slot)
+        return _loaded(self._setup.source.name, found).value  # type: ignore[return-value]
 
     def prewarm(self, calls: Iterable[Any]) -> int:
         """Load what is not fresh of these calls, here and now; how many values that were.
@@ -367,7 +374,8 @@ class AsyncFetcher(_Function[P, R]):
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """See :meth:`Fetcher.work`; it runs in a loop of its own."""
-        return asyncio.run(self._ask(args, kwargs, slot=slot)).value  # type: ignore[return-value]
+        found = asyncio.run(self._ask(args, kwargs, needed=_needed(slot), slot=slot))
+        return _loaded(self._setup.source.name, found).value  # type: ignore[return-value]
 
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""
@@ -423,6 +431,22 @@ class AsyncFetcher(_Function[P, R]):
             return (await self._ask(*arguments, lane="prewarm")).origin == "live"
         except Exception:
             return False  # The pipeline has logged why.
+
+
+def _needed(slot: str | None) -> float:
+    """For how many seconds the value of a job has to stay fresh; one with a slot is given no old one."""
+    return 0.0 if slot else FRESH_SECONDS
+
+
+def _loaded(source: str, outcome: FetcherOutcome[R]) -> FetcherOutcome[R]:
+    """``outcome`` of a job.
+
+    Raises:
+      RateLimited: an old value stands in for a new one, as there is no slot yet, or another loads it.
+    """
+    if outcome.origin == "stale":
+        raise outcome.error or RateLimited(source, utc_now() + NOT_LOADED, "no new value may be loaded yet")
+    return outcome
 
 
 def _encoded(value: Timed[Any], payload: bytes) -> Encoded:
