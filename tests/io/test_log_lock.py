@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -15,11 +14,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.io import log_lock
 from tbcache.io.log import get_logger
-from tests.server import wait_until
 
 #: What all loggers have in common.
 _LOCK: Any = logging._lock  # type: ignore[attr-defined]
@@ -98,25 +95,6 @@ def test_an_interrupt_at_any_point_leaves_no_lock_taken(lines: Lines) -> None:
         logger.setLevel(logging.NOTSET)
     assert points > 50
     assert lines.lines[-1] == "at work"
-
-
-def test_no_interrupt_by_another_thread_stops_the_log(lines: Lines) -> None:
-    def work() -> None:
-        with contextlib.suppress(Interrupt):
-            while True:
-                logging.getLogger("tbcache.test").info(threading.current_thread().name)
-
-    for number in range(40):
-        threads = [threading.Thread(target=work, name=f"{number} {one}", daemon=True) for one in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            wait_until(lambda name=thread.name: name in lines.lines)
-            raise_thread_exception(thread.ident, Interrupt)  # type: ignore[no-untyped-call]
-        for thread in threads:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in threads)
-        lines.lines.clear()
 
 
 def test_a_handler_with_locks_of_its_own_takes_them(lines: Lines) -> None:
