@@ -45,11 +45,8 @@ class Rest:
 
     def on_beat(self, source: str) -> None:
         """Redis has answered a beat for ``source``."""
-        known, before = (
-            (self._limiter.epochs.of(source), self._limiter.stays.current),
-            self._since.get(source),
-        )
-        if before is None or before[0] != known:
+        known = self._limiter.epochs.of(source), self._limiter.stays.current
+        if self._since.get(source, (None, 0.0))[0] != known:
             self._since[source] = known, io.now()
 
     def is_at(self, source: str) -> bool:

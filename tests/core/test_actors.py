@@ -1239,6 +1239,27 @@ def test_a_call_that_costs_more_than_its_job_is_not_done_by_an_old_value(
     broker.flush_all()
 
 
+def test_a_call_that_costs_more_than_its_job_is_made_within_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an old value there it was made in the background: nobody tried a failure of it again."""
+    broker, threads = broker_of_settings(server, monkeypatch), list[str]()
+    quotes = tbcache.source("quotes", limits="10/10m", ttl=0.2, stale=300)
+
+    @quotes.fetcher(name="quote", cost=3)
+    def quote(symbol: str) -> str:
+        threads.append(threading.current_thread().name)
+        return symbol.lower()
+
+    assert quote("A") == "a"
+    wait_until(lambda: quote.peek("A") is None)
+    quote.enqueue("A")
+    with Shop(broker).open(threads=2):
+        wait_until(lambda: len(threads) == 2)
+    assert not threads[1].startswith("tbcache-refresh")
+    broker.flush_all()
+
+
 def test_a_fetch_that_nobody_may_hear_of_is_given_back_with_its_slot_used(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

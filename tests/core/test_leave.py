@@ -13,6 +13,7 @@ import pytest
 
 from tbcache import get_rate_limiter, get_usage_monitor
 from tbcache.io import run
+from tbcache.io.current import BLOCKING
 from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Census
 from tbcache.limiter.ask import Terms
@@ -66,6 +67,15 @@ def part(world: World) -> tuple[Process, Process]:
     world.clock.now += OVER
     other.beat()
     return leaving, other
+
+
+def together(clock: Clock) -> tuple[World, bytes | None]:
+    """Two that share the limit, and the epoch that they know."""
+    world = World(clock, 2)
+    for process in world.fleet:
+        process.take()
+    beat(world, *world.fleet)
+    return world, world.redis.hget("ns:{reddit}:state", "epoch")
 
 
 def begin_again(process: Process) -> None:
@@ -132,12 +142,8 @@ def test_an_answer_that_is_read_after_the_leave_is_none_of_the_next_stay(
 ) -> None:
     """It said when Redis had heard of it last, and Redis had forgotten it by then: all were shut as after a
     loss of data. So it was where the ask came only after the leave."""
-    world = World(clock, 2)
+    world, epoch = together(clock)
     leaving, other = world.fleet
-    for process in world.fleet:
-        process.take()
-    beat(world, leaving, other)
-    epoch = world.redis.hget("ns:{reddit}:state", "epoch")
     ask, left = leaving.store.ask, []
 
     async def leave_amid(script: Script[Any, Any], call: Any) -> Any:
@@ -175,6 +181,23 @@ def test_who_leaves_waits_a_moment_for_what_it_has_asked(clock: Clock) -> None:
     assert 3.2 <= clock.now - now < 3.3
 
 
+def test_who_leaves_waits_no_longer_than_for_the_answer(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (leaving,) = World(clock, 1).fleet
+    assert leaving.take()
+    now = clock.now
+    leaving.process_window.ask("late", 1, now + 3.2)
+
+    async def answer_meanwhile(seconds: float) -> None:
+        clock.now += seconds
+        leaving.process_window.answered("late")
+
+    monkeypatch.setattr(BLOCKING, "sleep", answer_meanwhile)
+    leaving.membership.stop()
+    assert clock.now - now < 0.1
+
+
 def test_a_source_that_it_asks_for_first_in_a_later_stay_is_as_any_other(
     private_server: Server, store_for: Callable[..., Store]
 ) -> None:
@@ -207,12 +230,8 @@ def test_one_that_begins_to_beat_while_another_thread_leaves_joins_with_its_next
 
 def test_nothing_is_taken_for_lost_where_the_answer_to_its_leave_was_lost(clock: Clock) -> None:
     """It said when Redis had heard of it last, and Redis had forgotten it: all were shut as after a loss."""
-    world = World(clock, 2)
+    world, epoch = together(clock)
     leaving, other = world.fleet
-    for process in world.fleet:
-        process.take()
-    beat(world, leaving, other)
-    epoch = world.redis.hget("ns:{reddit}:state", "epoch")
     leaving.store.is_unconfirmed = True
     leaving.membership.stop()
     leaving.store.is_unconfirmed = False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.epoch import Epochs
+from tbcache.limiter.process_window import ProcessWindow
 from tbcache.limiter.stay import Stays
+from tbcache.models import Limit
 from tbcache.store.wire import Seen
 
 EPOCH = "one"
@@ -52,6 +55,19 @@ def test_what_comes_of_the_last_stay_gives_nothing() -> None:
     assert stays.has_left
     stays.receive(second)
     assert not stays.has_left
+
+
+def test_a_part_of_one_source_is_none_of_another() -> None:
+    """It had a part of both as it left, and Redis goes before the second is given back."""
+    stays = Stays()
+    first, second = (ProcessWindow(stays=stays) for _ in range(2))
+    with stays.leaving():
+        first.leave()
+        second.leave()
+    assert stays.begin()
+    first.receive(Allotment(0.5, 0.5, {}, (Limit(6, 2.0),), 2, 0.0), first.report()[1])
+    assert (first.has_left, second.has_left) == (False, True)
+    assert second.mine(Limit(6, 2.0)) == 0
 
 
 def test_what_was_replied_before_is_not_said_again() -> None:

@@ -159,16 +159,15 @@ def test_nobody_sets_a_level_while_it_is_found_out_what_is_enabled(
 def test_all_is_written_of_a_process_that_just_ends(end: str) -> None:
     """The last lines of one that is killed, or has a crash, say what it was doing."""
     program = f"""
-import logging, os, signal, sys, threading, time
+import logging, os, signal, sys, threading
 from tbcache.io.log import get_logger
-from tests.server import wait_until
 from tbcache.io.log_lock import bear_interrupts
 
 def work():
     for number in range(20):
         get_logger("tbcache.test").info(str(number))
     is_over.set()
-    time.sleep(60)
+    threading.Event().wait()
 
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 bear_interrupts()
