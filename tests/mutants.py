@@ -89,7 +89,8 @@ SUITES = {
     "finish": [*QUEUE, *DEAD, "core/test_put_off.py", "core/test_actors.py"],
     "clear": CLEAR,
     "compact": CLEAR,
-    "sweep": CLEAR,
+    "sweep": [*CLEAR, "core/test_unique.py"],
+    "drop": ["core/test_unique.py"],
     "begin_load": LOAD,
     "end_load": LOAD,
     # What others include.
@@ -97,6 +98,7 @@ SUITES = {
     "stop": OPERATOR,
     "budget": [*DAMAGE, *BUDGET, "core/test_admission.py", *FIGURES],
     "removal": ["core/test_stock.py", "core/test_merge.py"],
+    "dropped": ["core/test_unique.py"],
     "envelope": [*CLEAR, *LOAD, "core/test_admission.py", *QUEUE],
     "epoch": [*DAMAGE, "core/test_jump.py", *LOSS],
     "figure": ["core/test_total.py", "core/test_minute.py"],

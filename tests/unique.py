@@ -2,9 +2,10 @@
 
 A run is a queue on a server, with the real scripts, which are told the time: asks in both lanes, of several
 strengths, alone and many at once; answers in the cache; workers that end their jobs, put them off, give them
-back, dead-letter them or die; and time. After each step it is looked at what must hold whatever the order: a
-fetch has one job, and one more only beside a running one that does not serve the ask; no two are in workers'
-hands; each ask is answered by a load that began late enough; and nothing is left at the end.
+back, dead-letter them or die; answers that are removed, and all of a source that are cleared, also while they
+are loaded; and time. After each step it is looked at what must hold whatever the order: a fetch has one job,
+and one more only beside a running one that does not serve the ask; no two are in workers' hands; each ask is
+answered by a load that began late enough, after all removals before the ask; and nothing is left at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 import redis
 
+from tbcache.cache.script import CLEAR, DROP, ClearPattern, Drop
 from tbcache.limiter import WindowKeys
 from tbcache.models import FetchRequest, Lane
 from tbcache.queue.account import Account
@@ -98,10 +100,14 @@ class Job:
     claim: str = ""
     #: The answer that it found in the cache as it began.
     found: Answer | None = None
+    #: What it loads was removed meanwhile: it is not stored.
+    is_dropped: bool = False
 
     def serves(self, asked: Asked) -> bool:
         """Whether its run, which has begun, is what is asked for."""
         assert self.begun is not None
+        if self.is_dropped:
+            return False
         if asked.after:
             return self.after > 0 and self.begun >= asked.after - NEARLY
         return asked.needed <= self.needed or self.after > 0
@@ -123,7 +129,7 @@ class Client:
 
     def _load(self, script: Script[Any, Any]) -> Any:
         text = script.text
-        assert TIME in text
+        assert TIME in text or "'TIME'" not in text
         self._digests[script.name] = self.server.script_load(text.replace(TIME, TOLD))
         return self._digests[script.name]
 
@@ -147,6 +153,7 @@ class Run:
           Broken: something that must hold does not.
         """
         acts = [self._ask] * 5 + [self._take] * 3 + [self._end] * 3 + [self._pass] * 3 + [self._load]
+        acts += [self._remove] * 2 + [self._clear]
         for _ in range(STEPS):
             self._chance.choice(acts)()
         self._drain()
@@ -159,6 +166,28 @@ class Run:
     def _load(self) -> None:
         """A process loads an answer without the queue."""
         self._cache(self._chance.choice("AB"), Answer(self.now, self.now + TTL))
+
+    def _remove(self) -> None:
+        """A process removes an answer, also one that is being loaded."""
+        symbol = self._chance.choice("AB")
+        self._say("remove", symbol)
+        self._drop(symbol)
+        self._client.run(DROP, Drop((QUEUE.pending,), (key_of(symbol),)), self.now)
+
+    def _clear(self) -> None:
+        """A process clears the source. What begins in the very microsecond counts as begun before."""
+        self._say("clear")
+        self._client.run(CLEAR, ClearPattern(KEYS.clears(SOURCE), f"{SOURCE}:*"), self.now)
+        for symbol in "AB":
+            self._drop(symbol)
+        self.now += 0.001
+
+    def _drop(self, symbol: str) -> None:
+        self.cached.pop(symbol, None)
+        self._redis.unlink(KEYS.entry(key_of(symbol)))
+        for job in self.jobs.values():
+            if job.key == symbol and job.begun is not None:
+                job.is_dropped = True
 
     def _ask(self) -> None:
         chance = self._chance
@@ -197,6 +226,8 @@ class Run:
             self._check_new(symbol, list(others.values()), asked)
             self.jobs[queued.id] = Job(symbol, asked.needed, asked.after)
         job = self.jobs[queued.id]
+        if job.begun is not None and job.is_dropped:
+            raise Broken(f"an ask for {symbol} joined {queued.id}, whose answer is not stored")
         if job.begun is not None and not job.serves(asked):
             raise Broken(f"an ask for {symbol} joined {queued.id}, which began too early")
         if job.begun is None:
@@ -234,7 +265,7 @@ class Run:
             raise Broken(f"{id} is told {words}, and {job} is asked of it")
         if any(one.lane == "interactive" for one in job.asked) and words["lane"] != "interactive":
             raise Broken(f"{id} is told that nobody waits for it")
-        job.begun, job.claim = self.now, claim
+        job.begun, job.claim, job.is_dropped = self.now, claim, False
         known = self.cached.get(job.key)
         is_answer = known is not None and known.fresh_until > self.now + job.needed and not job.after
         job.found = known if is_answer else None
@@ -259,7 +290,8 @@ class Run:
             return
         if what == "done" and job.found is None:
             job.found = Answer(job.begun or 0.0, self.now + TTL)
-            self._cache(job.key, job.found)
+            if not job.is_dropped:
+                self._cache(job.key, job.found)
         ends = (job.claim, what, '{"message":"x"}', 1_000_000, 0, 0, "why", 0, "")
         (said,) = self._client.run(FINISH, FinishJobs(QUEUE, WINDOW.slots, 9, 0, ends), self.now)
         if said == "gone":
@@ -299,8 +331,9 @@ class Run:
 
     def _cache(self, symbol: str, answer: Answer) -> None:
         self.cached[symbol] = answer
-        entry = seal(b"{}", round(answer.fresh_until * MICROS))
-        self._redis.set(KEYS.entry(f"{SOURCE}:{symbol}:24"), entry)
+        # It is newer than any clear.
+        entry = seal(b"{}", round(answer.fresh_until * MICROS), birth=round(self.now * MICROS) + STEPS)
+        self._redis.set(KEYS.entry(key_of(symbol)), entry)
 
     def _dequeue(self) -> Dequeue:
         living = [job.claim for job in self.jobs.values() if job.begun is not None]
@@ -335,6 +368,11 @@ class Run:
 
     def _say(self, *words: str) -> None:
         self.trace.append(f"{self.now - START:8.2f} {' '.join(words)}")
+
+
+def key_of(symbol: str) -> str:
+    """The key of the fetch of a symbol."""
+    return FetchRequest(SOURCE, symbol).key
 
 
 def run(client: Client, seed: int) -> str:

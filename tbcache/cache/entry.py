@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import redis
 
+from tbcache.cache.script import DROP, Drop
 from tbcache.store import Store, codec, envelope
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError
@@ -146,17 +148,25 @@ class Entries:
         names = self.store.keys
         timelines = sorted({one for key in keys if (one := timeline_of(key)) is not None})
         first = [*map(names.lease, (*keys, *timelines)), *map(names.entry, timelines)]
-        # From here on nobody puts back what was loaded before (put_back.lua; in a cluster nobody does).
-        heads = (
-            () if self.store.settings.redis_cluster else {key.partition(":")[0] for key in keys if ":" in key}
-        )
-        deleted = list(map(names.deleted, sorted(heads)))
         asks: list[tuple[Argument, ...]] = [("UNLINK", *first), ("UNLINK", *map(names.entry, keys))]
-        if deleted:
+        fetches = sorted(key for key in keys if ":" in key)
+        parts = [fetches]
+        if self.store.settings.redis_cluster:
+            parts = [list(some) for _, some in itertools.groupby(fetches, _head)]
+        elif fetches:
+            # From here on nobody puts back what was loaded before (put_back.lua; in a cluster nobody does).
+            deleted = [names.deleted(head) for head in dict.fromkeys(map(_head, fetches))]
             asks.insert(0, ("EVAL", _MARKS, len(deleted), *deleted, to_ms(REMEMBERED_SECONDS)))
-        *_, others, entries = await self.store.pipeline(*asks)
+        at = len(asks)
+        # After the rest, as a load that begins in between is not stored either.
+        asks += [("EVAL", DROP.text, *DROP.pack(self._drop(some))) for some in parts if some]
+        others, entries = (await self.store.pipeline(*asks))[at - 2 : at]
         self._reply(others)
         return int(self._reply(entries))
+
+    def _drop(self, keys: Sequence[str]) -> Drop:
+        pendings = (self.store.keys.queue(_head(key), "pending") for key in keys)
+        return Drop(tuple(pendings), tuple(keys))
 
     def _reply(self, reply: Any) -> Any:
         """A reply, when it is no error.
@@ -170,6 +180,11 @@ class Entries:
         if "WRONGTYPE" in str(reply):
             raise DecodeError("no string but another Redis type")
         raise self.store.refused(reply)
+
+
+def _head(key: str) -> str:
+    """The source of a key."""
+    return key.partition(":")[0]
 
 
 def to_ms(seconds: float) -> int:

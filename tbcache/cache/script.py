@@ -65,9 +65,18 @@ class Compact(NamedTuple):
     swept: tuple[str, ...]
 
 
+class Drop(NamedTuple):
+    """Have the jobs that load these keys, which were removed, serve nobody who asks later. Each has the
+    ``pending`` of its source's queue."""
+
+    pendings: tuple[Key, ...]
+    fetches: tuple[str, ...]
+
+
 class Sweep(NamedTuple):
     """Remove what is older than a clear; how many went."""
 
+    pending: FoundKey
     names: tuple[FoundKey, ...]
     kind: Literal["cache", "lease"]
     sequences: tuple[int, ...]
@@ -80,3 +89,4 @@ END_LOAD = Script("end_load", EndLoad, flag)
 CLEAR = Script("clear", ClearPattern, text)
 COMPACT = Script("compact", Compact, nothing)
 SWEEP = Script("sweep", Sweep, number)
+DROP = Script("drop", Drop, nothing)

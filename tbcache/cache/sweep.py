@@ -10,7 +10,7 @@ from tbcache.cache.script import CLEAR, COMPACT, SWEEP, ClearPattern, Compact, S
 from tbcache.io import now, random_id, run, world
 from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
-from tbcache.store import Store, Unavailable
+from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
 from tbcache.store.key import EVERYTHING, is_timeline
 from tbcache.store.lead import LEAD, Lead
@@ -140,7 +140,8 @@ class Sweeper:
     async def _remove(self, kind: Kind, logs: Logs, claim: str) -> int:
         swept, renewed_at = 0, now()
         async for names, sequences, is_value in self._find(kind, logs):
-            count = await self._store.ask(SWEEP, Sweep(tuple(names), kind, tuple(sequences)))
+            pending = _pending(self._store.keys, names[0])
+            count = await self._store.ask(SWEEP, Sweep(pending, tuple(names), kind, tuple(sequences)))
             swept += count if is_value else 0
             if claim and now() - renewed_at > CLAIM_MS / 4000:
                 await self._renew(claim)
@@ -180,6 +181,12 @@ class Sweeper:
 
 def _patterns(logs: Logs) -> set[str]:
     return {clear.pattern for one in logs.values() for clear in one.clears}
+
+
+def _pending(keys: Keys, name: bytes) -> bytes:
+    """The jobs of the queue that has the hash tag of an entry or a lease for its name."""
+    head = keys.key_of(name.decode(errors="surrogateescape")).partition(":")[0]
+    return keys.queue(head, "pending").encode(errors="surrogateescape")
 
 
 def _common(patterns: set[str]) -> str:

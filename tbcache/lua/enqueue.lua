@@ -12,7 +12,8 @@
 -- again while it runs, the new one gets another id.
 --
 -- A fetch has one job while it waits and while it runs. Where a running job began too early to serve an ask, the ask
--- joins the job that comes after it; see `pending` in queue.lua.
+-- joins the job that comes after it; see `pending` in queue.lua. So it does where what that job loads is not stored, as it
+-- was cleared or removed meanwhile.
 --
 -- A queue that an operator drains accepts no further job. Of a leader that another has followed nothing is accepted,
 -- and nothing is done.
@@ -168,8 +169,22 @@ local function strengthen(id, words, other)
     return is_lifted, stronger
 end
 
--- Whether a job that runs, since `begun` (us), serves this ask.
+-- When something of the source was cleared last (us), whatever it was; 0: it is not known to have been.
+local cleared_at
+local function last_cleared_at()
+    if not cleared_at then
+        local head = redis.pcall('GETRANGE', clears, 0, 15)
+        cleared_at = type(head) == 'string' and moment(head) or 0
+    end
+    return cleared_at
+end
+
+-- Whether a job that runs, since `begun` (us), serves this ask. What was cleared or removed since then (see dropped.lua) it
+-- may have begun to load before: that is not stored, and nobody who asks now would get anything.
 local function is_served_by(words, begun)
+    if begun <= last_cleared_at() then
+        return false
+    end
     if needed == 0 and after == 0 then
         return true
     end

@@ -22,7 +22,7 @@
 --                    are, and how far apart those of that caller lie, a million over its weight, with zeros before
 --                    it. Of an earlier layout the lane alone, which is nobody's
 -- pending      HASH  fetch key -> job id: the same fetch is queued once. "@" .. fetch key -> when that job was handed
---                    out (us), while it is in a worker's hands. "+" .. fetch key -> the id of one more job, which
+--                    out (us), while it is in a worker's hands; 0 where what it loads was removed since. "+" .. fetch key -> the id of one more job, which
 --                    waits in no lane until that one is over: for asks that it does not serve
 -- keys         HASH  job id -> fetch key
 -- tries        HASH  job id -> how often it failed

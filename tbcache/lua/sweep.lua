@@ -1,6 +1,8 @@
 --@include envelope
+--@include dropped
 -- sweep: removes the entries and leases that are older than a clear, and none that are newer.
--- KEYS  names      entries or leases of one cluster slot   (see admit.lua)
+-- KEYS  pending    of the queue that has their hash tag for its name   (see queue.lua)
+--       names      entries or leases of one cluster slot   (see admit.lua)
 -- ARGV  kind       "cache" | "lease"
 --       sequences  for each key, the sequence of the clear   (see clear.lua)
 -- Replies how many were removed.
@@ -16,6 +18,10 @@ for position, key in ipairs(names) do
     end
     if (tonumber(birth) or 0) < tonumber(sequences[position]) then
         swept = swept + redis.call('UNLINK', key)
+        local tag, rest = string.match(key, ':lease:{(.-)}(.*)$')
+        if tag then
+            tell_dropped(pending, tag .. rest)
+        end
     end
 end
 return swept

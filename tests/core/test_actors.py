@@ -1200,6 +1200,32 @@ def test_a_fetcher_is_called_by_a_worker_with_the_slot_of_its_job(
     broker.flush_all()
 
 
+def test_a_call_that_is_queued_after_its_value_was_forgotten_is_made_anew(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job was loading what is forgotten: the ask joined it, and nothing was loaded anew."""
+    broker, prices, is_told = broker_of_settings(server, monkeypatch), [1, 2], threading.Event()
+    quotes, asked = tbcache.source("quotes", limits="50/10m", ttl=60), list[str]()
+
+    @quotes.fetcher(name="quote")
+    def quote(symbol: str) -> int:
+        asked.append(symbol)
+        price = prices[0]
+        assert is_told.wait(30.0)
+        return price
+
+    quote.enqueue("A")
+    with Shop(broker).open(threads=2):
+        wait_until(lambda: asked, what="the load")
+        del prices[0]
+        quote.invalidate("A")
+        states = [quote.enqueue("A") for _ in range(3)]
+        is_told.set()
+        assert [job.state for job in states] == ["queued", "joined", "joined"]
+        assert (states[2].result(20.0), asked) == (2, ["A", "A"])
+    broker.flush_all()
+
+
 def test_a_call_that_costs_more_than_its_job_waits_in_redis_without_a_slot(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

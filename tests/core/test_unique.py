@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
+from tbcache.cache import CacheManager
+from tbcache.cache.script import DROP
 from tbcache.fetch import Pipeline
 from tbcache.io import utc_now
 from tbcache.models import Failure, FetchRequest, Limit, Outcome, SymbolSentiment
@@ -188,6 +190,74 @@ def test_an_ask_joins_a_running_job_that_began_late_enough(queue: Queue, worker:
     assert queue.enqueue(AAPL, fresh_after=utc_now()).job_id != first.job_id
 
 
+def clear_all_as_a_stranger(cache: CacheManager) -> None:
+    """As a process that does not know of the source, which no log of the source tells."""
+    known = cache.core.store.keys
+    cache.core.store.keys = replace(known, sources=frozenset())
+    cache.clear_pattern("*")
+    cache.core.store.keys = known
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda cache: cache.delete(AAPL.key),
+        lambda cache: cache.clear_pattern("news:*", wait=False),
+        lambda cache: cache.clear_pattern("news:A*"),
+        clear_all_as_a_stranger,
+    ],
+)
+def test_one_more_job_comes_after_one_whose_answer_is_removed_while_it_loads(
+    queue: Queue, store: Store, worker: Worker, remove: Callable[[CacheManager], object]
+) -> None:
+    """What it loads is not stored: who has removed the answer, and asked for it anew, got none."""
+    queue.enqueue(AAPL)
+    running = worker.await_job()
+    # It has begun to load.
+    store.call("HSET", store.keys.lease(AAPL.key), "token", "x", "since", 0)
+    store.call("EXPIRE", store.keys.lease(AAPL.key), 60)
+    with closing(CacheManager(store)) as cache:
+        remove(cache)
+    second = queue.enqueue(AAPL)
+    assert (second.state, [queue.enqueue(AAPL).job_id for _ in "123"]) == ("queued", [second.job_id] * 3)
+    store.call("DEL", store.keys.lease(AAPL.key))
+    end(worker, running)
+    assert worker.await_job().message_id == second.job_id
+    # That one began after the removal.
+    assert queue.enqueue(AAPL).job_id == second.job_id
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [lambda cache: cache.delete("news:MSFT:24"), lambda cache: cache.clear_pattern("reddit:*")],
+)
+def test_an_ask_joins_a_running_job_where_something_else_is_removed(
+    queue: Queue, store: Store, worker: Worker, remove: Callable[[CacheManager], object]
+) -> None:
+    """One load is enough."""
+    first = queue.enqueue(AAPL)
+    worker.await_job()
+    with closing(CacheManager(store)) as cache:
+        remove(cache)
+    assert queue.enqueue(AAPL).job_id == first.job_id
+    assert store.client.hget(store.keys.queue("news", "pending"), "@news:MSFT:24") is None
+
+
+def test_a_job_that_waits_brings_what_is_asked_for_after_a_removal(
+    queue: Queue, store: Store, worker: Worker
+) -> None:
+    """It has not begun: no other is needed. So it is with one that waits again."""
+    first = queue.enqueue(AAPL)
+    with closing(CacheManager(store)) as cache:
+        cache.delete(AAPL.key)
+        assert queue.enqueue(AAPL).job_id == first.job_id
+        running = worker.await_job()
+        cache.delete(AAPL.key)
+        worker.consumer._end(running.claim, Finish("later", delay_seconds=60.0))
+    assert queue.enqueue(AAPL).job_id == first.job_id
+
+
 def test_a_running_job_that_may_be_answered_by_the_cache_serves_no_such_ask(
     queue: Queue, worker: Worker
 ) -> None:
@@ -337,6 +407,8 @@ def test_no_order_of_events_queues_a_fetch_twice_or_answers_with_what_is_too_old
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
+        ("if begun <= last_cleared_at() then", "if begun == 0 then", "is not stored"),
+        ("redis.pcall('HSET', pending, '@' .. key, '0')", "", "is not stored"),
         ("return its_after > 0 and begun >= after * 1000000", "return true", "began too early"),
         ("    if not words then", "    if true then", "a second job"),
         ("            promote(key, found[2], now)", "", "are never done"),
@@ -346,7 +418,7 @@ def test_a_bug_would_be_seen_by_that(
     old: str, new: str, what: str, disposable: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check that finds nothing is none."""
-    for script in (ENQUEUE, DEQUEUE, FINISH):
+    for script in (ENQUEUE, DEQUEUE, FINISH, DROP):
         monkeypatch.setitem(vars(script), "text", script.text.replace(old, new))
     client = Client(disposable.client)
     assert any(what in run(client, seed) for seed in range(30))

@@ -53,6 +53,10 @@ class Jobs:
         self.ran: set[str] = set()
         #: After which moment (s) the load of a job must begin, as it was asked for last.
         self.wanted: dict[str, float] = {}
+        #: When something of the source was cleared last, and each key removed (us): what had begun by then is
+        #: not stored.
+        self.cleared_us = 0
+        self.removed_us: dict[str, int] = {}
         #: Claims of jobs that were cancelled while they ran: their workers are to stop them.
         self.stopping: set[str] = set()
         #: Until when the slot of each claim is held, as its worker has renewed it (us); and those whose
@@ -71,6 +75,8 @@ class Jobs:
         self.renewed_until.clear()
         self.wanted.clear()
         self.due.clear()
+        self.removed_us.clear()
+        self.cleared_us = 0
         jobs, keys = self._hash("jobs"), self._hash("keys")
         self.open = {id: keys.get(id, "") for id in jobs}
         for id in self.open:
@@ -95,7 +101,8 @@ class Jobs:
             if queued.state != "queued":
                 continue
             # One more may wait for the running one to be over.
-            most = 1 if after or float(call.arguments["needed"] or 0) else 0
+            is_particular = after or float(call.arguments["needed"] or 0) or self._is_dropped(key)
+            most = 1 if is_particular else 0
             if key and list(self.open.values()).count(key) > most:
                 self._broken("one job", f"{key} is queued a second time")
             self.open[queued.id] = key
@@ -112,12 +119,28 @@ class Jobs:
     def _join(self, key: str, id: str, after: float) -> None:
         if id not in self.open:
             self._broken("job", f"an ask for {key} joined job {id}, which is over")
+        if self.open.get(id) == key and self._is_dropped(key, id):
+            self._broken("missed", f"an ask for {key} joined job {id}, whose answer is not stored")
         if not after or self._oracle.is_clock_set:
             return
         self.wanted[id] = max(after, self.wanted.get(id, 0.0))
         claim = self.claims.get(id, "")
         if claim in self.claims_until and self.given[claim][1] < (after - NEARLY) * MICROS:
             self._broken("fresh after", f"an ask for {key} joined job {id}, which began too early")
+
+    def dropped(self, fetches: list[bytes]) -> None:
+        """Keys were removed from the cache."""
+        self.removed_us |= {key.decode(): self._oracle.now_us() for key in fetches}
+
+    def _is_dropped(self, key: str, *ids: str) -> bool:
+        """Whether one of these jobs of a fetch, or of all where none is named, runs, and has begun before its
+        key was removed."""
+        if self._oracle.is_clock_set:
+            return not ids
+        at = max(self.cleared_us, self.removed_us.get(key, 0))
+        ids = ids or tuple(id for id, its_key in self.open.items() if its_key == key)
+        # Of one that Redis has got back after a loss it is not known when it began.
+        return any(self.given[claim][1] <= at for id in ids for claim in self._claims_of(id))
 
     def dequeued(self, who: str, call: Call, found: Any) -> None:
         self._renew(who, call, found)

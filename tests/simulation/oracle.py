@@ -124,6 +124,7 @@ class Oracle:
             "weight": self.orders.said,
             "clear": self._clear,
             "sweep": self._sweep,
+            "drop": lambda who, call, found: self.jobs.dropped(call.arguments["fetches"]),
         }
 
     def lose(self, kept: int | None = None) -> None:
@@ -309,7 +310,9 @@ class Oracle:
             if until < max(found.now, call.number("closed_until")):
                 self.broken("closed", f"the upstream said stop to {who}, and Redis does not know it")
 
-    def _clear(self, who: str, call: Call, _: Any) -> None:
+    def _clear(self, who: str, call: Call, log: str) -> None:
+        if call.text("log") == self.keys.clears(self.source.name):
+            self.jobs.cleared_us = int(log[:16])
         matching = compile_glob(call.text("cleared"))
         for key in list(self.leases):
             if matching.fullmatch(self.keys.key_of(key).encode()):
