@@ -54,4 +54,7 @@ def _declare(broker: Broker, work: Work) -> None:
 def _may_pass(retries: int, error: BaseException) -> bool:
     if isinstance(error, dramatiq.Retry):
         return True
-    return retries < MOST_RETRIES and (not isinstance(error, UpstreamError) or error.transient)
+    if isinstance(error, UpstreamError) and error.kind != UpstreamError.kind:
+        return error.transient and retries < MOST_RETRIES
+    # A plain one says that another call has just failed, and what that met may pass as well.
+    return retries < MOST_RETRIES

@@ -32,6 +32,7 @@ from dramatiq.results import ResultFailure, ResultMissing, Results
 from dramatiq.results.backends import StubBackend
 
 import tbcache
+from tbcache.cache import get_cache_manager
 from tbcache.fleet import Fleet
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
@@ -1284,6 +1285,56 @@ def test_a_call_that_costs_more_than_its_job_is_made_within_it(
         wait_until(lambda: len(threads) == 2)
     assert not threads[1].startswith("tbcache-refresh")
     broker.flush_all()
+
+
+def test_a_call_that_fails_beside_an_old_value_is_over_with_that(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was dead after one try, and whoever waited for it had an error in place of the value."""
+    broker = broker_of_settings(server, monkeypatch)
+    quotes, answers = tbcache.source("quotes", limits="5/10m", ttl=0.2, stale=300), iter("a")
+    quote = quotes.fetcher(name="quote")(lambda symbol: next(answers))
+    assert quote("A") == "a"
+    wait_until(lambda: quote.peek("A") is None)
+    job = quote.enqueue("A")
+    with Shop(broker).open(threads=1):
+        assert job.result(20.0) == "a"
+    assert broker.store.client.zcard(broker.store.keys.slots("quotes")) == 2
+    assert Queue(broker.store, broker.settings).dead.search("quotes") == []
+    broker.flush_all()
+
+
+def test_a_call_that_has_just_failed_elsewhere_is_tried_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was dead without a try, as for some seconds the failure of another is all that there is."""
+    broker = broker_of_settings(server, monkeypatch)
+
+    @tbcache.source("quotes", limits="5/10m").fetcher(name="quote")
+    def quote(symbol: str) -> str:
+        raise RuntimeError("it broke")
+
+    with pytest.raises(RuntimeError, match="it broke"):
+        quote("A")
+    job = quote.enqueue("A")
+    with Shop(broker).open(threads=1):
+        wait_until(lambda: job.explain().state == "delayed", what="another try")
+    broker.flush_all()
+
+
+def test_a_call_is_done_by_what_is_fresh_in_memory_where_redis_is_away(
+    private_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a broker of dramatiq's own it was put off again and again, each time with a slot used."""
+    broker_of_settings(private_server, monkeypatch)
+    quote = tbcache.source("quotes", limits="5/10m", ttl=600).fetcher(name="quote")(
+        lambda symbol: symbol.lower()
+    )
+    kept = get_cache_manager().memory
+    wait_until(lambda: quote("A") == "a" and kept.get(quote.cache_key("A")) is not None)
+    private_server.stop()
+    assert quote.outcome("A").origin == "stale"
+    assert quote.work(None, "A") == "a"
 
 
 def test_a_fetch_that_nobody_may_hear_of_is_given_back_with_its_slot_used(

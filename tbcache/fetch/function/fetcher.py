@@ -51,7 +51,7 @@ T = TypeVar("T")
 #: A job is done in order to have a value that stays fresh for so long (seconds) at least, and no old one.
 FRESH_SECONDS = 0.001
 #: After so long a job that may not load looks again.
-NOT_LOADED = timedelta(seconds=2.0)
+NOT_LOADED, NOT_LOADED_YET = timedelta(seconds=2.0), "no new value may be loaded yet"
 
 #: The arguments of one call.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -171,6 +171,19 @@ class _Function(Generic[P, R]):
         error = None if failure is None else failure.to_error(self._setup.source.name)
         return FetcherOutcome(value, origin, 0.0 if origin == "live" else max(0.0, age), error)
 
+    def _loaded(self, outcome: FetcherOutcome[R]) -> R:
+        """The value of a job's outcome. An old one is its end where a load has failed, as it is of any call.
+
+        Raises:
+          RateLimited: an old value stands in for a new one, as there is no slot yet, or another loads it.
+        """
+        source = self._setup.source
+        # Without Redis, what is fresh by the memory of this process counts as old, and is all there is.
+        is_old = outcome.origin == "stale" and (outcome.age or 0.0) >= source.cache_ttl
+        if is_old and not isinstance(outcome.error, UpstreamError):
+            raise outcome.error or RateLimited(source.name, utc_now() + NOT_LOADED, NOT_LOADED_YET)
+        return outcome.value  # type: ignore[return-value]
+
     async def _travel(
         self,
         key: str,
@@ -273,8 +286,7 @@ class Fetcher(_Function[P, R]):
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it as a worker does, with the slot that its job came with."""
-        found = self._ask(args, kwargs, needed=_needed(slot), slot=slot)
-        return _loaded(self._setup.source.name, found).value  # type: ignore[return-value]
+        return self._loaded(self._ask(args, kwargs, needed=_needed(slot), slot=slot))
 
     def prewarm(self, calls: Iterable[Any]) -> int:
         """Load what is not fresh of these calls, here and now; how many values that were.
@@ -374,8 +386,7 @@ class AsyncFetcher(_Function[P, R]):
 
     def work(self, slot: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
         """See :meth:`Fetcher.work`; it runs in a loop of its own."""
-        found = asyncio.run(self._ask(args, kwargs, needed=_needed(slot), slot=slot))
-        return _loaded(self._setup.source.name, found).value  # type: ignore[return-value]
+        return self._loaded(asyncio.run(self._ask(args, kwargs, needed=_needed(slot), slot=slot)))
 
     async def prewarm(self, calls: Iterable[Any]) -> int:
         """See :meth:`Fetcher.prewarm`."""
@@ -436,17 +447,6 @@ class AsyncFetcher(_Function[P, R]):
 def _needed(slot: str | None) -> float:
     """For how many seconds the value of a job has to stay fresh; one with a slot is given no old one."""
     return 0.0 if slot else FRESH_SECONDS
-
-
-def _loaded(source: str, outcome: FetcherOutcome[R]) -> FetcherOutcome[R]:
-    """``outcome`` of a job.
-
-    Raises:
-      RateLimited: an old value stands in for a new one, as there is no slot yet, or another loads it.
-    """
-    if outcome.origin == "stale":
-        raise outcome.error or RateLimited(source, utc_now() + NOT_LOADED, "no new value may be loaded yet")
-    return outcome
 
 
 def _encoded(value: Timed[Any], payload: bytes) -> Encoded:
