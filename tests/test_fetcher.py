@@ -265,6 +265,19 @@ def test_a_fetcher_may_be_cached_and_be_another_sources(quotes: tbcache.Function
     assert [get_rate_limiter(name).get_status().used for name in ("gateway", "alphavantage")] == [2, 2]
 
 
+@pytest.mark.usefixtures("redis_server")
+def test_an_object_that_is_called_by_async_code_is_awaited(quotes: tbcache.FunctionSource) -> None:
+    """Its coroutine was taken for what it returns: a slot was used, and a TypeError raised."""
+
+    class Client:
+        async def __call__(self, symbol: str) -> float:
+            return 4.5
+
+    quote = quotes.fetcher(name="quote")(Client())
+    assert asyncio.run(quote("AAPL")) == 4.5
+    assert asyncio.run(tbcache.cached(key_prefix="client")(Client())("AAPL")) == 4.5
+
+
 def test_a_fetcher_is_made_once(quotes: tbcache.FunctionSource) -> None:
     """Twice around a function it would wait for itself; and it says what it is."""
 

@@ -17,7 +17,11 @@ def mark_coroutine_function(function: Any) -> None:
 
 
 def is_coroutine_function(function: object) -> bool:
-    """True for an ``async`` function, and for what is marked as one."""
+    """True for an ``async`` function, for what is marked as one, and for an object that is called by one."""
+    return _is_marked(function) or (callable(function) and _is_marked(type(function).__call__))
+
+
+def _is_marked(function: object) -> bool:
     if sys.version_info >= (3, 12):
         return inspect.iscoroutinefunction(function)
     return asyncio.iscoroutinefunction(function)
