@@ -740,6 +740,31 @@ def test_a_refusal_that_the_function_was_handling_closes_the_source(is_meant: bo
 
 
 @pytest.mark.usefixtures("redis_server")
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_what_the_fetcher_of_another_source_meets_closes_that_alone(is_handled: bool) -> None:
+    """It was taken for an answer of the upstream whose function called it."""
+    source, others = tbcache.source("alphavantage", limits="5/1m"), tbcache.source("rates", limits="5/1m")
+
+    @others.fetcher
+    def rate() -> float:
+        _by_requests(429, {"Retry-After": "40"})
+        return 1.0
+
+    def ask() -> None:
+        try:
+            rate()
+        except HTTPError:
+            if is_handled:
+                raise ZeroDivisionError  # noqa: B904
+            raise
+
+    error, calls = _refused(source, ask)
+    assert not isinstance(error, RateLimited) or error.source == "rates"
+    assert calls == ["AAPL", "MSFT"]
+    assert tbcache.get_rate_limiter("rates").get_status().reason
+
+
+@pytest.mark.usefixtures("redis_server")
 def test_of_what_an_error_was_raised_from_only_a_refusal_counts() -> None:
     """That the upstream knows no such thing was the answer to another request. And a cause may be its own."""
     source = tbcache.source("alphavantage", limits="5/1m")

@@ -89,7 +89,7 @@ class SlidingWindow:
     def __init__(self, source: Source, store: Store, hold_seconds: float, registration: Registration) -> None:
         self.source = source
         self._registration = registration
-        self._store = store
+        self.store = store
         self._hold = hold_seconds
         self._limiter = limiter_of(store)
         self._window = self._limiter.process_window(source.name)
@@ -145,20 +145,20 @@ class SlidingWindow:
 
     async def get_limits(self) -> tuple[Limit, ...]:
         try:
-            found = await self._store.command("HGET", self._store.keys.state(self.source.name), "limits")
+            found = await self.store.command("HGET", self.store.keys.state(self.source.name), "limits")
         except Unavailable:
             return self._window.limits
         return strictest(self.source.limits, read_limits((found or b"").decode(errors="replace")))
 
     async def reopen(self) -> bool:
-        return await self._store.ask(REOPEN, Reopen(self._store.keys.state(self.source.name)))
+        return await self.store.ask(REOPEN, Reopen(self.store.keys.state(self.source.name)))
 
     async def reset(self) -> None:
         self._window.clear()
-        keys, name = self._store.keys, self.source.name
+        keys, name = self.store.keys, self.source.name
         with contextlib.suppress(Unavailable):
-            await self._store.command("UNLINK", keys.slots(name))
-            await self._store.command("HDEL", keys.state(name), *_OF_CLOSURES_AND_LOSSES)
+            await self.store.command("UNLINK", keys.slots(name))
+            await self.store.command("HDEL", keys.state(name), *_OF_CLOSURES_AND_LOSSES)
 
     async def _wait(self, ask: _Ask, max_wait: float | None) -> tuple[str, RateLimitStatus]:
         """Wait for a slot. Returns its name and the status of the limit."""

@@ -168,7 +168,8 @@ class RecentMetrics(SpanMetrics):
     @property
     def is_mostly_failing(self) -> bool:
         """True where every fetch failed, or most of them did, and too few went well since."""
-        is_over = self.last is None and self.recovered >= SURE
+        # Of jobs only those are counted that fail: where nothing was fetched, a later one has gone well.
+        is_over = self.last is None and (self.recovered >= SURE or not self.settled)
         return (not is_over and self.failed > 0) and (
             self.failed >= self.settled or (self.failed >= SURE and 2 * self.failed >= self.settled)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import dramatiq
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
-from dramatiq.middleware import CurrentMessage, Middleware
+from dramatiq.middleware import CurrentMessage, Middleware, SkipMessage
 
 from tbcache.io import now, run, world
 from tbcache.io.description import described, text_of
@@ -33,6 +34,7 @@ from tbcache.queue.handle import QueuedJob, starts_of
 from tbcache.queue.job import Finish, actor_name, call_key
 from tbcache.queue.log import JobLog
 from tbcache.queue.middleware import JobMiddleware
+from tbcache.queue.refused import PacedJob, minding_refusals
 from tbcache.queue.script import JobAsk, Queued, queue_keys
 from tbcache.queue.thread import Threads
 from tbcache.queue.trace import TraceMiddleware, record_sent, sending
@@ -40,6 +42,7 @@ from tbcache.queue.wants import Wants, is_follow_up
 from tbcache.queue.weight import weights_of
 from tbcache.queue.work import declare_work
 from tbcache.settings import Settings, Source, get_declared, is_name, unconfigured
+from tbcache.settings.declared import get_work
 from tbcache.store import Store, Unavailable
 from tbcache.store.name import Names
 
@@ -203,6 +206,9 @@ class PacingBroker(Broker):
                 )
             actor.queue_name = source
         actor.fn = interruptible(actor.fn)
+        # What becomes of the others is said where they are called.
+        if source is not None and actor.actor_name not in (actor_name(source), *get_work()):
+            actor.fn = minding_refusals(actor.fn, functools.partial(self._paced_job, actor))
         super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
@@ -353,6 +359,13 @@ class PacingBroker(Broker):
         self._known[route, current_caller.get()] = found
         return found
 
+    def _paced_job(self, actor: dramatiq.Actor[Any, Any]) -> PacedJob | None:
+        """The job of this thread, as ``actor`` begins it; None where that is called by another actor."""
+        job: object = CurrentMessage.get_current_message()
+        if not isinstance(job, HeldJob) or job.thread is not None:
+            return None
+        return PacedJob(job, actor, self.source_of(job.queue_name), self.store, _put_off_refused)
+
     def _put_off(self, job: HeldJob, delay_ms: int) -> None:
         if job.finish is None:
             if job.is_fetch:
@@ -379,6 +392,17 @@ def _ask(message: dramatiq.Message[Any], added: Carrier) -> JobAsk:
         where = "keep what is so large elsewhere, and send where it is"
         raise InvalidRequest(f"{what} {MOST_MESSAGE_BYTES / 1e6:.0f} MB: {where}")
     return JobAsk(message.message_id, data, call_key(message.args, message.options))
+
+
+def _put_off_refused(job: MessageProxy, seconds: float, reason: str) -> None:
+    """
+    Raises:
+      SkipMessage: unless its actor has queued it again itself.
+    """
+    again = Finish("later", delay_seconds=seconds, message=job.encode(), reason=reason)
+    if isinstance(job, HeldJob) and job.decide(again) is again:
+        job.options["store_results"] = False
+        raise SkipMessage(reason)
 
 
 def _why_again(job: HeldJob) -> str:

@@ -59,7 +59,8 @@ class JobMiddleware(Middleware):
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         if isinstance(message, HeldJob):
-            message.is_begun = False
+            # Its actor may have had it skipped.
+            message.is_begun = message.thread is not None
 
     def after_process_message(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -15,13 +17,25 @@ from tbcache.io.description import described
 from tbcache.io.log import get_logger
 from tbcache.models.error import RateLimited
 from tbcache.queue.hand import HeldJob
+from tbcache.queue.refused import PacedJob, minding_refusals
 from tbcache.queue.slot import current_slot
 from tbcache.queue.work import SOON_SECONDS, declare_work
+from tbcache.settings.declared import get_work
 
 log = get_logger("tbcache.queue")
 
 #: After so long a job is tried again that could not be paced.
 RETRY_SECONDS = 5.0
+
+#: The job of this thread, until its actor begins.
+_beginning: ContextVar[PacedJob | None] = ContextVar("beginning", default=None)
+
+
+def _begun() -> PacedJob | None:
+    """The job of this thread, whose actor begins; None for the actors that this one calls."""
+    job = _beginning.get()
+    _beginning.set(None)
+    return job
 
 
 class RateLimitMiddleware(Middleware):
@@ -44,6 +58,9 @@ class RateLimitMiddleware(Middleware):
     def actor_options(self) -> set[str]:
         return {"source"}
 
+    def after_declare_actor(self, broker: Broker, actor: Any) -> None:
+        actor.fn = minding_refusals(actor.fn, _begun)
+
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         declare_work(broker)
 
@@ -53,6 +70,7 @@ class RateLimitMiddleware(Middleware):
         # It is of an earlier run where it is there.
         message.options.pop("slot", None)
         current_slot.set(None)
+        _beginning.set(None)
         source = self._source_of(broker, message)
         if source is None:
             return
@@ -60,6 +78,10 @@ class RateLimitMiddleware(Middleware):
             limiter = self._limiter_of(source)
             message.options["slot"] = limiter.hold(max_wait=0.0, cost=limiter.source.cost)
             current_slot.set(message.options["slot"])
+            actor = broker.get_actor(message.actor_name)
+            if actor.actor_name not in get_work():
+                put_off = functools.partial(self._put_off, broker)
+                _beginning.set(PacedJob(message, actor, limiter.source, limiter.core.store, put_off))
         except RateLimited as error:
             self._put_back(broker, message, max(error.retry_after, SOON_SECONDS), str(error))
         except Exception as error:
@@ -98,6 +120,10 @@ class RateLimitMiddleware(Middleware):
 
     def _limiter_of(self, source: str) -> RateLimiter:
         return self._limiters.get(source) or get_rate_limiter(source)
+
+    def _put_off(self, broker: Broker, message: MessageProxy, seconds: float, why: str) -> None:
+        self._end(broker, message, is_used=True)
+        self._put_back(broker, message, seconds, why)
 
     def _put_back(self, broker: Broker, message: MessageProxy, seconds: float, why: str) -> None:
         """

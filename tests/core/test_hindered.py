@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from tbcache.queue import Queue
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings, get_source
 from tbcache.store import Store
+from tbcache.store.state import Failing
 from tests.server import Server
 
 SettingsFor = Callable[..., Settings]
@@ -150,3 +152,10 @@ def test_a_source_fails_since_its_first_failure_and_no_longer_once_all_goes_well
     recent = recent_metrics("news", 300.0, counted[NOON], counted)
     assert recent.is_failing is is_failing
     assert recent.since == (None if since is None else datetime.fromtimestamp(since * 60, UTC))
+
+
+def test_a_source_of_jobs_alone_fails_no_longer_once_one_goes_well() -> None:
+    """None of them is counted that does: it was failing for five minutes."""
+    recent = recent_metrics("news", 300.0, Counter({"error.throttled": 1}))
+    assert not recent.is_failing
+    assert replace(recent, last=Failing(utc_now(), 1, ("throttled",))).is_failing

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Merge, Merged, Settled, Settlement
 from tbcache.fetch import Attempt, Derived, Loaded, TooLate
-from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
+from tbcache.fetch.function.refusal import is_unsent, met_by, refusal, refused_by
 from tbcache.fetch.function.value import Timed, Values
 from tbcache.io import now
 from tbcache.io.log import get_logger
@@ -119,4 +119,4 @@ class FunctionJob(Generic[T]):
 
 def as_raised(job: FunctionJob[Any], error: UpstreamError) -> Exception:
     """The failure as the caller of the function knows it: the function's exception, if it raised one."""
-    return error if job.raised is None else job.raised
+    return error if job.raised is None else met_by(job.source.name, job.raised)

@@ -26,6 +26,8 @@ _UNSENT = {
     "PoolTimeout",
     "UnsupportedProtocol",
 }
+#: The attribute of an error that names the source whose fetcher has met it.
+_MET_BY = "_tbcache_source"
 
 
 def refusal(
@@ -60,8 +62,17 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
     return _failure(source, status, {str(name): str(value) for name, value in pairs()})
 
 
+def met_by(source: str, error: Exception) -> Exception:
+    """``error``, which a fetcher of ``source`` has met: it says nothing of another source whose code calls
+    that."""
+    vars(error).setdefault(_MET_BY, source)
+    return error
+
+
 def _refused_with(source: str, error: BaseException) -> UpstreamError | None:
-    """The answer that ``error`` was raised for; None where it is of something else."""
+    """The answer that ``error`` was raised for; None where it is of something else, or of another source."""
+    if vars(error).get(_MET_BY, source) != source:
+        return None
     # Errors of aiohttp and urllib are like a response themselves.
     refused = refused_by(source, _attribute(error, "response")) or refused_by(source, error)
     if refused is None and error.args:
