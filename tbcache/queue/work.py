@@ -9,8 +9,9 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import CurrentMessage
 
 from tbcache.admission.rate_limiter import get_rate_limiter
+from tbcache.fetch.function.value import NotCacheable
 from tbcache.io import run
-from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
 from tbcache.queue.slot import current_slot
 from tbcache.settings.declared import Work, get_work
 
@@ -18,6 +19,8 @@ from tbcache.settings.declared import Work, get_work
 SOON_SECONDS = 0.25
 #: So often a call that failed is tried again.
 MOST_RETRIES = 3
+#: What these say of a call is true of each try of it.
+_FINAL = (NotCacheable, InvalidRequest, ConfigurationError)
 
 
 def declare_work(broker: Broker) -> None:
@@ -54,6 +57,8 @@ def _declare(broker: Broker, work: Work) -> None:
 def _may_pass(retries: int, error: BaseException) -> bool:
     if isinstance(error, dramatiq.Retry):
         return True
+    if isinstance(error, _FINAL):
+        return False
     if isinstance(error, UpstreamError) and error.kind != UpstreamError.kind:
         return error.transient and retries < MOST_RETRIES
     # A plain one says that another call has just failed, and what that met may pass as well.

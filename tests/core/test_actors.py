@@ -1382,6 +1382,34 @@ def test_who_waits_in_vain_is_told_why_the_job_failed(
     broker.flush_all()
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"a": (1, 2)}, "NotCacheable: .* cannot be cached"),
+        (InvalidRequest("no such thing"), "InvalidRequest: no such thing"),
+        (UnknownSource("redit"), "UnknownSource: unknown source 'redit'"),
+    ],
+)
+def test_a_call_that_fails_for_good_is_dead_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, value: Any, words: str
+) -> None:
+    """It was made four times, and each was paid for, while who waited was told nothing for minutes."""
+    broker, called = broker_of_settings(server, monkeypatch), list[str]()
+
+    @tbcache.source("quotes", limits="5/1m").fetcher(name="quote")
+    def quote(symbol: str) -> Any:
+        called.append(symbol)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    job = quote.enqueue("AAPL")
+    with Shop(broker).open(threads=1), pytest.raises(TbcacheError, match=words):
+        job.result(20.0)
+    assert (job.explain().state, called) == ("dead", ["AAPL"])
+    broker.flush_all()
+
+
 def test_a_dead_call_that_is_queued_again_is_the_one_job_of_that_call(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

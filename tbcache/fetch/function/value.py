@@ -30,6 +30,10 @@ _ADVICE = "return plain JSON, or annotate what is returned with a model, a datac
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class NotCacheable(TypeError):
+    """What a function returns cannot be cached, whenever it is called."""
+
+
 class Timed(NamedTuple, Generic[T]):
     """A value, the time at which it was loaded (UTC, by the server's clock), and what both were read from."""
 
@@ -85,7 +89,7 @@ class Values(Generic[T]):
         """``value``, which was loaded ``at`` that time, as a payload.
 
         Raises:
-          TypeError: it cannot be cached; the message says what can.
+          NotCacheable: it cannot be cached; the message says what can.
         """
         return b'{"at":%d,"v":%b}' % (to_micros((at - _EPOCH).total_seconds()), self._encode(value))
 
@@ -121,9 +125,9 @@ class Values(Generic[T]):
             raise self._cannot(value, changed)
         return data
 
-    def _cannot(self, value: object, why: str) -> TypeError:
+    def _cannot(self, value: object, why: str) -> NotCacheable:
         kind, reason = type(value).__qualname__, printable(why, 200)
-        return TypeError(f"{self._name}() returned a {kind} that cannot be cached ({reason}): {_ADVICE}")
+        return NotCacheable(f"{self._name}() returned a {kind} that cannot be cached ({reason}): {_ADVICE}")
 
     @cached_property
     def _is_plain(self) -> bool:
@@ -137,7 +141,7 @@ class Values(Generic[T]):
         try:
             hints = typing.get_type_hints(function, include_extras=True)
         except NameError as error:
-            raise TypeError(
+            raise NotCacheable(
                 f"the return annotation of {self._name}() cannot be read ({error}): name a class of a module"
             ) from None
         return hints.get("return", Any)
@@ -151,7 +155,7 @@ class Values(Generic[T]):
         try:
             return json_decoder(self._annotation, _built)
         except TypeError as error:
-            raise TypeError(f"what {self._name}() returns cannot be cached: {error}") from None
+            raise NotCacheable(f"what {self._name}() returns cannot be cached: {error}") from None
 
 
 _ENTRIES = json_decoder(_Entry)
