@@ -42,6 +42,7 @@ class Admit(NamedTuple):
     id: str
     cost: int
     is_held: bool
+    is_of_queue: bool
     seen_before: str
     patience_us: int
     budget: int

@@ -46,9 +46,14 @@ class Ask(msgspec.Struct, frozen=True):
         return self.request.timeline_key if isinstance(self.request, FetchRequest) else ""
 
     @property
+    def is_of_queue(self) -> bool:
+        """True of a job's, which was accepted as it was queued."""
+        return self.slot is not None
+
+    @property
     def is_new(self) -> bool:
         """False of a job's, which was counted as it was queued, and of a pre-warm, which nobody asks for."""
-        return self.slot is None and self.lane == "interactive"
+        return not self.is_of_queue and self.lane == "interactive"
 
     @property
     def is_asked(self) -> bool:

@@ -177,8 +177,7 @@ class Pipeline:
                     running.add({"tbcache.origin": answered.origin})
         except TbcacheError as error:
             # A job that comes again has no answer yet: where it was tried too often, the queue counts it.
-            is_of_queue = ask.slot is not None
-            if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
+            if not (ask.is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
                 self._count(ask, "failed")
             raise
         self._count(ask, answered.origin)
@@ -253,7 +252,9 @@ class Pipeline:
                         raise limited
                     tell_wait()
                     await world().sleep(seconds)
-            ask = msgspec.structs.replace(ask, slot=None, patience=max(0.0, give_up - now()))
+            # What a job asks again is asked for that job still, which comes with no slot any more.
+            slot = "" if ask.is_of_queue else None
+            ask = msgspec.structs.replace(ask, slot=slot, patience=max(0.0, give_up - now()))
 
     async def _merge(self, job: Job[Any], ask: Ask, merge: Merge) -> None:
         try:

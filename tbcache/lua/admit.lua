@@ -28,6 +28,7 @@
 --       id           of the slot, also the lease's token
 --       cost         in slots
 --       is_held      the queue holds the slot already
+--       is_of_queue  it is asked for a job of the queue, which was accepted before
 --       seen_before  what the process was replied of the epoch before, "" for none (see check_in in epoch.lua)
 --       patience_us  a slot that comes free within this time is promised at once
 --       budget       of the day (millionths of a dollar; 0: none)
@@ -138,7 +139,7 @@ local serves = lasts(timeline_head) and hours_of(timeline_head) >= hours and hou
 --@include usage
 --@include lease
 local window = {slots = slots, state = state, fleet = fleet, process = process, fleet_entries = fleet_entries or nil,
-    is_for_new = not is_held}
+    is_for_new = not is_of_queue}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 -- Every verdict from here on goes through this function. The verdict decides what becomes of the slot that the queue

@@ -69,7 +69,6 @@ class PacingConsumer(Consumer):
         self._asking = Asking(context, hand, source)
         self._intake = Intake(context, hand, source, self._end)
         self._following = Following(context, source.name)
-        self._ends = Ends(self._store, self._keys, hand, source, context.on_unanswered)
         self._presence = context.presence
         self._presence.join()
         # Claims say whose they are (see dequeue.lua).
@@ -81,6 +80,7 @@ class PacingConsumer(Consumer):
         self._bells = context.bells_of(source.name)
         look_seconds = min(LOOK_TIMES * self._timeout, LOOK_PART * context.claim_seconds)
         self._alarm = self._bells.join(source.name, self._keys, look_seconds)
+        self._ends = Ends(self._store, self._keys, hand, source, context.on_unanswered, self._alarm.ring)
         self._threads.join(is_paced=self._is_paced)
 
     def __next__(self) -> MessageProxy | None:

@@ -28,9 +28,17 @@ class Ends:
     """Tells Redis what became of the jobs of one queue that this process has in hand."""
 
     def __init__(
-        self, store: Store, keys: QueueKeys, hand: Hand, source: Source, on_unanswered: OnUnanswered
+        self,
+        store: Store,
+        keys: QueueKeys,
+        hand: Hand,
+        source: Source,
+        on_unanswered: OnUnanswered,
+        on_unused: Callable[[], object],
     ) -> None:
-        self._store, self._keys, self._hand, self._on_unanswered = store, keys, hand, on_unanswered
+        """``on_unused`` is called where a job is over that has not used its slot: the next may have that."""
+        self._store, self._keys, self._hand = store, keys, hand
+        self._on_unanswered, self._on_unused = on_unanswered, on_unused
         self._name, self._cost = source.name, source.cost if source.limits else 0
         self._window = limiter_of(store).process_window(source.name)
 
@@ -79,12 +87,15 @@ class Ends:
         arguments = tuple(part for one in ends for part in _arguments(one, self._cost))
         slots, asked_us = self._store.keys.slots(self._name), self._store.clock.asked_us(self._name)
         finish_jobs = FinishJobs(self._keys, slots, MOST_TRIES, asked_us, arguments)
-        became = self._store.run(FINISH, finish_jobs)
+        became, is_unused = self._store.run(FINISH, finish_jobs), False
         for (claim, finish, _, job, has_failed, _), what in zip(ends, became, strict=True):
             if has_failed and what == "dead":
                 self._on_unanswered(self._name, None if job is None else caller_in(job.options))
             if not finish.is_begun:
                 self._window.release(slot_of(claim), self._cost)
+                is_unused = is_unused or what in ("done", "dead")
+        if is_unused and self._cost:
+            self._on_unused()
         return became
 
 

@@ -53,7 +53,7 @@ class JobMiddleware(Middleware):
             message.options["store_results"] = False
             raise SkipMessage("it is a pre-warm whose time is past")
         message.is_begun = True
-        current_slot.set(message.slot)
+        current_slot.set(message.slot or "")
         # What it asks and queues itself is in the same name.
         current_caller.set(caller_in(message.options))
 

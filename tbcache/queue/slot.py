@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import contextvars
 
-#: None where it has none, as where its answer is in the cache.
+#: "" where it has none, as where its answer is in the cache; None under a broker whose jobs bring none.
 current_slot: contextvars.ContextVar[str | None] = contextvars.ContextVar("current_slot", default=None)

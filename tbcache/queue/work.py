@@ -12,6 +12,7 @@ from tbcache.admission.rate_limiter import get_rate_limiter
 from tbcache.fetch.function.value import NotCacheable
 from tbcache.io import run
 from tbcache.models.error import ConfigurationError, InvalidRequest, RateLimited, UpstreamError
+from tbcache.queue.hand import HeldJob
 from tbcache.queue.slot import current_slot
 from tbcache.settings.declared import Work, get_work
 
@@ -33,16 +34,18 @@ def declare_work(broker: Broker) -> None:
 def _declare(broker: Broker, work: Work) -> None:
     def call(*args: Any, **kwargs: Any) -> None:
         slot = current_slot.get()
-        if slot is not None and not work.uses_slot:
+        message = CurrentMessage.get_current_message()
+        if slot and not work.uses_slot:
             # Jobs that hold a slot each, and ask for more, would wait for one another.
             limiter = get_rate_limiter(work.source)
             run(limiter.core.give_back(slot, limiter.source.cost))
-            slot = None
+            # A job of this broker was accepted before: a drain does not hold it up.
+            slot = "" if isinstance(message, HeldJob) else None
         try:
             work.call(slot, *args, **kwargs)
         except RateLimited as error:
             # A limit is no failure: it is tried again when it is over, however often, and spends no retry.
-            if (message := CurrentMessage.get_current_message()) is not None:
+            if message is not None:
                 message.options["retries"] = message.options.get("retries", 0) - 1
             seconds = max(SOON_SECONDS, error.retry_after)
             raise dramatiq.Retry(str(error), delay=round(1000 * seconds)) from None

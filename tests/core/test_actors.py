@@ -38,6 +38,7 @@ from tbcache.io.log import get_logger
 from tbcache.models import Limit
 from tbcache.models.error import (
     InvalidRequest,
+    Paused,
     RateLimited,
     ResultTimeout,
     TbcacheError,
@@ -50,7 +51,7 @@ from tbcache.queue.batch import put_all
 from tbcache.queue.end import MOST_TRIES
 from tbcache.queue.hand import HeldJob
 from tbcache.queue.job import UNHEARD, Finish, Result, decode_result, encode_result
-from tbcache.queue.script import FINISH, JobAsk, queue_keys
+from tbcache.queue.script import FINISH, HandedOut, JobAsk, queue_keys
 from tbcache.queue.wants import Wants
 from tbcache.queue.work import declare_work
 from tbcache.settings import BUILT_IN, Settings
@@ -455,6 +456,23 @@ def test_a_job_that_is_skipped_is_no_request(
     paced.send("new")
     shop.work_off(paced.queue_name)
     assert (shop.done, [one.msg for one in caplog.records].count("job.ended")) == (["new"], 1)
+
+
+def test_the_slot_of_a_job_that_is_skipped_is_asked_for_at_once(shop: Shop) -> None:
+    """A fresh one behind 600 that had expired waited for half a minute, with its limit unused."""
+    paced = shop.actor(source="reddit", max_age=1000)
+    for _ in range(3):
+        paced.send("old")
+    shop.broker.threads.open(3)
+    consumer: Any = shop.broker.consume("reddit", timeout=1)
+    first, second = (wait_until(lambda: next(consumer), what="a job") for _ in range(2))
+    wait_until(lambda: not consumer._alarm.is_due, what="no slot for the third")
+    first.is_begun = True
+    consumer.ack(first)
+    assert not consumer._alarm.is_due, "its slot is used"
+    consumer.nack(second)
+    assert consumer._alarm.is_due
+    assert wait_until(lambda: next(consumer), what="the third").args == ("old",)
 
 
 def test_nobody_does_a_job_that_was_skipped(shop: Shop) -> None:
@@ -1247,6 +1265,26 @@ def test_a_call_that_costs_more_than_its_job_waits_in_redis_without_a_slot(
     )
     (left,) = store.client.hvals(store.keys.queue("quotes", "jobs"))
     assert dramatiq.Message.decode(left).options["retries"] == 0
+    broker.flush_all()
+
+
+@pytest.mark.parametrize("cost", [1, 3])
+def test_a_queued_call_of_a_drained_source_is_done_though_it_comes_without_a_slot(
+    server: Server, monkeypatch: pytest.MonkeyPatch, cost: int
+) -> None:
+    """It was accepted before; it was put off for as long as the source was drained."""
+    broker = broker_of_settings(server, monkeypatch)
+    quotes = tbcache.source("quotes", limits="5/10m", ttl=60)
+    quote = quotes.fetcher(name="quote", cost=cost)(lambda symbol: symbol.lower())
+    job = quote.enqueue("A")
+    Fleet(broker.settings, broker.store).as_operator("ada").drain("quotes")
+    if cost == 1:
+        # Its value was in the cache as it was handed out.
+        monkeypatch.setattr(HandedOut, "is_held", False)
+    with Shop(broker).open(threads=2):
+        assert job.result(20.0) == "a"
+    with pytest.raises(Paused, match="drained by ada"):
+        quote("B")
     broker.flush_all()
 
 

@@ -638,6 +638,7 @@ def test_an_ask_past_its_deadline_does_nothing(admission: Admission, store: Stor
         id="zombie",
         cost=1,
         is_held=False,
+        is_of_queue=False,
         seen_before="",
         patience_us=0,
         budget=0,

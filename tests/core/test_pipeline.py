@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from tbcache.admission import Ask, Go, Grant, Join, Verdict
+from tbcache.admission import Ask, Failed, Go, Grant, Join, Verdict, Wait
 from tbcache.fetch import Pipeline
 from tbcache.io import run, utc_now
 from tbcache.limiter import limiter_of
-from tbcache.models import FetchRequest, HttpRequest, Limit, Outcome, Page
+from tbcache.models import Failure, FetchRequest, HttpRequest, Limit, Outcome, Page
 from tbcache.models.error import (
     BudgetExhausted,
     RateLimited,
@@ -683,6 +683,26 @@ def test_what_is_fetched_for_a_job_was_counted_as_it_was_queued(pipeline: Pipeli
     for _ in range(2):
         pipeline.run(Upstream(), AAPL)
     assert asked() == {AAPL.key: 2}
+
+
+def test_what_a_job_asks_again_was_accepted_as_it_was_queued(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a drained source it was put off as if it were new, once its slot had gone to another's load."""
+    asks = list[Ask]()
+
+    async def admit(asked: Ask) -> Verdict:
+        asks.append(asked)
+        if len(asks) < 3:
+            return Wait(0.0, utc_now(), "limit", "why")
+        return Failed(Failure("failed", "why", None, None))
+
+    monkeypatch.setattr(pipeline.admission, "admit", admit)
+    for slot, later in (("job/1", ""), (None, None)):
+        with pytest.raises(UpstreamError):
+            pipeline.run(Upstream(), AAPL, slot=slot)
+        assert [one.slot for one in asks] == [slot, later, later]
+        asks.clear()
 
 
 def test_a_permit_past_its_deadline_is_given_back_and_asked_for_anew(

@@ -631,7 +631,7 @@ _FAILURES = (
     _in_queue(
         "a try that comes again is a failure of its caller's",
         "tbcache.fetch.pipeline:Pipeline.travel",
-        'if not (is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):',
+        'if not (ask.is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):',
         "if True:",
         "refuse",
     ),
