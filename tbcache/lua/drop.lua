@@ -6,5 +6,5 @@
 -- ARGV  fetches    the keys
 -- Replies nothing.
 for i, key in ipairs(fetches) do
-    tell_dropped(pendings[i], key)
+    tell_dropped(pendings[i], key, math.huge)
 end

@@ -20,7 +20,8 @@ for position, key in ipairs(names) do
         swept = swept + redis.call('UNLINK', key)
         local tag, rest = string.match(key, ':lease:{(.-)}(.*)$')
         if tag then
-            tell_dropped(pending, tag .. rest)
+            -- The sequence of a clear is its time.
+            tell_dropped(pending, tag .. rest, tonumber(sequences[position]))
         end
     end
 end
