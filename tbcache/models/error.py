@@ -33,7 +33,7 @@ import copyreg
 import difflib
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -115,8 +115,11 @@ class RedisUnreachable(TbcacheError, ConnectionError):
     """Redis is needed for this and is not reachable, or refuses to do it (``is_refusal``).
 
     ``is_passing``: it is there, and only does not answer yet. Its ``address`` is empty where none is
-    configured.
+    configured. ``left``: of many jobs that were to be queued, those of which Redis has not said that they
+    are.
     """
+
+    left: Sequence[Any] = ()
 
     def __init__(
         self, address: str, reason: str, *, is_refusal: bool = False, is_passing: bool = False
@@ -192,10 +195,12 @@ class BudgetExhausted(RateLimited):
 class Paused(RateLimited):
     """An operator has paused the source or the queue, or drains it; ``reason`` says who, and why.
 
-    Nobody knows until when: ``retry_at`` is when to ask again.
+    Nobody knows until when: ``retry_at`` is when to ask again. ``left``: of many jobs that were to be queued,
+    those that are not.
     """
 
     kind = "paused"
+    left: Sequence[Any] = ()
 
     def __init__(self, source: str, retry_at: datetime, reason: str = "paused") -> None:
         super().__init__(source, retry_at, reason)

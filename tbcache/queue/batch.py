@@ -41,15 +41,18 @@ def asks_for(
     return [JobAsk(*message, request.key) for message, request in zip(messages, requests, strict=True)]
 
 
-async def put_all(store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants) -> list[Queued]:
-    """Queue jobs; what became of each ask, in their order. Hits are counted as those of the account's caller.
+async def put_all(
+    store: Store, queue: str, asks: Sequence[JobAsk], wants: Wants, queued: list[Queued] | None = None
+) -> list[Queued]:
+    """Queue jobs; what became of each ask, in their order: ``queued``, also where an error comes of the rest.
+    Hits are counted as those of the account's caller.
 
     Raises:
       RedisUnreachable: there is no queue without Redis. What was not done in time is not done later: only
         where the answer was lost, as the connection broke, may it be queued; so may the first of many.
       Paused: an operator drains the queue. What was there already is joined all the same.
     """
-    queued: list[Queued] = []
+    queued = [] if queued is None else queued
     for chunk in _chunks(asks):
         queued.extend(await _put_in_time(store, queue, chunk, wants))
     for one in queued:

@@ -21,7 +21,7 @@ from tbcache.io.log import get_logger
 from tbcache.io.trace import NOWHERE, Carrier
 from tbcache.models import Lane
 from tbcache.models.caller import check_caller, current_caller
-from tbcache.models.error import InvalidRequest, UnknownSource
+from tbcache.models.error import InvalidRequest, Paused, RedisUnreachable, UnknownSource
 from tbcache.monitoring.presence import process_name
 from tbcache.queue.account import caller_name
 from tbcache.queue.batch import put, put_all
@@ -243,7 +243,7 @@ class PacingBroker(Broker):
 
         Raises:
           RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
-            first of them may be queued by then.
+            first of them may be queued by then; ``left`` of the error are the others.
         """
         return run(self.put_many(list(messages)))
 
@@ -274,9 +274,24 @@ class PacingBroker(Broker):
         return job
 
     async def put_many(
-        self, messages: Sequence[dramatiq.Message[Any]], *, is_estimated: bool = True
+        self,
+        messages: Sequence[dramatiq.Message[Any]],
+        *,
+        is_estimated: bool = True,
+        there: set[int] | None = None,
     ) -> list[QueuedJob]:
-        """:meth:`enqueue_many`, in the world that it is awaited in."""
+        """:meth:`enqueue_many`, in the world that it is awaited in. The places of those that are queued are
+        added to ``there``, also where an error comes of the rest."""
+        there = set() if there is None else there
+        try:
+            return await self._put_many(messages, there, is_estimated=is_estimated)
+        except (RedisUnreachable, Paused) as error:
+            error.left = [message for place, message in enumerate(messages) if place not in there]
+            raise
+
+    async def _put_many(
+        self, messages: Sequence[dramatiq.Message[Any]], there: set[int], *, is_estimated: bool
+    ) -> list[QueuedJob]:
         self._emit_all("before_enqueue", self.emit_before, messages)
         places: dict[_Route, list[int]] = {}
         for place, message in enumerate(messages):
@@ -290,14 +305,21 @@ class PacingBroker(Broker):
             ready.append((route, some, added, wants, asks))
         found: dict[int, QueuedJob] = {}
         for route, some, added, wants, asks in ready:
-            with sending(route.queue) as sent:
-                if carrier := sent.carrier():
-                    asks = [_ask(messages[place], {**added, **carrier}) for place in some]
-                placed = await put_all(self.store, route.queue, asks, wants)
-                record_sent(sent, placed)
-            starts = (
-                await starts_of(self.store, route.queue, placed) if is_estimated else [None] * len(placed)
-            )
+            placed: list[Queued] = []
+            try:
+                with sending(route.queue) as sent:
+                    if carrier := sent.carrier():
+                        asks = [_ask(messages[place], {**added, **carrier}) for place in some]
+                    await put_all(self.store, route.queue, asks, wants, placed)
+                    record_sent(sent, placed)
+            finally:
+                queued = zip(some, placed, strict=False)
+                there.update(place for place, one in queued if one.state != "refused")
+            starts: Sequence[datetime | None] = [None] * len(placed)
+            if is_estimated:
+                # They are queued: that nobody knows when they start is no error.
+                with contextlib.suppress(Unavailable):
+                    starts = await starts_of(self.store, route.queue, placed)
             found.update(zip(some, self._jobs(route.queue, placed, starts), strict=True))
         self._emit_all("after_enqueue", self.emit_after, messages)
         return [found[place] for place in range(len(messages))]

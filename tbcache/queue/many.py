@@ -10,7 +10,7 @@ import dramatiq
 
 from tbcache.io import run
 from tbcache.models import FetchRequest
-from tbcache.models.error import InvalidRequest
+from tbcache.models.error import InvalidRequest, Paused, RedisUnreachable
 from tbcache.models.untrusted import quoted
 from tbcache.queue.account import caller_name
 from tbcache.queue.broker import PacingBroker
@@ -56,7 +56,7 @@ def enqueue_many(
         to come; no name of a caller; more than 100,000. UnknownSource: no such source.
       TypeError: there are messages, and the broker of ``dramatiq.set_broker`` is not tbcache's.
       RedisUnreachable: there is no queue without Redis. Paused: an operator drains one of the queues. The
-        first of them may be queued by then.
+        first of them may be queued by then; ``left`` of the error are the others, to be given to it again.
     """
     return run(put_many(jobs, fresh_after=fresh_after, caller=caller))
 
@@ -74,16 +74,22 @@ async def put_many(
     found: dict[int, QueuedJob] = {}
     if fetches:
         caller_name(caller, get_settings())
-    if broker is not None:
-        # First, as their arguments are checked on the way.
-        messages = [_named(cast(Message, wanted[place]), caller) for place in others]
-        found.update(zip(others, await broker.put_many(messages), strict=True))
-    if fetches:
-        requests = [cast(FetchRequest, wanted[place]) for place in fetches]
-        handles = await get_queue().put_many(
-            requests, fresh_after=fresh_after, caller=caller, is_estimated=True
-        )
-        found.update(zip(fetches, handles, strict=True))
+    messages = [_named(cast(Message, wanted[place]), caller) for place in others]
+    requests, there = [cast(FetchRequest, wanted[place]) for place in fetches], set[int]()
+    try:
+        if broker is not None:
+            # First, as their arguments are checked on the way.
+            found.update(zip(others, await broker.put_many(messages, there=there), strict=True))
+        if fetches:
+            handles = await get_queue().put_many(
+                requests, fresh_after=fresh_after, caller=caller, is_estimated=True
+            )
+            found.update(zip(fetches, handles, strict=True))
+    except (RedisUnreachable, Paused) as error:
+        # A fetch that is queued already is joined.
+        queued = {others[place] for place in there}
+        error.left = [job for place, job in enumerate(wanted) if place not in queued]
+        raise
     return [found[place] for place in range(len(wanted))]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -14,15 +15,16 @@ from dramatiq.brokers.stub import StubBroker
 
 import tbcache
 import tbcache.asyncio
+from tbcache.fleet import Fleet
 from tbcache.io import run
 from tbcache.models import FetchRequest
-from tbcache.models.error import InvalidRequest, TbcacheError, UnknownSource
+from tbcache.models.error import InvalidRequest, Paused, RedisUnreachable, TbcacheError, UnknownSource
 from tbcache.queue import PacingBroker, get_queue, handle, many
 from tbcache.queue.batch import MOST_BYTES
 from tbcache.queue.explain import prospect_of
 from tbcache.queue.script import FINISH, FinishJobs, queue_keys
 from tbcache.settings import get_settings, get_source
-from tbcache.store import Store, get_store
+from tbcache.store import Store, Unavailable, get_store
 from tests.server import Server, wait_until
 
 ASKERS = 1000
@@ -181,6 +183,70 @@ def test_jobs_of_several_callers_stand_where_each_alone_does(broker: PacingBroke
     alone = [run(prospect_of(store, settings, source, [one])).stands for one in [*ids, "nobody", *ids[:2]]]
     assert [*together.stands] == [stand for (stand,) in alone]
     assert [stand.place for stand in together.stands][:12] == [0, *range(2, 12, 2), 1, *range(3, 12, 2)]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_is_left_of_many_is_queued_once(
+    broker: PacingBroker, store: Store, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    """Redis went away amid them, and whoever gave it all of them again had the first done twice."""
+    monkeypatch.setattr("tbcache.queue.batch.MOST_ASKS", 2)
+    first, second = (dramatiq.actor(note, actor_name=name, queue_name=name) for name in ("first", "second"))
+    same = first.message("0")
+    jobs = [
+        FetchRequest("reddit", "GME"),
+        same,
+        second.message("a"),
+        same,
+        first.message("1"),
+        second.message("b"),
+    ]
+    ask, asked = store.ask, itertools.count()
+
+    async def ask_in_part(script: Any, call: Any) -> Any:
+        if script.name == "enqueue" and next(asked) in (1, 3):
+            raise Unavailable("redis://somewhere", "gone")
+        return await ask(script, call)
+
+    def queue(jobs: Sequence[Any]) -> Sequence[Any]:
+        try:
+            many = asyncio.run(tbcache.asyncio.enqueue_many(jobs)) if is_async else tbcache.enqueue_many(jobs)
+        except RedisUnreachable as error:
+            return error.left
+        assert len(many) == len(jobs)
+        return ()
+
+    monkeypatch.setattr(store, "ask", ask_in_part)
+    left = queue(jobs)
+    assert left == [jobs[0], jobs[2], jobs[4], jobs[5]]
+    left = queue(left)
+    assert left == [jobs[0], jobs[4]]
+    assert queue(left) == ()
+    assert (depth("first"), depth("second"), depth("reddit")) == (3, 2, 1)
+
+
+def test_what_is_left_of_many_is_what_a_drained_queue_refuses(broker: PacingBroker) -> None:
+    open_, drained = (dramatiq.actor(note, actor_name=name, queue_name=name) for name in ("open", "drained"))
+    drained.send("before")
+    Fleet(get_settings(), broker.store).as_operator("ada").drain("drained")
+    jobs = [drained.message("a"), open_.message("b")]
+    with pytest.raises(Paused) as refused:
+        tbcache.enqueue_many(jobs[::-1])
+    assert refused.value.left == jobs[:1]
+    with pytest.raises(Paused) as refused:
+        broker.enqueue_many(jobs)
+    assert refused.value.left == jobs
+
+
+def test_jobs_are_queued_though_nobody_knows_when_they_start(
+    broker: PacingBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_away(*about: Any) -> Any:
+        raise Unavailable("redis://somewhere", "gone")
+
+    monkeypatch.setattr("tbcache.queue.broker.starts_of", is_away)
+    (job,) = tbcache.enqueue_many([dramatiq.actor(note).message("a")])
+    assert (job.state, job.starts_at, depth("default")) == ("queued", None, 1)
 
 
 @pytest.mark.parametrize(
