@@ -53,6 +53,7 @@ from tbcache.store.wire import MICROS, day_of, to_micros
 #: A request must be sent and answered within this part of the time for which its slot is held. The rest
 #: allows for this process's clock, which may be slower than the server's.
 SEND_PART = 0.8
+#: By up to this part of its time a value ends earlier: those that were stored together do not end together.
 TTL_JITTER = 0.05
 
 

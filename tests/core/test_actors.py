@@ -33,6 +33,7 @@ from dramatiq.results.backends import StubBackend
 
 import tbcache
 from tbcache.cache import get_cache_manager
+from tbcache.fetch.function.outcome import FetcherOutcome
 from tbcache.fleet import Fleet
 from tbcache.io.log import get_logger
 from tbcache.models import Limit
@@ -1373,6 +1374,9 @@ def test_a_call_is_done_by_what_is_fresh_in_memory_where_redis_is_away(
     private_server.stop()
     assert quote.outcome("A").origin == "stale"
     assert quote.work(None, "A") == "a"
+    # By its age alone it may be no more than nearly old: some end a little earlier than others.
+    with pytest.raises(RateLimited, match="no new value"):
+        quote._loaded(FetcherOutcome("a", "stale", 571.0))
 
 
 def test_a_fetch_that_nobody_may_hear_of_is_given_back_with_its_slot_used(

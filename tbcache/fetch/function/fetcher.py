@@ -20,6 +20,7 @@ from typing import (
 )
 
 from tbcache.admission import Ask
+from tbcache.admission.shared import TTL_JITTER
 from tbcache.cache.decorator import CallKey
 from tbcache.fetch import Answered
 from tbcache.fetch.function.job import FunctionJob, as_raised
@@ -179,7 +180,7 @@ class _Function(Generic[P, R]):
         """
         source = self._setup.source
         # Without Redis, what is fresh by the memory of this process counts as old, and is all there is.
-        is_old = outcome.origin == "stale" and (outcome.age or 0.0) >= source.cache_ttl
+        is_old = outcome.origin == "stale" and (outcome.age or 0.0) >= (1 - TTL_JITTER) * source.cache_ttl
         if is_old and not isinstance(outcome.error, UpstreamError):
             raise outcome.error or RateLimited(source.name, utc_now() + NOT_LOADED, NOT_LOADED_YET)
         return outcome.value  # type: ignore[return-value]
