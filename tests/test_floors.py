@@ -163,6 +163,7 @@ MADE_ONCE = {
     "Hand": "of a worker's process, which dramatiq forks before any of its threads begins",
     "HeldJob": "of a worker's process, likewise",
     "Threads": "of a worker's process, likewise",
+    "Promises": "the window of a child makes others",
     "Cluster": "the store of a child makes another one",
     "Refusals": "the store of a child makes others",
     "Waiter": "the store of a child makes another one",

@@ -150,7 +150,7 @@ class Admission:
         """
         source = grant.ask.source.name
         promises = self._limiter.process_window(source).promises
-        if grant.starts_at > grant.granted_at and not promises.is_kept(grant.granted_at):
+        if grant.starts_at > grant.granted_at and not promises.is_kept(grant.promised_at):
             return False
         closure = self._limiter.closures.of(source)
         is_closed = closure is not None and closure.since > grant.granted_at

@@ -83,6 +83,7 @@ class GoReply(NamedTuple):
     entry: bytes
     seen: SeenReply
     start: int
+    present_us: int
     timeline: bytes
 
 
@@ -283,7 +284,8 @@ Admitted = HitReply | StaleReply | DeriveReply | GoReply | JoinReply | WaitReply
 def _admitted(ask: Admit, reply: Admitted | ClearedReply) -> Given:
     if isinstance(reply, GoReply):
         starts_in = (reply.start - reply.now) / MICROS
-        return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost)
+        present = reply.present_us / MICROS
+        return Given([ask.id], starts_in, ask.hold_us / MICROS, cost=ask.cost, present=present)
     if isinstance(reply, ClearedReply):
         return NOTHING
     if ask.is_held and ask.charge == "fetch":

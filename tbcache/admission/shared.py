@@ -145,7 +145,15 @@ class SharedAdmission:
                 timeline = value_of(found.timeline) if found.timeline else None
                 began = asked.asked_at
                 grant = Grant(
-                    ask, token, token, began, asked.starts_at, send_by, timeline=timeline, began=began
+                    ask,
+                    token,
+                    token,
+                    began,
+                    asked.starts_at,
+                    send_by,
+                    timeline=timeline,
+                    began=began,
+                    promised_at=asked.promised_at,
                 )
                 overdue = (now - fresh_until(found.entry)) / MICROS if found.entry else 0.0
                 return Go(grant, _old(found), overdue)
@@ -210,6 +218,7 @@ class SharedAdmission:
             window.commit(grant.slot, source.cost)
 
         want = Want(source.name, slot, source.cost, source.limits, can_fall_back=False)
+        window.may_end(grant.slot, source.cost)
         turn = await self._limiter.take(script.TURN, want, call, on_reply=on_reply)
         if isinstance(turn.reply, script.WaitReply):
             return _wait(turn.reply)
@@ -269,6 +278,7 @@ class SharedAdmission:
                 once=once_of(settlement.bill),
             )
 
+        window.may_end(grant.slot, source.cost)
         found = await self._limiter.settle(script.SETTLE, name, call)
         self._figures.record_billed(grant, day_of(today), settlement.bill)
         window.purse.pay(to_micros(settlement.bill.most))

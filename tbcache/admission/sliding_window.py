@@ -73,7 +73,7 @@ class _Decision(msgspec.Struct, frozen=True):
 
     ``seconds`` is how long to wait until the slot may be used, or until it is worth asking again.
     ``is_brief``: a slot is free, and another process only has to give it back. ``asked_at`` is when it was
-    asked for (monotonic).
+    asked for (monotonic), ``promised_at`` since when it is promised (see :meth:`Promises.is_kept`).
     """
 
     allowed: bool
@@ -81,6 +81,7 @@ class _Decision(msgspec.Struct, frozen=True):
     seconds: float
     is_brief: bool = False
     asked_at: float = 0.0
+    promised_at: float = 0.0
 
 
 class SlidingWindow:
@@ -190,7 +191,7 @@ class SlidingWindow:
             if asked.allowed:
                 self._take_back(ask)
             raise
-        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.asked_at))
+        is_held = asked.allowed and (asked.seconds == 0.0 or self._window.promises.is_kept(asked.promised_at))
         # A process that stood still as the answer came reads it late: by then the hold may be over.
         if ask.held_seconds:
             is_held = is_held and now() < asked.asked_at + asked.seconds + ask.held_seconds * SEND_PART
@@ -285,9 +286,9 @@ class SlidingWindow:
             # A process that only looks need not be known to the fleet.
             return self._read(await self._limiter.look(TAKE, name, call))
         replied = await self._limiter.take(TAKE, Want(name, slot, ask.cost, about.limits), call)
-        return self._read(replied.reply, replied.asked_at)
+        return self._read(replied.reply, replied.asked_at, replied.promised_at)
 
-    def _read(self, found: Taken, asked_at: float = 0.0) -> _Decision:
+    def _read(self, found: Taken, asked_at: float = 0.0, promised_at: float = 0.0) -> _Decision:
         status = RateLimitStatus(
             source=self.source.name,
             allowed=found.limit,
@@ -301,7 +302,7 @@ class SlidingWindow:
         )
         until = found.start if found.is_allowed else found.retry_at
         seconds = max(0.0, (until - found.now) / MICROS * (1 + CLOCK_DRIFT))
-        return _Decision(found.is_allowed, status, seconds, found.code == GIVING_BACK, asked_at)
+        return _Decision(found.is_allowed, status, seconds, found.code == GIVING_BACK, asked_at, promised_at)
 
     def _ask_fallback(self, ask: _Ask) -> _Decision:
         """Decide without Redis, within this process's share of the limit."""

@@ -104,7 +104,8 @@ class Grant(msgspec.Struct, frozen=True):
     ``send_by``, or once the source is closed: see ``Admission.may_send``. These moments are of this process's
     monotonic clock. ``is_lost``: Redis was asked for the grant and could not answer, so it may have granted
     the same. ``timeline`` is the JSON of the timeline that is known so far, where there is one. ``began`` is
-    when the first page was granted.
+    when the first page was granted. ``promised_at``: since when the slot is promised, where it is so for
+    later (see :meth:`Promises.is_kept`).
     """
 
     ask: Ask
@@ -117,6 +118,7 @@ class Grant(msgspec.Struct, frozen=True):
     is_lost: bool = False
     timeline: bytes | None = None
     began: float = 0.0
+    promised_at: float = 0.0
 
 
 class Hit(msgspec.Struct, frozen=True):

@@ -67,8 +67,8 @@ class Given(msgspec.Struct, frozen=True):
     """What a reply says of this process's slots. Each id stands for ``cost`` slots.
 
     The ``granted`` ones may be used in ``starts_in`` seconds, and count as sent ``held_seconds`` after that
-    at the latest. The ``released`` ones were held, and are so no longer. Besides, Redis has counted ``spent``
-    slots that are over already.
+    at the latest; nobody is absent for ``present`` seconds. The ``released`` ones were held, and are so no
+    longer. Besides, Redis has counted ``spent`` slots that are over already.
     """
 
     granted: Sequence[str] = ()
@@ -77,20 +77,23 @@ class Given(msgspec.Struct, frozen=True):
     released: Sequence[str] = ()
     spent: int = 0
     cost: int = 1
+    present: float = 0.0
 
 
 NOTHING = Given()
 
 
 class Replied(msgspec.Struct, Generic[R], frozen=True):
-    """A reply. What it grants may be used from ``starts_at`` on, which is never before ``asked_at``.
+    """A reply. What it grants may be used from ``starts_at`` on, which is never before ``asked_at``. Where
+    that was promised for later, it is so since ``promised_at``, see :meth:`Promises.is_kept`.
 
-    Both are moments of the monotonic clock.
+    All are moments of the monotonic clock.
     """
 
     reply: R
     asked_at: float
     starts_at: float
+    promised_at: float
 
 
 class SlotScript(Script[C, Any], Generic[C, R]):

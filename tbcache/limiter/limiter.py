@@ -127,13 +127,13 @@ class Limiter:
                 terms = self._terms(source, asked_at)
                 asked = call(terms)
                 reply = await self.store.ask(script, asked)
-                is_late, starts_at = isinstance(reply, Late), asked_at
+                is_late, starts = isinstance(reply, Late), (asked_at, asked_at)
                 if not is_late:
-                    starts_at = self._record_given(want, window, script.given(asked, reply), asked_at)
+                    starts = self._record_given(want, window, script.given(asked, reply), asked_at)
                     if on_reply is not None:
                         on_reply(reply)
             except BaseException as error:
-                self._record_lost(want, window, error)
+                self._record_lost(want, window, error, asked_at)
                 raise
             ahead_us = self.epochs.last_seen_us(source) - reply.now
             window.answered(want.slot, ahead_us / MICROS if ahead_us > 0 else 0.0)
@@ -142,7 +142,7 @@ class Limiter:
                 await self.restoration.try_to_restore(source)
             if (jump := clock.compare(reply.now, asked_at, source)) is not None:
                 await clock.tell(jump, source)
-            return None if is_late else Replied(reply, asked_at, starts_at)
+            return None if is_late else Replied(reply, asked_at, *starts)
         finally:
             window.returned(want.slot)
 
@@ -173,7 +173,7 @@ class Limiter:
         bounds, keys = self.store.clock.bounds_at(at, source), self.windows.keys(source)
         return Terms(keys, bounds.asked_us, bounds.deadline_us, known, self.member, stay)
 
-    def _record_lost(self, want: Want, window: ProcessWindow, error: BaseException) -> None:
+    def _record_lost(self, want: Want, window: ProcessWindow, error: BaseException, asked_at: float) -> None:
         """Record that an ask has no answer, so that nobody knows whether it took slots."""
         if isinstance(error, Refused):
             self.windows.refuse(want.source, error)
@@ -182,23 +182,27 @@ class Limiter:
         else:
             # An ask that was interrupted may have taken slots as well. They count as sent, which is the safe
             # side.
-            window.grant(want.slot, want.cost, window.limits, self.windows.hold_seconds)
+            window.grant(want.slot, want.cost, window.limits, self.windows.hold_seconds, asked_at)
             window.answered(want.slot)
 
-    def _record_given(self, want: Want, window: ProcessWindow, given: Given, asked_at: float) -> float:
-        """Record what a reply gave. Returns from when on it may be used (monotonic)."""
-        starts_at = asked_at
+    def _record_given(
+        self, want: Want, window: ProcessWindow, given: Given, asked_at: float
+    ) -> tuple[float, float]:
+        """Record what a reply gave. Returns from when on it may be used, and since when it is promised, as
+        :class:`Replied` has them."""
+        starts_at = promised_at = asked_at
+        lasts = given.starts_in + given.held_seconds
         for slot in given.granted:
-            window.grant(slot, given.cost, want.limits, given.starts_in + given.held_seconds)
+            window.grant(slot, given.cost, want.limits, lasts, asked_at + lasts / (1 + CLOCK_DRIFT))
         if given.granted and given.starts_in > 0:
             # With this margin it is not too early even where our clock is a little fast.
             starts_at = now() + given.starts_in * (1 + CLOCK_DRIFT)
-            window.promises.record(starts_at, asked_at)
+            promised_at = window.promises.record(starts_at, asked_at, given.present)
         for slot in given.released:
             window.release(slot, given.cost)
         if given.spent:
             window.spend(given.spent)
-        return starts_at
+        return starts_at, promised_at
 
     def _take_back(
         self, source: str, call: Callable[[Terms], Restore], on_reply: Callable[[Restored], object]

@@ -13,6 +13,7 @@ those whose slots were granted before. A process that needs the allowances of th
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable
 
 import tbcache.io as io
@@ -174,7 +175,7 @@ class Membership:
         def on_reply(allotted: Allotted) -> None:
             part = read_allotment(allotted)
             window.receive(part, mark, can_fall_back=can_fall_back, silence=silence)
-            window.promises.record_fleet(asked_at, are_all_present=allotted.are_all_present)
+            window.promises.record_fleet(asked_at, allotted.present_us / MICROS)
             if allotted.is_whole and window.is_member:
                 now = io.now()
                 window.census = Census(
@@ -240,14 +241,17 @@ class Membership:
 
     def _round(self) -> float:
         self._beat_where_due()
-        self._notices.listen(io.now() + BEAT_SECONDS, self._on_notice)
+        now, sources = io.now(), self._limiter.windows.in_use
+        # What is due already could not be done: it is tried again after a while.
+        ahead = [at for at in map(self._due_at, sources) if at > now]
+        self._notices.listen(min([now + BEAT_SECONDS, *ahead]), self._on_notice)
         return 0.0
 
     def _beat_where_due(self) -> None:
         for source in self._limiter.windows.in_use:
             # A source whose keys are damaged must not keep this process from beating for the others.
             with contextlib.suppress(Unavailable):
-                if self._is_due(source):
+                if io.now() >= self._due_at(source):
                     io.run(self.beat(source))
         io.run(self._beat_for_news())
 
@@ -265,17 +269,16 @@ class Membership:
         if wanted in self._limiter.windows.in_use:
             io.run(self.beat(wanted, gives_up_allowances=True))
 
-    def _is_due(self, source: str) -> bool:
-        """True when a beat is due: other asks of the process say as well that it is there."""
-        now, window = io.now(), self._limiter.process_window(source)
-        is_promised, age = window.promises.need_beat(BEAT_SECONDS), now - self._asked_at.get(source, 0.0)
-        if self._rest.is_at(source):
-            # One that begins to rest says so at once: it would count as absent.
-            is_told = window.silence >= self._rest.silence(source)
-            return is_promised or not is_told or age >= self._rest.pause(source)
-        is_overdue = is_promised or now - window.last_seen_at >= BEAT_SECONDS
-        left = BEAT_SECONDS if window.is_short else SHARE_SECONDS
-        return is_overdue or age >= left
+    def _due_at(self, source: str) -> float:
+        """When the next beat is due (monotonic): other asks of the process say as well that it is there."""
+        window, asked_at = self._limiter.process_window(source), self._asked_at.get(source, -math.inf)
+        promised_at = window.promises.beat_at(BEAT_SECONDS)
+        if not self._rest.is_at(source):
+            pause = BEAT_SECONDS if window.is_short else SHARE_SECONDS
+            return min(promised_at, window.last_seen_at + BEAT_SECONDS, asked_at + pause)
+        # One that begins to rest says so at once: it would count as absent.
+        is_told = window.silence >= self._rest.silence(source)
+        return min(promised_at, asked_at + self._rest.pause(source)) if is_told else -math.inf
 
 
 def read_allotment(allotted: Allotted) -> Allotment:

@@ -12,11 +12,11 @@ Redis may be away from this process alone:
   the others from one beat to the next (beat.lua), or until one of them needs them and this process has given
   them back.
 - The others may have been promised slots that begin when ours leave the window. They use them only while they
-  know that nobody was absent ``PROMISE_SECONDS`` ago.
+  know that nobody is absent yet (promise.py).
 
-So from when we were last heard until ``PROMISE_SECONDS`` after we count as absent, the others may use each of
-our slots that leaves the window. What they send with it arrives within a hold, and leaves the window one
-window after that. Until then we count such a slot as used; a slot that leaves after that time is ours again.
+So from when we were last heard until we count as absent, the others may use each of our slots that leaves the
+window, by Redis's stamp. What they send with it arrives within a hold, and leaves the window one window after
+that. Until then we count such a slot as used; a slot that leaves after that time is ours again.
 
 Why no window holds more than its limit L: what the others take while we are absent leaves our allowance, or
 our share, free. Without Redis we take no more than the allowance and what has left of our own slots since
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import tbcache.io as io
 from tbcache.limiter.allotment import Allotment, Census
-from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST, Promises
+from tbcache.limiter.promise import SLOWEST, Promises
 from tbcache.limiter.purse import Purse
 from tbcache.limiter.slot_record import SlotRecord
 from tbcache.limiter.stay import Stays
@@ -138,12 +138,19 @@ class ProcessWindow(SlotRecord):
 
     # What Redis answers
 
-    def grant(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
+    def grant(
+        self,
+        slot: str,
+        cost: int,
+        limits: Iterable[Limit],
+        held_seconds: float,
+        earliest: float = math.inf,
+    ) -> None:
         """Record a slot that Redis granted. Until it is committed, it counts as sent ``held_seconds`` from
-        now.
+        now, and for Redis at that moment, or before, but not before ``earliest``.
         """
         with self._lock:
-            self._record(slot, cost, limits, held_seconds)
+            self._record(slot, cost, limits, held_seconds, earliest)
             self._spend(cost)
 
     def spend(self, cost: int) -> None:
@@ -303,16 +310,20 @@ class ProcessWindow(SlotRecord):
         waits = [_until(fallback, len(fallback) + cost - share, now)]
         # A lost ask may have reached Redis, which then heard of us.
         heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
-        noticed = max(heard) + (self._silence + PROMISE_SECONDS) * SLOWEST
+        noticed = max(heard) + self._silence * SLOWEST
         # Until then what the others took before may be in the window: their requests may be under way yet.
         gone_at = noticed + self._hold * SLOWEST + window
         if self._allowances is not None and now < gone_at:
             # The others' slots are there beside as many of ours as there were then. Of the slots that were
             # free, each process may take its allowance.
             known = [name for name in self._stamps if name not in self._fallback]
-            leaving = [self._leaving(name, window, now) for name in known]
-            before = [at for at in leaving if at > self._last_seen_at]
-            taken = [gone_at if at <= noticed else at for at in before]
+            before = [name for name in known if self._leaving(name, window, now) > self._last_seen_at]
+            # By Redis's stamp and clock they may leave before they do by ours.
+            soonest = noticed - limit.window_seconds / SLOWEST
+            taken = [
+                gone_at if self._earliest_stamp(name, now) <= soonest else self._leaving(name, window, now)
+                for name in before
+            ]
             inside = sorted(at for at in (*taken, *fallback) if at > now)
             # An ask with the same name is for the same slot.
             others = (asked for name, asked in self._pending.items() if name != slot)

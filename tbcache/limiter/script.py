@@ -52,6 +52,7 @@ class Taken(NamedTuple):
     reason: bytes
     seen: SeenReply
     start: int
+    present_us: int
 
 
 class Beat(NamedTuple):
@@ -85,7 +86,7 @@ class Allotted(NamedTuple):
     closed_until: int
     reason: str
     paused: str
-    are_all_present: bool
+    present_us: int
     absent: tuple[str, ...]
     is_whole: bool
     left_us: int
@@ -211,7 +212,8 @@ def _taken(ask: Take, reply: Taken) -> Given:
     if not (ask.is_take and reply.is_allowed):
         return NOTHING
     starts_in = (reply.start - reply.now) / MICROS
-    return Given([ask.id], starts_in, ask.held_us / MICROS, cost=ask.cost)
+    present = reply.present_us / MICROS
+    return Given([ask.id], starts_in, ask.held_us / MICROS, cost=ask.cost, present=present)
 
 
 TAKE: SlotScript[Take, Taken] = SlotScript("take", Take, one_of(Taken, Late), _taken)

@@ -56,6 +56,8 @@ class SlotRecord:
         """Begin as a process that has sent nothing: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._stamps: dict[str, float] = {}
+        #: What Redis may have stamped them with, at the earliest: it acts before its answer is read.
+        self._earliest: dict[str, float] = {}
         #: The slots that were taken without Redis, and that Redis does not know yet.
         self._fallback: set[str] = set()
         #: The asks that are under way, and those whose answers were lost.
@@ -150,8 +152,17 @@ class SlotRecord:
 
     # Slots
 
+    def may_end(self, slot: str, cost: int) -> None:
+        """Record that Redis may commit the slot from now on."""
+        now = io.now()
+        with self._lock:
+            for name in _units(slot, cost):
+                if name in self._stamps:
+                    self._earliest[name] = min(self._earliest.get(name, now), now)
+
     def commit(self, slot: str, cost: int) -> None:
         """Lower the stamps of the slot to now, because the answer has come."""
+        self.may_end(slot, cost)
         now = io.now()
         with self._lock:
             for name in _units(slot, cost):
@@ -173,6 +184,7 @@ class SlotRecord:
         with self._lock:
             for name in _units(slot, cost):
                 self._stamps.pop(name, None)
+                self._earliest.pop(name, None)
                 self._fallback.discard(name)
                 self._report_again(slot, name)
 
@@ -203,6 +215,7 @@ class SlotRecord:
     def clear(self) -> None:
         with self._lock:
             self._stamps.clear()
+            self._earliest.clear()
             self._fallback.clear()
             self._restored.clear()
 
@@ -278,7 +291,18 @@ class SlotRecord:
         """When a slot leaves the window. One that is held leaves it a window from now at the earliest."""
         return min(self._stamps[name], now) + window
 
-    def _record(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
+    def _earliest_stamp(self, name: str, now: float) -> float:
+        """What Redis may have stamped it with, at the earliest; now, where it is held."""
+        return min(self._earliest.get(name, self._stamps[name]), now)
+
+    def _record(
+        self,
+        slot: str,
+        cost: int,
+        limits: Iterable[Limit],
+        held_seconds: float,
+        earliest: float = math.inf,
+    ) -> None:
         now = self._took_at = io.now()
         self._horizon = self._longest_window(limits)
         if len(self._stamps) >= self._sweep_at:
@@ -286,6 +310,7 @@ class SlotRecord:
             self._sweep_at = 2 * len(self._stamps) + SWEEP_FROM
         for name in _units(slot, cost):
             self._stamps[name] = now + held_seconds
+            self._earliest[name] = min(earliest, now + held_seconds)
 
     def _longest_window(self, limits: Iterable[Limit]) -> float:
         """The longest window asked about (seconds), once these have been asked about as well."""
@@ -316,6 +341,7 @@ class SlotRecord:
         # A slot whose end must be reported stays, as the window of another process may be longer.
         for slot in (slot for slot in old if not self._is_awaited(slot)):
             del self._stamps[slot]
+            self._earliest.pop(slot, None)
             self._fallback.discard(slot)
             self._restored.discard(slot)
 

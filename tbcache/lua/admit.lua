@@ -42,8 +42,9 @@
 --       hit: now, entry                             fresh
 --       stale: now, entry, failure                  old, and an answer; another refreshes it, or nobody may yet
 --       derive: now, timeline                       the timeline is fresh, and was asked for as many hours
---       go: now, entry, seen, start, timeline       the asker has the slot and the lease; it must send
---                                                   nothing before start; entry and timeline may be ""
+--       go: now, entry, seen, start, present_us, timeline   the asker has the slot and the lease; it must send
+--                                                   nothing before start; present_us: for how long nobody will be
+--                                                   absent (see present_for); entry and timeline may be ""
 --       join: now, token, ends_at, entry            another loads it; entry may be "", as below
 --       wait: now, retry_at, code, reason, seen, entry   there is no slot before retry_at; window.lua has
 --                                                   the codes; seen: what check_in replies
@@ -257,4 +258,4 @@ if hours > 0 then
     renew_lease(timeline_lease, ends_at, length, 'token', id, 'waiters', 0, 'since', since, 'hours', hours)
     redis.call('PEXPIRE', timeline_lease, kept_ms)
 end
-return leave('go', reply_go(now, found or '', seen, start, read_timeline()))
+return leave('go', reply_go(now, found or '', seen, start, start > now and present_for(window, now) or 0, read_timeline()))

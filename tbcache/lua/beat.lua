@@ -22,11 +22,11 @@
 --       hold_us
 --       silence_us   it counts as absent when it was not heard for longer than that, and than ABSENT_US
 -- Replies
---       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, paused, are_all_present, absent, is_whole, left_us, bound, hold_us
+--       allotted: now, share, fair, allowances, limits, processes, seen, closed_until, reason, paused, present_us, absent, is_whole, left_us, bound, hold_us
 --                    its share, and what would be fair; its allowances; the limits in force; how many take slots;
 --                    what check_in replies; until when the source is closed (us; 0: it is not), and why; by whom it is
---                    paused, and why, in words, "" where it is not; are_all_present when nothing is missing in the window, and
---                    nobody who can go on without Redis is absent; who is absent; is_whole when nothing is missing in the
+--                    paused, and why, in words, "" where it is not; present_us: for how long nobody who can go on without Redis
+--                    will be absent, 0 where somebody is, or something is missing in the window; who is absent; is_whole when nothing is missing in the
 --                    window; for how long a slot of those who have left may be in a window yet; the limits that an operator
 --                    has set, "" for none; within what time (us) of its grant a request of any process arrives
 --       late: now    it is late: nothing was done
@@ -139,7 +139,7 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', window.fleet, '(' .. int(now)
     absent[#absent + 1] = other
 end
 -- One of which Redis has lost all may be going on alone.
-local are_all_present = is_whole and #members.absent == 0
+local present_us = is_whole and present_for(window, now) or 0
 return reply_allotted(now, string.format('%.9f', share), string.format('%.9f', fair), table.concat(granted, ','),
-    stored[1] or limits, members.count, seen, closed_until, stored[3] or '', pause or '', are_all_present, absent,
+    stored[1] or limits, members.count, seen, closed_until, stored[3] or '', pause or '', present_us, absent,
     is_whole, math.max(0, moment(stored[7], now + LONGEST_WINDOW_US + HOUR_US) - now), bound_of(window.state) or '', hold)

@@ -44,7 +44,8 @@ local function unshared_of(stored)
 end
 
 -- Who takes slots: {count: how many; shares: process -> its part of each limit; absent: the shares of those
--- who may be sending on their own; allowances: process -> span -> allowance}. A share that is damaged counts as what the
+-- who may be sending on their own; present_until: before then nobody else is absent, if nobody is now; allowances:
+-- process -> span -> allowance}. A share that is damaged counts as what the
 -- others leave, as all of them together are never more than 1. Whoever is recorded in the future counts as absent.
 local function members_of(window, now)
     if window.members then
@@ -58,14 +59,20 @@ local function members_of(window, now)
     end
     local stored = fields[1] and read_fields(window.state, fields)
     local read, members = {}, {count = #found / 2, shares = {}, absent = {}, allowances = {}}
+    -- One of which longer silence was said may say another with its next beat: that holds for ABSENT_US at least.
+    members.present_until = now + ABSENT_US
     for i = 1, #found, 2 do
         -- A process without a share does nothing without Redis.
         local at = (i - 1) / 2 * 3
         local share, text = stored[at + 1] and (bounded(stored[at + 1], 0, 1) or unshared_of(stored)), stored[at + 2]
         local silence = stored[at + 3] and bounded(stored[at + 3], 0, HOUR_US)
-        local seen_at = tonumber(found[i + 1])
+        local seen_at, is_other = tonumber(found[i + 1]), found[i] ~= window.process
+        local absent_from = seen_at + (silence or ABSENT_US)
         members.shares[found[i]] = share or nil
-        if found[i] ~= window.process and (window.is_set_back or seen_at > now or seen_at < now - (silence or ABSENT_US)) then
+        if share and is_other then
+            members.present_until = math.min(members.present_until, absent_from)
+        end
+        if is_other and (window.is_set_back or seen_at > now or absent_from < now) then
             if share then
                 table.insert(members.absent, share)
             end
@@ -77,6 +84,12 @@ local function members_of(window, now)
     end
     window.members = members
     return members
+end
+
+-- For how long (us) nobody else will be absent: 0 where somebody is.
+local function present_for(window, now)
+    local members = members_of(window, now)
+    return members.absent[1] and 0 or int(math.max(0, members.present_until - now))
 end
 
 -- What of a limit is reserved for those who are absent, and what for the others' allowances; of the

@@ -14,11 +14,12 @@
 --       process
 --       beside       which limits hold beside these (see open_window)
 -- Replies
---       taken: now, is_allowed, limit, span, used, others, retry_at, code, reason, seen, start
+--       taken: now, is_allowed, limit, span, used, others, retry_at, code, reason, seen, start, present_us
 --                    the figures are those of the tightest limit after the take, others is what of used is left to others
 --                    with the same key; retry_at (us) is when the oldest
 --                    slot leaves its window (now, if there is none), or when the ask can be granted;
 --                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
+--                    present_us: for how long nobody will be absent (see present_for)
 --       late: now    it is late, and nothing was done
 local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
@@ -48,4 +49,5 @@ if is_allowed then
     local first = redis.call('ZRANGEBYSCORE', slots, '(' .. int(start - after.span), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     retry_at = first[2] and math.min(tonumber(first[2]), now) + after.span or now
 end
-return reply_taken(now, is_allowed, after.count, after.span, after.used, after.others, retry_at, status.code, status.text, seen, start)
+return reply_taken(now, is_allowed, after.count, after.span, after.used, after.others, retry_at, status.code, status.text, seen, start,
+    present_for(window, now))

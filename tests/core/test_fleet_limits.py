@@ -238,7 +238,7 @@ def test_a_newcomer_has_its_share_within_a_few_beats(join: Callable[..., Process
     # It asks again with the next beat, however much it is heard of meanwhile.
     window.answered("an ask")
     new.membership._asked_at["twitter"] -= BEAT_SECONDS
-    assert new.membership._is_due("twitter")
+    assert new.membership._due_at("twitter") <= time.monotonic()
     new.membership.start()
     wait_until(lambda: window.share == 0.5)
     for process in (old, new):

@@ -9,7 +9,7 @@ import pytest
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.member import FORGET_SECONDS
+from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Refused, Unavailable
@@ -121,6 +121,113 @@ def test_what_was_promised_before_a_loss_is_not_used(clock: Clock) -> None:
         apart.take()
         old.use_promised()
     assert not old.promised
+    assert len(world.arrivals) > LIMIT.count
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("looks_from", [0.0, 0.03, 0.06, 0.09, 0.12])
+@pytest.mark.parametrize("before", [0.3, 0.46, 0.5, 0.54, 0.58, 0.7])
+def test_what_leaves_of_one_that_is_cut_off_is_either_promised_or_its_own(
+    clock: Clock, before: float, looks_from: float
+) -> None:
+    """However long before it leaves its process is cut off, and whenever the other has looked last."""
+    world, (near, far) = begin(clock, 0, LIMIT.count)
+    for symbol in "ABCDEF":
+        near.admit(symbol, patience=LIMIT.window_seconds)
+    leaves_at = world.arrivals[0] + LIMIT.window_seconds
+    look_at = clock.now + looks_from
+    while clock.now < leaves_at + 0.5:
+        clock.now += 0.01
+        if clock.now >= look_at:
+            look_at += BEAT_SECONDS
+            beat(near)
+        if clock.now < leaves_at - before:
+            beat(far)
+        else:
+            far.cut_off()
+            far.take()
+        near.use_promised()
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_a_look_that_was_asked_before_a_promise_hides_no_absence_after_it(clock: Clock) -> None:
+    """It is carried out late, over another connection: one was absent in between, and is back."""
+    world, (near, far) = begin(clock, 0, LIMIT.count)
+    near.process_window.must_announce(can_fall_back=True)
+    beat(near, far)
+    leaves_at = world.arrivals[-1] + LIMIT.window_seconds
+    last_at = leaves_at - ABSENT_SECONDS - 0.008
+    while clock.now < last_at:
+        clock.now = min(clock.now + 0.1, last_at)
+        beat(near, far)
+    far.cut_off()
+    for _ in range(4):
+        clock.now += 0.1
+        beat(near)
+    meanwhile = world.meanwhile
+
+    def overtake() -> None:
+        world.meanwhile = meanwhile  # type: ignore[method-assign]
+        clock.now += 0.005
+        for symbol in "ABCDEF":
+            near.admit(symbol, patience=1.0)
+        assert len(near.promised) == LIMIT.count
+        clock.now = leaves_at + 0.004
+        assert far.take()
+        far.mend()
+
+    world.meanwhile = overtake  # type: ignore[method-assign]
+    beat(near)
+    clock.now += 0.005
+    near.use_promised()
+    for _ in range(30):
+        clock.now += 0.02
+        beat(near, far)
+        near.use_promised()
+    assert world.most_in_a_window() == LIMIT.count
+
+
+@pytest.mark.parametrize("late", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("way", ["take", "settle"])
+def test_what_leaves_by_redis_before_its_process_is_absent_is_not_its_own(
+    clock: Clock, way: str, late: float
+) -> None:
+    """Redis has stamped it before the answer came, so it leaves there before it does by its process."""
+    world, (near, far) = begin(clock, 0, 0)
+    give_up_allowances(world)
+    meanwhile, until = world.meanwhile, clock.now
+
+    def slow() -> None:
+        # The way there, and then back.
+        world.meanwhile = lambda: clock.sleep(until + late - clock.now)  # type: ignore[method-assign]
+
+    for number in range(LIMIT.count):
+        if way == "take":
+            world.meanwhile, clock.now = slow, until  # type: ignore[method-assign]
+            assert far.take()
+        else:
+            far.admit(f"F{number}")
+        world.meanwhile = meanwhile  # type: ignore[method-assign]
+    while far.loads:
+        world.meanwhile, clock.now = slow, until  # type: ignore[method-assign]
+        far.settle()
+    world.meanwhile = meanwhile  # type: ignore[method-assign]
+    # That is how they count (docs/limits.md).
+    world.arrivals = [until] * LIMIT.count
+    for number in range(LIMIT.count):
+        near.admit(f"N{number}", patience=LIMIT.window_seconds)
+    assert len(near.promised) == LIMIT.count
+    leaves_at = until + LIMIT.window_seconds
+    last_at = leaves_at - ABSENT_SECONDS + 0.005
+    while clock.now < last_at:
+        clock.now = min(clock.now + 0.1, last_at)
+        give_up_allowances(world, far, near)
+    far.cut_off()
+    clock.now = leaves_at - 0.002
+    while clock.now < leaves_at + 0.1:
+        clock.now += 0.001
+        near.use_promised()
+        far.take()
     assert len(world.arrivals) > LIMIT.count
     assert world.most_in_a_window() == LIMIT.count
 

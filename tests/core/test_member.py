@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -22,9 +24,9 @@ from tbcache.admission import Go, Settlement, Wait
 from tbcache.limiter import limiter_of
 from tbcache.limiter import process_window as process_window
 from tbcache.limiter.allotment import Allotment
-from tbcache.limiter.member import FORGET_SECONDS
+from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
-from tbcache.limiter.promise import PROMISE_SECONDS, SLOWEST
+from tbcache.limiter.promise import MARGIN_SECONDS, SLOWEST
 from tbcache.limiter.script import (
     BEAT,
     LEAVE,
@@ -36,6 +38,8 @@ from tbcache.limiter.script import (
     Leave,
     Left,
     Reopen,
+    Take,
+    Taken,
     WindowKeys,
 )
 from tbcache.limiter.slot_record import SWEEP_FROM
@@ -45,7 +49,7 @@ from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
 from tbcache.store import Store
-from tbcache.store.wire import CLOCK_DRIFT, MICROS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits
 from tests.blocking import Admission, Membership
 from tests.core.conftest import TWITTER, ask
 from tests.core.world import THEIRS_SECONDS
@@ -522,38 +526,115 @@ def test_a_promise_is_kept_while_everyone_is_known_to_be_there(clock: Clock) -> 
     """Whoever may be going on alone takes again what leaves of his, which may be what was promised."""
     promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
     assert promises.is_kept(asked_at)
-    promises.record_fleet(asked_at, are_all_present=True)
-    promises.record(asked_at + 5.0, asked_at)
-    clock.now += 0.99 * PROMISE_SECONDS
+    promises.record_fleet(asked_at, 0.3)
+    promises.record(asked_at + 5.0, asked_at, 0.3)
+    clock.now += 0.99 * 0.3
     assert promises.is_kept(asked_at)
-    clock.now += 0.01 * PROMISE_SECONDS
+    clock.now += 0.01 * 0.3
     assert not promises.is_kept(asked_at)
-    assert promises.need_beat(PROMISE_SECONDS)
-    promises.record_fleet(clock.now, are_all_present=False)
+    promises.record_fleet(clock.now, 0.0)
     assert not promises.is_kept(clock.now)
     # Nothing is promised while somebody is absent: nobody was.
-    promises.record(clock.now + 5.0, clock.now)
+    promises.record(clock.now + 5.0, clock.now, 0.3)
+    promises.record_fleet(clock.now, 0.3)
     assert promises.is_kept(clock.now)
-    assert not promises.need_beat(PROMISE_SECONDS)
+
+
+def test_no_promise_is_kept_beyond_an_absence_in_whatever_order_asks_are_carried_out_and_read(
+    clock: Clock,
+) -> None:
+    """One is absent, and heard again; many asks of another are under way meanwhile, each as late as it may be
+    on its way there and back."""
+    for seed in range(400):
+        _ask_about_one_that_is_absent(clock, seed)
+
+
+def _ask_about_one_that_is_absent(clock: Clock, seed: int) -> None:
+    chance, at = random.Random(seed), clock.now
+    promises = window_of(clock, taken=0, allowance=0, share=0.5).promises
+    promises.record_fleet(at - 10.0, 0.1)
+    gone, back = at + 0.3, at + 0.3 + chance.choice((0.001, 0.01, 0.1))
+    events: list[tuple[float, str, float, float]] = []
+    beat_at = at + chance.uniform(0.0, 0.2)
+    for number in range(24):
+        is_beat = number % 3 == 0
+        asked = beat_at if is_beat else at + chance.uniform(0.0, 0.6)
+        there = asked + chance.choice((0.0, 0.001, 0.03, chance.uniform(0.0, 0.2)))
+        read = there + chance.choice((0.0, 0.001, 0.03, chance.uniform(0.0, 0.2)))
+        if is_beat:
+            # One after the other.
+            beat_at = read + chance.choice((0.001, 0.15))
+        if is_beat or not gone < there < back:
+            events.append((read, "beat" if is_beat else "promise", asked, there))
+    events += [(at + 0.005 * number, "look", 0.0, 0.0) for number in range(200)]
+    promised = []
+    for moment, what, asked, there in sorted(events):
+        clock.now = moment
+        absent_from = back + ABSENT_SECONDS if there >= back else gone
+        present = max(0.0, min(ABSENT_SECONDS, absent_from - there))
+        if what == "beat":
+            promises.record_fleet(asked, present)
+        elif what == "promise":
+            promised.append((there, promises.record(at + 5.0, asked, present)))
+        hidden = [one for one in promised if one[0] <= gone < moment - 1e-9 and promises.is_kept(one[1])]
+        assert not hidden, f"seed {seed}, at {moment - at}"
+
+
+def test_a_promise_whose_answer_is_read_late_reaches_no_further_than_its_ask(clock: Clock) -> None:
+    """Nobody knows when within that time Redis has looked."""
+    promises, at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
+    promises.record_fleet(at - 10.0, 0.1)
+    clock.now = at + 0.2
+    stands = promises.record(at + 5.0, at, 0.3)
+    clock.now = at + 0.299
+    assert promises.is_kept(stands)
+    clock.now = at + 0.301
+    assert not promises.is_kept(stands)
+    # One more, of which nothing is known any more as it is read.
+    promises.record_fleet(clock.now, 0.3)
+    assert not promises.is_kept(promises.record(at + 5.0, at, 0.3))
+
+
+def test_promises_that_are_asked_for_together_are_all_kept(clock: Clock) -> None:
+    """None was looked for lately. Each that is read has looked itself."""
+    promises, at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
+    promises.record_fleet(at - 10.0, 0.1)
+    kept = []
+    for late in (0.01, 0.02, 0.03):
+        clock.now = at + late
+        kept.append(promises.record(at + 5.0, at + 0.03 - late, 0.3))
+    assert all(promises.is_kept(since) for since in kept)
+
+
+def test_before_somebody_may_be_absent_it_is_asked_again(clock: Clock) -> None:
+    """A promise that lapses costs whoever has it two more ways to Redis."""
+    promises = window_of(clock, taken=0, allowance=0, share=0.5).promises
+    promises.record_fleet(clock.now, 0.3)
+    assert promises.beat_at(0.15) == math.inf
+    promises.record(clock.now + 5.0, clock.now, 0.3)
+    assert promises.beat_at(0.15) == clock.now + 0.15
+    promises.record_fleet(clock.now, 0.1)
+    assert promises.beat_at(0.15) == pytest.approx(clock.now + 0.1 - MARGIN_SECONDS, abs=0.001)
     clock.now += 5.0
-    assert not promises.need_beat(PROMISE_SECONDS)
+    assert promises.beat_at(0.15) == math.inf
 
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_promise_is_kept_no_more_once_somebody_was_absent(clock: Clock, is_told: bool) -> None:
     """He is back, and what he has sent alone came in place of what had left of his."""
     promises, asked_at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
-    promises.record(asked_at + 5.0, asked_at)
+    promises.record_fleet(asked_at, 0.3)
+    promises.record(asked_at + 5.0, asked_at, 0.3)
     for _ in range(4):
-        clock.now += 0.9 * PROMISE_SECONDS
-        promises.record_fleet(clock.now, are_all_present=True)
+        clock.now += 0.9 * 0.3
+        promises.record_fleet(clock.now, 0.3)
     assert promises.is_kept(asked_at)
     if is_told:
-        promises.record_fleet(clock.now, are_all_present=False)
+        promises.record_fleet(clock.now, 0.0)
     else:
         # Nobody has looked for so long that he may have gone and come.
-        clock.now += 1.1 * PROMISE_SECONDS
-    promises.record_fleet(clock.now, are_all_present=True)
+        clock.now += 1.1 * 0.3
+    promises.record_fleet(clock.now, 0.3)
     assert not promises.is_kept(asked_at)
     assert promises.is_kept(clock.now)
 
@@ -583,14 +664,12 @@ def test_a_promised_slot_is_not_used_once_somebody_is_absent(admission: Admissio
     for number, slot in enumerate(store.client.zrange(slots, 0, -1)):
         store.client.zadd(slots, {slot: now_us - 59_900_000 + number})
     # That a slot is promised says as well that nobody is absent.
-    limiter_of(store).process_window("twitter").promises.record_fleet(
-        time.monotonic() - 10.0, are_all_present=True
-    )
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic() - 10.0, ABSENT_SECONDS)
     promised = admission.admit(ask("F", patience=100.0))
     assert isinstance(promised, Go)
     wait_until(lambda: time.monotonic() > promised.grant.starts_at)
     assert admission.may_send(promised.grant)
-    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=False)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), 0.0)
     assert not admission.may_send(promised.grant)
     admission.settle(promised.grant, Settlement())
     immediate = admission.admit(ask("G"))
@@ -736,17 +815,80 @@ def test_a_reopening_that_was_not_heard_comes_with_the_next_beat(store: Store) -
     assert limiter_of(store).closures.of("twitter") is not None
 
 
+@pytest.mark.parametrize(
+    ("silent", "silence_us", "can_fall_back", "present"),
+    [
+        (0.2, 0, True, ABSENT_SECONDS - 0.2),
+        (0.2, 4_500_000, True, ABSENT_SECONDS),
+        (ABSENT_SECONDS + 0.1, 0, True, 0.0),
+        (ABSENT_SECONDS + 0.1, 0, False, ABSENT_SECONDS),
+        # It is noted in the future, and counts as absent.
+        (-60.0, 0, True, 0.0),
+    ],
+)
+def test_redis_says_for_how_long_nobody_will_be_absent(
+    store: Store, silent: float, silence_us: int, can_fall_back: bool, present: float
+) -> None:
+    """One that may be silent for longer may say another with its next beat. One without a share is not
+    missed."""
+    beat(store, "far-1", can_fall_back=can_fall_back)
+    if silence_us:
+        store.client.hset(store.keys.state("twitter"), "silence:far-1", silence_us)
+    silence(store, "far-1", silent)
+    window = limiter_of(store).window_keys("twitter")
+    told = store.run(BEAT, saying(window, "me"))
+    assert isinstance(told, Allotted)
+    look = Take(window, pack_limits(TWITTER.limits), True, "x", 1, 0, 0, 0, "", 0, "me", "fleet")
+    taken = store.run(TAKE, look)
+    assert isinstance(taken, Taken)
+    for found in (told, taken):
+        assert present - 0.2 <= found.present_us / 1e6 <= present
+
+
+def test_a_promise_holds_no_longer_than_until_somebody_may_be_absent(
+    admission: Admission, store: Store
+) -> None:
+    """Then he takes again what leaves of his, which may be what was promised."""
+    promises = limiter_of(store).process_window("twitter").promises
+    for symbol in "ABCDE":
+        verdict = admission.admit(ask(symbol))
+        assert isinstance(verdict, Go)
+        admission.settle(verdict.grant, Settlement(payload=b"1", pages=1))
+    beat(store, "far-1")
+    promises.record_fleet(time.monotonic() - 10.0, ABSENT_SECONDS)
+    silence(store, "far-1", 0.1)
+    before = time.monotonic()
+    promised = admission.admit(ask("F", patience=100.0))
+    assert isinstance(promised, Go)
+    assert promises.is_kept(promised.grant.promised_at)
+    wait_until(lambda: time.monotonic() > before + ABSENT_SECONDS - 0.1)
+    assert not promises.is_kept(promised.grant.promised_at)
+
+
+def test_a_beat_comes_as_it_is_due_whatever_was_asked_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came a whole pause later would leave its process unheard for twice as long."""
+    membership, window = Membership(store), limiter_of(store).process_window("twitter")
+    window.configure(TWITTER.limits)
+    membership.beat("twitter")
+    until: list[float] = []
+    monkeypatch.setattr(membership._notices, "listen", lambda moment, _: until.append(moment))
+    membership._round()
+    assert until == [window.last_seen_at + BEAT_SECONDS]
+
+
 def test_one_who_was_promised_a_slot_asks_whether_somebody_is_absent(store: Store) -> None:
     """Though Redis answers it all the time: a promise is used only while nobody is."""
     membership, window = Membership(store), limiter_of(store).process_window("twitter")
     window.configure(TWITTER.limits)
     membership.beat("twitter")
     window.answered("beat")
-    assert not membership._is_due("twitter")
+    assert membership._due_at("twitter") > time.monotonic()
     asked_at = time.monotonic() - ABSENT_SECONDS
-    window.promises.record_fleet(asked_at, are_all_present=True)
-    window.promises.record(time.monotonic() + 60.0, asked_at)
-    assert membership._is_due("twitter")
+    window.promises.record_fleet(asked_at, ABSENT_SECONDS)
+    window.promises.record(time.monotonic() + 60.0, asked_at, ABSENT_SECONDS)
+    assert membership._due_at("twitter") <= time.monotonic()
 
 
 def test_a_slot_that_was_not_used_is_given_back_after_an_outage(

@@ -20,6 +20,7 @@ from tbcache.models.error import InvalidRequest, RateLimited
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import BUILT_IN
 from tbcache.store import Store, get_store
+from tbcache.store.constant import ABSENT_SECONDS
 from tests.server import Server, sending, sent_here, wait_until
 
 pytestmark = [pytest.mark.every_server, pytest.mark.usefixtures("every_driver")]
@@ -53,14 +54,14 @@ def test_a_promised_slot_is_given_back_when_somebody_may_be_going_on_alone(
     limiter: RateLimiter, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the fleet nothing was heard since the promise: what leaves may be taken again by whoever had it."""
-    limiter.check_rate_limit(limit=1, window_seconds=0.4)
-    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=True)
+    limiter.check_rate_limit(limit=1, window_seconds=0.6)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), ABSENT_SECONDS)
     ran: list[str] = []
     run = store.ask
     monkeypatch.setattr(store, "ask", lambda script, call: (ran.append(script.name), run(script, call))[1])
-    limiter.wait_if_needed(limit=1, window_seconds=0.4)
+    limiter.wait_if_needed(limit=1, window_seconds=0.6)
     assert ran == ["take", "release", "take"]
-    assert limiter.get_status(limit=1, window_seconds=0.4).used == 1
+    assert limiter.get_status(limit=1, window_seconds=0.6).used == 1
 
 
 def test_a_window_of_ones_own_is_the_calls_alone(limiter: RateLimiter, store: Store) -> None:
@@ -290,7 +291,7 @@ def test_a_slot_promised_to_one_who_breaks_off_is_given_back(
     async def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), are_all_present=True)
+    limiter_of(store).process_window("twitter").promises.record_fleet(time.monotonic(), ABSENT_SECONDS)
     with monkeypatch.context() as patch:
         patch.setattr(BLOCKING, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):

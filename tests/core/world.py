@@ -23,7 +23,6 @@ from tbcache.admission import Ask, Go, Grant, Settlement
 from tbcache.io import BLOCKING
 from tbcache.limiter import limiter_of
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
-from tbcache.limiter.promise import PROMISE_SECONDS
 from tbcache.models import FetchRequest, Limit
 from tbcache.queue import PacingBroker
 from tbcache.queue.job import actor_name
@@ -46,7 +45,7 @@ SOURCE = replace(BUILT_IN["reddit"], limits=(LIMIT,), missing=())
 DEADLINE, TIMEOUT = 0.2, 0.25
 LEASE = 1.0
 #: For so long after the last that was heard of a process, others may use slots of its own.
-THEIRS_SECONDS = ABSENT_SECONDS + PROMISE_SECONDS
+THEIRS_SECONDS = ABSENT_SECONDS
 #: So many asks may be under way at once.
 MOST_DEEP = 4
 MOST_PROCESSES = 6

@@ -135,8 +135,8 @@ _SHARING = (
     _bug(
         "what leaves while others may use it is at once ours again",
         f"{OWN}._wait",
-        "[gone_at if at <= noticed else at for at in before]",
-        "before",
+        "gone_at if self._earliest_stamp(name, now) <= soonest else self._leaving(name, window, now)",
+        "self._leaving(name, window, now)",
     ),
     _bug(
         "what others have under way is not waited for without Redis",
@@ -155,13 +155,13 @@ _SHARING = (
     _bug(
         "a promise is kept whoever is absent",
         "tbcache.limiter.promise:Promises.is_kept",
-        "return is_known and asked_at >= self._unbroken_since",
+        "return io.now() <= self._present_until and since >= self._unbroken_since",
         "return True",
     ),
     _bug(
         "a promise is kept though one that was absent is back",
         "tbcache.limiter.promise:Promises.is_kept",
-        " and asked_at >= self._unbroken_since",
+        " and since >= self._unbroken_since",
         "",
         "be back as a promise begins",
     ),
@@ -170,8 +170,8 @@ _LOSS = (
     _bug(
         "a promised slot is used though Redis has lost who is absent",
         "beat.lua",
-        "local are_all_present = is_whole and #members.absent == 0",
-        "local are_all_present = #members.absent == 0",
+        "local present_us = is_whole and present_for(window, now) or 0",
+        "local present_us = present_for(window, now)",
         "lose while all are hungry",
     ),
     _bug(
