@@ -69,9 +69,9 @@ class Orders:
         """A process was told that this stands."""
         self.learn(who, {thing: self._turn(thing, text)})
 
-    def known(self, living: list[str]) -> Turns:
-        """What stands once all who live have looked."""
-        return _latest(self.stand(), *(self._known.get(who, {}) for who in living))
+    def known(self, who: str) -> Turns:
+        """What stands once that process has looked."""
+        return _latest(self.stand(), self._known.get(who, {}))
 
     def check(self, expected: Turns) -> None:
         """All of that stands, or something later."""
