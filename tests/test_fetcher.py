@@ -741,19 +741,23 @@ def test_a_refusal_that_the_function_was_handling_closes_the_source(is_meant: bo
 
 @pytest.mark.usefixtures("redis_server")
 @pytest.mark.parametrize("is_handled", [True, False])
-def test_what_the_fetcher_of_another_source_meets_closes_that_alone(is_handled: bool) -> None:
+@pytest.mark.parametrize("is_told", [True, False, None])
+def test_what_the_fetcher_of_another_source_meets_closes_that_alone(
+    is_handled: bool, is_told: bool | None
+) -> None:
     """It was taken for an answer of the upstream whose function called it."""
     source, others = tbcache.source("alphavantage", limits="5/1m"), tbcache.source("rates", limits="5/1m")
 
     @others.fetcher
-    def rate() -> float:
-        _by_requests(429, {"Retry-After": "40"})
-        return 1.0
+    def rate() -> Any:
+        if is_told:
+            raise tbcache.UpstreamThrottled("alpha", "slow down")
+        return Response(429, {"Retry-After": "40"}) if is_told is None else _by_requests(429, {})
 
     def ask() -> None:
         try:
             rate()
-        except HTTPError:
+        except (HTTPError, tbcache.UpstreamError):
             if is_handled:
                 raise ZeroDivisionError  # noqa: B904
             raise

@@ -39,6 +39,7 @@ from tbcache.admission import (
 )
 from tbcache.cache import MISSING, get_cache_manager
 from tbcache.fetch.job import Answered, Attempt, Job, Loaded
+from tbcache.fetch.met import met_by
 from tbcache.fetch.outbox import AnswerSink, get_outbox
 from tbcache.fetch.pack import Packs
 from tbcache.fetch.reader import TooLate, closing
@@ -176,6 +177,7 @@ class Pipeline:
                     answered = await self._travel(job, ask, traced(self.admission.admit))
                     running.add({"tbcache.origin": answered.origin})
         except TbcacheError as error:
+            met_by(job.source.name, error)
             # A job that comes again has no answer yet: where it was tried too often, the queue counts it.
             if not (ask.is_of_queue and comes_again(error, is_awaited=ask.lane != "prewarm")):
                 self._count(ask, "failed")

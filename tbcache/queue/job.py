@@ -89,7 +89,7 @@ class _Message(msgspec.Struct):
 
 
 #: What dramatiq has noted of tries that are over, and until when a pre-warm was to be run.
-_OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until", "refusals")
+_OF_TRIES = ("retries", "traceback", "requeue_timestamp", "valid_until", "refusals", "limited")
 
 
 @dataclass(frozen=True, slots=True)

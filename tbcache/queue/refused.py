@@ -20,7 +20,7 @@ from tbcache.models import Failure
 from tbcache.models.error import RateLimited, UpstreamError
 from tbcache.monitoring import monitor_of
 from tbcache.queue.work import MOST_RETRIES, SOON_SECONDS
-from tbcache.settings import Source, get_declared, source_names
+from tbcache.settings import Source
 from tbcache.store import Store, Unavailable
 
 P = ParamSpec("P")
@@ -28,8 +28,10 @@ R = TypeVar("R")
 
 log = get_logger("tbcache.queue")
 
-#: The option of a message that says how often its upstream has refused it, and it was put off for that.
-REFUSALS = "refusals"
+#: The options of a message that say how often its upstream has refused it, and how often it has met a limit.
+REFUSALS, LIMITED = "refusals", "limited"
+#: A job that has met a limit comes again after so long at least, and after twice as long each further time.
+LIMITED_SECONDS, MOST_LIMITED_SECONDS = 2.0, 3600.0
 
 
 class Closing:
@@ -90,24 +92,25 @@ class PacedJob(NamedTuple):
           SkipMessage: it is put off.
         """
         if isinstance(error, RateLimited):
-            self._put_off(error, error.retry_after, str(error.reason))
+            # Each time takes a slot, and where nobody knows until when, as of a pause, the moment is near.
+            least = LIMITED_SECONDS * 2 ** min(self._count(LIMITED), 20)
+            self._put_off(error, max(error.retry_after, min(least, MOST_LIMITED_SECONDS)), str(error.reason))
             return
         refused = refusal(self.source.name, self.message.actor_name, error)
-        if closing(refused) is None or self._is_anothers(refused):
+        if closing(refused) is None:
             return
         self.store.beside(Closing).close(self.source, self.message.actor_name, refused)
-        refusals = self.message.options.get(REFUSALS)
-        refusals = refusals if isinstance(refusals, int) else 0
-        if refusals < MOST_RETRIES:
-            self.message.options[REFUSALS] = refusals + 1
+        if self._count(REFUSALS) < MOST_RETRIES:
             until = bounded(self.source, Failure.of(refused)).retry_at
             seconds = 0.0 if until is None else (until - utc_now()).total_seconds()
             self._put_off(error, seconds, refused.message)
 
-    def _is_anothers(self, error: UpstreamError) -> bool:
-        """Whether it is of another source, which the job has asked by tbcache."""
-        known = (*source_names(self.store.settings), *get_declared())
-        return error.source != self.source.name and error.source in known
+    def _count(self, option: str) -> int:
+        """How often it was counted before."""
+        found = self.message.options.get(option)
+        count = found if isinstance(found, int) and found >= 0 else 0
+        self.message.options[option] = count + 1
+        return count
 
     def _put_off(self, error: Exception, seconds: float, reason: str) -> None:
         """Put it off, unless its actor has said what becomes of it."""

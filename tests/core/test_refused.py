@@ -22,7 +22,8 @@ import tbcache
 from tbcache.admission.rate_limiter import RateLimiter
 from tbcache.models import Limit
 from tbcache.models.error import RateLimited, UpstreamNotFound, UpstreamQuotaExhausted, UpstreamThrottled
-from tbcache.queue import PacingBroker, RateLimitMiddleware
+from tbcache.queue import PacingBroker, RateLimitMiddleware, refused
+from tbcache.queue.refused import PacedJob
 from tbcache.queue.work import MOST_RETRIES
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
@@ -173,8 +174,11 @@ def test_a_job_that_is_refused_again_and_again_fails_as_any_other(
 
 
 @on_two
-def test_a_limit_that_a_job_meets_puts_it_off_however_often(line: Line) -> None:
+def test_a_limit_that_a_job_meets_puts_it_off_however_often(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is no failure, and closes nothing: the limit is another's, or that of a fetcher which it calls."""
+    monkeypatch.setattr(refused, "LIMITED_SECONDS", 0.001)
 
     def meet(number: int) -> str:
         if number <= MOST_RETRIES + 1:
@@ -186,6 +190,20 @@ def test_a_limit_that_a_job_meets_puts_it_off_however_often(line: Line) -> None:
     assert line.result(message) == "sent"
     assert line.retries() == [0] * (MOST_RETRIES + 3)
     assert not {"closed_until", "failing"} & line.state.keys()
+
+
+@pytest.mark.parametrize("line", ["stub"], indirect=True)
+def test_a_limit_that_lasts_is_met_more_and_more_seldom(line: Line) -> None:
+    """Each time takes a slot of the job's own source: of a pause, whose end nobody knows, it was each."""
+    waits: list[float] = []
+    actor = line.actor(lambda number: None)
+    job = PacedJob(actor.message(), actor, REDDIT, line.store, lambda message, *about: waits.append(about[0]))
+    for _ in range(13):
+        job.failed(RateLimited("quotes", datetime.now(UTC)))
+    job.failed(RateLimited("quotes", datetime.now(UTC) + timedelta(days=1)))
+    assert waits[:3] == [2.0, 4.0, 8.0]
+    assert waits[11:13] == [3600.0] * 2
+    assert waits[13] == pytest.approx(86400.0, abs=60.0)
 
 
 @on_two
@@ -242,10 +260,10 @@ def test_what_another_source_refuses_closes_that_alone(
 
     @tbcache.source("quotes", limits="5/1m").fetcher(name="quote")
     def quote(number: int) -> Any:
-        return stated() if number else throttled("quotes")
+        return [lambda: throttled("quotes"), stated, answer][number]()
 
     def ask(number: int) -> str:
-        if number < 2:
+        if number < 3:
             quote(number)
         return "sent"
 
@@ -255,7 +273,7 @@ def test_what_another_source_refuses_closes_that_alone(
 
     message = line.actor(reopened).send()
     line.start()
-    assert (line.result(message), line.retries()) == ("sent", [0, 1, 2])
+    assert (line.result(message), line.retries()) == ("sent", [0, 1, 2, 3])
     assert "closed_until" not in line.state
 
 

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from tbcache.admission import Admission, Grant, Merge, Merged, Settled, Settlement
 from tbcache.fetch import Attempt, Derived, Loaded, TooLate
-from tbcache.fetch.function.refusal import is_unsent, met_by, refusal, refused_by
+from tbcache.fetch.function.refusal import is_unsent, refusal, refused_by
 from tbcache.fetch.function.value import Timed, Values
+from tbcache.fetch.met import met_by
 from tbcache.io import now
 from tbcache.io.log import get_logger
 from tbcache.models.error import UpstreamError

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tbcache.fetch import http_response
+from tbcache.fetch.met import is_of
 from tbcache.io import utc_now
 from tbcache.models import RawResponse
 from tbcache.models.error import UpstreamError, UpstreamUnavailable
@@ -26,18 +27,17 @@ _UNSENT = {
     "PoolTimeout",
     "UnsupportedProtocol",
 }
-#: The attribute of an error that names the source whose fetcher has met it.
-_MET_BY = "_tbcache_source"
 
 
 def refusal(
     source: str, function: str, error: Exception, handled: BaseException | None = None
 ) -> UpstreamError:
-    """The exception of a function as an UpstreamError; the exception itself where it is one already.
+    """The exception of a function as an UpstreamError; the exception itself where it is one already, and of
+    no other source.
 
     ``handled`` is what was being handled already as the function was called.
     """
-    if isinstance(error, UpstreamError):
+    if isinstance(error, UpstreamError) and is_of(source, error):
         return error
     for is_stated in (True, False):
         for origin in _origins(error, handled, with_context=not is_stated):
@@ -62,16 +62,9 @@ def refused_by(source: str, response: object) -> UpstreamError | None:
     return _failure(source, status, {str(name): str(value) for name, value in pairs()})
 
 
-def met_by(source: str, error: Exception) -> Exception:
-    """``error``, which a fetcher of ``source`` has met: it says nothing of another source whose code calls
-    that."""
-    vars(error).setdefault(_MET_BY, source)
-    return error
-
-
 def _refused_with(source: str, error: BaseException) -> UpstreamError | None:
     """The answer that ``error`` was raised for; None where it is of something else, or of another source."""
-    if vars(error).get(_MET_BY, source) != source:
+    if not is_of(source, error):
         return None
     # Errors of aiohttp and urllib are like a response themselves.
     refused = refused_by(source, _attribute(error, "response")) or refused_by(source, error)
