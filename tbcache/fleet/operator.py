@@ -28,7 +28,7 @@ from tbcache.models.error import InvalidRequest
 from tbcache.models.untrusted import quoted
 from tbcache.queue import DeadFilter as DeadFilter
 from tbcache.queue import Handle, JobFilter, Queue, Requeued
-from tbcache.queue.dead import silently
+from tbcache.queue.dead import chunks, silently
 from tbcache.queue.script import Moved
 from tbcache.queue.weight import check_weight, read_weight
 from tbcache.settings import Settings, unconfigured
@@ -41,6 +41,8 @@ from tbcache.store.wire import read_limits, to_time
 
 #: So many symbols are named in a line of the audit.
 MOST_NAMES = 10
+#: So many jobs are cancelled in one call, for which Redis takes about 3 ms.
+CANCELLED = 100
 #: In the audit: what was said stood already.
 AGAIN = "said again"
 
@@ -137,7 +139,7 @@ class Operator:
         """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
         told to stop it within a second, or "gone" where there is none. Who waits for it is told.
         """
-        state = self._queue.cancel(self._directory.queue_name(name), job_id, self._cancelled(why))
+        (state,) = self._queue.cancel(self._directory.queue_name(name), [job_id], self._cancelled(why))
         return self._moved(state, "job.cancel", name, job_id, why)
 
     def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
@@ -161,16 +163,16 @@ class Operator:
         ids, queue, done = self._waiting(name, where), self._directory.queue_name(name), 0
         retry = Retry()
 
-        def cancel(job_id: str, may_be_done: bool) -> bool:
+        def cancel(some: Sequence[str], may_be_done: bool) -> int:
             # One that a worker has taken since then goes on.
-            state = self._queue.cancel(queue, job_id, words, stops_running=False)
-            return state == "done" or (may_be_done and state == "gone")
+            states = self._queue.cancel(queue, some, words, stops_running=False)
+            return states.count("done") + (states.count("gone") if may_be_done else 0)
 
         with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:
-            for job_id in ids:
-                if retry.write(functools.partial(cancel, job_id)):
-                    done += 1
-                    count(1)
+            for some in chunks(ids, CANCELLED):
+                more = retry.write(functools.partial(cancel, some))
+                done += more
+                count(more)
         return done
 
     def _cancelled(self, why: str) -> str:

@@ -115,7 +115,7 @@ class DeadLetters:
     def reasons(self, queue: str, most: int = 10) -> list[DeathCount]:
         """Of what most died, and how many of each; at most ``most`` reasons."""
         key, reasons = self._store.keys.queue(queue, "reasons"), list[str]()
-        for ids in _chunks(self._ids(queue, DeadFilter()), READ):
+        for ids in chunks(self._ids(queue, DeadFilter()), READ):
             found = self._store.call("HMGET", key, *ids)
             reasons += [_text(one) for one in found if one is not None]
         return count_reasons(queue, reasons, most)
@@ -130,7 +130,7 @@ class DeadLetters:
             if where.is_all
             else [one.job_id for one in self._letters(queue, where, read=retry.read)]
         )
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             count += retry.write(functools.partial(self._forget, queue, tuple(chunk)))
             tell(len(chunk))
         return count
@@ -160,7 +160,7 @@ class DeadLetters:
                 died[letter.job_id] = LetterMark.of(letter).died_us
         queued = 0
         for wants, asks in groups.items():
-            for chunk in _chunks(asks):
+            for chunk in chunks(asks):
                 more = self._put_surely(retry, queue, chunk, wants, died)
                 queued += more
                 tell(more)
@@ -213,7 +213,7 @@ class DeadLetters:
     ) -> Iterator[DeadLetter]:
         """Those that are meant, the last first."""
         keys = [self._store.keys.queue(queue, part) for part in ("dead", "reasons", "dead-jobs")]
-        for ids in _chunks(read(lambda: self._ids(queue, where, after))):
+        for ids in chunks(read(lambda: self._ids(queue, where, after))):
             asks = [("ZMSCORE", keys[0], *ids), *(("HMGET", part, *ids) for part in keys[1:])]
             stamps, reasons, texts = read(functools.partial(self._store.change, *asks))
             for job_id, stamp, reason, text in zip(ids, stamps, reasons, texts, strict=True):
@@ -234,7 +234,8 @@ class DeadLetters:
         return [job_id for job_id, stamp in pairs(found) if (int(float(stamp)), job_id) < last]
 
 
-def _chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+def chunks(ids: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    """Parts of a list, each of as many as one call is about."""
     return (ids[at : at + size] for at in range(0, len(ids), size))
 
 

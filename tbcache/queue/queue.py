@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from tbcache.io import run, utc_now
 from tbcache.io.singleton import singleton
@@ -218,12 +218,14 @@ class Queue:
         """The same, without the first ``skip`` jobs of the queue, and where it goes on."""
         return Listing(self._store, self._settings, queue).page(where, most, skip)
 
-    def cancel(self, queue: str, job_id: str, why: str, *, stops_running: bool = True) -> Moved:
-        """Take a job out of its queue; with ``stops_running`` have its worker stop one that runs. ``why``
-        is what those who wait for it are told."""
+    def cancel(
+        self, queue: str, job_ids: Sequence[str], why: str, *, stops_running: bool = True
+    ) -> Sequence[Moved]:
+        """Take jobs out of their queue; with ``stops_running`` have workers stop those that run. ``why`` is
+        what those who wait for one are told."""
         result = encode_result(Result(message=why))
-        ask = Cancel(queue_keys(self._store.keys, queue), job_id, result, stops_running)
-        return self._store.run(CANCEL, ask).state
+        ask = Cancel(queue_keys(self._store.keys, queue), result, stops_running, tuple(job_ids))
+        return cast("Sequence[Moved]", self._store.run(CANCEL, ask))
 
     def waiting(self, queue: str, where: JobFilter) -> list[str]:
         """The ids of the jobs of a queue that are meant and in no worker's hands."""

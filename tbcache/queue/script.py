@@ -202,13 +202,13 @@ class Purge(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Take a job out of the queue for good; where it ``stops_running``, one that a worker has in hand too.
-    ``result`` is what those who wait for it get."""
+    """Take jobs out of the queue for good; where it ``stops_running``, those that a worker has in hand too.
+    ``result`` is what those who wait for one get. What became of each: see :data:`Moved`."""
 
     queue: QueueKeys
-    id: str
     result: bytes
     stops_running: bool
+    ids: tuple[Argument, ...]
 
 
 class Promote(NamedTuple):
@@ -329,7 +329,7 @@ DEQUEUE: SlotScript[Dequeue, Dequeued] = SlotScript("dequeue", Dequeue, record(D
 EXPLAIN = Script("explain", Explain, record(Explained))
 LOOK = Script("look", LookForJobs, record(Looked))
 PURGE = Script("purge", Purge, number)
-CANCEL = Script("cancel", Cancel, record(MovedReply))
+CANCEL = Script("cancel", Cancel, texts)
 PROMOTE = Script("promote", Promote, record(MovedReply))
 BACKLOG = Script("backlog", Backlog, record(BacklogReply))
 FINISH = Script("finish", FinishJobs, texts)

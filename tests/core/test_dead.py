@@ -20,6 +20,7 @@ from dramatiq.middleware.threading import raise_thread_exception
 
 from tbcache.fetch import Pipeline
 from tbcache.fleet import DeadFilter, Fleet, Operator
+from tbcache.fleet.operator import CANCELLED
 from tbcache.io import utc_now
 from tbcache.models import FetchRequest, Page
 from tbcache.models.caller import is_below
@@ -343,10 +344,9 @@ def test_a_part_of_a_call_that_is_carried_out_is_counted(
 def test_an_answer_that_is_lost_leaves_no_job_uncancelled(
     store: Store, queue: Queue, way: Proxy, far: Operator
 ) -> None:
-    """Each is a call of its own."""
-    for symbol in ("AAPL", "GME", "MSFT"):
-        queue.enqueue(FetchRequest("twitter", symbol))
-    assert far.cancel_jobs("twitter", tell=losing_one_answer(way)) == 3
+    """A hundred are in a call, and nobody knows whether it was carried out."""
+    queue.enqueue_many([FetchRequest("twitter", f"S{number}") for number in range(500)])
+    assert far.cancel_jobs("twitter", tell=losing_one_answer(way)) == 500
     assert queue.depth("twitter").waiting == 0
 
 
@@ -546,14 +546,15 @@ def test_a_job_that_is_taken_while_others_are_cancelled_goes_on(
     store: Store, queue: Queue, operator: Operator
 ) -> None:
     """A filter means those that wait: to interrupt a fetch costs what it has cost."""
-    handles = [queue.enqueue(FetchRequest("twitter", symbol)) for symbol in ("AAPL", "GME")]
+    handles = queue.enqueue_many([FetchRequest("twitter", f"S{number}") for number in range(CANCELLED + 2)])
 
-    def take_the_other(done: int) -> None:
-        claimed(store, handles[1])
+    def take_another(done: int) -> None:
+        if done == CANCELLED:
+            claimed(store, handles[-1])
 
-    assert operator.cancel_jobs("twitter", tell=take_the_other) == 1
+    assert operator.cancel_jobs("twitter", tell=take_another) == CANCELLED + 1
     assert [one.decode() for one in store.client.hkeys(store.keys.queue("twitter", "jobs"))] == [
-        handles[1].job_id
+        handles[-1].job_id
     ]
     assert store.client.zcard(store.keys.queue("twitter", "claims")) == 1
 

@@ -442,8 +442,8 @@ _VERBS = (
     _in_queue(
         "a job that a worker has is cancelled, and the worker is not told",
         "cancel.lua",
-        "    state = 'stopping'\n    revoke(id, now)",
-        "    state = 'stopping'",
+        "        state = 'stopping'\n        revoke(id, now)",
+        "        state = 'stopping'",
         "cancel a job",
     ),
     _in_queue(

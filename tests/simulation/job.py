@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tbcache.queue.script import JobAsk
@@ -215,13 +215,13 @@ class Jobs:
         self._bury()
         self._note_claims()
 
-    def cancelled(self, who: str, call: Call, found: Any) -> None:
-        id = call.text("id")
-        self._check_moved(id, found.state)
-        if found.state in ("done", "stopping") and id in self.open:
-            self._end(id, "cancelled")
-        if found.state == "stopping":
-            self.stopping |= self._claims_of(id)
+    def cancelled(self, who: str, call: Call, states: Sequence[str]) -> None:
+        for id, state in zip(map(bytes.decode, call.arguments["ids"]), states, strict=True):
+            self._check_moved(id, state)
+            if state in ("done", "stopping") and id in self.open:
+                self._end(id, "cancelled")
+            if state == "stopping":
+                self.stopping |= self._claims_of(id)
         self._note_claims()
 
     def promoted(self, who: str, call: Call, found: Any) -> None:
