@@ -39,6 +39,8 @@ BEAT_SECONDS = ABSENT_SECONDS / 3
 SHARE_SECONDS = 1.0
 #: One that leaves looks so often whether what it has asked is over.
 LOOK_SECONDS = 0.005
+#: Of limits that differ from a process's own.
+WHICH_HOLDS = "the strictest holds, of all processes and of what an operator has set (see `tbcache limits`)"
 #: What a beat is called among a source's asks.
 BEATING = "beat"
 
@@ -217,11 +219,11 @@ class Membership:
             source=source,
             ours=_written(window.configured),
             in_force=_written(window.limits),
-            hint="the strictest of all processes holds; start them with the same limits",
+            hint=f"{WHICH_HOLDS}; start all processes with the same",
         )
         warn_if_unlogged(
             f"{source}: this process was started with {_written(window.configured)}, the fleet goes by "
-            f"{_written(window.limits)}: the strictest of all processes holds"
+            f"{_written(window.limits)}: {WHICH_HOLDS}"
         )
 
     async def beat_if_idle(self) -> None:

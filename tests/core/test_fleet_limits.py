@@ -478,6 +478,8 @@ def test_other_limits_are_said_also_where_nobody_asked_for_logs(
     )
     said = "TbcacheWarning: twitter: this process was started with 60/1m, the fleet goes by 5/1m"
     assert (done.returncode, done.stderr.count(said)) == (0, 0 if has_logging else 1)
+    # It may be an operator's word, and nothing that is wrong with the settings.
+    assert done.stderr.count("of all processes and of what an operator has set") == 1
     assert done.stderr.count("limits.differ") == (1 if has_logging else 0)
     if not has_logging:
         # Whoever makes warnings errors loses no request by it.
