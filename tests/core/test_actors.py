@@ -36,6 +36,7 @@ from tbcache.cache import get_cache_manager
 from tbcache.fetch.function.outcome import FetcherOutcome
 from tbcache.fleet import Fleet
 from tbcache.io.log import get_logger
+from tbcache.limiter import limiter_of
 from tbcache.models import Limit
 from tbcache.models.error import (
     InvalidRequest,
@@ -1277,13 +1278,15 @@ def test_a_queued_call_of_a_drained_source_is_done_though_it_comes_without_a_slo
     broker = broker_of_settings(server, monkeypatch)
     quotes = tbcache.source("quotes", limits="5/10m", ttl=60)
     quote = quotes.fetcher(name="quote", cost=cost)(lambda symbol: symbol.lower())
-    job = quote.enqueue("A")
+    quote.enqueue("A")
     Fleet(broker.settings, broker.store).as_operator("ada").drain("quotes")
     if cost == 1:
         # Its value was in the cache as it was handed out.
         monkeypatch.setattr(HandedOut, "is_held", False)
     with Shop(broker).open(threads=2):
-        assert job.result(20.0) == "a"
+        wait_until(lambda: quote.peek("A") == "a")
+    window = limiter_of(broker.store).process_window("quotes")
+    assert not window.can_fall_back, "its worker has no share of the limit, which would be kept from others"
     with pytest.raises(Paused, match="drained by ada"):
         quote("B")
     broker.flush_all()
