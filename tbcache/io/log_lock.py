@@ -2,9 +2,9 @@
 
 A time limit, an abort and an operator's cancel raise an exception in a worker's thread, wherever that is.
 Before Python 3.13, ``logging`` takes and releases a lock by functions in Python: an exception in one of them
-leaves the lock taken for ever, and each thread that logs waits for it. What a line goes through is replaced
-here by what 3.13 has. It says ``with lock:``, where no exception comes between the lock, which is written in
-C, and the body, nor between the body and the release.
+leaves the lock taken for ever, and each thread that logs waits for it. What a line goes through, and a module
+that a job is the first to import, is replaced here by what 3.13 has. It says ``with lock:``, where no
+exception comes between the lock, which is written in C, and the body, nor between the body and the release.
 """
 
 from __future__ import annotations
@@ -39,6 +39,22 @@ def _is_enabled_for(logger: Any, level: int) -> bool:
     return is_enabled
 
 
+def _get_logger(manager: Any, name: str) -> logging.Logger:
+    if not isinstance(name, str):
+        raise TypeError("A logger name must be a string")
+    with logging._lock:  # type: ignore[attr-defined]
+        found = manager.loggerDict.get(name)
+        if found is not None and not isinstance(found, logging.PlaceHolder):
+            return found  # type: ignore[no-any-return]
+        made = (manager.loggerClass or logging.getLoggerClass())(name)
+        made.manager = manager
+        manager.loggerDict[name] = made
+        if found is not None:
+            manager._fixupChildren(found, made)
+        manager._fixupParents(made)
+        return made
+
+
 def _handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
     if type(handler).acquire is not logging.Handler.acquire:
         # It has another way to be locked, as by a file that other processes lock, too.
@@ -66,6 +82,7 @@ def _flush_memory(handler: MemoryHandler) -> None:
 
 
 _OF_3_13: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+    (logging.Manager, "getLogger", _get_logger),
     (logging.Logger, "isEnabledFor", _is_enabled_for),
     (logging.Handler, "handle", _handle),
     (logging.StreamHandler, "flush", _flush_stream),

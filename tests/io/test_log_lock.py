@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from logging.handlers import MemoryHandler
 from types import FrameType
 from typing import Any
@@ -52,8 +53,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     handler.close()
 
 
-def interrupted_at(point: int, logger: logging.Logger) -> bool:
-    """Log a line, and interrupt this at one point; False where there are not so many.
+def interrupted_at(point: int, call: Callable[[], object]) -> bool:
+    """Interrupt a call at one point; False where there are not so many.
 
     Python looks for an interrupt as a function begins, and as one that is written in C returns.
     """
@@ -67,7 +68,7 @@ def interrupted_at(point: int, logger: logging.Logger) -> bool:
 
     try:
         sys.setprofile(interrupt)
-        logger.info("at work")
+        call()
     except Interrupt:
         return True
     finally:
@@ -87,7 +88,7 @@ def test_an_interrupt_at_any_point_leaves_no_lock_taken(lines: Lines) -> None:
             # What is enabled is found out anew, under a lock.
             logger.setLevel("INFO")
             memory.buffer.clear()
-            is_within = interrupted_at(points, logger)
+            is_within = interrupted_at(points, lambda: logger.info("at work"))
             assert [name for name, lock in locks.items() if lock._is_owned()] == [], points
             points += 1
     finally:
@@ -95,6 +96,23 @@ def test_an_interrupt_at_any_point_leaves_no_lock_taken(lines: Lines) -> None:
         logger.setLevel(logging.NOTSET)
     assert points > 50
     assert lines.lines[-1] == "at work"
+
+
+def test_an_interrupt_as_a_logger_is_made_leaves_no_lock_taken(lines: Lines) -> None:
+    """As where a job is the first that needs a module."""
+    points, is_within = 0, True
+    names = (f"tbcache.test.new{number}" for number in itertools.count())
+    logging.getLogger("tbcache.test")
+    while is_within:
+        name = next(names)
+        logging.getLogger(f"{name}.child")
+        is_within = interrupted_at(points, lambda name=name: logging.getLogger(name))  # type: ignore[misc]
+        assert not _LOCK._is_owned(), points
+        points += 1
+    assert points > 8
+    made, child = logging.getLogger(name), logging.getLogger(f"{name}.child")
+    assert (child.parent, made.parent) == (made, logging.getLogger("tbcache.test"))
+    assert logging.getLogger(name) is made
 
 
 def test_a_handler_with_locks_of_its_own_takes_them(lines: Lines) -> None:
