@@ -19,7 +19,17 @@ SOURCE = page("docs/source.md")
 COMMANDS = page("docs/cli.md").partition("<!-- commands -->")[0]
 DEPLOYING = page("docs/deploying.md")
 #: Of these every command, variable and example is checked.
-ALL = (TEXT, SETTINGS, page("docs/python.md"), SOURCE, COMMANDS, DEPLOYING, page("docs/timelines.md"))
+OPERATING = page("docs/operating.md")
+ALL = (
+    TEXT,
+    SETTINGS,
+    page("docs/python.md"),
+    SOURCE,
+    COMMANDS,
+    DEPLOYING,
+    page("docs/timelines.md"),
+    OPERATING,
+)
 EVERYTHING = "\n".join(ALL)
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

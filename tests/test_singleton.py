@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
+
 from tbcache.io.singleton import singleton
 from tbcache.store import Store, get_store
 
@@ -26,6 +28,20 @@ def test_threads_that_ask_first_at_once_get_one_object() -> None:
         found = set(pool.map(ask, range(4)))
     assert found == set(made)
     assert len(made) == 1
+
+
+def test_what_it_does_not_take_is_named() -> None:
+    """Of a list it said no more than that it is unhashable."""
+
+    @singleton
+    def get(name: str = "") -> list[str]:
+        return [name]
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'middleware'"):
+        get(middleware=[])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unhashable"):
+        get([])  # type: ignore[arg-type]
+    assert get() is get()
 
 
 def test_what_a_process_has_one_of_is_made_so() -> None:

@@ -52,8 +52,8 @@ class Directory:
     def queue_name(self, name: str) -> str:
         """Check the name of a source, or of a queue that has been used of late."""
         goes_by, keys = self.agreed(self.workers()), self._store.keys
-        known = list(goes_by.sources)
-        if name in known or name in self.plain_names(goes_by):
+        known = [*goes_by.sources, *self.plain_names(goes_by)]
+        if name in known:
             return name
         parts = [keys.queue(name, part) for part in ("asked", "jobs", "dead")] if is_name(name) else []
         if not parts or not self._store.call("EXISTS", *parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import threading
 from collections.abc import Callable
@@ -24,7 +25,12 @@ class singleton(Generic[P, T]):  # noqa: N801 -- used as a decorator, in the pla
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         with _lock:
-            made: T = self._made(*args, **kwargs)
+            try:
+                made: T = self._made(*args, **kwargs)
+            except TypeError:
+                # Of what the function does not take, the cache says only that it is "unhashable".
+                inspect.signature(self).bind(*args, **kwargs)
+                raise
             return made
 
     def cache_clear(self) -> None:

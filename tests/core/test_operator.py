@@ -485,6 +485,14 @@ def test_a_name_that_nobody_knows_is_no_queue(operator: Operator) -> None:
         operator.pause("twiter")
 
 
+def test_a_name_that_is_no_queue_is_told_those_of_plain_ones(
+    operator: Operator, store: Store, settings: Settings
+) -> None:
+    fetching(store, settings, []).get_actor("note").send("plain")
+    with pytest.raises(UnknownSource, match=r"did you mean 'default'.*known: default, news"):
+        operator.pause("defalt")
+
+
 @pytest.mark.parametrize("who", ["", "ada lovelace", "a" * 65, "ada\n"])
 def test_an_operator_has_a_name(settings: Settings, store: Store, who: str) -> None:
     """It stands between spaces in Redis, and in a line for all to see."""
