@@ -50,6 +50,9 @@ class DeadLetter(Schema):
     died_at: datetime
     reason: str
     actor: str | None = Field(description="The name of its actor; null: its message cannot be read.")
+    args: str | None = Field(
+        description="What that was called with, as JSON, cut where it is long; null as above."
+    )
 
 
 @router.get("/dead")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: Of a dead letter, as it is printed for programs.
-_COLUMNS = ("source", "symbol", "died_at", "job_id", "caller", "reason", "actor")
+_COLUMNS = ("source", "symbol", "died_at", "job_id", "caller", "reason", "actor", "args")
 MOST_DEAD = 20
 MOST_ERRORS = 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,6 +122,16 @@ class DeadLetter:
     def actor(self) -> str | None:
         """The name of its actor; None where its message cannot be read."""
         return self._said("actor_name")
+
+    @property
+    def args(self) -> str | None:
+        """What its actor was called with, as JSON in a line; None where its message cannot be read."""
+        try:
+            found = read_message_of(self.data)
+            named = [f"{name}={json.dumps(value)}" for name, value in found["kwargs"].items()]
+            return printable(", ".join([*map(json.dumps, found["args"]), *named]))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return None
 
     @property
     def caller(self) -> str | None:

@@ -201,6 +201,7 @@ def test_dead_letters_come_a_page_at_a_time(client: TestClient, store: Store) ->
     first = client.get("/api/dead?most=1&error=timeout")
     (last,) = first.json()
     assert last["actor"] == "fetch.twitter"
+    assert last["args"].startswith('symbol="')
     client.post(f"/api/dead/{last['source']}/purge", json={"job": last["job_id"]})
     rest = pages_of(client, first.links["next"]["url"])
     assert [[(one["source"], one["symbol"]) for one in page] for page in ([last], *rest)] == [

@@ -273,6 +273,7 @@ def test_the_columns_of_csv_are_the_same_whatever_there_is(
     (dead,) = lines(cli("dead", "--csv"))
     assert (dead["source"], dead["symbol"], dead["reason"]) == ("twitter", "AAPL", "timeout")
     assert dead["actor"] == "fetch.twitter"
+    assert dead["args"].startswith('symbol="AAPL", ')
     stats = {one["name"]: one for one in lines(cli("queue", "stats", "--csv"))}
     assert (stats["reddit"]["order.who"], stats["news"]["order.who"]) == ("ada", "")
     assert stats["twitter"]["queue.dead"] == "1"

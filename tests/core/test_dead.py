@@ -162,6 +162,23 @@ def test_a_caller_is_meant_with_all_below_it() -> None:
     assert not is_below("desk", "desk/bot")
 
 
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        ({"args": ["AAPL", 3, None], "kwargs": {"side": "buy"}}, '"AAPL", 3, null, side="buy"'),
+        ({"args": [float("nan")], "kwargs": {}}, "NaN"),
+        ({"args": ["x" * 1000], "kwargs": {}}, f'"{"x" * 196}...'),
+        ({"args": [], "kwargs": {}}, ""),
+        ({"args": 1, "kwargs": {}}, None),
+        ({"kwargs": []}, None),
+        ([], None),
+    ],
+)
+def test_a_dead_letter_says_what_its_actor_was_called_with(message: Any, args: str | None) -> None:
+    """Of a job of a user's own it was a text within a text, and over HTTP nothing."""
+    assert DeadLetter("default", "a", utc_now(), "died", json.dumps(message).encode()).args == args
+
+
 @pytest.mark.usefixtures("letters")
 def test_dead_letters_are_forgotten_by_a_filter(store: Store, queue: Queue, operator: Operator) -> None:
     """What is left out stays as it is, and of the others nothing does."""
