@@ -280,6 +280,7 @@ class SlidingWindow:
                 to_micros(ask.patience),
                 terms.process,
                 about.beside,
+                terms.has_allowance,
             )
 
         if not slot:

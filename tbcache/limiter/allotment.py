@@ -15,7 +15,7 @@ class Allotment(NamedTuple):
     have if all parts were equal. ``allowances`` say for each limit how many free slots it may take without
     Redis. ``limits`` are the limits in force, and ``processes`` is how many processes take slots. A request
     of any of them arrives within ``hold`` seconds of its grant. ``bound`` are the limits that an operator has
-    set.
+    set. ``is_whole``: nothing is missing in the window.
     """
 
     share: float
@@ -25,6 +25,7 @@ class Allotment(NamedTuple):
     processes: int
     hold: float
     bound: tuple[Limit, ...] = ()
+    is_whole: bool = True
 
 
 class Census(NamedTuple):

@@ -293,6 +293,7 @@ def read_allotment(allotted: Allotted) -> Allotment:
         allotted.processes,
         allotted.hold_us / MICROS,
         read_limits(allotted.bound),
+        allotted.is_whole,
     )
 
 

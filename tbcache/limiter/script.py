@@ -36,6 +36,7 @@ class Take(NamedTuple):
     patience_us: int
     process: str
     beside: Beside
+    has_allowance: bool = False
 
 
 class Taken(NamedTuple):

@@ -11,9 +11,10 @@ from tbcache.io import run
 from tbcache.limiter import limiter_of
 from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
+from tbcache.limiter.script import BEAT, TAKE, Allotted, Beat, Take, Taken, WindowKeys
 from tbcache.models import Limit
 from tbcache.store import Refused, Unavailable
-from tbcache.store.wire import CLOCK_DRIFT, MICROS
+from tbcache.store.wire import CLOCK_DRIFT, MICROS, pack_limits
 from tests.core.world import LEASE, LIMIT, SOURCE, Clock, Process, World, moved_clock
 
 LONG = replace(SOURCE, limits=(Limit(6, 1000.0),))
@@ -424,6 +425,18 @@ def test_one_who_was_forgotten_puts_its_slots_back_and_shuts_nobody_out(clock: C
     assert awake.take()
 
 
+def test_one_who_was_forgotten_has_nothing_kept_for_it(clock: Clock) -> None:
+    """Others were given it since, and a loss of data gives it back to nobody."""
+    world, (near, far) = with_allowances(clock, 1, 1)
+    far.cut_off()
+    clock.now += FORGET_SECONDS + 1.0
+    near.beat()
+    near.cut_off()
+    flush(world)
+    far.mend()
+    assert [far.take(), far.take()] == [False, False]
+
+
 def test_a_second_loss_before_the_first_is_mended_opens_nothing(clock: Clock) -> None:
     """Who is known in between is not all that there was."""
     world, (old, dead) = begin(clock, 2, 4)
@@ -467,6 +480,240 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
     flush(world)
     assert ask_on(world, one, two, seconds=0.4) == 0
     assert ask_on(world, one, two, seconds=0.2) == 2
+
+
+def with_allowances(clock: Clock, *takes: int) -> tuple[World, list[Process]]:
+    """As :func:`begin`; what is free is kept for them."""
+    world, fleet = begin(clock, *takes)
+    for process in fleet:
+        process.process_window.must_announce(can_fall_back=True)
+    world.redis.hdel("ns:{reddit}:state", "wanted_until")
+    beat(*fleet, *fleet)
+    return world, fleet
+
+
+def take_on(process: Process, seconds: float = 0.08) -> int:
+    """How many slots it gets within so short a time, as it asks and beats."""
+    until, took = process.world.clock.now + seconds, 0
+    while process.world.clock.now < until:
+        took += process.take()
+        process.beat()
+        process.world.clock.now += 0.01
+    return took
+
+
+@pytest.mark.parametrize("way", ["take", "admit", "turn"])
+def test_what_was_kept_for_one_it_takes_though_the_others_are_not_back(clock: Clock, way: str) -> None:
+    """Nobody else was given it, before the loss or since; the rest waits for those who are missing."""
+    world, (near, far) = with_allowances(clock, 0, 2)
+    near.admit("PAGES")
+    clock.now += 0.01
+    beat(near, far)
+    far.cut_off()
+    flush(world)
+    beat(near)
+    act = {"take": near.take, "admit": lambda: near.admit(world.symbol()), "turn": near.turn}[way]
+    before = len(world.arrivals)
+    for _ in range(8):
+        act()
+        near.beat()
+        clock.now += 0.01
+    assert len(world.arrivals) - before == (LIMIT.count - 3) // 2
+    while far.take():
+        clock.now += 0.01
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_an_ask_right_after_the_slots_are_put_back_takes_what_was_kept(clock: Clock) -> None:
+    """It waits for no beat."""
+    world, (near, far) = with_allowances(clock, 0, 2)
+    far.cut_off()
+    flush(world)
+    assert [near.take(), near.take(), near.take()] == [False, True, True]
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_who_asks_for_more_than_was_kept_takes_it_from_nobody(clock: Clock) -> None:
+    """What others would give back is of no use while the source is shut, and they may be about to take it."""
+    world, (near, far) = with_allowances(clock, 0, 0)
+    flush(world)
+    beat(near, far)
+    assert take_on(near) == LIMIT.count // 2
+    assert take_on(far) == LIMIT.count // 2
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_what_is_kept_stays_so_without_redis_as_well(clock: Clock) -> None:
+    """It has beaten since the loss, and is cut off before the source opens."""
+    world, (near, far) = with_allowances(clock, 0, 2)
+    far.cut_off()
+    flush(world)
+    beat(near, near)
+    near.cut_off()
+    assert sum(near.take() for _ in range(8)) == (LIMIT.count - 2) // 2
+    while far.take():
+        clock.now += 0.01
+    assert world.most_in_a_window() == LIMIT.count
+
+
+def test_after_a_second_loss_one_takes_no_more_than_the_others_leave_it(clock: Clock) -> None:
+    """What it was given when it was alone is more than its share, since a newcomer came amid the first."""
+    world, (far,) = begin(clock, 1)
+    far.process_window.must_announce(can_fall_back=True)
+    clock.now += 12.0
+    beat(far, far)
+    assert far.process_window.share == 1.0
+    flush(world)
+    beat(far)
+    world.fleet.append(near := world.start())
+    near.process_window.must_announce(can_fall_back=True)
+    for _ in range(4):
+        beat(near, far)
+        clock.now += 0.05
+    assert far.process_window.share == 0.5
+    far.cut_off()
+    for _ in range(30):
+        clock.now += 0.1
+        beat(near)
+    assert sum(near.take() for _ in range(8)) == LIMIT.count // 2
+    flush(world)
+    far.mend()
+    take_on(far)
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+@pytest.mark.parametrize("loss", ["all", "what came last", "all, twice"])
+@pytest.mark.parametrize("sent", [0, 5])
+def test_a_newcomer_on_a_redis_that_has_lost_its_data_goes_by_nothing_that_it_was_told_there(
+    clock: Clock, loss: str, sent: int
+) -> None:
+    """Redis did not know any more what it had told the others, and what they had sent."""
+    world, (one, other) = with_allowances(clock, 0, 0)
+    saved = world.save()
+    clock.now += 0.05
+    beat(one, other)
+    for _ in range(sent):
+        give_up_allowances(world)
+        assert other.take()
+    world.redis.hdel("ns:{reddit}:state", "wanted_until")
+    beat(one, other, one, other)
+    world.rewind(saved if loss == "what came last" else {})
+    world.fleet.append(new := world.start())
+    new.process_window.must_announce(can_fall_back=True)
+    beat(new, new)
+    if loss == "all, twice":
+        flush(world)
+        beat(new)
+    clock.now += 0.01
+    # Somebody notices; the other, who has sent something, has not asked yet.
+    beat(one)
+    assert take_on(new) == 0
+    new.cut_off()
+    assert not new.take()
+    while other.take() or one.take():
+        clock.now += 0.01
+    assert world.most_in_a_window() <= LIMIT.count
+
+
+def test_one_whose_last_note_redis_has_does_not_miss_anything(clock: Clock) -> None:
+    """It was told nothing since the state that Redis went back to. Others were, so it takes nothing yet."""
+    world, (one, other) = with_allowances(clock, 0, 0)
+    saved = world.save()
+    clock.now += 0.05
+    beat(other)
+    world.rewind(saved)
+    beat(other)
+    assert not one.take()
+    assert not one.take()
+
+
+@pytest.mark.parametrize(
+    ("seen", "kept", "room", "used", "is_allowed"),
+    [
+        ("e", "d", 1, 0, True),
+        ("e", "c", 1, 0, False),
+        ("e", "", 1, 0, False),
+        ("d", "d", 1, 0, False),
+        ("e", "d", 0, 0, False),
+        ("e", "d", 1, LIMIT.count, False),
+    ],
+)
+def test_a_window_that_is_shut_gives_what_is_kept_and_known_to_be_free(
+    clock: Clock, seen: str, kept: str, room: int, used: int, is_allowed: bool
+) -> None:
+    """Not to one whose slots are missing, nor by what was told before another loss, nor beyond what is kept,
+    nor beside slots that fill the window by what is known already."""
+    world, limits = World(clock, 1), pack_limits([LIMIT])
+    now, keys = round(clock.now * MICROS), WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
+    state = {"epoch": "e", "lost_at": now - 1, "past": "d", "rooms:me": f"{limits}={room}"}
+    world.redis.hset(keys.state, mapping={**state, "kept:me": kept} if kept else state)
+    world.redis.zadd(keys.fleet, {"me": now - 1})
+    world.redis.zadd(keys.slots, {f"{number}": now for number in range(used)} or {"old": 1})
+    for has_allowance in (False, True):
+        # Nor is anything promised for later.
+        ask = Take(keys, limits, True, "x", 1, 0, 0, 0, f"{seen} 0", 9_000_000, "me", "fleet", has_allowance)
+        found = TAKE.read(world.redis.eval(TAKE.text, *TAKE.pack(ask)))
+        assert isinstance(found, Taken)
+        assert found.is_allowed == (is_allowed and has_allowance)
+
+
+@pytest.mark.parametrize(
+    ("told", "heard", "noted", "kept", "is_shut", "stays"),
+    [
+        (-5, None, None, "", True, True),
+        (-5, -6, None, "", True, True),
+        (-5, -5, None, "", True, False),
+        # The clock was set back, and what was noted of it is what it was told.
+        (-5, -9, -5, "", True, False),
+        (-5, -9, -6, "", True, True),
+        # Of another loss.
+        (-5, -5, None, "c", True, False),
+        # It was here before since the loss, and has not put its slots back.
+        (-5, -1, None, "d", True, True),
+        # It was away for longer than the source was shut: the others have taken all since.
+        (-5, None, None, "", False, False),
+    ],
+)
+def test_what_was_kept_stays_so_where_redis_has_lost_what_it_told_last(
+    clock: Clock, told: int, heard: int | None, noted: int | None, kept: str, is_shut: bool, stays: bool
+) -> None:
+    """It was told what is kept for it at that moment or before, so by a Redis that had lost nothing yet."""
+    world, limits = World(clock, 1), pack_limits([LIMIT])
+    now, keys = round(clock.now * MICROS), WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
+    state = {"epoch": "e", "lost_at": now - (1 if is_shut else 60_000_000), "past": "d", "limits": limits}
+    world.redis.hset(keys.state, mapping=state)
+    for name, value in (("noted:me", noted and now + noted), ("kept:me", kept)):
+        if value:
+            world.redis.hset(keys.state, name, value)
+    world.redis.zadd(keys.fleet, {"other": now} if heard is None else {"other": now, "me": now + heard})
+    ask = Beat(
+        keys,
+        limits,
+        "me",
+        "0.5",
+        0,
+        0,
+        300_000_000,
+        f"{limits}=5",
+        True,
+        f"d {now + told}",
+        "x",
+        1_000_000,
+        0,
+    )
+    found = BEAT.read(world.redis.eval(BEAT.text, *BEAT.pack(ask)))
+    assert isinstance(found, Allotted)
+    assert found.allowances == (f"{limits}={LIMIT.count // 2}" if stays else "")
+
+
+def test_nothing_is_left_of_what_was_kept_for_one_that_has_left(clock: Clock) -> None:
+    """The state of a source lives for a month."""
+    world, (near, far) = with_allowances(clock, 0, 2)
+    flush(world)
+    beat(near, far)
+    assert b"kept:" + near.name.encode() in world.redis.hkeys("ns:{reddit}:state")
+    world.leave(near)
+    assert not [name for name in world.redis.hkeys("ns:{reddit}:state") if near.name.encode() in name]
 
 
 def test_who_is_cut_off_again_right_after_its_return_keeps_its_part(clock: Clock) -> None:
