@@ -187,7 +187,7 @@ class Limiter:
             # An ask that was interrupted may have taken slots as well. They count as sent, which is the safe
             # side.
             window.grant(want.slot, want.cost, window.limits, self.windows.hold_seconds, asked_at)
-            window.answered(want.slot)
+            window.break_off(want.slot)
 
     def _record_given(
         self, want: Want, window: ProcessWindow, given: Given, asked_at: float

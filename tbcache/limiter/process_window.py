@@ -319,9 +319,8 @@ class ProcessWindow(SlotRecord):
             return window
         fallback = sorted(at for name in self._fallback if (at := self._leaving(name, window, now)) > now)
         waits = [_until(fallback, len(fallback) + cost - share, now)]
-        # A lost ask may have reached Redis, which then heard of us.
-        heard = [self._last_seen_at, *(asked.in_doubt_until for asked in self._pending.values())]
-        noticed = max(heard) + self._silence * SLOWEST
+        # An ask without an answer may have reached Redis, which then heard of us.
+        noticed = max(self._last_seen_at, self._in_doubt_until) + self._silence * SLOWEST
         # Until then what the others took before may be in the window: their requests may be under way yet.
         gone_at = noticed + self._hold * SLOWEST + window
         if self._allowances is not None and now < gone_at:

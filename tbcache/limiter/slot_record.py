@@ -70,6 +70,8 @@ class SlotRecord:
         #: answer is still on its way: its end is reported once more as that answer is read.
         self._restored: set[str] = set()
         self._last_seen_at = -math.inf
+        #: Until when Redis may carry out asks that nobody waits for any more.
+        self._broken_off_until = -math.inf
         #: When it last took a slot (monotonic).
         self._took_at = io.now()
 
@@ -123,11 +125,18 @@ class SlotRecord:
                 cost, until = self._pending[name].cost, self._pending[name].in_doubt_until
                 self._pending[name] = PendingAsk(cost, until if is_answer_lost else -math.inf, is_lost=True)
 
+    def break_off(self, name: str) -> None:
+        """Record that nobody waits for an ask any more, which Redis may carry out all the same, and hear of
+        this process by it. What it may take is recorded before."""
+        with self._lock:
+            if (asked := self._pending.pop(name, None)) is not None:
+                self._broken_off_until = max(self._broken_off_until, asked.in_doubt_until)
+
     @property
     def in_doubt_until(self) -> float:
         """Until when Redis may carry out what it was asked (monotonic)."""
         with self._lock:
-            return max((asked.in_doubt_until for asked in self._pending.values()), default=-math.inf)
+            return self._in_doubt_until
 
     def is_asked(self, name: str) -> bool:
         """True while that ask is under way, or its answer was lost."""
@@ -263,6 +272,12 @@ class SlotRecord:
             return [unit for name, cost in lost for unit in _units(name, cost) if unit not in self._stamps]
 
     # With the lock
+
+    @property
+    def _in_doubt_until(self) -> float:
+        return max(
+            self._broken_off_until, *(asked.in_doubt_until for asked in self._pending.values()), -math.inf
+        )
 
     def _take_fallback(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """The slot is taken without Redis."""

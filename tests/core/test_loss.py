@@ -233,6 +233,40 @@ def test_what_leaves_by_redis_before_its_process_is_absent_is_not_its_own(
     assert world.most_in_a_window() == LIMIT.count
 
 
+def test_an_ask_that_is_broken_off_counts_as_heard_until_its_deadline(clock: Clock) -> None:
+    """A task is cancelled, or somebody presses Ctrl-C: Redis may carry it out all the same, and takes its
+    process for absent later than that would itself."""
+    world, (near, far) = begin(clock, 0, 3)
+    leaves_at, late = clock.now - 0.1 + LIMIT.window_seconds, 0.15
+    for _ in range(3):
+        give_up_allowances(world)
+        assert near.take()
+        clock.now += 0.1
+    while clock.now < leaves_at - ABSENT_SECONDS - late + 0.02:
+        clock.now += 0.005
+        give_up_allowances(world)
+    asked: list[Callable[[], object]] = []
+
+    def break_off(ask: Callable[[], object]) -> None:
+        asked.append(ask)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(far.store, "pass_on", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            far.take()
+    clock.now += late
+    assert asked[0]() is not None
+    far.cut_off()
+    assert not far.take()
+    while clock.now < leaves_at + 0.001:
+        clock.now += 0.01
+        give_up_allowances(world, near)
+    assert sum(near.take() for _ in range(LIMIT.count)) == 3
+    assert not any(far.take() for _ in range(LIMIT.count))
+    assert world.most_in_a_window() <= LIMIT.count
+
+
 def test_who_left_is_missed_no_longer_than_its_slots_are_in_the_window(clock: Clock) -> None:
     """A process that says when its last slot is old need not be waited for beyond that."""
     world, (old, gone, idle) = begin(clock, 1, 2, 0)
