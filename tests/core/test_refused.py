@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,7 +25,7 @@ from tbcache.models import Limit
 from tbcache.models.error import RateLimited, UpstreamNotFound, UpstreamQuotaExhausted, UpstreamThrottled
 from tbcache.queue import PacingBroker, RateLimitMiddleware, refused
 from tbcache.queue.refused import PacedJob
-from tbcache.queue.work import MOST_RETRIES
+from tbcache.queue.work import MOST_RETRIES, declare_work
 from tbcache.settings import BUILT_IN, Settings
 from tbcache.store import Store
 from tests.server import Server, wait_until
@@ -277,6 +278,39 @@ def test_what_another_source_refuses_closes_that_alone(
     assert "closed_until" not in line.state
 
 
+@on_two
+def test_what_a_queued_call_of_a_fetcher_meets_is_told_once(
+    line: Line, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was looked at where it was met, and its tries are its own."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    tried = threading.Event()
+
+    @tbcache.source("quotes", limits="5/1m").fetcher(name="quote")
+    def quote(symbol: str) -> Any:
+        return throttled("quotes")
+
+    monkeypatch.setattr(line.broker, "enqueue", spy(line.broker.enqueue, tried))
+    declare_work(line.broker)
+    line.broker.enqueue(quote.message("AAPL"))
+    line.start()
+    assert tried.wait(30)
+    assert "job.refused" not in caplog.text
+
+
+def spy(enqueue: Callable[..., Any], tried: threading.Event) -> Callable[..., Any]:
+    """``enqueue``, which says when a message is to be tried again."""
+
+    def spying(message: Any, **options: Any) -> Any:
+        if message.options.get("retries"):
+            tried.set()
+        return enqueue(message, **options)
+
+    return spying
+
+
+@pytest.mark.every_server
 @on_two
 def test_a_refusal_after_a_job_that_went_well_is_no_further_one_in_a_row(line: Line) -> None:
     """Each closes for twice as long: those of a year were in one row, where nothing but actors asks."""
