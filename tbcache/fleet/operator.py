@@ -139,7 +139,7 @@ class Operator:
         """Take a job out of its queue for good: "done", or "stopping" where a worker has it in hand, which is
         told to stop it within a second, or "gone" where there is none. Who waits for it is told.
         """
-        (state,) = self._queue.cancel(self._directory.queue_name(name), [job_id], self._cancelled(why))
+        state = self._queue.cancel(self._directory.queue_name(name), job_id, self._cancelled(why))
         return self._moved(state, "job.cancel", name, job_id, why)
 
     def count_jobs(self, name: str, where: JobFilter = JobFilter()) -> int:
@@ -165,7 +165,7 @@ class Operator:
 
         def cancel(some: Sequence[str], may_be_done: bool) -> int:
             # One that a worker has taken since then goes on.
-            states = self._queue.cancel(queue, some, words, stops_running=False)
+            states = self._queue.cancel_waiting(queue, some, words)
             return states.count("done") + (states.count("gone") if may_be_done else 0)
 
         with self._trail.in_parts("job.cancel", name, str(where), tell, why) as count:

@@ -218,11 +218,19 @@ class Queue:
         """The same, without the first ``skip`` jobs of the queue, and where it goes on."""
         return Listing(self._store, self._settings, queue).page(where, most, skip)
 
-    def cancel(
-        self, queue: str, job_ids: Sequence[str], why: str, *, stops_running: bool = True
+    def cancel(self, queue: str, job_id: str, why: str) -> Moved:
+        """Take a job out of its queue, and have its worker stop one that runs. ``why`` is what those who wait
+        for it are told."""
+        (state,) = self._cancel(queue, (job_id,), why, stops_running=True)
+        return state
+
+    def cancel_waiting(self, queue: str, job_ids: Sequence[str], why: str) -> Sequence[Moved]:
+        """:meth:`cancel` of several in one call, but for those that run."""
+        return self._cancel(queue, job_ids, why, stops_running=False)
+
+    def _cancel(
+        self, queue: str, job_ids: Sequence[str], why: str, *, stops_running: bool
     ) -> Sequence[Moved]:
-        """Take jobs out of their queue; with ``stops_running`` have workers stop those that run. ``why`` is
-        what those who wait for one are told."""
         result = encode_result(Result(message=why))
         ask = Cancel(queue_keys(self._store.keys, queue), result, stops_running, tuple(job_ids))
         return cast("Sequence[Moved]", self._store.run(CANCEL, ask))

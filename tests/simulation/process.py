@@ -392,7 +392,7 @@ class Process(Host):
     async def move(self, how: str, queue: str, job_id: str) -> None:
         """Cancel or promote a job."""
         if how == "cancel":
-            await world().offload(lambda: self.queue.cancel(queue, [job_id], "nobody wants it"))
+            await world().offload(lambda: self.queue.cancel(queue, job_id, "nobody wants it"))
         else:
             await world().offload(lambda: self.queue.promote(queue, job_id))
 
