@@ -110,7 +110,7 @@ class SharedAdmission:
                 token,
                 source.cost,
                 bool(ask.slot),
-                ask.is_of_queue,
+                ask.slot is not None,
                 terms.seen_before,
                 to_micros(ask.patience),
                 constants.deep_budget if ask.is_deep else constants.budget,

@@ -589,14 +589,14 @@ def test_who_only_looks_without_redis_is_no_company_either(
     assert (seen.is_limited, seen.remaining) == (False, seen.allowed)
     assert not root.exists()
     if is_over:
-        limiter_of(looking.core._store).windows.leave_machine()
+        limiter_of(looking.core.store).windows.leave_machine()
     assert bot.check_rate_limit()[0]
     # Whoever takes something is seen by the others, and by those who look.
     assert not RateLimiter(BUILT_IN["twitter"], store_for(private_server)).check_rate_limit()[0]
     assert looking.get_status().is_limited
     private_server.start()
-    wait_until(lambda: looking.core._store.is_available)
-    assert not limiter_of(looking.core._store).windows.machine.marker.is_clean
+    wait_until(lambda: looking.core.store.is_available)
+    assert not limiter_of(looking.core.store).windows.machine.marker.is_clean
 
 
 def test_threads_that_begin_together_take_one_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
