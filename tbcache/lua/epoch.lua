@@ -123,6 +123,8 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
         elseif past ~= seen_epoch or not is_forgotten and has_lost_besides(window, current, seen_us) then
             lose(window.state, now, seen_epoch)
             redis.call('HDEL', window.state, 'stepped')
+            -- Of two lost epochs one may have begun when nobody knew of the first loss.
+            is_missed = is_missed and not past
         end
     elseif seen_epoch and are_lost or seen_us > (last_seen or 0) and not is_forgotten then
         lose(window.state, now, current)

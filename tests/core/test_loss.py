@@ -9,6 +9,7 @@ import pytest
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
+from tbcache.limiter.allotment import SETTLED_SECONDS
 from tbcache.limiter.member import BEAT_SECONDS, FORGET_SECONDS
 from tbcache.limiter.process_window import ABSENT_SECONDS
 from tbcache.limiter.script import BEAT, TAKE, Allotted, Beat, Take, Taken, WindowKeys
@@ -518,9 +519,14 @@ def test_a_loss_of_which_all_are_back_costs_half_a_second(clock: Clock) -> None:
 
 def with_allowances(clock: Clock, *takes: int) -> tuple[World, list[Process]]:
     """As :func:`begin`; what is free is kept for them."""
-    world, fleet = begin(clock, *takes)
+    world, fleet = begin(clock, *(0 for _ in takes))
     for process in fleet:
         process.process_window.must_announce(can_fall_back=True)
+    clock.now += SETTLED_SECONDS
+    beat(*fleet)
+    for process, count in zip(fleet, takes, strict=True):
+        give_up_allowances(world)
+        assert [process.take() for _ in range(count)] == [True] * count
     world.redis.hdel("ns:{reddit}:state", "wanted_until")
     beat(*fleet, *fleet)
     return world, fleet
@@ -616,7 +622,7 @@ def test_after_a_second_loss_one_takes_no_more_than_the_others_leave_it(clock: C
     assert world.most_in_a_window() <= LIMIT.count
 
 
-@pytest.mark.parametrize("loss", ["all", "what came last", "all, twice"])
+@pytest.mark.parametrize("loss", ["all", "what came last", "all, twice", "all, and again before one asks"])
 @pytest.mark.parametrize("sent", [0, 5])
 def test_a_newcomer_on_a_redis_that_has_lost_its_data_goes_by_nothing_that_it_was_told_there(
     clock: Clock, loss: str, sent: int
@@ -635,12 +641,16 @@ def test_a_newcomer_on_a_redis_that_has_lost_its_data_goes_by_nothing_that_it_wa
     world.fleet.append(new := world.start())
     new.process_window.must_announce(can_fall_back=True)
     beat(new, new)
-    if loss == "all, twice":
+    if "twice" in loss or "again" in loss:
+        clock.now += 0.05
         flush(world)
-        beat(new)
+        beat(one if "again" in loss else new)
+        assert take_on(new) == 0
     clock.now += 0.01
     # Somebody notices; the other, who has sent something, has not asked yet.
     beat(one)
+    assert take_on(new) == 0
+    beat(other, new)
     assert take_on(new) == 0
     new.cut_off()
     assert not new.take()
@@ -704,6 +714,8 @@ def test_a_window_that_is_shut_gives_what_is_kept_and_known_to_be_free(
         (-5, -5, None, "c", True, False),
         # It was here before since the loss, and has not put its slots back.
         (-5, -1, None, "d", True, True),
+        # Redis was in another epoch still when this one began.
+        (-5, None, None, "another", True, False),
         # It was away for longer than the source was shut: the others have taken all since.
         (-5, None, None, "", False, False),
     ],
@@ -715,6 +727,8 @@ def test_what_was_kept_stays_so_where_redis_has_lost_what_it_told_last(
     world, limits = World(clock, 1), pack_limits([LIMIT])
     now, keys = round(clock.now * MICROS), WindowKeys("{s}:slots", "{s}:state", "{s}:fleet")
     state = {"epoch": "e", "lost_at": now - (1 if is_shut else 60_000_000), "past": "d", "limits": limits}
+    if kept == "another":
+        state["past"], kept = "c", ""
     world.redis.hset(keys.state, mapping=state)
     for name, value in (("noted:me", noted and now + noted), ("kept:me", kept)):
         if value:
