@@ -161,7 +161,10 @@ class Work:
     def _check_counted(self, message: Any, error: Exception, is_counted: bool) -> None:
         """Whose job is over without an answer is counted; a pre-warm is nobody's."""
         is_asked = message.kwargs.get("lane") != "prewarm"
-        is_over = message.finish is not None and message.finish.what == "done" and not message.is_cancelled
+        end = message.finish
+        # Of one that was given away nothing is heard here, its failure neither.
+        is_heard = end is not None and end.result is not None and end.result.failure is not None
+        is_over = is_heard and end.what == "done" and not message.is_cancelled
         if isinstance(error, UpstreamError) and is_asked and is_over and not is_counted:
             self._world.broken(
                 "failures", f"nobody counts that {message.claim.decode()} has no answer: {error}"
