@@ -231,7 +231,11 @@ def test_one_more_job_comes_after_one_whose_answer_is_removed_while_it_loads(
 
 @pytest.mark.parametrize(
     "remove",
-    [lambda cache: cache.delete("news:MSFT:24"), lambda cache: cache.clear_pattern("reddit:*")],
+    [
+        lambda cache: cache.delete("news:MSFT:24"),
+        lambda cache: cache.clear_pattern("reddit:*"),
+        lambda cache: cache.core.store.client.set(cache.core.store.keys.clears("news"), "inf", ex=60),
+    ],
 )
 def test_an_ask_joins_a_running_job_where_something_else_is_removed(
     queue: Queue, store: Store, worker: Worker, remove: Callable[[CacheManager], object]
