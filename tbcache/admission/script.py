@@ -52,7 +52,6 @@ class Admit(NamedTuple):
     process: str
     hours: int
     timeline_cleared: int
-    has_allowance: bool = False
 
 
 class HitReply(NamedTuple):
@@ -146,7 +145,6 @@ class Turn(NamedTuple):
     amount: int
     process: str
     seen_before: str
-    has_allowance: bool
     once: tuple[str | int, ...]
 
 

@@ -120,7 +120,6 @@ class SharedAdmission:
                 terms.process,
                 ask.hours,
                 max(cleared, log.cleared_at(timeline)),
-                terms.has_allowance,
             )
 
         want = Want(name, token, source.cost, source.limits, ask.can_fall_back)
@@ -208,7 +207,6 @@ class SharedAdmission:
                 amount=to_micros(bill.dollars),
                 process=terms.process,
                 seen_before=terms.seen_before,
-                has_allowance=terms.has_allowance,
                 once=once_of(bill),
             )
 

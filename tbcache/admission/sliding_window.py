@@ -280,7 +280,6 @@ class SlidingWindow:
                 to_micros(ask.patience),
                 terms.process,
                 about.beside,
-                terms.has_allowance,
             )
 
         if not slot:

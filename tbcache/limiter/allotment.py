@@ -7,9 +7,6 @@ from typing import NamedTuple
 
 from tbcache.models import Limit
 
-#: Once a process has been in an epoch for so long, each other one has asked at least twice (rest.py).
-SETTLED_SECONDS = 10.0
-
 
 class Allotment(NamedTuple):
     """A process's part of the limits of a source.
@@ -18,7 +15,7 @@ class Allotment(NamedTuple):
     have if all parts were equal. ``allowances`` say for each limit how many free slots it may take without
     Redis. ``limits`` are the limits in force, and ``processes`` is how many processes take slots. A request
     of any of them arrives within ``hold`` seconds of its grant. ``bound`` are the limits that an operator has
-    set. ``is_whole``: nothing is missing in the window.
+    set.
     """
 
     share: float
@@ -28,19 +25,16 @@ class Allotment(NamedTuple):
     processes: int
     hold: float
     bound: tuple[Limit, ...] = ()
-    is_whole: bool = True
 
 
 class Census(NamedTuple):
     """How many processes have to put their slots back if Redis loses the window: ``members``, in ``epoch``.
 
     A beat tells this at ``told_at``, while nothing is missing from the window. Slots of processes that had
-    left the fleet by then may be in a window until ``left_until``. It was told so of that epoch first at
-    ``since``. All moments are monotonic.
+    left the fleet by then may be in a window until ``left_until``. Both moments are monotonic.
     """
 
     epoch: str = ""
     members: int = 0
     left_until: float = 0.0
     told_at: float = 0.0
-    since: float = 0.0

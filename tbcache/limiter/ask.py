@@ -52,8 +52,7 @@ class Want(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """The part of a call that says who asks, and between which moments of the server's time it is carried
     out, or not at all. ``seen_before`` is what Redis last replied to the process as ``seen``; ``stay`` is the
-    one that it asks in. ``has_allowance``: where Redis has lost data, the process's allowances have room for
-    the ask.
+    one that it asks in.
     """
 
     window: WindowKeys
@@ -62,7 +61,6 @@ class Terms(msgspec.Struct, frozen=True):
     seen_before: str
     process: str
     stay: object
-    has_allowance: bool = False
 
 
 class Given(msgspec.Struct, frozen=True):

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import msgspec
-
 from tbcache.io import now, random_id
 from tbcache.io.fork import renew_in_child
 from tbcache.limiter.ask import TRIES, Given, Late, Replied, SlotScript, Terms, Want, WindowKeys
@@ -127,8 +125,6 @@ class Limiter:
         try:
             try:
                 terms = self._terms(source, asked_at)
-                if not window.is_whole and window.has_allowance(want.slot, want.cost, want.limits):
-                    terms = msgspec.structs.replace(terms, has_allowance=True)
                 asked = call(terms)
                 reply = await self.store.ask(script, asked)
                 is_late, starts = isinstance(reply, Late), (asked_at, asked_at)

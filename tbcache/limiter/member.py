@@ -180,9 +180,9 @@ class Membership:
             window.promises.record_fleet(asked_at, allotted.present_us / MICROS)
             if allotted.is_whole and window.is_member:
                 now = io.now()
-                epoch, left_until = allotted.seen.epoch, now + allotted.left_us / MICROS
-                since = window.census.since if window.census.epoch == epoch else now
-                window.census = Census(epoch, window.processes, left_until, now, since)
+                window.census = Census(
+                    allotted.seen.epoch, window.processes, now + allotted.left_us / MICROS, now
+                )
 
         # A beat that comes too late is no sign that the server is away: the next one tells.
         replied = await self._limiter.try_to_take(BEAT, Want(source, BEATING, 0, joins=False), call, on_reply)
@@ -293,7 +293,6 @@ def read_allotment(allotted: Allotted) -> Allotment:
         allotted.processes,
         allotted.hold_us / MICROS,
         read_limits(allotted.bound),
-        allotted.is_whole,
     )
 
 

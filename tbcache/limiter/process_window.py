@@ -105,8 +105,6 @@ class ProcessWindow(SlotRecord):
         self.census = Census()
         #: True from when this process leaves until Redis gives it a part of this source again.
         self._is_left = False
-        #: False where slots may be missing in Redis, as far as is known.
-        self.is_whole = True
 
     def must_announce(self, can_fall_back: bool) -> bool:
         """Record how an ask is made. True where a beat must come first, so that Redis gives this process a
@@ -166,15 +164,6 @@ class ProcessWindow(SlotRecord):
         """
         with self._lock:
             self._spend(self._put_back(ages))
-            self.is_whole = False
-
-    def has_allowance(self, slot: str, cost: int, limits: Iterable[Limit]) -> bool:
-        """Whether the allowances have room for an ask of that name, beside all others that are under way."""
-        with self._lock:
-            others = sum(asked.cost for name, asked in self._pending.items() if name != slot)
-            kept = self._allowances or {}
-            left = [kept.get(pack_limits([limit]), 0) for limit in {*limits, *self.limits}]
-            return cost <= min(left, default=0) - others
 
     def report(self) -> tuple[str, Mark, bool]:
         """What a beat reports: our allowances, in the form of beat.lua; a mark, for :meth:`receive`; and
@@ -213,7 +202,7 @@ class ProcessWindow(SlotRecord):
             self.share, self.fair, self.processes = allotment.share, allotment.fair, allotment.processes
             self.limits, self._announced_fallback = allotment.limits or self.configured, can_fall_back
             self._bound, self._hold = allotment.bound, max(self._hold, allotment.hold)
-            self._silence, self._is_left, self.is_whole = silence, False, allotment.is_whole
+            self._silence, self._is_left = silence, False
             self._stays.receive(mark.stay)
             # While some slots are taken without Redis, the old allowances hold: Redis still reserves them.
             if not self._fallback or self._allowances is None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import tbcache.io as io
 from tbcache.io.fork import renew_in_child
-from tbcache.limiter.allotment import SETTLED_SECONDS
 from tbcache.limiter.limiter import limiter_of
 from tbcache.limiter.script import SUMMARY, Summarize
 from tbcache.store import Store
@@ -23,6 +22,8 @@ from tbcache.store.constant import ABSENT_SECONDS
 REST_SECONDS, NEWS_SECONDS = 5.0, 1.0
 #: One that has a share rests when it has taken no slot for so long, and is absent when silent for so long.
 IDLE_SECONDS, SILENCE_SECONDS = 60.0, 4.5
+#: A process rests when it has been in an epoch for so long: the others beat at least twice in that time.
+SETTLED_SECONDS = 2 * REST_SECONDS
 
 
 class Rest:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from tbcache.io import now, random_id
-from tbcache.limiter.allotment import SETTLED_SECONDS, Census
+from tbcache.limiter.allotment import Census
 from tbcache.limiter.ask import Replied, Terms
 from tbcache.limiter.epoch import Epochs
 from tbcache.limiter.join import Joining
@@ -67,10 +67,6 @@ class Restoration:
             is_all = window.granted == granted
             self._epochs.set(source, found.seen, asked_at, stay)
             window.restored(ages)
-            census = window.census
-            if census.epoch != found.seen.epoch and asked_at - census.since < SETTLED_SECONDS:
-                # A Redis that had lost its data may have told the allowances, before anybody knew of it.
-                window.give_up_allowances()
 
         await self._take(source, call, on_reply)
         await self._ends.report(source)

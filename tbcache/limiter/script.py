@@ -36,7 +36,6 @@ class Take(NamedTuple):
     patience_us: int
     process: str
     beside: Beside
-    has_allowance: bool = False
 
 
 class Taken(NamedTuple):

@@ -38,7 +38,6 @@
 --       process
 --       hours        of the symbol's timeline from which the answer is made; 0: it is made from none
 --       timeline_cleared   the same as `cleared`, for the timeline
---       has_allowance  the process's allowances have room for this (see window.lua)
 -- Replies  (moments as us of the server's time)
 --       hit: now, entry                             fresh
 --       stale: now, entry, failure                  old, and an answer; another refreshes it, or nobody may yet
@@ -141,7 +140,7 @@ local serves = lasts(timeline_head) and hours_of(timeline_head) >= hours and hou
 --@include usage
 --@include lease
 local window = {slots = slots, state = state, fleet = fleet, process = process, fleet_entries = fleet_entries or nil,
-    is_for_new = not is_of_queue, has_allowance = has_allowance}
+    is_for_new = not is_of_queue}
 local has_slot = is_held and tonumber(redis.call('ZSCORE', slots, id) or 0) > now
 
 -- Every verdict from here on goes through this function. The verdict decides what becomes of the slot that the queue

@@ -111,10 +111,8 @@ else
     redis.call('HDEL', window.state, 'share:' .. process)
 end
 
--- The larger of the old and the new allowance is recorded as well. While something is missing, the old one stands, where
--- it was kept from all others: what they leave one that is absent is its share alone.
+-- The larger of the old and the new allowance is recorded as well.
 local reserved, granted = read_allowances(allowances), {}
-local stands = not is_whole and are_kept(window)
 members.allowances[process] = nil
 local is_wanted = moment(stored[4], now + MINUTE_US) > now
 local is_paused, pause = stopped_by(stored[8])
@@ -123,14 +121,8 @@ for _, limit in ipairs(window.limits) do
     local ours = redis.call('ZCOUNT', window.slots, '(' .. int(now - span), '+inf')
     local absent_part, others = reserved_of(window, limit, now, 0)
     local free = count - ours - others_use(window.slots, window.state, count, span, now, ours) - absent_part
-    local allowance = math.min(math.floor(share * free + ROUNDING), free - others)
-    local is_missing = now < whole_from(stored[5], stored[6], span, hold)
-    if is_wanted or is_paused or window.is_behind and not is_missing then
-        allowance = 0
-    elseif is_missing then
-        local kept = stands and reserved[int(span)]
-        allowance = kept and math.min(kept.slots, math.floor(count * share + ROUNDING)) or 0
-    end
+    local is_shut = is_wanted or is_paused or window.is_behind or now < whole_from(stored[5], stored[6], span, hold)
+    local allowance = is_shut and 0 or math.min(math.floor(share * free + ROUNDING), free - others)
     if allowance > 0 then
         granted[#granted + 1] = limit_name(limit) .. '=' .. int(allowance)
         add_allowance(reserved, int(span), limit_name(limit), allowance)

@@ -63,26 +63,6 @@ local function is_set_forward(window, current, now, seen_us, seen_ago)
     return now > seen_us + seen_ago + set_by
 end
 
--- A process puts its slots back in a new epoch. Whether it goes by allowances of before the loss that ended the one it
--- knew: so it does where Redis has lost what it told that process last. What it has not lost it may have told after the
--- loss, when it did not know what it had told others.
-local function record_kept(window, seen_epoch, seen_us, is_missed)
-    local field = 'kept:' .. window.process
-    local stored = redis.call('HMGET', window.state, field, 'noted:' .. window.process)
-    if is_missed and seen_us > moment(stored[2]) then
-        redis.call('HSET', window.state, field, seen_epoch)
-    elseif stored[1] and stored[1] ~= seen_epoch then
-        redis.call('HDEL', window.state, field)
-    end
-end
-
--- Whether the allowances by which the process of the window goes are of before the last loss, so that nobody else was
--- given them.
-local function are_kept(window)
-    local stored = redis.call('HMGET', window.state, 'past', 'kept:' .. window.process)
-    return stored[1] and stored[1] == stored[2]
-end
-
 -- The process of the window is heard, and notices whether Redis has lost data. `seen_before` is what it was replied
 -- here the last time, "EPOCH HEARD", "" for nothing: the epoch it knows, and when Redis recorded that it was
 -- heard (us; 0: never). Who knows another epoch than the one in force takes nothing before it has put its own slots
@@ -103,7 +83,6 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
     last_seen = tonumber(last_seen or nil)
     -- A process that was absent for this long was forgotten. It has to put its slots back as well.
     local is_forgotten = seen_us > 0 and not last_seen and now - seen_us >= FORGET_US
-    local is_missed = not is_forgotten and seen_us > (last_seen or 0)
     local are_lost = is_overwritten(window)
     if not current then
         current = name
@@ -123,8 +102,6 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
         elseif past ~= seen_epoch or not is_forgotten and has_lost_besides(window, current, seen_us) then
             lose(window.state, now, seen_epoch)
             redis.call('HDEL', window.state, 'stepped')
-            -- Of two lost epochs one may have begun when nobody knew of the first loss.
-            is_missed = is_missed and not past
         end
     elseif seen_epoch and are_lost or seen_us > (last_seen or 0) and not is_forgotten then
         lose(window.state, now, current)
@@ -133,9 +110,6 @@ local function check_in(window, now, seen_before, name, joins, last_seen, seen_a
     end
     -- It takes nothing now, so it is no matter that what was read of the state may have changed.
     window.is_behind = is_forgotten or seen_epoch and seen_epoch ~= current
-    if window.is_behind then
-        record_kept(window, seen_epoch, seen_us, is_missed)
-    end
     -- A record from the future means that the clock was set back, which does not tell how long ago the process was heard.
     -- Or it is damaged: then what the process was told last is past, and far from it. A step does not part the two, as
     -- whoever has been told something beats, and is told anew, every few seconds.

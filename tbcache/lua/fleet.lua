@@ -46,7 +46,7 @@ local function forget(state_key, fleet_key, process, gone_at)
         redis.call('HSET', state_key, 'left_until', int(gone_at))
     end
     redis.call('ZREM', fleet_key, process)
-    for _, name in ipairs({'share:', 'rooms:', 'limits:', 'died:', 'noted:', 'kept:', 'silence:'}) do
+    for _, name in ipairs({'share:', 'rooms:', 'limits:', 'died:', 'noted:', 'silence:'}) do
         redis.call('HDEL', state_key, name .. process)
     end
 end

@@ -24,8 +24,6 @@
 --                            and put its slots here (us);
 --                            noted:<process>: when it was last heard of before the clock
 --                            was set, by the clock as it was then (us);
---                            kept:<process>: the epoch that ended with a loss, where Redis has lost as well what
---                            it told the process last: it goes by allowances of before;
 --                            died:<process>: when others of its machine found it dead (us);
 --                            limits:<process>: the limits that a process was started with,
 --                            "count:span_us,..."; limits: those in force for all of them,

@@ -13,7 +13,6 @@
 --       patience_us  a slot that comes free within this time is promised at once
 --       process
 --       beside       which limits hold beside these (see open_window)
---       has_allowance  the process's allowances have room for this (see window.lua)
 -- Replies
 --       taken: now, is_allowed, limit, span, used, others, retry_at, code, reason, seen, start, present_us
 --                    the figures are those of the tightest limit after the take, others is what of used is left to others
@@ -22,8 +21,7 @@
 --                    seen: what check_in replies, "" for a look. A slot that was taken must not be used before start
 --                    present_us: for how long nobody will be absent (see present_for)
 --       late: now    it is late, and nothing was done
-local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil,
-    has_allowance = has_allowance}
+local window = {slots = slots, state = state, fleet = fleet, process = is_take and process or nil}
 
 local now = server_time()
 if is_late(now, asked_us, deadline_us) then

@@ -22,14 +22,13 @@
 --       amount       the bill (millionths of a dollar)
 --       process
 --       seen_before  what it was replied of the epoch before, "" for none (see check_in)
---       has_allowance  the process's allowances have room for this (see window.lua)
 --       once         what is billed once a day: id, price (millionths of a dollar), ...
 -- Replies
 --       turned: now, seen                        the next slot is held, and the lease is prolonged; seen: what
 --                                                check_in replies
 --       wait: now, retry_at, code, reason, seen, entry   there is no slot; window.lua has the codes; entry is ""
 --       late: now                                see admit.lua
-local window = {slots = slots, state = state, fleet = fleet, process = process, has_allowance = has_allowance}
+local window = {slots = slots, state = state, fleet = fleet, process = process}
 
 local now = server_time()
 commit(slots, math.max(now, asked_us), id, cost)

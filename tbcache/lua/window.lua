@@ -7,9 +7,8 @@
 -- window: the sliding window of held slots, for all scripts that take slots or look. state.lua describes its keys.
 --
 -- A window is a table {slots, state, fleet: the keys; process: who takes, nil for a look; is_behind: the process has
--- not put its slots back yet (see check_in); is_for_new: the slot is for work that was not accepted before;
--- has_allowance: by the process's own account, its allowances have room for the ask; limits: those in force; and what
--- the state says of it}.
+-- not put its slots back yet (see check_in); is_for_new: the slot is for work that was not accepted before; limits:
+-- those in force; and what the state says of it}.
 --
 -- Why there is no slot is told by a code and a text for people. The codes are "limit": the limit is used up; "closed":
 -- the upstream said stop, and the text is its own; GIVING_BACK: other processes are about to give slots back; "budget":
@@ -90,14 +89,6 @@ local function freed_at(window, span, now, over)
     return math.min(stamp, now) + span, stamp <= now
 end
 
--- Whether the process may take so many slots of a window that is shut, as it could without Redis: its allowance has room
--- for them by its own account and by ours, and has been kept from all others since before the loss.
-local function is_kept(window, limit, now, cost)
-    local kept = window.has_allowance and not window.is_behind and members_of(window, now).allowances[window.process]
-    local left = kept and kept[int(limit[2])]
-    return left and left.slots >= cost and are_kept(window)
-end
-
 -- Looks at one limit. Replies {free_at: when there is room for `cost`, 0 for now; code, text: why not now; used: how
 -- many slots are used; others: how many of these are left to others with the same key; is_certain: a slot that starts at free_at can be promised; paced_at: when the pre-warm lane may
 -- take the next after this one}.
@@ -148,11 +139,10 @@ local function look_at_limit(window, limit, now, cost, fraction)
         known_at = whole_from(window.lost_at, stored[1], span, bounded(stored[2], 0, HOUR_US, 0))
     end
     known_at = window.is_behind and math.max(known_at, now + LOST_POLL_US) or known_at
-    if now < known_at and not (found.free_at == 0 and is_kept(window, limit, now, cost)) then
-        -- Every process may have put its own slots back at any moment, so the asker looks again soon. What others might
-        -- give back is of no use until then.
+    if now < known_at then
+        -- Every process may have put its own slots back at any moment, so the asker looks again soon.
         found.free_at = math.max(found.free_at, math.min(known_at, now + LOST_POLL_US))
-        found.used, found.is_certain, found.code = count, false, 'limit'
+        found.used, found.is_certain = count, false
         found.text = 'limit ' .. count .. ', shut until what Redis has lost is known again'
     end
     -- What is kept, and what others use, is told of as far as there is room for it.

@@ -1215,7 +1215,6 @@ def test_a_turn_past_its_deadline_takes_no_slot(admission: Admission, store: Sto
         amount=0,
         process="me",
         seen_before="",
-        has_allowance=False,
         once=(),
     )
     assert isinstance(store.run(TURN, turn), Late)

@@ -18,7 +18,7 @@ from tbcache.limiter import limiter_of
 from tbcache.limiter.allotment import Allotment
 from tbcache.limiter.process_window import GIVING_BACK_SECONDS, Mark, ProcessWindow
 from tbcache.limiter.script import BEAT, LEAVE, Allotted, Beat, Leave, WindowKeys
-from tbcache.models import FetchRequest, Limit
+from tbcache.models import FetchRequest
 from tbcache.queue import PacingBroker
 from tbcache.rate_limiter import RateLimiter
 from tbcache.settings import Settings
@@ -332,34 +332,6 @@ def test_one_who_was_never_known_goes_by_how_many_there_are(moved: Clock) -> Non
 def taken_by(window: ProcessWindow, names: str) -> str:
     """Which of these slots it may take alone now."""
     return "".join(name for name in names if window.take(name, 1, [LIMIT], 0.0) == 0.0)
-
-
-def test_two_asks_do_not_take_the_same_allowance(moved: Clock) -> None:
-    """Each would be granted it by a Redis that has lost what it knew of the other."""
-    window = ProcessWindow()
-    hear(window, 0.5, {pack_limits([LIMIT]): 2}, window.report()[1])
-    for name in "xy":
-        window.ask(name, 1, moved.now + 1.0)
-    asks = (("x", 1), ("y", 1), ("y", 2))
-    assert [window.has_allowance(name, cost, [LIMIT]) for name, cost in asks] == [True, True, False]
-    window.grant("x", 1, [LIMIT], 0.0)
-    window.answered("x")
-    window.ask("z", 1, moved.now + 1.0)
-    assert not window.has_allowance("z", 1, [LIMIT])
-    window.answered("y")
-    assert window.has_allowance("z", 1, [LIMIT])
-
-
-@pytest.mark.parametrize("asked", [[LIMIT], [LIMIT, Limit(3, 9.0)], [Limit(3, 9.0)]])
-def test_an_ask_wants_an_allowance_in_each_of_its_limits_and_in_those_in_force(
-    moved: Clock, asked: list[Limit]
-) -> None:
-    """A call may name its own window, which no allowance was given for."""
-    window = ProcessWindow()
-    hear(window, 0.5, {pack_limits([LIMIT]): 2}, window.report()[1])
-    assert window.has_allowance("x", 1, asked) == (asked == [LIMIT])
-    window.limits = (LIMIT, Limit(3, 9.0))
-    assert not window.has_allowance("x", 1, asked)
 
 
 def test_what_is_granted_while_a_beat_is_under_way_may_be_of_its_allowances(moved: Clock) -> None:

@@ -11,10 +11,9 @@ import pytest
 
 from tbcache.io import run
 from tbcache.limiter import limiter_of
-from tbcache.limiter.allotment import SETTLED_SECONDS
 from tbcache.limiter.member import BEAT_SECONDS, Membership
 from tbcache.limiter.process_window import ABSENT_SECONDS, ProcessWindow
-from tbcache.limiter.rest import NEWS_SECONDS, REST_SECONDS, SILENCE_SECONDS
+from tbcache.limiter.rest import NEWS_SECONDS, REST_SECONDS, SETTLED_SECONDS, SILENCE_SECONDS
 from tbcache.models import Limit
 from tbcache.store import Store
 from tbcache.store.script import Script

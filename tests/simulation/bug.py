@@ -168,13 +168,6 @@ _SHARING = (
 )
 _LOSS = (
     _bug(
-        "a window that is shut is open to whoever has an allowance or none",
-        "window.lua",
-        "    return left and left.slots >= cost and are_kept(window)",
-        "    return true",
-        _LOST,
-    ),
-    _bug(
         "a promised slot is used though Redis has lost who is absent",
         "beat.lua",
         "local present_us = is_whole and present_for(window, now) or 0",

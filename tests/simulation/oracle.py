@@ -233,10 +233,6 @@ class Oracle:
             if at < found.now - silence[name] and name != call.text("process")
         }
         given = _allowances(found.allowances)
-        if not found.is_whole:
-            # What stands was given before the loss.
-            before = _allowances(call.text("allowances"))
-            given = {span: slots for span, slots in given.items() if slots > before.get(span, 0)}
         for limit in self.source.limits:
             span = round(limit.window_seconds * MICROS)
             since = found.now - span
