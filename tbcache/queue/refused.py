@@ -14,10 +14,10 @@ from tbcache.admission import Admission, Ask, Grant, Settlement, bounded
 from tbcache.fetch.function.job import CallRequest
 from tbcache.fetch.function.refusal import refusal, refused_by
 from tbcache.fetch.reader import closing
-from tbcache.io import run, utc_now
+from tbcache.io import run, uniform, utc_now
 from tbcache.io.log import get_logger
 from tbcache.models import Failure
-from tbcache.models.error import RateLimited, UpstreamError
+from tbcache.models.error import AnswerPending, Paused, RateLimited, UpstreamError
 from tbcache.monitoring import monitor_of
 from tbcache.queue.work import MOST_RETRIES, SOON_SECONDS
 from tbcache.settings import Source
@@ -30,8 +30,9 @@ log = get_logger("tbcache.queue")
 
 #: The options of a message that say how often its upstream has refused it, and how often it has met a limit.
 REFUSALS, LIMITED = "refusals", "limited"
-#: A job that has met a limit comes again after so long at least, and after twice as long each further time.
-LIMITED_SECONDS, MOST_LIMITED_SECONDS = 2.0, 3600.0
+#: Beyond its moment a job that has met a limit comes again after so long (seconds), and after twice as long each
+#: further time, up to the most: of a limit, and of what stops it until nobody knows when, as a pause.
+LIMITED_SECONDS, MOST_LIMITED_SECONDS, MOST_STOPPED_SECONDS = 0.5, 5.0, 30.0
 
 
 class Closing:
@@ -92,9 +93,11 @@ class PacedJob(NamedTuple):
           SkipMessage: it is put off.
         """
         if isinstance(error, RateLimited):
-            # Each time takes a slot, and where nobody knows until when, as of a pause, the moment is near.
-            least = LIMITED_SECONDS * 2 ** min(self._count(LIMITED), 20)
-            self._put_off(error, max(error.retry_after, min(least, MOST_LIMITED_SECONDS)), str(error.reason))
+            is_stopped = isinstance(error, Paused | AnswerPending)
+            most = MOST_STOPPED_SECONDS if is_stopped else MOST_LIMITED_SECONDS
+            later = min(most, LIMITED_SECONDS * 2 ** min(self._count(LIMITED), 20))
+            # Each time takes a slot, and all that met it at one moment would meet again.
+            self._put_off(error, error.retry_after + uniform(later / 2, later), str(error.reason))
             return
         refused = refusal(self.source.name, self.message.actor_name, error)
         if closing(refused) is None:
