@@ -30,7 +30,7 @@ log = get_logger("tbcache.queue")
 
 #: The options of a message that say how often its upstream has refused it, and how often it has met a limit.
 REFUSALS, LIMITED = "refusals", "limited"
-#: Beyond its moment a job that has met a limit comes again after so long (seconds), and after twice as long each
+#: A job that has met a limit comes again so long (seconds) after its moment, and after twice as long each
 #: further time, up to the most: of a limit, and of what stops it until nobody knows when, as a pause.
 LIMITED_SECONDS, MOST_LIMITED_SECONDS, MOST_STOPPED_SECONDS = 0.5, 5.0, 30.0
 
