@@ -159,6 +159,13 @@ _SHARING = (
         "return True",
     ),
     _bug(
+        "what leaves by Redis's stamp alone is one's own",
+        f"{OWN}._wait",
+        "if self._earliest_stamp(name, now) <= soonest",
+        "if self._leaving(name, window, now) <= noticed",
+        "cut off as what was answered late leaves",
+    ),
+    _bug(
         "a promise is kept though one that was absent is back",
         "tbcache.limiter.promise:Promises.is_kept",
         " and since >= self._unbroken_since",

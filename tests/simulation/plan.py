@@ -225,6 +225,13 @@ def plan_of(seed: int) -> Plan:
         over = at + 4.0 + 4 * window + shape.lease
         added.append(Step(at, "leave and go on", left.below(6), left.below(12), 0.0))
         added.append(Step(over, "take", 0, 0, 0.0))
+    answered = Chance(seed, "answered")
+    if not added and answered.happens(0.1):
+        at = end + 3.0 + shape.limits[0].window_seconds + shape.lease
+        over = at + 3.0 + 3 * shape.limits[0].window_seconds
+        what = "cut off as what was answered late leaves"
+        added.append(Step(at, what, answered.below(6), answered.below(12), 0.0))
+        added.append(Step(over, "take", 0, 0, 0.0))
     if more.happens(0.35):
         added += _scattered(more, VALUES, 8 + more.below(16), end)
     if shape.budget:

@@ -11,6 +11,7 @@ from scheduler.leader import LEASE_MS
 from tbcache.fleet.alert.lease import LEASE_MS as WATCH_MS
 from tbcache.io import utc_now
 from tbcache.models import Limit
+from tbcache.store.constant import ABSENT_SECONDS
 from tbcache.store.said import TAKEN_BACK
 from tbcache.testing.simulated.connection import Weather
 from tbcache.testing.simulated.kernel import micros
@@ -28,6 +29,8 @@ LANES = ("interactive", "prewarm")
 CLOCK_STEPS = (30.0, 3.0, 0.6, -30.0, -3.0, 1.2)
 #: For so long (s) all fetch as much as there is money for: one alone is through with a day's budget by then.
 SPENDING = 26.0
+#: How late a message is that is late (s).
+LATE = 0.07
 
 
 def _step_for_a_while(faults: Faults, process: Process, step: Step) -> None:
@@ -298,6 +301,30 @@ def _be_back_as_a_promise_begins(faults: Faults, process: Process, step: Step) -
     process.do("act hold", hold)
 
 
+def _cut_as_what_was_answered_late_leaves(faults: Faults, process: Process, step: Step) -> None:
+    """The answers by which it has taken what there is were late: for Redis that leaves earlier. It is cut off
+    until after that, and others wait for it."""
+    world, after, connection = faults.world, faults.kernel.after, process.connection
+    limit, fair, chance = world.source.limits[0], connection.weather, process.chance
+    connection.weather = Weather(quick=LATE, slow=LATE, late=1.0)
+    for _ in range(limit.count):
+        process.do("act take", process.take)
+    after(0.2, lambda: setattr(connection, "weather", fair))
+    heard_at = limit.window_seconds + LATE - ABSENT_SECONDS + chance.uniform(0.0, LATE)
+    after(heard_at - 0.004, lambda: process.do("act take", process.take))
+    after(heard_at, lambda: faults.cut(process, "refused", 1.5))
+    after(heard_at, lambda: process.do("act saturate", lambda: process.saturate(1.2)))
+    others = [one for one in world.active if one is not process]
+    for number in range(limit.count if others else 0):
+        other = others[number % len(others)]
+        after(
+            0.5,
+            lambda other=other: other.do(
+                "act wait in line", lambda: other.wait_in_line(limit.window_seconds)
+            ),
+        )
+
+
 def _cut_beside_what_is_under_way(faults: Faults, process: Process, step: Step) -> None:
     """It has taken the limit, and its requests arrive late; meanwhile the others are cut off, and hungry."""
     limit, after = faults.world.source.limits[0], faults.kernel.after
@@ -559,6 +586,7 @@ WAYS: dict[str, Callable[[Faults, Process, Step], object]] = {
     "cut off as it rests": _cut_as_it_rests,
     "cut off beside what is under way": _cut_beside_what_is_under_way,
     "be back as a promise begins": _be_back_as_a_promise_begins,
+    "cut off as what was answered late leaves": _cut_as_what_was_answered_late_leaves,
     "freeze in a load": _freeze_in_a_load,
     "freeze in a job": _freeze_in_a_job,
     "cancel": _cancel,
