@@ -580,6 +580,18 @@ def _ask_about_one_that_is_absent(clock: Clock, seed: int) -> None:
         assert not hidden, f"seed {seed}, at {moment - at}"
 
 
+def test_what_may_leave_by_a_faster_clock_before_others_find_one_absent_is_not_its_own(clock: Clock) -> None:
+    """Clocks differ by a thousandth: a window of 1,000 s is over a second sooner there than by ours."""
+    limit = Limit(8, 1000.0)
+    window = ProcessWindow()
+    window.grant("old", 1, [limit], 0.0)
+    clock.now += limit.window_seconds - ABSENT_SECONDS
+    window.receive(Allotment(0.5, 0.5, {}, (limit,), 2, 0.0), window.report()[1])
+    window.answered("beat")
+    clock.now += ABSENT_SECONDS + 1.5
+    assert window.take("new", 1, [limit], 0.0) > 0
+
+
 def test_a_promise_whose_answer_is_read_late_reaches_no_further_than_its_ask(clock: Clock) -> None:
     """Nobody knows when within that time Redis has looked."""
     promises, at = window_of(clock, taken=0, allowance=0, share=0.5).promises, clock.now
