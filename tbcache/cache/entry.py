@@ -14,7 +14,7 @@ from tbcache.store import Store, codec, envelope
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log
 from tbcache.store.codec import DecodeError
 from tbcache.store.constant import REMEMBERED_SECONDS
-from tbcache.store.key import timeline_of
+from tbcache.store.key import head_of, timeline_of
 from tbcache.store.memory import MISSING
 from tbcache.store.script import Argument
 from tbcache.store.wire import MICROS
@@ -104,7 +104,7 @@ class Entries:
         if fresh_until >= envelope.FOREVER:
             return math.inf
         # The server wrote the moment by its clock; ours may be an hour off.
-        return (fresh_until - await self.store.clock.now_us(key.partition(":")[0])) / MICROS
+        return (fresh_until - await self.store.clock.now_us(head_of(key))) / MICROS
 
     async def write(self, key: str, payload: bytes, seconds: float) -> bool:
         """Set an entry, newer than every clear until now."""
@@ -152,10 +152,10 @@ class Entries:
         fetches = sorted(key for key in keys if ":" in key)
         parts = [fetches]
         if self.store.settings.redis_cluster:
-            parts = [list(some) for _, some in itertools.groupby(fetches, _head)]
+            parts = [list(some) for _, some in itertools.groupby(fetches, head_of)]
         elif fetches:
             # From here on nobody puts back what was loaded before (put_back.lua; in a cluster nobody does).
-            deleted = [names.deleted(head) for head in dict.fromkeys(map(_head, fetches))]
+            deleted = [names.deleted(head) for head in dict.fromkeys(map(head_of, fetches))]
             asks.insert(0, ("EVAL", _MARKS, len(deleted), *deleted, to_ms(REMEMBERED_SECONDS)))
         at = len(asks)
         # After the rest, as a load that begins in between is not stored either.
@@ -165,7 +165,7 @@ class Entries:
         return int(self._reply(entries))
 
     def _drop(self, keys: Sequence[str]) -> Drop:
-        pendings = (self.store.keys.queue(_head(key), "pending") for key in keys)
+        pendings = (self.store.keys.queue(head_of(key), "pending") for key in keys)
         return Drop(tuple(pendings), tuple(keys))
 
     def _reply(self, reply: Any) -> Any:
@@ -180,11 +180,6 @@ class Entries:
         if "WRONGTYPE" in str(reply):
             raise DecodeError("no string but another Redis type")
         raise self.store.refused(reply)
-
-
-def _head(key: str) -> str:
-    """The source of a key."""
-    return key.partition(":")[0]
 
 
 def to_ms(seconds: float) -> int:

@@ -12,7 +12,7 @@ from tbcache.io.background import BackgroundThread
 from tbcache.io.log import get_logger
 from tbcache.store import Keys, Store, Unavailable
 from tbcache.store.clear import NO_CLEARS, ClearLog, read_log, read_logs
-from tbcache.store.key import EVERYTHING, is_timeline
+from tbcache.store.key import EVERYTHING, head_of, is_timeline
 from tbcache.store.lead import LEAD, Lead
 
 log = get_logger("tbcache.cache")
@@ -160,7 +160,7 @@ class Sweeper:
             sequence = _cleared_at(logs, keys.clears_of(key), keys.clears(EVERYTHING), key)
             if not sequence:
                 continue
-            batch = key.partition(":")[0], not is_timeline(key)
+            batch = head_of(key), not is_timeline(key)
             names, sequences, _ = found.setdefault(batch, ([], [], batch[1]))
             names.append(name)
             sequences.append(sequence)
@@ -185,7 +185,7 @@ def _patterns(logs: Logs) -> set[str]:
 
 def _pending(keys: Keys, name: bytes) -> bytes:
     """The jobs of the queue that has the hash tag of an entry or a lease for its name."""
-    head = keys.key_of(name.decode(errors="surrogateescape")).partition(":")[0]
+    head = head_of(keys.key_of(name.decode(errors="surrogateescape")))
     return keys.queue(head, "pending").encode(errors="surrogateescape")
 
 
@@ -193,7 +193,7 @@ def _common(patterns: set[str]) -> str:
     """A glob for what any of them matches."""
     if len(patterns) == 1:
         return next(iter(patterns))
-    heads = {pattern.partition(":")[0] if ":" in pattern else "*" for pattern in patterns}
+    heads = {head_of(pattern) if ":" in pattern else "*" for pattern in patterns}
     return f"{heads.pop()}:*" if len(heads) == 1 else "*"
 
 

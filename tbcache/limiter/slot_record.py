@@ -275,9 +275,7 @@ class SlotRecord:
 
     @property
     def _in_doubt_until(self) -> float:
-        return max(
-            self._broken_off_until, *(asked.in_doubt_until for asked in self._pending.values()), -math.inf
-        )
+        return max([self._broken_off_until, *(asked.in_doubt_until for asked in self._pending.values())])
 
     def _take_fallback(self, slot: str, cost: int, limits: Iterable[Limit], held_seconds: float) -> None:
         """The slot is taken without Redis."""

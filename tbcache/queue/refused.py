@@ -95,7 +95,7 @@ class PacedJob(NamedTuple):
         if isinstance(error, RateLimited):
             is_stopped = isinstance(error, Paused | AnswerPending)
             most = MOST_STOPPED_SECONDS if is_stopped else MOST_LIMITED_SECONDS
-            later = min(most, LIMITED_SECONDS * 2 ** min(self._count(LIMITED), 20))
+            later = min(most, LIMITED_SECONDS * 2 ** min(self._count_up(LIMITED), 20))
             # Each time takes a slot, and all that met it at one moment would meet again.
             self._put_off(error, error.retry_after + uniform(later / 2, later), str(error.reason))
             return
@@ -103,13 +103,13 @@ class PacedJob(NamedTuple):
         if closing(refused) is None:
             return
         self.store.beside(Closing).close(self.source, self.message.actor_name, refused)
-        if self._count(REFUSALS) < MOST_RETRIES:
+        if self._count_up(REFUSALS) < MOST_RETRIES:
             until = bounded(self.source, Failure.of(refused)).retry_at
             seconds = 0.0 if until is None else (until - utc_now()).total_seconds()
             self._put_off(error, seconds, refused.message)
 
-    def _count(self, option: str) -> int:
-        """How often it was counted before."""
+    def _count_up(self, option: str) -> int:
+        """Count once more; how often it was counted before."""
         found = self.message.options.get(option)
         count = found if isinstance(found, int) and found >= 0 else 0
         self.message.options[option] = count + 1

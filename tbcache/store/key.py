@@ -43,6 +43,11 @@ def _without_rules(pattern: str) -> str:
     return rest if last.startswith("rules-") or rest.count(":") > 1 else pattern
 
 
+def head_of(key: str) -> str:
+    """The part of a cache key, or of a pattern of such keys, before the first colon: its source."""
+    return key.partition(":")[0]
+
+
 def is_timeline(key: str) -> bool:
     """True for the cache key of a timeline."""
     return key.endswith(f":{TIMELINE}")
